@@ -1,0 +1,1 @@
+"""Train, explain and see what a speech emotion classifier decides on."""

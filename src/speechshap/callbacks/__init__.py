@@ -1,0 +1,5 @@
+"""Lightning hooks that tie the rooms together."""
+
+from speechshap.callbacks.confusion_matrix import ConfusionMatrixCallback
+
+__all__ = ["ConfusionMatrixCallback"]

@@ -1,0 +1,125 @@
+"""Sound files to waveforms: decoding, checks, and the normalisation that a checkpoint asks for."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechshap.errors import UserError
+
+SAMPLE_RATE = 16_000
+"""Samples a second that every model of this project hears (Hz)."""
+
+MIN_SAMPLES = 400
+"""Receptive field of the convolutional stem of WavLM, wav2vec2 and HuBERT: nothing shorter makes a frame."""
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
+
+
+class AudioFileError(UserError):
+    """A sound file that cannot be used; ``path`` and ``reason`` say which and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Decode a sound file to mono float32.
+
+    Channels are averaged; integer formats are scaled to [-1, 1).
+
+    Args:
+        path: WAV, FLAC, MP3 or OGG of any sample rate, sample format and number of channels.
+        sample_rate: Samples a second of the result (Hz).
+
+    Returns:
+        Array of shape ``(time,)``.
+
+    Raises:
+        AudioFileError: The file is missing, empty, truncated, not sound, silent, not finite, or shorter than 25 ms.
+    """
+    import librosa
+
+    samples, native_rate = _decode(Path(path))
+    return librosa.resample(samples, orig_sr=native_rate, target_sr=sample_rate)
+
+
+def check_audio(path: Path) -> None:
+    """Raise what :func:`load_audio` would raise, without the cost of resampling."""
+    _decode(Path(path))
+
+
+def _decode(path: Path) -> tuple[np.ndarray, int]:
+    import librosa
+    import soundfile
+
+    if not path.is_file():
+        raise AudioFileError(path, "no such file")
+    if path.stat().st_size == 0:
+        raise AudioFileError(path, "the file is empty (0 bytes)")
+    try:
+        with soundfile.SoundFile(path) as file:
+            declared_frames, container = file.frames, file.format
+            # Handing over the open file keeps librosa from trying other decoders with worse messages.
+            samples, rate = librosa.load(file, sr=None, mono=True, dtype=np.float32)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        known = ", ".join(AUDIO_SUFFIXES)
+        reason = str(error).split(": ", 1)[-1].strip().rstrip(".")
+        raise AudioFileError(path, f"cannot be decoded as sound ({reason}); expected an intact {known}") from error
+    except OSError as error:
+        raise AudioFileError(path, f"cannot be read ({error.strerror or error})") from error
+    # The length of an MP3 is an estimate in its header, so only other formats can be held to what they declare.
+    if (container != "MP3" and len(samples) < declared_frames) or _missing_wav_bytes(path):
+        raise AudioFileError(path, "truncated: the header promises more samples than the file holds; copy it again")
+    if len(samples) * SAMPLE_RATE < MIN_SAMPLES * rate:
+        milliseconds = 1000 * len(samples) / rate
+        raise AudioFileError(path, f"too short: {milliseconds:.1f} ms, while the model needs at least 25 ms")
+    if not np.isfinite(samples).all():
+        raise AudioFileError(path, "holds samples that are not finite (NaN or infinity)")
+    if np.ptp(samples) == 0:
+        raise AudioFileError(path, "silent: every sample has the same value")
+    return samples, int(rate)
+
+
+def _missing_wav_bytes(path: Path) -> int:
+    """Bytes that the data chunk of a RIFF file declares but the file lacks (libsndfile passes over this)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return 0
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", header)
+            if name == b"data":
+                # Programs that write to a pipe cannot know the length and put a largest value or 0 there.
+                return 0 if length >= 0x7FFFFFFF else max(0, file.tell() + length - size)
+            file.seek(length + length % 2, 1)
+    return 0
+
+
+def normalize_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Scale each utterance to mean 0 and variance 1 over its own samples; padding stays 0.
+
+    The same as ``do_normalize`` of the wav2vec2 feature extractor, but differentiable and blind to padding.
+
+    Args:
+        waveforms: ``(batch, time)``, zero-padded.
+        lengths: ``(batch,)`` samples of each utterance.
+
+    Returns:
+        ``(batch, time)``.
+
+    Example:
+        >>> normalize_waveforms(torch.tensor([[1.0, 3.0, 0.0]]), torch.tensor([2])).round(decimals=3) + 0.0
+        tensor([[-1.,  1.,  0.]])
+    """
+    mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]  # (batch, time)
+    count = lengths[:, None].to(waveforms.dtype)
+    mean = (waveforms * mask).sum(1, keepdim=True) / count
+    centred = (waveforms - mean) * mask
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred / torch.sqrt(variance + 1e-7)

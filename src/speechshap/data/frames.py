@@ -1,0 +1,69 @@
+"""The map between samples, frames of the backbone, and seconds."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speechshap.data.audio import SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class FrameGrid:
+    """Where the frames of a convolutional stem without padding lie on the waveform.
+
+    Attributes:
+        hop: Samples from one frame to the next (320 for WavLM, 20 ms).
+        receptive_field: Samples that one frame sees (400 for WavLM, 25 ms).
+
+    Example:
+        >>> grid = FrameGrid()
+        >>> grid.num_frames(16000), grid.hop_seconds
+        (49, 0.02)
+    """
+
+    hop: int = 320
+    receptive_field: int = 400
+
+    @classmethod
+    def from_convolutions(cls, kernels: tuple[int, ...], strides: tuple[int, ...]) -> "FrameGrid":
+        """Grid of a stack of convolutions.
+
+        Example:
+            >>> FrameGrid.from_convolutions((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+            FrameGrid(hop=320, receptive_field=400)
+        """
+        hop, receptive_field = 1, 1
+        for kernel, stride in zip(kernels, strides, strict=True):
+            receptive_field += (kernel - 1) * hop
+            hop *= stride
+        return cls(hop, receptive_field)
+
+    @property
+    def hop_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop / SAMPLE_RATE
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of an utterance of ``num_samples`` samples."""
+        return max(0, (num_samples - self.receptive_field) // self.hop + 1)
+
+    def edges(self, num_samples: int) -> Tensor:
+        """Bounds in samples of the stretches that the frames own, ``(frames + 1,)``.
+
+        Frame ``k`` owns the samples ``edges[k] <= t < edges[k + 1]``: those whose nearest frame centre is its own.
+        The stretches cover the utterance without overlap and without remainder.
+
+        Example:
+            >>> FrameGrid().edges(1200)
+            tensor([   0,  360,  680, 1200])
+        """
+        frames = self.num_frames(num_samples)
+        # Frame k is centred at k * hop + (receptive_field - 1) / 2; its right bound lies half a hop further.
+        right = (self.hop + self.receptive_field) // 2 + self.hop * torch.arange(max(0, frames - 1))
+        return torch.cat([torch.tensor([0]), right, torch.tensor([num_samples])])
+
+    def owner(self, num_samples: int) -> Tensor:
+        """Frame that owns each sample, ``(num_samples,)`` int64; all 0 where the utterance has one frame or none."""
+        boundaries = self.edges(num_samples)[1:-1]
+        return torch.bucketize(torch.arange(num_samples), boundaries, right=True)

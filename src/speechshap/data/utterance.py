@@ -1,0 +1,40 @@
+"""What is known of one recording, and of one that had to be left out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One recording of a corpus.
+
+    Attributes:
+        id: Name that is unique within the corpus and the same on every machine: the path below the corpus root (or
+            the manifest's key). Random draws, TensorBoard tags and result rows are keyed by it.
+        path: The sound file.
+        label: Name of the emotion, or None where it is unknown.
+        speaker: Name of the speaker, or None where it is unknown.
+        corpus: Name of the corpus.
+        start: Start in seconds of the stretch that carries the emotion, where somebody marked it.
+        end: End in seconds of that stretch.
+
+    Example:
+        >>> Utterance("03a01Fa.wav", Path("wav/03a01Fa.wav"), "happy", "03", "emodb").label
+        'happy'
+    """
+
+    id: str
+    path: Path
+    label: str | None = None
+    speaker: str | None = None
+    corpus: str = "files"
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was left out, with the reason in one line."""
+
+    path: Path
+    reason: str

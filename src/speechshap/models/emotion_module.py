@@ -1,0 +1,184 @@
+"""The Lightning face of the classifier: training, metrics, checkpoints."""
+
+from typing import Any, Literal, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassRecall,
+)
+
+from speechshap.data.dataset import Batch
+from speechshap.errors import UserError
+from speechshap.models.backbone import Backbone, build_backbone, load_backbone
+from speechshap.models.classifier import EmotionClassifier, mlp_head
+
+Freeze = Literal["backbone", "stem", "none"]
+
+STAGES = ("val", "test")
+
+
+class EmotionModule(pl.LightningModule):
+    """Train an emotion classifier on a speech transformer.
+
+    A checkpoint holds the architecture and all weights: it loads without the hub and without the backbone's folder.
+
+    Args:
+        classes: Names of the emotions, in the order of the class indices.
+        backbone: Pretrained WavLM, wav2vec2 or HuBERT: a name on the Hugging Face hub or a local folder.
+        backbone_config: Fields of a Hugging Face configuration (``model_type`` and what differs from its defaults).
+            Where it is given, the backbone is made from it with random weights, and ``backbone`` is not loaded.
+        hidden_layer: Hidden state that the head hears (0 is the stem's output); left out, the softmax-weighted sum
+            of all of them.
+        head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``; left out,
+            ``Linear(hidden size, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``.
+        freeze: What keeps its weights: the whole ``backbone``, its convolutional ``stem``, or ``none``.
+        learning_rate: Highest learning rate of AdamW.
+        weight_decay: Of AdamW.
+        warmup_fraction: Share of the training steps during which the learning rate rises from 0; it falls linearly
+            to 0 over the rest.
+
+    Raises:
+        UserError: The backbone cannot be loaded or built, or the classes are fewer than two.
+
+    Example:
+        >>> module = EmotionModule(["calm", "angry"], backbone_config={"model_type": "wavlm", "hidden_size": 32,
+        ...     "num_hidden_layers": 1, "num_attention_heads": 2, "conv_dim": [8] * 7})
+        >>> module(torch.zeros(2, 1200), torch.tensor([1200, 800])).shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        backbone: str = "microsoft/wavlm-base-plus",
+        backbone_config: dict[str, Any] | None = None,
+        hidden_layer: int | None = None,
+        head: nn.Module | None = None,
+        freeze: Freeze = "backbone",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        warmup_fraction: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if len(classes) < 2:
+            raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {classes}")
+        self.save_hyperparameters(ignore=["head"])
+        speech_backbone = load_backbone(backbone) if backbone_config is None else build_backbone(backbone_config)
+        # These two are not in what the command line was given, and without them a checkpoint is not whole.
+        self.hparams["classes"] = list(classes)
+        self.hparams["backbone_config"] = speech_backbone.export_config()
+        self.classes = list(classes)
+        self.freeze_option = freeze
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_fraction = warmup_fraction
+        if freeze == "backbone":
+            speech_backbone.freeze()
+        elif freeze == "stem":
+            speech_backbone.freeze_stem()
+        self.classifier = EmotionClassifier(
+            speech_backbone, head or mlp_head(speech_backbone.hidden_size, len(classes)), hidden_layer
+        )
+        num_classes = len(classes)
+        metrics = MetricCollection(
+            {
+                "uar": MulticlassRecall(num_classes, average="macro"),
+                "wa": MulticlassAccuracy(num_classes, average="micro"),
+                "f1": MulticlassF1Score(num_classes, average="macro"),
+            }
+        )
+        self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
+        self.confusion = nn.ModuleDict(
+            {f"{stage}_confusion": MulticlassConfusionMatrix(num_classes) for stage in STAGES}
+        )
+
+    @property
+    def backbone(self) -> Backbone:
+        """The speech transformer."""
+        return self.classifier.backbone
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Classify waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples: logits ``(batch, classes)``."""
+        return self.classifier(waveforms, lengths)
+
+    def train(self, mode: bool = True) -> "EmotionModule":
+        """Set the mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        if self.freeze_option == "backbone":
+            self.backbone.eval()
+        return self
+
+    def setup(self, stage: str) -> None:
+        """Refuse data whose classes are not those of the model."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is not None and data.classes and list(data.classes) != self.classes:
+            raise UserError(
+                f"the model was made for the classes {', '.join(self.classes)}, but the data have "
+                f"{', '.join(data.classes)}; take a checkpoint for these, or set --data.classes"
+            )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose classes are not those of the model."""
+        saved = checkpoint.get("hyper_parameters", {}).get("classes")
+        if saved is not None and list(saved) != self.classes:
+            raise UserError(
+                f"the checkpoint was made for the classes {', '.join(saved)}, not for {', '.join(self.classes)}"
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy of a batch."""
+        logits = self(batch.waveforms, batch.lengths)
+        loss = functional.cross_entropy(logits, batch.labels)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and metrics of a validation batch."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and metrics of a test batch."""
+        self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        return self(batch.waveforms, batch.lengths)
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
+        logits = self(batch.waveforms, batch.lengths)
+        loss = functional.cross_entropy(logits, batch.labels)
+        metrics = cast(MetricCollection, self.metrics[f"{stage}_metrics"])
+        metrics.update(logits, batch.labels)
+        self.confusion_matrix(stage).update(logits, batch.labels)
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.ids), sync_dist=True)
+        self.log_dict(dict(metrics.items()), prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.ids))
+
+    def confusion_matrix(self, stage: str) -> MulticlassConfusionMatrix:
+        """Confusion counts ``(true, predicted)`` of the running epoch of ``val`` or ``test``."""
+        return cast(MulticlassConfusionMatrix, self.confusion[f"{stage}_confusion"])
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.confusion_matrix("val").reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.confusion_matrix("test").reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with linear warm-up and linear decay over the run."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        warmup = max(1, round(self.warmup_fraction * total))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min((step + 1) / warmup, max(0.0, (total - step) / max(1, total - warmup)))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
