@@ -1,1 +1,20 @@
-"""Train, explain and see what a speech emotion classifier decides on."""
+"""Train a speech emotion classifier and explain its predictions with GradientSHAP."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Attribution": "speechshap.attribution",
+    "AudioDataModule": "speechshap.data",
+    "EmotionModule": "speechshap.models",
+    "GradientSHAPCallback": "speechshap.callbacks",
+}
+
+__all__ = ["Attribution", "AudioDataModule", "EmotionModule", "GradientSHAPCallback"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import speechshap`` stays quick."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,16 +2,20 @@
 
 import logging
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from speechshap.callbacks import ConfusionMatrixCallback
+from speechshap.callbacks import ConfusionMatrixCallback, GradientSHAPCallback
 from speechshap.data import AudioDataModule
 from speechshap.errors import UserError
 from speechshap.models import EmotionModule
@@ -26,6 +30,8 @@ _IRRELEVANT_WARNINGS = (
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*was not part of the given config.*",
+    ".*LightningCLI's args parameter is intended.*",
+    ".*The dirpath has changed from.*",
     ".*mismatched key_padding_mask and attn_mask.*",
     ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",
 )
@@ -42,6 +48,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     _quieten(debug)
     try:
         main(arguments)
+    except ArgumentError as error:
+        sys.exit(f"error: {_one_line(error)} (--help lists the options)")
     except KeyboardInterrupt:
         sys.exit("interrupted; what was written so far is whole, and the same command goes on from there")
     except Exception as error:
@@ -72,7 +80,7 @@ def _quieten(debug: bool) -> None:
     if debug:
         return
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
     for pattern in _IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", pattern)
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -97,11 +105,16 @@ class TrainCLI(LightningCLI):
             trainer_defaults={"logger": run_logger(), "max_epochs": 30, "gradient_clip_val": 1.0},
             args=arguments,
             auto_configure_optimizers=False,
-            parser_kwargs={"prog": "train.py", "description": "Train, validate or test a speech emotion classifier."},
+            parser_kwargs={
+                "prog": "train.py",
+                "description": "Train, validate or test a speech emotion classifier.",
+                "exit_on_error": False,
+                **{name: {"exit_on_error": False} for name in self.subcommands()},
+            },
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add checkpoints, early stopping and the confusion matrix; take the classes from the data."""
+        """Add the callbacks that every run has, and take the classes from the data."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -116,12 +129,77 @@ class TrainCLI(LightningCLI):
         parser.set_defaults(
             {"early_stopping.monitor": "val/uar", "early_stopping.mode": "max", "early_stopping.patience": 10}
         )
+        parser.add_lightning_class_args(LearningRateMonitor, "learning_rate_monitor")
+        parser.add_lightning_class_args(ConfusionMatrixCallback, "confusion_matrix")
         parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
 
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Make the trainer, with what every run has."""
-        trainer = super().instantiate_trainer(**kwargs)
-        trainer.callbacks.append(ConfusionMatrixCallback())
-        if trainer.logger is not None:
-            trainer.callbacks.append(LearningRateMonitor(logging_interval="step"))
-        return trainer
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """What can be done; explaining has a script of its own."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse a checkpoint that cannot be read before anything else happens."""
+        super().parse_arguments(parser, args)
+        if path := self.config[self.config.subcommand].get("ckpt_path"):
+            read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that ``train.py`` wrote; only plain data and tensors are unpickled.
+
+    Raises:
+        UserError: The file is missing, cut short, or not such a checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(f"--ckpt_path: no file {path}; train.py fit writes checkpoints/best.ckpt into its run folder")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"--ckpt_path: {path} cannot be read as a checkpoint; it is cut short or something else, copy it again"
+        ) from error
+    if not isinstance(checkpoint, dict) or "classes" not in checkpoint.get("hyper_parameters", {}):
+        raise UserError(f"--ckpt_path: {path} is not a checkpoint of this project; train one with train.py fit")
+    return checkpoint
+
+
+def explain(arguments: list[str]) -> None:
+    """``explain.py``: predict with a checkpoint and explain every prediction.
+
+    Model, corpus and split are the checkpoint's; what is said on the command line wins.
+    """
+    parser = ArgumentParser(
+        prog="explain.py",
+        description="Explain the predictions of a trained classifier with GradientSHAP: the test split of the corpus "
+        "that it was trained on, another corpus (--data.root), or single files (--data.files).",
+        exit_on_error=False,
+    )
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file with any of these options.")
+    parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint that train.py wrote.")
+    parser.add_class_arguments(AudioDataModule, "data", skip={"classes", "transform"})
+    parser.add_class_arguments(GradientSHAPCallback, "explain")
+    parser.add_class_arguments(pl.Trainer, "trainer", skip={"callbacks", "logger", "default_root_dir"})
+    # Parts are written after each batch: a small one loses little when the run is stopped.
+    parser.set_defaults({"data.batch_size": 4, "trainer.enable_progress_bar": False})
+    path = Path(parser.parse_args(arguments).ckpt_path)
+    checkpoint = read_checkpoint(path)
+    saved = checkpoint.get("datamodule_hyper_parameters", {})
+    keep = ("root", "corpus", "audio_root", "split_by", "val_fraction", "test_fraction", "split_seed", "val_speakers")
+    parser.set_defaults({f"data.{name}": saved[name] for name in (*keep, "test_speakers") if name in saved})
+    options = parser.parse_args(arguments)
+    options.explain.output_dir = options.explain.output_dir or _run_folder(path)
+
+    module = EmotionModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    data = AudioDataModule(**options.data.as_dict(), classes=module.classes)
+    callback = GradientSHAPCallback(**options.explain.as_dict())
+    trainer = pl.Trainer(
+        **options.trainer.as_dict(), callbacks=[callback], logger=False, default_root_dir=options.explain.output_dir
+    )
+    trainer.predict(module, data, return_predictions=False)
+
+
+def _run_folder(checkpoint: Path) -> str:
+    """Folder of the run that a checkpoint belongs to: explanations go beside ``checkpoints/``."""
+    folder = checkpoint.absolute().parent
+    return str(folder.parent if folder.name == "checkpoints" else folder)

@@ -3,6 +3,7 @@
 import csv
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from os import cpu_count
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from speechshap.data.audio import AudioFileError, check_audio
+from speechshap.data.audio import AudioFileError, check_audio, load_audio
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.dataset import Batch, Transform, UtteranceDataset, collate
 from speechshap.data.planted import EMOTIONS, make_planted_corpus
@@ -175,7 +177,7 @@ class AudioDataModule(pl.LightningDataModule):
         with ThreadPoolExecutor(cpu_count()) as pool:
             found = tqdm(
                 pool.map(problem, utterances), total=len(utterances), desc="checking files", unit="file", delay=1,
-                disable=rank_zero_only.rank != 0, leave=False,
+                disable=self.trainer is not None and self.trainer.global_rank != 0, leave=False,
             )  # fmt: skip
             problems = list(found)
         bad = [problem for problem in problems if problem is not None]
@@ -236,6 +238,21 @@ class AudioDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Batches to explain."""
         return self._loader(self.predict_utterances)
+
+    def reference_waveforms(self, count: int) -> list[Tensor]:
+        """Waveforms ``(time,)`` of at most ``count`` training utterances, drawn by ``split_seed``.
+
+        They come from the corpus at ``root``, also where loose files are explained.
+
+        Raises:
+            UserError: The corpus is not there.
+        """
+        train = (self.splits or self._split(self.listing.utterances)).train
+        waveforms = []
+        for utterance in draw_subset(train, count, self.split_seed):
+            with suppress(AudioFileError):  # listed in skipped.csv where the corpus itself is explained
+                waveforms.append(torch.from_numpy(load_audio(utterance.path)))
+        return waveforms
 
     def _part(self, name: Literal["train", "val", "test"]) -> list[Utterance]:
         if self.splits is None:

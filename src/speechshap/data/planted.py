@@ -172,7 +172,7 @@ def _smooth(columns: np.ndarray, points: int) -> np.ndarray:
 
 
 def make_planted_corpus(
-    root: Path, num_clips: int = 480, num_speakers: int = 12, duration_seconds: float = 2.0, seed: int = 0
+    root: Path, num_clips: int = 960, num_speakers: int = 24, duration_seconds: float = 2.0, seed: int = 0
 ) -> None:
     """Write the corpus: 16-bit WAV files in a folder for each speaker, and ``manifest.csv``.
 

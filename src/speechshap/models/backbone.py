@@ -73,7 +73,7 @@ class Backbone(nn.Module):
         self._first_convolution = FrameGrid(config.conv_stride[0], config.conv_kernel[0])
         self._masked_norm: MaskedGroupNorm | None = None
         if config.feat_extract_norm == "group":
-            first = model.feature_extractor.conv_layers[0]  # type: ignore[union-attr, index]
+            first: Any = model.feature_extractor.conv_layers[0]  # type: ignore[union-attr, index]
             self._masked_norm = first.layer_norm = _masked(first.layer_norm)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:

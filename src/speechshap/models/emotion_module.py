@@ -4,6 +4,7 @@ from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MetricCollection
@@ -44,6 +45,9 @@ class EmotionModule(pl.LightningModule):
         warmup_fraction: Share of the training steps during which the learning rate rises from 0; it falls linearly
             to 0 over the rest.
 
+    Attributes:
+        trained_steps: Optimiser steps behind the checkpoint that was loaded; 0 without one.
+
     Raises:
         UserError: The backbone cannot be loaded or built, or the classes are fewer than two.
 
@@ -75,6 +79,7 @@ class EmotionModule(pl.LightningModule):
         self.hparams["classes"] = list(classes)
         self.hparams["backbone_config"] = speech_backbone.export_config()
         self.classes = list(classes)
+        self.trained_steps = 0
         self.freeze_option = freeze
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -125,7 +130,8 @@ class EmotionModule(pl.LightningModule):
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint whose classes are not those of the model."""
+        """Refuse a checkpoint whose classes are not those of the model, and note how far it was trained."""
+        self.trained_steps = int(checkpoint.get("global_step", 0))
         saved = checkpoint.get("hyper_parameters", {}).get("classes")
         if saved is not None and list(saved) != self.classes:
             raise UserError(
@@ -172,7 +178,7 @@ class EmotionModule(pl.LightningModule):
         """Start counting anew."""
         self.confusion_matrix("test").reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with linear warm-up and linear decay over the run."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)

@@ -1,0 +1,6 @@
+"""Explain the predictions of a trained classifier; ``python explain.py --help``."""
+
+from speechshap.cli import explain, run
+
+if __name__ == "__main__":
+    run(explain)
