@@ -1,6 +1,6 @@
 """Train, validate or test a speech emotion classifier; ``python train.py --help``."""
 
-from speechshap.cli import TrainCLI, run
+from speechshap.cli import run, train
 
 if __name__ == "__main__":
-    run(lambda arguments: TrainCLI(arguments) and None)
+    run(train)

@@ -102,7 +102,12 @@ class TrainCLI(LightningCLI):
             AudioDataModule,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"logger": run_logger(), "max_epochs": 30, "gradient_clip_val": 1.0},
+            trainer_defaults={
+                "logger": run_logger(),
+                "max_epochs": 30,
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 5,
+            },
             args=arguments,
             auto_configure_optimizers=False,
             parser_kwargs={
@@ -115,16 +120,14 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that every run has, and take the classes from the data."""
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "val/uar",
-                "checkpoint.mode": "max",
-                "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
-                "checkpoint.enable_version_counter": False,
-            }
-        )
+        whole_epochs = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+        best = {"filename": "best", "monitor": "val/uar", "mode": "max"}
+        # The option save_last of the one above keeps the latest of the best; to resume takes the latest of all.
+        last = {"filename": "last"}
+        for group, defaults in (("checkpoint", best), ("last_checkpoint", last)):
+            parser.add_lightning_class_args(ModelCheckpoint, group)
+            options = {**whole_epochs, **defaults}
+            parser.set_defaults({f"{group}.{name}": value for name, value in options.items()})
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.set_defaults(
             {"early_stopping.monitor": "val/uar", "early_stopping.mode": "max", "early_stopping.patience": 10}
@@ -143,6 +146,11 @@ class TrainCLI(LightningCLI):
         super().parse_arguments(parser, args)
         if path := self.config[self.config.subcommand].get("ckpt_path"):
             read_checkpoint(Path(path))
+
+
+def train(arguments: list[str]) -> None:
+    """``train.py``: fit, validate or test."""
+    TrainCLI(arguments)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

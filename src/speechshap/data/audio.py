@@ -65,21 +65,23 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
         with soundfile.SoundFile(path) as file:
             declared_frames, container = file.frames, file.format
             # Handing over the open file keeps librosa from trying other decoders with worse messages.
-            samples, rate = librosa.load(file, sr=None, mono=True, dtype=np.float32)
+            channels, rate = librosa.load(file, sr=None, mono=False, dtype=np.float32)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         known = ", ".join(AUDIO_SUFFIXES)
         reason = str(error).split(": ", 1)[-1].strip().rstrip(".")
         raise AudioFileError(path, f"cannot be decoded as sound ({reason}); expected an intact {known}") from error
     except OSError as error:
         raise AudioFileError(path, f"cannot be read ({error.strerror or error})") from error
+    num_samples = channels.shape[-1]
     # The length of an MP3 is an estimate in its header, so only other formats can be held to what they declare.
-    if (container != "MP3" and len(samples) < declared_frames) or _missing_wav_bytes(path):
+    if (container != "MP3" and num_samples < declared_frames) or _missing_wav_bytes(path):
         raise AudioFileError(path, "truncated: the header promises more samples than the file holds; copy it again")
-    if len(samples) * SAMPLE_RATE < MIN_SAMPLES * rate:
-        milliseconds = 1000 * len(samples) / rate
+    if num_samples * SAMPLE_RATE < MIN_SAMPLES * rate:
+        milliseconds = 1000 * num_samples / rate
         raise AudioFileError(path, f"too short: {milliseconds:.1f} ms, while the model needs at least 25 ms")
-    if not np.isfinite(samples).all():
+    if not np.isfinite(channels).all():
         raise AudioFileError(path, "holds samples that are not finite (NaN or infinity)")
+    samples = librosa.to_mono(channels)
     if np.ptp(samples) == 0:
         raise AudioFileError(path, "silent: every sample has the same value")
     return samples, int(rate)

@@ -46,7 +46,7 @@ class Prosody:
 NEUTRAL = Prosody(pitch=1.0, pitch_range=1.5, pitch_slope=-0.5, rate=4.0, energy_db=0, tilt_db=11, jitter=0.004)
 
 EMOTIONS: dict[str, Prosody] = {
-    "angry": Prosody(pitch=1.2, pitch_range=4.0, pitch_slope=-3.0, rate=5.5, energy_db=8, tilt_db=5, jitter=0.015),
+    "angry": Prosody(pitch=1.2, pitch_range=4.0, pitch_slope=-3.0, rate=5.5, energy_db=6, tilt_db=5, jitter=0.015),
     "fearful": Prosody(pitch=1.6, pitch_range=1.0, pitch_slope=0.5, rate=6.5, energy_db=1, tilt_db=14, jitter=0.05),
     "happy": Prosody(pitch=1.4, pitch_range=7.0, pitch_slope=4.0, rate=4.8, energy_db=4, tilt_db=8, jitter=0.006),
     "sad": Prosody(pitch=0.85, pitch_range=0.5, pitch_slope=-1.5, rate=2.4, energy_db=-7, tilt_db=17, jitter=0.01),
@@ -130,9 +130,10 @@ def synthesize(
     noise = generator.standard_normal(len(voice))
     breath = _to_samples(0.25 * level * (phase < 0.12) + 0.002 * gain * prosody["tilt_db"], len(voice))
     sound = voice + 0.25 * breath * np.diff(noise, prepend=0.0)
-    # The level of the whole clip is left to chance, so that it cannot tell the emotion.
-    sound *= 10 ** (generator.uniform(-6, 0) / 20) * 0.5 / np.abs(sound).max()
-    return (sound + 1e-3 * generator.standard_normal(len(sound))).astype(np.float32), start, end
+    # The neutral part sets the level, and chance: neither it nor a whole clip's level may tell the emotion.
+    neutral = sound[_to_samples(share, len(sound)) == 0]
+    sound *= 0.02 * 10 ** (generator.uniform(-6, 0) / 20) / neutral.std()
+    return (sound + 3e-4 * generator.standard_normal(len(sound))).astype(np.float32), start, end
 
 
 def _voice(

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,6 @@ FAMILIES = ("wavlm", "wav2vec2", "hubert")
 
 # Transformers would otherwise send a background request to have old checkpoints converted on the hub.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-# A hub that does not answer is told to the user within seconds.
-os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
 
 
 class MaskedGroupNorm(nn.GroupNorm):
@@ -92,9 +92,21 @@ class Backbone(nn.Module):
         if self._masked_norm is not None:
             self._masked_norm.frame_lengths = self._first_convolution_frames(lengths)
         mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]  # (batch, time)
-        output = self.model(waveforms, attention_mask=mask, output_hidden_states=True)
         frame_lengths = (lengths - self.grid.receptive_field) // self.grid.hop + 1
+        with self._spec_augment_where_possible(self.grid.num_frames(waveforms.shape[1])):
+            output = self.model(waveforms, attention_mask=mask, output_hidden_states=True)
         return list(output.hidden_states), frame_lengths
+
+    @contextmanager
+    def _spec_augment_where_possible(self, num_frames: int) -> Iterator[None]:
+        """Transformers refuses a batch that is shorter than one mask; such a batch goes without."""
+        config: Any = self.model.config
+        wanted = config.apply_spec_augment
+        config.apply_spec_augment = wanted and num_frames > config.mask_time_length
+        try:
+            yield
+        finally:
+            config.apply_spec_augment = wanted
 
     def _first_convolution_frames(self, lengths: Tensor) -> Tensor:
         return (lengths - self._first_convolution.receptive_field) // self._first_convolution.hop + 1
@@ -131,7 +143,7 @@ def build_backbone(config: dict[str, Any]) -> Backbone:
 
     Example:
         >>> backbone = build_backbone({"model_type": "wavlm", "hidden_size": 32, "num_hidden_layers": 1,
-        ...                            "num_attention_heads": 2, "conv_dim": [8] * 7}).eval()
+        ...                            "num_attention_heads": 2, "conv_dim": [8] * 7})
         >>> states, frames = backbone(torch.zeros(1, 1200), torch.tensor([1200]))
         >>> len(states), states[0].shape, frames
         (2, torch.Size([1, 3, 32]), tensor([3]))
@@ -160,33 +172,42 @@ def load_backbone(name: str) -> Backbone:
     Raises:
         UserError: The folder lacks something, or the hub does not answer or does not know the name.
     """
-    from transformers import AutoFeatureExtractor, AutoModel
-
     folder = Path(name).expanduser()
-    if folder.exists():
-        return _load(AutoModel, AutoFeatureExtractor, str(folder), local=True)
+    if folder.is_dir():
+        try:
+            return _from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"--model.backbone: {name} is not a whole checkpoint ({str(error).split('. ')[0]}); expected "
+                "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"
+            ) from error
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"--model.backbone: no folder {name}; give one with config.json and model.safetensors in it")
     try:
-        return _load(AutoModel, AutoFeatureExtractor, name, local=True)
-    except UserError:
+        return _from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError):
         logger.info("%s is not in the local cache; asking the Hugging Face hub", name)
-    return _load(AutoModel, AutoFeatureExtractor, name, local=False)
+    _check_hub(name)
+    return _from_pretrained(name, local_files_only=False)
 
 
-def _load(model_class: Any, extractor_class: Any, name: str, local: bool) -> Backbone:
-    try:
-        extractor = extractor_class.from_pretrained(name, local_files_only=local)
-        model = model_class.from_pretrained(name, local_files_only=local)
-    except (OSError, ValueError, RuntimeError) as error:
-        if Path(name).is_dir():
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"--model.backbone: {name} is not a whole checkpoint ({reason}); expected config.json, "
-                "preprocessor_config.json and model.safetensors as save_pretrained writes them"
-            ) from error
-        raise UserError(
-            f"--model.backbone: {name} cannot be fetched from the Hugging Face hub (no connection, or no such name); "
-            "download it where there is one ('hf download NAME --local-dir FOLDER') and give the folder instead"
-        ) from error
+def _from_pretrained(name: str, local_files_only: bool) -> Backbone:
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    extractor = AutoFeatureExtractor.from_pretrained(name, local_files_only=local_files_only)
+    model = AutoModel.from_pretrained(name, local_files_only=local_files_only)
     return Backbone(model, bool(extractor.do_normalize))
+
+
+def _check_hub(name: str) -> None:
+    """Ask the hub once: its own downloads try again for minutes before they say that there is no connection."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=5)
+    except Exception as error:  # which one depends on the HTTP client below
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"--model.backbone: {name} cannot be had from the Hugging Face hub ({reason}); correct the name, or "
+            "download it where there is a connection ('hf download NAME --local-dir FOLDER') and give the folder"
+        ) from error

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speechshap.files import PARTIAL_SUFFIX, whole_file
 
@@ -55,6 +54,8 @@ class ResultsFolder:
 
     def write(self, rows: list[dict[str, Any]]) -> Path:
         """Write rows (a value for each column of :data:`SCHEMA`) as the next part and return its path."""
+        import pyarrow.parquet as pq
+
         path = self.folder / f"part-{self.rank}-{self.next_number:05d}.parquet"
         with whole_file(path) as partial:
             pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), partial)
@@ -63,6 +64,8 @@ class ResultsFolder:
 
     def explained(self, settings: dict[str, Any]) -> set[tuple[str, str]]:
         """Utterances and targets that some rank has written already with these values of :data:`SETTINGS`."""
+        import pyarrow.parquet as pq
+
         done: set[tuple[str, str]] = set()
         for part in sorted(self.folder.glob("part-*.parquet")):
             rows = pq.read_table(part, columns=["utterance", "target", *SETTINGS]).to_pylist()

@@ -1,0 +1,174 @@
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from speechshap import AudioDataModule, EmotionModule, GradientSHAPCallback
+from speechshap.attribution import gradient_shap
+from speechshap.callbacks.gradient_shap import frozen, weights_digest
+from speechshap.data.frames import FrameGrid
+from speechshap.errors import UserError
+
+
+def predict(
+    checkpoint: Path,
+    root: Path,
+    folder: Path,
+    data: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[EmotionModule, AudioDataModule]:
+    """Explain a few utterances of the planted-evidence corpus."""
+    module = EmotionModule.load_from_checkpoint(checkpoint, weights_only=True)
+    data_module = AudioDataModule(
+        root=str(root), corpus="planted", **{"max_samples": 3, "batch_size": 2, **(data or {})}
+    )
+    callback = GradientSHAPCallback(output_dir=str(folder), **{"n_samples": 3, **options})
+    arguments = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, **(trainer or {})}
+    pl.Trainer(callbacks=[callback], default_root_dir=folder, **arguments).predict(
+        module, data_module, return_predictions=False
+    )
+    return module, data_module
+
+
+def read(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "explanations").sort_values(["utterance", "target"]).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("inference_mode", [True, False])
+def test_rows_are_what_the_estimator_computes(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, inference_mode: bool
+) -> None:
+    trainer = {"inference_mode": inference_mode}
+    module, data = predict(tiny_checkpoint, planted_root, tmp_path, trainer=trainer, targets="all", seed=4)
+    table = read(tmp_path)
+    assert len(table) == 3 * 4
+    loose = AudioDataModule(files=[str(u.path) for u in data.predict_utterances], batch_size=3)
+    loose.setup("predict")
+    (batch,) = loose.predict_dataloader()
+    module.eval()
+    result = gradient_shap(
+        module, batch.waveforms, lengths=batch.lengths, ids=[u.id for u in data.predict_utterances],
+        targets=torch.arange(4).expand(3, 4), n_samples=3, seed=4,
+    )  # fmt: skip
+    for index, utterance in enumerate(data.predict_utterances):
+        for target, name in enumerate(module.classes):
+            (row,) = table[(table.utterance == utterance.id) & (table.target == name)].to_dict("records")
+            expected = result.frames[index, target, : result.frame_lengths[index]]
+            assert expected.abs().max() > 0
+            torch.testing.assert_close(
+                torch.tensor(row["frame_attribution"].tolist()),
+                expected,
+                rtol=1e-4,
+                atol=1e-5 * float(expected.abs().max()),
+            )
+            assert len(row["frame_standard_error"]) == len(expected) == FrameGrid().num_frames(9600)
+            assert row["target_logit"] == pytest.approx(float(result.logits[index, target]), abs=1e-5)
+            assert row["prediction"] == module.classes[int(result.logits[index].argmax())]
+            assert row["probability"] == pytest.approx(float(result.logits[index].softmax(0).max()), abs=1e-5)
+            assert row["completeness_gap"] == pytest.approx(float(result.completeness_gap[index, target]), abs=1e-4)
+            assert (row["label"], row["path"]) == (utterance.label, str(utterance.path))
+            assert (row["method"], row["seed"], row["n_samples"]) == ("gradient_shap", 4, 3)
+            assert row["hop_seconds"] == 0.02
+
+
+def test_tensorboard_has_a_figure_a_sound_and_the_scalars(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    _, data = predict(tiny_checkpoint, planted_root, tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    tags = events.Tags()
+    ids = {utterance.id for utterance in data.predict_utterances}
+    assert set(tags["images"]) == {f"explain/{name}/figure" for name in ids}
+    assert set(tags["audio"]) == {f"explain/{name}/audio/original" for name in ids}
+    assert set(tags["scalars"]) == {
+        f"explain/{name}" for name in ("completeness_gap", "relative_error", "probability", "seconds")
+    }
+    assert [event.step for event in events.Scalars("explain/relative_error")] == [1, 2, 3]
+    assert {event.step for tag in tags["images"] for event in events.Images(tag)} == {2}  # trained for two steps
+    assert "--samples_per_plugin=images=100,audio=100" in str(
+        events.Tensors("explain/settings/text_summary")[0].tensor_proto
+    )
+
+
+def test_what_is_done_is_not_computed_again(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained: list[str] = []
+
+    def spy(*args: Any, **options: Any) -> Any:
+        explained.extend(options["ids"])
+        return gradient_shap(*args, **options)
+
+    monkeypatch.setattr("speechshap.callbacks.gradient_shap.gradient_shap", spy)
+    predict(tiny_checkpoint, planted_root, tmp_path)
+    assert len(explained) == 3
+    (tmp_path / "explanations" / "part-0-00001.parquet").unlink()  # as if it had been stopped before the second part
+    (tmp_path / "explanations" / ".part-0-00001.parquet.123.partial").write_text("half a part")
+    predict(tiny_checkpoint, planted_root, tmp_path)
+    assert explained[3:] == explained[2:3]
+    assert not list((tmp_path / "explanations").glob(".*"))
+    predict(tiny_checkpoint, planted_root, tmp_path, n_samples=4)
+    assert len(explained) == 7
+    table = read(tmp_path)
+    assert sorted(table.n_samples) == [3, 3, 3, 4, 4, 4]
+    assert not table.duplicated(["utterance", "target", "n_samples"]).any()
+
+
+def test_batch_size_and_chunk_size_change_nothing(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    predict(tiny_checkpoint, planted_root, tmp_path / "one", data={"batch_size": 1}, chunk_size=2)
+    predict(tiny_checkpoint, planted_root, tmp_path / "three", data={"batch_size": 3}, chunk_size=7)
+    one, three = read(tmp_path / "one"), read(tmp_path / "three")
+    assert list(one.utterance) == list(three.utterance)
+    for first, second in zip(one.frame_attribution, three.frame_attribution, strict=True):
+        torch.testing.assert_close(
+            torch.tensor(first.tolist()), torch.tensor(second.tolist()), rtol=1e-4, atol=1e-5 * float(abs(second).max())
+        )
+
+
+def test_given_classes_and_training_clips_as_references(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    predict(tiny_checkpoint, planted_root, tmp_path, targets="sad, angry", baselines="dataset", n_references=4)
+    table = read(tmp_path)
+    assert list(table.target) == ["angry", "sad"] * 3
+    assert set(table.baselines) == {"dataset"}
+
+
+def test_bfloat16_follows_the_trainer(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    options = {"n_samples": 8, "targets": "happy"}
+    predict(tiny_checkpoint, planted_root, tmp_path / "full", **options)
+    predict(tiny_checkpoint, planted_root, tmp_path / "half", trainer={"precision": "bf16-mixed"}, **options)
+    full, half = (
+        torch.tensor([row.tolist() for row in read(tmp_path / name).frame_attribution]) for name in ("full", "half")
+    )
+    assert not torch.equal(full, half)
+    assert (full - half).norm() < 0.15 * full.norm()
+
+
+def test_an_unknown_target_is_named(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no class 'bored'; expected predicted, all, or some of angry, fearful"):
+        predict(tiny_checkpoint, planted_root, tmp_path, targets="bored")
+    with pytest.raises(UserError, match=r"--explain.n_samples is 1; expected 2 at least"):
+        GradientSHAPCallback(n_samples=1)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    module[0].weight.requires_grad_(False)
+    with frozen(module):
+        assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert [parameter.requires_grad for parameter in module.parameters()] == [False, True, True, True]
+
+
+def test_the_digest_tells_weights_apart() -> None:
+    module = torch.nn.Linear(2, 2)
+    before = weights_digest(module)
+    assert before == weights_digest(module)
+    with torch.no_grad():
+        module.bias[0] += 1
+    assert before != weights_digest(module)

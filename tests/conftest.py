@@ -1,0 +1,52 @@
+"""Corpora, checkpoints and models that the tests share; all of them small, made here, and seeded."""
+
+import os
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from helpers import tiny_config
+
+from speechshap.data import AudioDataModule, make_planted_corpus
+from speechshap.models import EmotionModule
+
+
+@pytest.fixture(scope="session")
+def ravdess_root() -> Path:
+    """RAVDESS itself."""
+    if "RAVDESS_ROOT" not in os.environ:
+        pytest.skip("RAVDESS_ROOT is not set: it names the folder of RAVDESS for tests on real speech")
+    return Path(os.environ["RAVDESS_ROOT"])
+
+
+@pytest.fixture(scope="session")
+def planted_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A planted-evidence corpus of four speakers with three clips of each emotion."""
+    root = tmp_path_factory.mktemp("corpora") / "planted"
+    make_planted_corpus(root, num_clips=48, num_speakers=4, duration_seconds=0.6)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a tiny WavLM after two training steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    pl.seed_everything(0)
+    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8)
+    module = EmotionModule(data.classes, backbone_config=tiny_config(do_normalize=True), freeze="none")
+    trainer = pl.Trainer(
+        max_steps=2, limit_val_batches=0, logger=False, accelerator="cpu", enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    path = folder / "checkpoints" / "best.ckpt"
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.fixture
+def tiny_module() -> EmotionModule:
+    """A tiny WavLM classifier of three classes, random but always the same."""
+    torch.manual_seed(0)
+    return EmotionModule(["angry", "happy", "sad"], backbone_config=tiny_config()).eval()

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import pytest
+from helpers import write_sound
+
+from speechshap.data import read_corpus
+from speechshap.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("corpus", "name", "label", "speaker"),
+    [
+        ("ravdess", "Actor_12/03-01-06-01-02-01-12.wav", "fearful", "Actor_12"),
+        ("ravdess", "Actor_01/03-01-01-01-01-01-01.wav", "neutral", "Actor_01"),
+        ("ravdess", "03-01-08-02-02-02-24.flac", "surprised", "Actor_24"),
+        ("ravdess", "Actor_03/03-02-02-01-01-01-03.wav", "calm", "Actor_03"),
+        ("emodb", "wav/03a01Fa.wav", "happy", "03"),
+        ("emodb", "wav/16b10Wb.wav", "angry", "16"),
+        ("emodb", "wav/08a02Nb.wav", "neutral", "08"),
+        ("emodb", "wav/11b03Lc.wav", "bored", "11"),
+        ("emodb", "wav/14a05Ea.wav", "disgust", "14"),
+        ("emodb", "wav/15a07Ac.wav", "fearful", "15"),
+        ("emodb", "wav/13b09Ta.wav", "sad", "13"),
+        ("savee", "DC_a01.wav", "angry", "DC"),
+        ("savee", "JE_sa15.wav", "sad", "JE"),
+        ("savee", "JK_su03.wav", "surprised", "JK"),
+        ("savee", "AudioData/KL/n30.wav", "neutral", "KL"),
+        ("crema_d", "1001_DFA_ANG_XX.wav", "angry", "1001"),
+        ("crema_d", "1091_IEO_NEU_XX.wav", "neutral", "1091"),
+        ("crema_d", "1040_ITH_SAD_X.wav", "sad", "1040"),
+        ("crema_d", "1002_IEO_HAP_HI.wav", "happy", "1002"),
+        ("tess", "OAF_angry/OAF_back_angry.wav", "angry", "OAF"),
+        ("tess", "YAF_ps/YAF_wheat_ps.wav", "surprised", "YAF"),
+        ("tess", "OAF_neutral/OA_bite_neutral.wav", "neutral", "OAF"),
+        ("tess", "YAF_fear/YAF_chain_fear.wav", "fearful", "YAF"),
+    ],
+)
+def test_emotion_and_speaker_of_real_names(tmp_path: Path, corpus: str, name: str, label: str, speaker: str) -> None:
+    write_sound(tmp_path / name)
+    found = read_corpus(tmp_path, corpus)  # type: ignore[arg-type]
+    (utterance,) = found.utterances
+    assert (utterance.id, utterance.label, utterance.speaker, utterance.corpus) == (name, label, speaker, corpus)
+    assert label in found.classes
+    assert read_corpus(tmp_path, "auto") == found  # and the corpus is recognised without being named
+
+
+def test_the_order_is_stable_and_hidden_files_and_other_suffixes_are_passed_over(tmp_path: Path) -> None:
+    for name in ("happy/b.wav", "angry/z.ogg", "angry/a/c.FLAC", "angry/._z.wav", "happy/a.mp3"):
+        write_sound(tmp_path / name, format=None if name.endswith(("wav", "ogg", "mp3")) else "FLAC")
+    (tmp_path / "happy" / "notes.txt").write_text("no sound")
+    corpus = read_corpus(tmp_path, "folder")
+    assert [utterance.id for utterance in corpus.utterances] == [
+        "angry/a/c.FLAC",
+        "angry/z.ogg",
+        "happy/a.mp3",
+        "happy/b.wav",
+    ]
+    assert corpus.classes == ["angry", "happy"]
+    assert [utterance.speaker for utterance in corpus.utterances] == ["a", None, None, None]
+
+
+def test_a_name_against_the_rule_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    write_sound(tmp_path / "03-01-06-01-02-01-12.wav")
+    write_sound(tmp_path / "03-01-09-01-02-01-12.wav")  # there is no emotion 09
+    corpus = read_corpus(tmp_path, "ravdess")
+    assert len(corpus.utterances) == 1
+    assert [(item.path.name, item.reason) for item in corpus.skipped] == [
+        ("03-01-09-01-02-01-12.wav", "not named as in ravdess (like 03-01-06-01-02-01-12.wav)")
+    ]
+
+
+def test_csv_manifest(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label,speaker,start,end\nb.wav,happy,S2,0.5,1.25\na.wav,sad,S1,,\n")
+    corpus = read_corpus(tmp_path / "list.csv")
+    first, second = corpus.utterances
+    assert (first.id, first.path, first.label, first.speaker) == ("a.wav", tmp_path / "a.wav", "sad", "S1")
+    assert (first.start, first.end) == (None, None)
+    assert (second.start, second.end) == (0.5, 1.25)
+    assert corpus.classes == ["happy", "sad"]
+
+
+def test_json_lines_of_emobox(tmp_path: Path) -> None:
+    rows = [
+        {"key": "emodb-03a01Fa", "wav": "downloads/emodb/03a01Fa.wav", "length": 1.9, "emo": "F", "sample_rate": 16000},
+        {"key": "emodb-03a01Wa", "wav": "downloads/emodb/03a01Wa.wav", "length": 1.8, "emo": "W", "sample_rate": 16000},
+    ]
+    (tmp_path / "fold.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    corpus = read_corpus(tmp_path / "fold.jsonl", audio_root=Path("/elsewhere"))
+    assert [utterance.id for utterance in corpus.utterances] == ["emodb-03a01Fa", "emodb-03a01Wa"]
+    assert corpus.utterances[0].path == Path("/elsewhere/downloads/emodb/03a01Fa.wav")
+    assert corpus.classes == ["F", "W"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file,emotion\na.wav,sad\n", "path,label"),
+        ("a.csv", "path,label,start\na.wav,sad,soon\n", "entry 1 .*soon"),
+        ("a.csv", "path,label\n", "lists no utterance"),
+        ("a.csv", "path,label\na.wav,sad\na.wav,sad\n", "entry 2 repeats a.wav"),
+        ("a.jsonl", '{"key": "a"}\n', "line 1 .*wav"),
+        ("a.jsonl", "no json\n", "line 1"),
+        ("a.txt", "path,label\n", "expected .csv or .jsonl"),
+    ],
+)
+def test_a_mistake_in_a_manifest_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        read_corpus(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_missing_empty_or_foreign_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        read_corpus(tmp_path / "nowhere", "ravdess")
+    with pytest.raises(UserError, match="no sound files"):
+        read_corpus(tmp_path, "ravdess")
+    write_sound(tmp_path / "some.wav")
+    with pytest.raises(UserError, match=r"none of the 1 sound files is named as in emodb .like 03a01Fa.wav."):
+        read_corpus(tmp_path, "emodb")
+
+
+def test_ravdess_itself(ravdess_root: Path) -> None:
+    corpus = read_corpus(ravdess_root)
+    assert corpus.name == "ravdess"
+    assert not corpus.skipped
+    assert len({utterance.speaker for utterance in corpus.utterances}) * 60 == len(corpus.utterances)
+    neutral = [utterance for utterance in corpus.utterances if utterance.label == "neutral"]
+    assert len(neutral) * 15 == len(corpus.utterances)

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from speechshap.data.splits import Splits, check_splits, draw_subset, split_by_speaker, split_by_utterance
+from speechshap.data.utterance import Utterance
+from speechshap.errors import UserError
+
+
+def corpus(speakers: int, labels: tuple[str, ...] = ("happy", "sad"), repetitions: int = 5) -> list[Utterance]:
+    return [
+        Utterance(f"{speaker}-{label}-{number}", Path("x.wav"), label, f"S{speaker:02d}")
+        for speaker in range(speakers)
+        for label in labels
+        for number in range(repetitions)
+    ]
+
+
+def speakers_of(part: list[Utterance]) -> set[str | None]:
+    return {utterance.speaker for utterance in part}
+
+
+@pytest.mark.parametrize("speakers", [3, 4, 10, 24])
+def test_no_speaker_is_in_two_splits_and_nothing_is_lost(speakers: int) -> None:
+    splits = split_by_speaker(corpus(speakers), 0.15, 0.2, seed=1)
+    groups = [speakers_of(part) for part in splits]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == speakers
+    assert sum(map(len, splits)) == speakers * 10
+    assert all(groups)
+
+
+def test_the_seed_decides_and_decides_again() -> None:
+    draws = [speakers_of(split_by_speaker(corpus(24), 0.15, 0.2, seed).test) for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    assert len(draws[0]) == 5
+
+
+def test_named_speakers_are_taken() -> None:
+    splits = split_by_speaker(corpus(5), 0.2, 0.2, 0, val_speakers=["S03"], test_speakers=["S00", "S04"])
+    assert speakers_of(splits.val) == {"S03"}
+    assert speakers_of(splits.test) == {"S00", "S04"}
+
+
+def test_split_by_utterance_keeps_the_shares_of_the_classes() -> None:
+    splits = split_by_utterance(corpus(2, repetitions=20), 0.1, 0.25, seed=0)
+    assert [len(part) for part in splits] == [52, 8, 20]
+    for part in splits:
+        assert sum(utterance.label == "sad" for utterance in part) * 2 == len(part)
+    assert len({utterance.id for part in splits for utterance in part}) == 80
+
+
+@pytest.mark.parametrize(
+    ("utterances", "options", "message"),
+    [
+        (corpus(1), {}, "1 speaker.s. only .S00."),
+        (corpus(2), {}, "2 speaker.s. only"),
+        ([Utterance("a", Path("a.wav"), "sad")], {}, "a.wav: the speaker is not known"),
+        (corpus(3), {"test_speakers": ["S77"]}, "--data.test_speakers: no speaker S77"),
+        (corpus(3), {"val_speakers": ["S01"], "test_speakers": ["S01"]}, "both name S01"),
+    ],
+)
+def test_a_split_that_cannot_be(utterances: list[Utterance], options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        split_by_speaker(utterances, 0.2, 0.2, 0, **options)
+
+
+def test_a_split_without_a_class_is_refused() -> None:
+    full, part = corpus(1), corpus(1, ("happy",))
+    check_splits(Splits(full, full, full), ["happy", "sad"])
+    with pytest.raises(UserError, match=r"the val split of 5 utterances has none of the class.es. sad"):
+        check_splits(Splits(full, part, full), ["happy", "sad"])
+
+
+def test_a_subset_keeps_the_order() -> None:
+    utterances = corpus(4)
+    subset = draw_subset(utterances, 7, seed=3)
+    assert len(subset) == 7
+    assert subset == [utterance for utterance in utterances if utterance in subset]
+    assert draw_subset(utterances, None) == draw_subset(utterances, 999) == utterances

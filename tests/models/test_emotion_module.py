@@ -1,0 +1,138 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from helpers import tiny_config
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from speechshap.data import AudioDataModule, Batch
+from speechshap.errors import UserError
+from speechshap.models import EmotionModule, masked_mean
+
+CLASSES = ["angry", "happy", "sad"]
+
+
+def make_batch(labels: list[int]) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(800, 2000, (len(labels),), generator=generator)
+    waveforms = torch.randn(len(labels), int(lengths.max()), generator=generator)
+    waveforms *= torch.arange(waveforms.shape[1]) < lengths[:, None]
+    names = [f"{index}.wav" for index in range(len(labels))]
+    return Batch(waveforms, lengths, torch.tensor(labels), names, names)
+
+
+def trainable(module: EmotionModule) -> set[str]:
+    return {name.split(".")[1] for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def test_masked_mean_by_hand() -> None:
+    frames = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [float("nan"), 9.0]]])
+    assert masked_mean(frames, torch.tensor([2])).tolist() == [[2.0, 4.0]]
+
+
+def test_the_head_hears_a_softmax_weighted_sum_of_all_hidden_states(tiny_module: EmotionModule) -> None:
+    classifier, batch = tiny_module.classifier, make_batch([0, 1])
+    classifier.layer_weights.data = torch.tensor([0.3, -1.0, 2.0])
+    states, frames = tiny_module.backbone(batch.waveforms, batch.lengths)
+    weights = np.exp([0.3, -1.0, 2.0]) / np.exp([0.3, -1.0, 2.0]).sum()
+    for row, count in enumerate(frames.tolist()):
+        expected = sum(weight * state[row, :count].mean(0) for weight, state in zip(weights, states, strict=True))
+        torch.testing.assert_close(classifier.embed(batch.waveforms, batch.lengths)[row], expected.float())
+
+
+def test_a_chosen_layer_and_a_given_head() -> None:
+    head = torch.nn.Linear(32, 3)
+    module = EmotionModule(CLASSES, backbone_config=tiny_config(), hidden_layer=1, head=head).eval()
+    batch = make_batch([0])
+    states, frames = module.backbone(batch.waveforms, batch.lengths)
+    expected = head(masked_mean(states[1], frames))
+    torch.testing.assert_close(module(batch.waveforms, batch.lengths), expected)
+    with pytest.raises(UserError, match=r"--model.hidden_layer is 3; this backbone has 0 to 2"):
+        EmotionModule(CLASSES, backbone_config=tiny_config(), hidden_layer=3)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "backbone_trains", "stem_trains"),
+    [("backbone", False, False), ("stem", True, False), ("none", True, True)],
+)
+def test_what_is_frozen(freeze: str, backbone_trains: bool, stem_trains: bool) -> None:
+    config = tiny_config(apply_spec_augment=True, mask_time_prob=0.5, layerdrop=0.5)
+    module = EmotionModule(CLASSES, backbone_config=config, freeze=freeze).train()  # type: ignore[arg-type]
+    model = module.backbone.model
+    assert any(p.requires_grad for p in model.encoder.parameters()) is backbone_trains
+    assert any(p.requires_grad for p in model.feature_extractor.parameters()) is stem_trains
+    assert all(p.requires_grad for p in module.classifier.head.parameters())
+    assert module.classifier.layer_weights.requires_grad
+    assert model.training is backbone_trains
+    assert module.classifier.head.training
+    assert (model.config.layerdrop == 0.5) is backbone_trains
+    assert model.config.apply_spec_augment is backbone_trains
+
+
+def test_a_frozen_backbone_gives_the_same_features_each_time_and_needs_no_graph() -> None:
+    module = EmotionModule(CLASSES, backbone_config=tiny_config(hidden_dropout=0.5)).train()
+    batch = make_batch([0, 1])
+    one, two = (module.backbone(batch.waveforms, batch.lengths)[0][-1] for _ in range(2))
+    assert torch.equal(one, two)
+    assert not one.requires_grad
+
+
+def test_metrics_are_those_of_scikit_learn(tiny_module: EmotionModule) -> None:
+    module, batch = tiny_module, make_batch([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    predicted = module(batch.waveforms, batch.lengths).argmax(1)
+    logged = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module.log = lambda *args, **options: None  # type: ignore[method-assign, assignment]
+        module.log_dict = lambda metrics, **options: logged.update(metrics)  # type: ignore[method-assign, assignment]
+        module.validation_step(batch, 0)
+    values = {name: float(metric.compute()) for name, metric in logged.items()}
+    truth = batch.labels.numpy()
+    assert values["val/uar"] == pytest.approx(balanced_accuracy_score(truth, predicted), abs=1e-6)
+    assert values["val/wa"] == pytest.approx((truth == predicted.numpy()).mean())
+    assert values["val/f1"] == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0), abs=1e-6)
+    assert int(module.confusion_matrix("val").compute().sum()) == 9
+
+
+def test_a_checkpoint_is_whole_and_plain(tiny_checkpoint: Path, planted_root: Path) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    assert content["hyper_parameters"]["classes"] == ["angry", "fearful", "happy", "sad"]
+    module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
+    assert module.trained_steps == 2
+    assert module.backbone.normalize
+    assert module.backbone.hidden_size == 32
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, content["state_dict"][name])
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    module = EmotionModule(CLASSES, backbone_config=tiny_config(), learning_rate=1.0, warmup_fraction=0.2)
+    module.trainer = type("Trainer", (), {"estimated_stepping_batches": 10})()  # type: ignore[assignment]
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]  # type: ignore[index, typeddict-item]
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    np.testing.assert_allclose(rates, [0.5, 1, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
+
+
+def test_classes_of_model_data_and_checkpoint_have_to_agree(tiny_checkpoint: Path, planted_root: Path) -> None:
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    data = AudioDataModule(root=str(planted_root))
+    module = EmotionModule(CLASSES, backbone_config=tiny_config())
+    with pytest.raises(UserError, match="made for the classes angry, happy, sad, but the data have angry, fearful"):
+        pl.Trainer(**options).test(module, data)  # type: ignore[arg-type]
+    shuffled = ["sad", "fearful", "happy", "angry"]
+    data = AudioDataModule(root=str(planted_root), classes=shuffled)
+    module = EmotionModule(shuffled, backbone_config=tiny_config(do_normalize=True))
+    with pytest.raises(
+        UserError, match="the checkpoint was made for the classes angry, fearful, happy, sad, not for sad"
+    ):
+        pl.Trainer(**options).test(module, data, ckpt_path=tiny_checkpoint, weights_only=True)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="two classes or more"):
+        EmotionModule(["happy"], backbone_config=tiny_config())

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from speechshap.report.results import SCHEMA, ResultsFolder
+
+SETTINGS = {"method": "gradient_shap", "seed": 0, "n_samples": 5, "baselines": "noise", "model": "abc"}
+
+
+def row(utterance: str, target: str = "happy", **changes: object) -> dict[str, object]:
+    return {
+        **SETTINGS,
+        "utterance": utterance,
+        "path": f"/x/{utterance}",
+        "label": None,
+        "prediction": "happy",
+        "probability": 0.5,
+        "target": target,
+        "target_logit": 1.0,
+        "hop_seconds": 0.02,
+        "frame_attribution": [0.5, -1.0],
+        "frame_standard_error": [0.1, 0.2],
+        "completeness_gap": 0.0,
+        "completeness_gap_standard_error": 0.1,
+        "relative_error": 0.3,
+        **changes,
+    }
+
+
+def test_parts_load_with_pandas_as_one_table(tmp_path: Path) -> None:
+    first = ResultsFolder(tmp_path, rank=0)
+    assert [first.write([row("a.wav"), row("b.wav")]).name, first.write([row("c.wav")]).name] == [
+        "part-0-00000.parquet",
+        "part-0-00001.parquet",
+    ]
+    assert ResultsFolder(tmp_path, rank=1).write([row("d.wav", label="sad")]).name == "part-1-00000.parquet"
+    assert ResultsFolder(tmp_path, rank=0).next_number == 2
+    table = pd.read_parquet(tmp_path)
+    assert sorted(table.utterance) == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert list(table.columns) == SCHEMA.names
+    assert table.frame_attribution[0].tolist() == [0.5, -1.0]
+    assert table.label.isna().sum() == 3
+
+
+def test_what_is_explained_depends_on_the_settings(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    assert folder.explained(SETTINGS) == set()
+    folder.write([row("a.wav"), row("a.wav", "sad"), row("b.wav", n_samples=9)])
+    assert folder.explained(SETTINGS) == {("a.wav", "happy"), ("a.wav", "sad")}
+    assert folder.explained({**SETTINGS, "n_samples": 9}) == {("b.wav", "happy")}
+    assert folder.explained({**SETTINGS, "model": "other weights"}) == set()
+
+
+def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    with pytest.raises(Exception, match=r"probability|convert|float"):
+        folder.write([row("a.wav", probability="high")])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,274 @@
+"""The two scripts, as a user runs them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import soundfile
+import torch
+import yaml
+from helpers import tiny_config, write_sound
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+from speechshap.cli import explain, run, train
+
+PROJECT = Path(__file__).parent.parent
+CONFIGS = PROJECT / "configs"
+
+
+def script(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``train.py`` or ``explain.py`` in a folder."""
+    command = [sys.executable, str(PROJECT / f"{name}.py"), *map(str, arguments)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture
+def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run a script in this process, where it has to end with one line about a mistake; returns the line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_it(command: Callable[[list[str]], None], *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            run(command)
+        assert isinstance(exit_.value.code, str)  # which Python prints to stderr, and exits with 1
+        assert exit_.value.code.startswith("error: ")
+        assert "\n" not in exit_.value.code
+        return exit_.value.code
+
+    return run_it
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as ``save_pretrained`` writes it, in place of microsoft/wavlm-base-plus."""
+    folder = tmp_path_factory.mktemp("backbone")
+    fields = tiny_config("wavlm", "group")
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    return folder
+
+
+CORPORA = {
+    "ravdess": [f"Actor_{s:02d}/03-01-{e:02d}-01-01-01-{s:02d}.wav" for s in (1, 2, 3) for e in range(1, 9)],
+    "emodb": [f"wav/{s}a01{e}a.wav" for s in ("03", "08", "09") for e in "NFTWAEL"],
+    "savee": [f"{s}/{e}01.wav" for s in ("DC", "JE", "JK", "KL") for e in ("n", "h", "sa", "a", "f", "d", "su")],
+    "crema_d": [f"{s}_DFA_{e}_XX.wav" for s in (1001, 1002, 1003) for e in ("NEU", "HAP", "SAD", "ANG", "FEA", "DIS")],
+    "tess": [
+        f"OAF_{word}_{emotion}.wav"
+        for word in ("back", "bar", "base", "bath")
+        for emotion in ("neutral", "happy", "sad", "angry", "fear", "disgust", "ps")
+    ],
+    "folder": [f"{label}/{number}.wav" for label in ("calm", "excited") for number in range(4)],
+    "manifest": [f"{speaker}_{label}.wav" for speaker in "abc" for label in ("calm", "excited")],
+}
+
+
+def make_corpus(root: Path, name: str) -> Path:
+    """Short noise under a corpus' names; returns what ``--data.root`` takes."""
+    for seed, path in enumerate(CORPORA[name]):
+        write_sound(root / path, seed=seed)
+    if name != "manifest":
+        return root
+    rows = [f"{path},{Path(path).stem[2:]},{path[0]}" for path in CORPORA[name]]
+    (root / "list.csv").write_text("\n".join(["path,label,speaker", *rows]))
+    return root / "list.csv"
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_each_corpus_configuration_trains(name: str, tiny_backbone: Path, tmp_path: Path) -> None:
+    root = make_corpus(tmp_path / "corpus", name)
+    result = script(
+        "train", "fit", "--config", CONFIGS / f"{name}.yaml", "--data.root", root, "--model.backbone", tiny_backbone,
+        "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu", "--data.num_workers", "0", folder=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_configuration_is_tried_here() -> None:
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*CORPORA, "demo", "small_wavlm"}
+
+
+def test_the_small_wavlm_goes_with_any_corpus(tmp_path: Path) -> None:
+    root = make_corpus(tmp_path / "corpus", "ravdess")
+    result = script(
+        "train", "fit", "--config", CONFIGS / "ravdess.yaml", "--config", CONFIGS / "small_wavlm.yaml",
+        "--data.root", root, "--trainer.fast_dev_run", "true", folder=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_demo_configuration_makes_its_corpus_and_trains(tmp_path: Path) -> None:
+    result = script(
+        "train", "fit", "--config", CONFIGS / "demo.yaml", "--trainer.fast_dev_run", "true", folder=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "data" / "planted").rglob("*.wav"))) == 960
+    assert "split by speaker" in result.stderr
+
+
+@pytest.fixture(scope="session")
+def trained_run(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training run."""
+    folder = tmp_path_factory.mktemp("session")
+    config = {
+        "data": {"root": str(planted_root), "corpus": "planted", "batch_size": 8},
+        "model": {"freeze": "none", "backbone_config": tiny_config(do_normalize=True)},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "logger": {"init_args": {"name": "tiny"}}},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    result = script("train", "fit", "--config", "tiny.yaml", folder=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "runs" / "tiny" / "version_0"
+
+
+def test_what_a_training_run_leaves_behind(trained_run: Path) -> None:
+    assert {path.name for path in (trained_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    steps = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert steps == 6  # the last epoch's, even where an earlier one was better
+    assert (trained_run / "config.yaml").is_file()
+    assert (trained_run / "hparams.yaml").is_file()
+    tags = EventAccumulator(str(trained_run)).Reload().Tags()
+    assert {"train/loss", "val/loss", "val/uar", "val/wa", "val/f1"} <= set(tags["scalars"])
+    assert "val/confusion_matrix" in tags["images"]
+
+
+def test_test_takes_the_architecture_from_the_checkpoint(trained_run: Path, planted_root: Path, tmp_path: Path) -> None:
+    result = script(
+        "train", "test", "--data.root", planted_root, "--data.corpus", "planted", "--trainer.accelerator", "cpu",
+        "--ckpt_path", trained_run / "checkpoints" / "best.ckpt", folder=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "test/uar" in result.stdout
+
+
+def test_training_goes_on_where_it_stopped(trained_run: Path, tmp_path: Path) -> None:
+    result = script(
+        "train", "fit", "--config", trained_run / "config.yaml", "--ckpt_path", trained_run / "checkpoints/last.ckpt",
+        "--trainer.max_epochs", "3", "--trainer.logger.init_args.name", "resumed", folder=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    events = EventAccumulator(str(tmp_path / "runs/resumed/version_0")).Reload()
+    assert [event.step for event in events.Scalars("val/uar")] == [8]  # the third epoch, of three steps as the others
+
+
+def test_explaining_the_unseen_speakers(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    result = script("explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "3", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    table = pd.read_parquet(tmp_path / "run" / "explanations")
+    assert len(table) == table.utterance.nunique() == 12
+    assert table.utterance.str.split("/").str[0].nunique() == 1  # the one test speaker
+    images = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload().Tags()["images"]
+    assert sum(tag.startswith("explain/") for tag in images) == 12
+
+
+def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    names = ["one two.wav", "drei-ä.flac", "四.mp3"]
+    for seed, name in enumerate(names):
+        write_sound(tmp_path / name, seconds=0.5 + 0.1 * seed, rate=44100, seed=seed)
+    write_sound(tmp_path / "broken.wav").write_bytes(b"RIFF")
+    result = script(
+        "explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "3", "--explain.targets", "all",
+        "--explain.output_dir", "out", "--data.files", "['one two.wav', drei-ä.flac, 四.mp3, broken.wav]",
+        folder=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    table = pd.read_parquet(tmp_path / "out" / "explanations")
+    assert sorted(table.utterance) == sorted(names * 4)
+    assert table.label.isna().all()
+    assert "1 file(s) left out" in result.stderr
+    assert "broken.wav" in (tmp_path / "out" / "skipped.csv").read_text()
+
+
+def test_help_teaches(tmp_path: Path) -> None:
+    for name, words in (("train", "fit"), ("explain", "--explain.n_samples")):
+        result = script(name, "--help", folder=tmp_path)
+        assert result.returncode == 0
+        assert words in result.stdout
+    assert "Monte Carlo samples of each utterance" in result.stdout
+
+
+SMALL = ["--config", CONFIGS / "small_wavlm.yaml", "--trainer.fast_dev_run", "true"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", *SMALL, "--data.root", "nowhere"], "nowhere: no such folder; give the folder of the corpus"),
+        (["fit", *SMALL, "--data.root", "empty"], "empty: no sound files in this folder"),
+        (["fit", *SMALL, "--data.root", "one_speaker"], "1 speaker(s) only (Actor_01)"),
+        (["fit", *SMALL, "--data.root", "x", "--data.split_by", "sex"], "data.split_by"),
+        (["fit", *SMALL, "--data.rot", "x"], "unrecognized arguments: --data.rot"),
+        (["fit", *SMALL, "--data.corpus", "iemocap"], "data.corpus"),
+        (["fit", "--data.corpus", "ravdess", "--model.backbone", "./none"], "--model.backbone: no folder ./none"),
+        (["test", "--data.root", "x", "--ckpt_path", "no.ckpt"], "--ckpt_path: no file no.ckpt"),
+        (["predict"], "invalid choice: 'predict'"),
+        ([], "subcommand"),
+    ],
+)
+def test_mistakes_of_training(mistake: Callable[..., str], tmp_path: Path, arguments: list[object], words: str) -> None:
+    (tmp_path / "empty").mkdir()
+    write_sound(tmp_path / "one_speaker" / "03-01-06-01-02-01-01.wav")
+    assert words in mistake(train, *arguments)
+
+
+def test_a_hub_that_cannot_be_reached(mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    assert "and give the folder" in mistake(train, "fit", "--data.corpus", "ravdess", "--data.root", "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--ckpt_path", "no.ckpt"], "--ckpt_path: no file no.ckpt"),
+        (["--ckpt_path", "short.ckpt"], "short.ckpt cannot be read as a checkpoint"),
+        (["--ckpt_path", "other.ckpt"], "other.ckpt is not a checkpoint of this project"),
+        (["--ckpt_path", "good.ckpt", "--data.files", "[silent.wav]"], "silent.wav: silent"),
+        (["--ckpt_path", "good.ckpt", "--explain.targets", "bored"], "no class 'bored'"),
+        (["--ckpt_path", "good.ckpt", "--explain.n_samples", "1"], "--explain.n_samples is 1"),
+        (["--ckpt_path", "good.ckpt", "--explain.baselines", "music"], "explain.baselines"),
+        (
+            ["--ckpt_path", "good.ckpt", "--data.root", "emodb", "--data.corpus", "emodb"],
+            "is none of the classes angry",
+        ),
+        ([], "ckpt_path"),
+    ],
+)
+def test_mistakes_of_explaining(
+    mistake: Callable[..., str], trained_run: Path, tmp_path: Path, arguments: list[object], words: str
+) -> None:
+    shutil.copy(trained_run / "checkpoints" / "best.ckpt", tmp_path / "good.ckpt")
+    (tmp_path / "short.ckpt").write_bytes((tmp_path / "good.ckpt").read_bytes()[:5000])
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.ckpt")
+    soundfile.write(tmp_path / "silent.wav", torch.zeros(8000).numpy(), 16000)
+    make_corpus(tmp_path / "emodb", "emodb")
+    assert words in mistake(explain, *arguments)
+
+
+def test_a_checkpoint_for_other_classes(mistake: Callable[..., str], trained_run: Path, tmp_path: Path) -> None:
+    root, checkpoint = make_corpus(tmp_path / "corpus", "emodb"), trained_run / "checkpoints" / "best.ckpt"
+    line = mistake(train, "test", "--data.root", root, "--trainer.logger", "false", "--ckpt_path", checkpoint)
+    assert "made for the classes angry, fearful, happy, sad" in line
+
+
+def test_a_mistake_is_one_line_and_debug_shows_where(tmp_path: Path) -> None:
+    result = script("explain", "--ckpt_path", "no.ckpt", folder=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: --ckpt_path: no file no.ckpt")
+    assert "Traceback" not in result.stderr
+    result = script("explain", "--ckpt_path", "no.ckpt", "--debug", folder=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
