@@ -41,7 +41,7 @@ def explanation_figure(
     """
     edges = np.asarray(frame_edges) / sample_rate
     duration = len(waveform) / sample_rate
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    figure = Figure(figsize=(8, 6.5), dpi=130, layout="constrained")
     wave_axes, spectrogram_axes, frame_axes = figure.subplots(3, 1, sharex=True, height_ratios=[2, 3, 3])
     figure.suptitle(title, fontsize="medium")
 
