@@ -179,8 +179,7 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
     write_sound(tmp_path / "broken.wav").write_bytes(b"RIFF")
     result = script(
         "explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "3", "--explain.targets", "all",
-        "--explain.output_dir", "out", "--data.files", "['one two.wav', drei-ä.flac, 四.mp3, broken.wav]",
-        folder=tmp_path,
+        "--explain.output_dir", "out", "--data.files", *names, "broken.wav", folder=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     table = pd.read_parquet(tmp_path / "out" / "explanations")
@@ -236,7 +235,7 @@ def test_a_hub_that_cannot_be_reached(mistake: Callable[..., str], monkeypatch: 
         (["--ckpt_path", "no.ckpt"], "--ckpt_path: no file no.ckpt"),
         (["--ckpt_path", "short.ckpt"], "short.ckpt cannot be read as a checkpoint"),
         (["--ckpt_path", "other.ckpt"], "other.ckpt is not a checkpoint of this project"),
-        (["--ckpt_path", "good.ckpt", "--data.files", "[silent.wav]"], "silent.wav: silent"),
+        (["--ckpt_path", "good.ckpt", "--data.files", "silent.wav"], "silent.wav: silent"),
         (["--ckpt_path", "good.ckpt", "--explain.targets", "bored"], "no class 'bored'"),
         (["--ckpt_path", "good.ckpt", "--explain.n_samples", "1"], "--explain.n_samples is 1"),
         (["--ckpt_path", "good.ckpt", "--explain.baselines", "music"], "explain.baselines"),

@@ -6,6 +6,7 @@ import pickle
 import sys
 import warnings
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+_TRAINER_OPTIONS = {"accelerator", "devices", "num_nodes", "strategy", "precision", "inference_mode", "deterministic"}
+
+
 def explain(arguments: list[str]) -> None:
     """``explain.py``: predict with a checkpoint and explain every prediction.
 
@@ -179,17 +183,22 @@ def explain(arguments: list[str]) -> None:
     """
     parser = ArgumentParser(
         prog="explain.py",
+        usage="explain.py --ckpt_path runs/<experiment>/version_N/checkpoints/best.ckpt [options]",
         description="Explain the predictions of a trained classifier with GradientSHAP: the test split of the corpus "
         "that it was trained on, another corpus (--data.root), or single files (--data.files).",
         exit_on_error=False,
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file with any of these options.")
     parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint that train.py wrote.")
-    parser.add_class_arguments(AudioDataModule, "data", skip={"classes", "transform"})
+    parser.add_class_arguments(AudioDataModule, "data", skip={"files", "classes", "transform"})
+    parser.add_argument(
+        "--data.files", type=str, nargs="+", help="Sound files to explain, without labels, instead of a corpus."
+    )
     parser.add_class_arguments(GradientSHAPCallback, "explain")
-    parser.add_class_arguments(pl.Trainer, "trainer", skip={"callbacks", "logger", "default_root_dir"})
+    for_training = set(signature(pl.Trainer).parameters) - _TRAINER_OPTIONS
+    parser.add_class_arguments(pl.Trainer, "trainer", skip=for_training)
     # Parts are written after each batch: a small one loses little when the run is stopped.
-    parser.set_defaults({"data.batch_size": 4, "trainer.enable_progress_bar": False})
+    parser.set_defaults({"data.batch_size": 4})
     path = Path(parser.parse_args(arguments).ckpt_path)
     checkpoint = read_checkpoint(path)
     saved = checkpoint.get("datamodule_hyper_parameters", {})
@@ -202,7 +211,11 @@ def explain(arguments: list[str]) -> None:
     data = AudioDataModule(**options.data.as_dict(), classes=module.classes)
     callback = GradientSHAPCallback(**options.explain.as_dict())
     trainer = pl.Trainer(
-        **options.trainer.as_dict(), callbacks=[callback], logger=False, default_root_dir=options.explain.output_dir
+        **options.trainer.as_dict(),
+        callbacks=[callback],
+        logger=False,
+        enable_progress_bar=False,  # the callback has one, which counts utterances
+        default_root_dir=options.explain.output_dir,
     )
     trainer.predict(module, data, return_predictions=False)
 
