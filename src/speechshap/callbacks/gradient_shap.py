@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
@@ -96,8 +97,8 @@ class GradientSHAPCallback(pl.Callback):
         }
         self.results = ResultsFolder(folder / "explanations", trainer.global_rank)
         self.done = self.results.explained(self.settings)
-        self.log = ExplanationLog(folder, trainer.global_rank)
-        self.log.settings({**self.settings, "targets": self.targets}, self.training_step)
+        self.tensorboard = ExplanationLog(folder, trainer.global_rank)
+        self.tensorboard.settings({**self.settings, "targets": self.targets}, self.training_step)
         self.count = 0
         self.bar = tqdm(
             total=_num_utterances(trainer),
@@ -149,8 +150,13 @@ class GradientSHAPCallback(pl.Callback):
                 progress=lambda samples: self.bar.update(samples / self.n_samples),
             )
         seconds = (time.perf_counter() - started) / len(rows)
-        self._write(module, batch, attribution)
-        self._draw(module, batch, attribution, seconds)
+        explained = [self._rows(module, batch, attribution, index) for index in range(len(rows))]
+        for index, length in enumerate(batch.lengths.tolist()):
+            waveform = batch.waveforms[index, :length].float().cpu().numpy()
+            self._draw(explained[index], waveform, module.backbone.grid.edges(length).numpy(), seconds)
+        self.tensorboard.flush()
+        # Last, since what stands here is not done again: a run that is killed before draws once more.
+        self.results.write([row for utterance in explained for row in utterance])
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the files and say where they are."""
@@ -164,7 +170,7 @@ class GradientSHAPCallback(pl.Callback):
 
     def _close(self) -> None:
         self.bar.close()
-        self.log.close()
+        self.tensorboard.close()
 
     @rank_zero_only
     def _say_where(self, count: int) -> None:
@@ -200,74 +206,53 @@ class GradientSHAPCallback(pl.Callback):
         # A short clip goes on from its start again, so that no reference ends in artificial silence.
         return torch.stack([waveform[torch.arange(longest) % len(waveform)] for waveform in waveforms])
 
-    def _write(self, module: EmotionModule, batch: Batch, attribution: Attribution) -> None:
-        probabilities = attribution.logits.softmax(1)
-        result = {name: getattr(attribution, name).tolist() for name in ("targets", "frame_lengths", "relative_error")}
-        rows = []
-        for index, utterance in enumerate(batch.ids):
-            prediction = int(attribution.logits[index].argmax())
-            label = int(batch.labels[index])
-            num_frames = result["frame_lengths"][index]
-            rows += [
-                {
-                    **self.settings,
-                    "utterance": utterance,
-                    "path": batch.paths[index],
-                    "label": module.classes[label] if label >= 0 else None,
-                    "prediction": module.classes[prediction],
-                    "probability": float(probabilities[index, prediction]),
-                    "target": module.classes[target],
-                    "target_logit": float(attribution.logits[index, target]),
-                    "hop_seconds": module.backbone.grid.hop_seconds,
-                    "frame_attribution": attribution.frames[index, column, :num_frames].tolist(),
-                    "frame_standard_error": attribution.frames_standard_error[index, column, :num_frames].tolist(),
-                    "completeness_gap": float(attribution.completeness_gap[index, column]),
-                    "completeness_gap_standard_error": float(
-                        attribution.completeness_gap_standard_error[index, column]
-                    ),
-                    "relative_error": result["relative_error"][index][column],
-                }
-                for column, target in enumerate(result["targets"][index])
-            ]
-        self.results.write(rows)
+    def _rows(self, module: EmotionModule, batch: Batch, attribution: Attribution, index: int) -> list[dict[str, Any]]:
+        """Result rows of one utterance, one for each target, the predicted class first."""
+        logits, label = attribution.logits[index].cpu(), int(batch.labels[index])
+        prediction = int(logits.argmax())
+        num_frames = int(attribution.frame_lengths[index])
+        rows = [
+            {
+                **self.settings,
+                "utterance": batch.ids[index],
+                "path": batch.paths[index],
+                "label": module.classes[label] if label >= 0 else None,
+                "prediction": module.classes[prediction],
+                "probability": float(logits.softmax(0)[prediction]),
+                "target": module.classes[target],
+                "target_logit": float(logits[target]),
+                "hop_seconds": module.backbone.grid.hop_seconds,
+                "frame_attribution": attribution.frames[index, column, :num_frames].tolist(),
+                "frame_standard_error": attribution.frames_standard_error[index, column, :num_frames].tolist(),
+                "completeness_gap": float(attribution.completeness_gap[index, column]),
+                "completeness_gap_standard_error": float(attribution.completeness_gap_standard_error[index, column]),
+                "relative_error": float(attribution.relative_error[index, column]),
+            }
+            for column, target in enumerate(attribution.targets[index].tolist())
+        ]
+        return sorted(rows, key=lambda row: row["target"] != row["prediction"])
 
-    def _draw(self, module: EmotionModule, batch: Batch, attribution: Attribution, seconds: float) -> None:
+    def _draw(self, rows: list[dict[str, Any]], waveform: np.ndarray, frame_edges: np.ndarray, seconds: float) -> None:
+        """Show one utterance in TensorBoard; its first row is the one that gets the marks and the error band."""
         from speechshap.report.figures import explanation_figure
 
-        probabilities = attribution.logits.softmax(1).cpu()
-        for index, utterance in enumerate(batch.ids):
-            length, num_frames = int(batch.lengths[index]), int(attribution.frame_lengths[index])
-            prediction = int(probabilities[index].argmax())
-            label = int(batch.labels[index])
-            # The predicted class first: it is the one that gets the marks and the error band.
-            targets = attribution.targets[index].tolist()
-            order = sorted(range(len(targets)), key=lambda column: targets[column] != prediction)
-            relative_error = float(attribution.relative_error[index, order[0]])
-            waveform = batch.waveforms[index, :length].float().cpu().numpy()
-            truth = f", label {module.classes[label]}" if label >= 0 else ""
-            figure = explanation_figure(
-                waveform,
-                SAMPLE_RATE,
-                attribution.frames[index, order, :num_frames].cpu().numpy(),
-                attribution.frames_standard_error[index, order, :num_frames].cpu().numpy(),
-                module.backbone.grid.edges(length).numpy(),
-                [module.classes[targets[column]] for column in order],
-                f"{utterance}: predicted {module.classes[prediction]} ({probabilities[index, prediction]:.0%}){truth}",
-                relative_error,
-                self.top_k_frames,
-            )
-            self.log.utterance(utterance, figure, waveform, SAMPLE_RATE, self.training_step)
-            self.count += 1
-            self.log.scalars(
-                {
-                    "completeness_gap": float(attribution.completeness_gap[index, order[0]]),
-                    "relative_error": relative_error,
-                    "probability": float(probabilities[index, prediction]),
-                    "seconds": seconds,
-                },
-                self.count,
-            )
-        self.log.flush()
+        first = rows[0]
+        truth = f", label {first['label']}" if first["label"] is not None else ""
+        figure = explanation_figure(
+            waveform,
+            SAMPLE_RATE,
+            np.array([row["frame_attribution"] for row in rows]),
+            np.array([row["frame_standard_error"] for row in rows]),
+            frame_edges,
+            [row["target"] for row in rows],
+            f"{first['utterance']}: predicted {first['prediction']} ({first['probability']:.0%}){truth}",
+            first["relative_error"],
+            self.top_k_frames,
+        )
+        self.tensorboard.utterance(first["utterance"], figure, waveform, SAMPLE_RATE, self.training_step)
+        self.count += 1
+        scalars = {name: first[name] for name in ("completeness_gap", "relative_error", "probability")}
+        self.tensorboard.scalars({**scalars, "seconds": seconds}, self.count)
 
 
 @contextmanager
