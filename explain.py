@@ -3,4 +3,4 @@
 from speechshap.cli import explain, run
 
 if __name__ == "__main__":
-    run(explain)
+    run(explain, interrupted="interrupted; the same command goes on from here")

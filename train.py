@@ -3,4 +3,4 @@
 from speechshap.cli import run, train
 
 if __name__ == "__main__":
-    run(train)
+    run(train, interrupted="interrupted; --ckpt_path <run>/checkpoints/last.ckpt goes on after the last whole epoch")

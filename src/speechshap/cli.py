@@ -15,22 +15,26 @@ import torch
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from speechshap.callbacks import ConfusionMatrixCallback, GradientSHAPCallback
 from speechshap.data import AudioDataModule
+from speechshap.data.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
 from speechshap.errors import UserError
 from speechshap.models import EmotionModule
 
-RUNS_FOLDER = "runs"
+# A run's files go to runs/<experiment>/version_N; --trainer.logger.init_args.name names the experiment.
+_LOGGER = {
+    "class_path": "pytorch_lightning.loggers.TensorBoardLogger",
+    "init_args": {"save_dir": "runs", "name": "emotion", "default_hp_metric": False},
+}
 
 # Told by the libraries to their developers; a user can do nothing about them.
 _IRRELEVANT_WARNINGS = (
     ".*does not have many workers.*",
     ".*The number of training batches.*",
     ".*treespec, LeafSpec.*",
-    ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists and is not empty.*",
-    ".*was not part of the given config.*",
     ".*LightningCLI's args parameter is intended.*",
     ".*The dirpath has changed from.*",
     ".*mismatched key_padding_mask and attn_mask.*",
@@ -38,21 +42,27 @@ _IRRELEVANT_WARNINGS = (
 )
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[list[str]], None], interrupted: str = "interrupted") -> None:
     """Run a command: a mistake of the user in one line, anything else too unless ``--debug`` asks for the traceback.
 
     Args:
         main: The command; takes the arguments without ``--debug``.
+        interrupted: What to say after Ctrl-C or SIGTERM.
     """
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     _quieten(debug)
     try:
         main(arguments)
+    except (KeyboardInterrupt, SIGTERMException):
+        sys.exit(interrupted)
+    except SystemExit as exit_:
+        # Lightning turns Ctrl-C into an exit of its own.
+        if isinstance(exit_.__context__, KeyboardInterrupt):
+            sys.exit(interrupted)
+        raise
     except ArgumentError as error:
         sys.exit(f"error: {_one_line(error)} (--help lists the options)")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; what was written so far is whole, and the same command goes on from there")
     except Exception as error:
         if debug:
             raise
@@ -60,6 +70,17 @@ def run(main: Callable[[list[str]], None]) -> None:
         if mistake is not None:
             sys.exit(f"error: {mistake}")
         sys.exit(f"error: {type(error).__name__}: {_one_line(error)} (the same command with --debug tells where)")
+
+
+def _quieten(debug: bool) -> None:
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("speechshap").setLevel(logging.INFO)
+    if debug:
+        return
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
+    for pattern in _IRRELEVANT_WARNINGS:
+        warnings.filterwarnings("ignore", pattern)
 
 
 def _user_error(error: BaseException | None) -> str | None:
@@ -75,25 +96,6 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _quieten(debug: bool) -> None:
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("speechshap").setLevel(logging.INFO)
-    if debug:
-        return
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
-    for pattern in _IRRELEVANT_WARNINGS:
-        warnings.filterwarnings("ignore", pattern)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-
-def run_logger(save_dir: str = RUNS_FOLDER, name: str = "emotion", version: str | None = None) -> dict[str, Any]:
-    """Configuration of the TensorBoard logger: a run's files go to ``save_dir/name/version_N``."""
-    init_args = {"save_dir": save_dir, "name": name, "version": version, "default_hp_metric": False}
-    return {"class_path": "pytorch_lightning.loggers.TensorBoardLogger", "init_args": init_args}
-
-
 class TrainCLI(LightningCLI):
     """``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
 
@@ -104,7 +106,7 @@ class TrainCLI(LightningCLI):
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={
-                "logger": run_logger(),
+                "logger": _LOGGER,
                 "max_epochs": 30,
                 "gradient_clip_val": 1.0,
                 "log_every_n_steps": 5,
@@ -133,9 +135,15 @@ class TrainCLI(LightningCLI):
         parser.set_defaults(
             {"early_stopping.monitor": "val/uar", "early_stopping.mode": "max", "early_stopping.patience": 10}
         )
-        parser.add_lightning_class_args(LearningRateMonitor, "learning_rate_monitor")
         parser.add_lightning_class_args(ConfusionMatrixCallback, "confusion_matrix")
         parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Make the trainer; the learning rate is monitored where there is a logger to keep it."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.callbacks.append(LearningRateMonitor(logging_interval="step"))  # type: ignore[attr-defined]
+        return trainer
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -199,16 +207,18 @@ def explain(arguments: list[str]) -> None:
     parser.add_class_arguments(pl.Trainer, "trainer", skip=for_training)
     # Parts are written after each batch: a small one loses little when the run is stopped.
     parser.set_defaults({"data.batch_size": 4})
-    path = Path(parser.parse_args(arguments).ckpt_path)
+    given = parser.parse_args(arguments)
+    path = Path(given.ckpt_path)
     checkpoint = read_checkpoint(path)
     saved = checkpoint.get("datamodule_hyper_parameters", {})
-    keep = ("root", "corpus", "audio_root", "split_by", "val_fraction", "test_fraction", "split_seed", "val_speakers")
-    parser.set_defaults({f"data.{name}": saved[name] for name in (*keep, "test_speakers") if name in saved})
+    names = SPLIT_OPTIONS if given.data.root is not None else (*SPLIT_OPTIONS, *CORPUS_OPTIONS)
+    parser.set_defaults({f"data.{name}": saved[name] for name in names if name in saved})
     options = parser.parse_args(arguments)
     options.explain.output_dir = options.explain.output_dir or _run_folder(path)
 
-    module = EmotionModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    module = _load_module(path)
     data = AudioDataModule(**options.data.as_dict(), classes=module.classes)
+    data.load_state_dict(checkpoint.get(AudioDataModule.__qualname__, {}))
     callback = GradientSHAPCallback(**options.explain.as_dict())
     trainer = pl.Trainer(
         **options.trainer.as_dict(),
@@ -218,6 +228,16 @@ def explain(arguments: list[str]) -> None:
         default_root_dir=options.explain.output_dir,
     )
     trainer.predict(module, data, return_predictions=False)
+
+
+def _load_module(path: Path) -> EmotionModule:
+    try:
+        return EmotionModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        raise UserError(
+            f"--ckpt_path: the weights of {path} do not fit the model that it describes; if its head was given in "
+            "Python, explain it there, with GradientSHAPCallback"
+        ) from error
 
 
 def _run_folder(checkpoint: Path) -> str:

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from speechshap import AudioDataModule, EmotionModule, GradientSHAPCallback
 from speechshap.attribution import gradient_shap
-from speechshap.callbacks.gradient_shap import frozen, weights_digest
+from speechshap.callbacks.gradient_shap import fingerprint, frozen
 from speechshap.data.frames import FrameGrid
 from speechshap.errors import UserError
 
@@ -116,6 +116,9 @@ def test_what_is_done_is_not_computed_again(
     assert len(explained) == 7
     table = read(tmp_path)
     assert sorted(table.n_samples) == [3, 3, 3, 4, 4, 4]
+    predict(tiny_checkpoint, planted_root, tmp_path, targets="all")
+    table = read(tmp_path)
+    assert len(table) == 3 * 4 + 3  # the predicted class was there already
     assert not table.duplicated(["utterance", "target", "n_samples"]).any()
 
 
@@ -127,6 +130,20 @@ def test_batch_size_and_chunk_size_change_nothing(tiny_checkpoint: Path, planted
     for first, second in zip(one.frame_attribution, three.frame_attribution, strict=True):
         torch.testing.assert_close(
             torch.tensor(first.tolist()), torch.tensor(second.tolist()), rtol=1e-4, atol=1e-5 * float(abs(second).max())
+        )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_gives_the_rows_of_the_cpu(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    for accelerator in ("cpu", "gpu"):
+        trainer = {"accelerator": accelerator, "devices": 1}
+        predict(tiny_checkpoint, planted_root, tmp_path / accelerator, trainer=trainer, targets="all")
+    for first, second in zip(
+        read(tmp_path / "cpu").frame_attribution, read(tmp_path / "gpu").frame_attribution, strict=True
+    ):
+        scale = float(abs(first).max())
+        torch.testing.assert_close(
+            torch.tensor(second.tolist()), torch.tensor(first.tolist()), rtol=1e-2, atol=1e-3 * scale
         )
 
 
@@ -165,10 +182,12 @@ def test_the_model_is_left_as_it_was() -> None:
     assert [parameter.requires_grad for parameter in module.parameters()] == [False, True, True, True]
 
 
-def test_the_digest_tells_weights_apart() -> None:
+def test_a_fingerprint_tells_weights_and_sounds_apart() -> None:
     module = torch.nn.Linear(2, 2)
-    before = weights_digest(module)
-    assert before == weights_digest(module)
+    before = fingerprint(module.state_dict(), None, "32-true", torch.ones(3))
+    assert before == fingerprint(module.state_dict(), None, "32-true", torch.ones(3))
+    assert before != fingerprint(module.state_dict(), None, "32-true", torch.ones(4))
+    assert before != fingerprint(module.state_dict(), None, "bf16-mixed", torch.ones(3))
     with torch.no_grad():
         module.bias[0] += 1
-    assert before != weights_digest(module)
+    assert before != fingerprint(module.state_dict(), None, "32-true", torch.ones(3))

@@ -68,6 +68,11 @@ def bad_file(kind: str, folder: Path) -> Path:
         case "truncated flac":
             path = write_sound(path.with_suffix(".flac"), seconds=2)
             path.write_bytes(path.read_bytes()[:-20000])
+        case "truncated mp3" | "truncated ogg":
+            path = write_sound(path.with_suffix(f".{kind[-3:]}"), seconds=4)
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        case "folder":
+            path.mkdir()
         case "silent":
             soundfile.write(path, np.zeros(8000), 16000)
         case "not finite":
@@ -85,6 +90,9 @@ BAD_FILES = {
     "not audio": "cannot be decoded",
     "truncated": "truncated",
     "truncated flac": "truncated|cannot be decoded",
+    "truncated mp3": "truncated",
+    "truncated ogg": "truncated|cannot be decoded",
+    "folder": "a folder, not a sound file",
     "silent": "silent",
     "not finite": "not finite",
     "too short": "too short: 24.9 ms",

@@ -60,6 +60,16 @@ def test_the_order_is_stable_and_hidden_files_and_other_suffixes_are_passed_over
     assert [utterance.speaker for utterance in corpus.utterances] == ["a", None, None, None]
 
 
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    write_sound(tmp_path / "elsewhere" / "a.wav")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "happy").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "corpus" / "happy" / "again").symlink_to(tmp_path / "corpus")
+    (tmp_path / "corpus" / "dangling.wav").symlink_to(tmp_path / "nowhere.wav")
+    ids = [utterance.id for utterance in read_corpus(tmp_path / "corpus", "folder").utterances]
+    assert ids == ["dangling.wav", "happy/a.wav"]
+
+
 def test_a_name_against_the_rule_is_skipped_with_the_reason(tmp_path: Path) -> None:
     write_sound(tmp_path / "03-01-06-01-02-01-12.wav")
     write_sound(tmp_path / "03-01-09-01-02-01-12.wav")  # there is no emotion 09
@@ -101,11 +111,12 @@ def test_json_lines_of_emobox(tmp_path: Path) -> None:
         ("a.csv", "path,label\na.wav,sad\na.wav,sad\n", "entry 2 repeats a.wav"),
         ("a.jsonl", '{"key": "a"}\n', "line 1 .*wav"),
         ("a.jsonl", "no json\n", "line 1"),
+        ("a.csv", "path,label\na.wav,fröhlich\n", "save it as UTF-8"),
         ("a.txt", "path,label\n", "expected .csv or .jsonl"),
     ],
 )
 def test_a_mistake_in_a_manifest_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=message) as error:
         read_corpus(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)

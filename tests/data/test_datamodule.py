@@ -46,6 +46,24 @@ def test_a_bad_file_is_left_out_counted_and_listed(broken_root: Path, caplog: py
     assert "1 file(s) left out" in caplog.text
 
 
+def test_the_list_of_bad_files_grows_and_is_not_written_over(broken_root: Path) -> None:
+    make_module(broken_root)
+    (broken_root / "speaker_01" / "notes.wav").write_text("no sound")
+    files = [str(path) for path in broken_root.glob("speaker_01/*.wav")]
+    AudioDataModule(files=files).setup("predict")
+    skipped = [row["path"] for row in csv.DictReader(Path("skipped.csv").read_text().splitlines())]
+    assert [Path(path).name for path in skipped] == ["angry_0000.wav", "notes.wav"]
+
+
+def test_a_folder_of_bad_files_says_that_there_are_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{speaker}{number}.wav,{label},{speaker}" for speaker in "abc" for number, label in enumerate("xy")]
+    Path("list.csv").write_text("\n".join(["path,label,speaker", *rows]))
+    with pytest.raises(AudioFileError, match=r"no such file .and none of the other 5 files .*--data.audio_root"):
+        make_module(Path("list.csv"))
+    assert len(Path("skipped.csv").read_text().splitlines()) == 7
+
+
 def test_a_bad_file_ends_the_run_where_that_is_asked_for(broken_root: Path) -> None:
     with pytest.raises(AudioFileError, match=r"angry_0000.wav: the file is empty"):
         make_module(broken_root, on_bad_file="raise")
@@ -59,7 +77,7 @@ def test_loose_files_need_no_labels(planted_root: Path) -> None:
     assert batch.ids == batch.paths == files
     assert batch.labels.tolist() == [-1, -1, -1]
     with pytest.raises(UserError, match="files are for explaining"):
-        module.train_dataloader()
+        module.setup("fit")
 
 
 def test_a_single_bad_file_is_an_error_and_not_an_empty_run(tmp_path: Path) -> None:
@@ -77,11 +95,42 @@ def test_what_is_explained(planted_root: Path, split: str, count: int) -> None:
 
 def test_max_samples_limits_each_split_but_moves_no_speaker(planted_root: Path) -> None:
     whole, part = make_module(planted_root), make_module(planted_root, max_samples=5)
-    assert whole.splits is not None
+    assert part.splits == whole.splits
     assert part.splits is not None
-    for all_of_it, some in zip(whole.splits, part.splits, strict=True):
-        assert len(some) == 5
-        assert set(some) < set(all_of_it)
+    seen = [id_ for batch in part.test_dataloader() for id_ in batch.ids]
+    assert len(seen) == 5
+    assert set(seen) < {utterance.id for utterance in part.splits.test}
+    # nor does it change what explanations are compared with
+    references = [module.reference_waveforms(9) for module in (whole, part)]
+    assert all(torch.equal(one, other) for one, other in zip(*references, strict=True))
+
+
+def test_a_bad_file_moves_no_other_to_another_split(planted_root: Path, broken_root: Path) -> None:
+    whole, broken = (make_module(root, split_by="utterance").splits for root in (planted_root, broken_root))
+    assert whole is not None
+    assert broken is not None
+    for all_of_it, rest in zip(whole, broken, strict=True):
+        lost = {utterance.id for utterance in all_of_it} - {utterance.id for utterance in rest}
+        assert lost <= {"speaker_00/angry_0000.wav"}
+        assert len(rest) == len(all_of_it) - len(lost)
+
+
+def test_a_checkpoint_brings_its_split(planted_root: Path) -> None:
+    trained, other = make_module(planted_root, split_seed=1), make_module(planted_root, split_seed=0)
+    assert trained.splits != other.splits
+    other.load_state_dict(trained.state_dict())  # as Lightning does, after setup
+    assert other.splits == trained.splits
+    assert trained.splits is not None
+    explained = AudioDataModule(root=str(planted_root), split_seed=0)
+    explained.load_state_dict(trained.state_dict())  # as explain.py does, before it
+    explained.setup("predict")
+    assert explained.predict_utterances == trained.splits.test
+
+
+def test_explaining_after_training_takes_what_is_asked_for(planted_root: Path) -> None:
+    module = make_module(planted_root, predict_split="all")
+    module.setup("predict")
+    assert len(module.predict_utterances) == 48
 
 
 def test_a_label_that_is_no_class_is_named(tmp_path: Path) -> None:
@@ -117,9 +166,19 @@ def test_references_come_from_the_training_split(planted_root: Path) -> None:
     assert all(any(torch.equal(reference, waveform) for waveform in train) for reference in references)
 
 
-def test_fractions_out_of_range_are_refused() -> None:
-    with pytest.raises(UserError, match=r"--data.test_fraction is 1.5; expected a share between 0 and 1"):
-        AudioDataModule(test_fraction=1.5)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test_fraction": 1.5}, r"--data.test_fraction is 1.5; expected a share between 0 and 1"),
+        ({"batch_size": 0}, r"--data.batch_size is 0; expected 1 at least"),
+        ({"max_samples": 0}, r"--data.max_samples is 0; expected 1 at least"),
+        ({"num_workers": -1}, r"--data.num_workers is -1; expected 0 at least"),
+        ({"corpus": "ravdess"}, r"--data.root is missing; give the folder .* of the ravdess corpus"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        AudioDataModule(**options)
 
 
 def test_real_speech(ravdess_root: Path) -> None:

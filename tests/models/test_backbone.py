@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,8 @@ def test_the_checkpoint_decides_on_normalisation(tmp_path: Path, do_normalize: b
 
 def test_an_exported_configuration_builds_the_same_architecture(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, "wavlm", "group", do_normalize=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "freeze_feat_extract_train": True}))  # as on the hub
     loaded = load_backbone(str(tmp_path))
     rebuilt = build_backbone(loaded.export_config())
     rebuilt.load_state_dict(loaded.state_dict())
@@ -144,6 +147,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_way_out(monkeypatch: pyte
     [
         ({"model_type": "bert"}, "model_type is 'bert'; expected one of wavlm"),
         ({}, "model_type is None"),
+        (tiny_config(hiden_size=3), "a wavlm configuration has no field hiden_size"),
         (tiny_config(hidden_size=33), "--model.backbone_config: .*divisible"),
     ],
 )

@@ -15,7 +15,7 @@ def draw(length: int = RATE, targets: tuple[str, ...] = ("happy",), **options: o
     arguments = {
         "waveform": generator.normal(size=length).astype(np.float32), "sample_rate": RATE, "frames": frames,
         "standard_error": np.full_like(frames, 0.5), "frame_edges": edges, "targets": targets, "title": "a.wav",
-        "relative_error": 0.2, "top_k_frames": 3, **options,
+        "relative_error": 0.2, "completeness_gap": (0.1, 0.1), "top_k_frames": 3, **options,
     }  # fmt: skip
     return explanation_figure(**arguments), arguments["frames"]  # type: ignore[arg-type, return-value]
 
@@ -54,6 +54,12 @@ def test_a_large_error_is_said_in_the_picture(error: float, noisy: bool) -> None
     assert ("take more samples" in figure.axes[2].get_title(loc="left")) is noisy
 
 
+@pytest.mark.parametrize(("gap", "told"), [((0.3, 0.1), False), ((0.5, 0.1), True), ((0.01, 0.0), False)])
+def test_an_incomplete_attribution_is_said_in_the_picture(gap: tuple[float, float], told: bool) -> None:
+    figure, _ = draw(completeness_gap=gap)
+    assert ("unaccounted for" in figure.axes[2].get_title(loc="left")) is told
+
+
 @pytest.mark.parametrize("length", [400, 560, 5 * RATE])
 def test_any_length_and_several_targets(length: int) -> None:
     figure, _ = draw(length, targets=("happy", "sad", "angry"))
@@ -68,9 +74,9 @@ def test_an_attribution_of_zero_marks_nothing() -> None:
     figure.canvas.draw()
 
 
-def test_confusion_matrix_shows_counts_and_recall() -> None:
+def test_confusion_matrix_shows_counts_and_shares() -> None:
     figure = confusion_matrix_figure(np.array([[3, 1], [0, 0]]), ["happy", "sad"])
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0"]
-    assert axes.get_title() == "unweighted average recall 0.750"
+    assert axes.get_title() == "4 utterances"
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 0]])

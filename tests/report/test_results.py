@@ -5,7 +5,7 @@ import pytest
 
 from speechshap.report.results import SCHEMA, ResultsFolder
 
-SETTINGS = {"method": "gradient_shap", "seed": 0, "n_samples": 5, "baselines": "noise", "model": "abc"}
+SETTINGS = {"method": "gradient_shap", "seed": 0, "n_samples": 5, "baselines": "noise", "fingerprint": "abc"}
 
 
 def row(utterance: str, target: str = "happy", **changes: object) -> dict[str, object]:
@@ -43,13 +43,17 @@ def test_parts_load_with_pandas_as_one_table(tmp_path: Path) -> None:
     assert table.label.isna().sum() == 3
 
 
-def test_what_is_explained_depends_on_the_settings(tmp_path: Path) -> None:
+def test_what_is_explained_is_known_by_target_and_fingerprint(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path)
-    assert folder.explained(SETTINGS) == set()
-    folder.write([row("a.wav"), row("a.wav", "sad"), row("b.wav", n_samples=9)])
-    assert folder.explained(SETTINGS) == {("a.wav", "happy"), ("a.wav", "sad")}
-    assert folder.explained({**SETTINGS, "n_samples": 9}) == {("b.wav", "happy")}
-    assert folder.explained({**SETTINGS, "model": "other weights"}) == set()
+    assert folder.explained() == set()
+    folder.write([row("a.wav"), row("a.wav", "sad"), row("b.wav", fingerprint="xyz")])
+    ResultsFolder(tmp_path, rank=3).write([row("c.wav")])
+    assert folder.explained() == {
+        ("a.wav", "happy", "abc"),
+        ("a.wav", "sad", "abc"),
+        ("b.wav", "happy", "xyz"),
+        ("c.wav", "happy", "abc"),
+    }
 
 
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

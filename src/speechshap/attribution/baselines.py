@@ -16,7 +16,11 @@ def noise(waveform: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def silence(waveform: Tensor, generator: torch.Generator) -> Tensor:
-    """Zeros."""
+    """Zeros.
+
+    A model that normalises its input hears the same sound at every point of the path but the very start of it: the
+    attributions are then incomplete, which the completeness gap shows.
+    """
     return torch.zeros_like(waveform)
 
 

@@ -99,8 +99,9 @@ def gradient_shap(
         values = _Moments((*shape, inputs.shape[1]), inputs.device)
         frames = _Moments((*shape, int(frame_lengths.max())), inputs.device)
         sums = inputs.new_zeros(*shape, n_samples, dtype=values.total.dtype)  # of the attributions of a row
-        # The output at the references varies little: a few of them tell its mean.
-        baseline_outputs = sums.new_zeros(*shape, max(2, math.ceil(n_samples / 10)))
+        # The output at the references varies little: some of them tell its mean, at least 16 its standard error.
+        num_baseline_outputs = min(n_samples, max(16, math.ceil(n_samples / 10)))
+        baseline_outputs = sums.new_zeros(*shape, num_baseline_outputs)
 
         for row_utterances, samples in _chunks(len(inputs), n_samples, chunk_size or DEFAULT_CHUNK_SIZE):
             points, differences, references = (part.to(inputs.device) for part in draw(row_utterances, samples))
@@ -112,7 +113,7 @@ def gradient_shap(
             values.add(rows, attributions)
             frames.add(rows, _gather_frames(attributions, owners[rows, :width], frames.total.shape[-1]))
             sums[rows, :, samples] = attributions.sum(-1, dtype=sums.dtype)
-            early = [row for row, sample in enumerate(samples) if sample < baseline_outputs.shape[-1]]
+            early = [row for row, sample in enumerate(samples) if sample < num_baseline_outputs]
             if early:
                 with torch.no_grad():
                     outputs = forward(references[early], lengths[rows[early]])

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
@@ -33,7 +34,7 @@ class GradientSHAPCallback(pl.Callback):
 
     Works with and without ``inference_mode`` and on any device; forward passes use the trainer's precision. Parquet
     rows go to ``explanations/`` of the output folder, figures, sound and curves to a TensorBoard event file beside
-    it. What the folder already holds with the same settings and weights is not computed again.
+    it. What the folder already holds from the same sound, settings and weights is not computed again.
 
     Args:
         n_samples: Monte Carlo samples of each utterance; the error falls with the square root of it.
@@ -67,8 +68,13 @@ class GradientSHAPCallback(pl.Callback):
         top_k_frames: int = 20,
         output_dir: str | None = None,
     ) -> None:
-        for option, value, least in (("n_samples", n_samples, 2), ("n_references", n_references, 1)):
-            if value < least:
+        for option, value, least in (
+            ("n_samples", n_samples, 2),
+            ("n_references", n_references, 1),
+            ("chunk_size", chunk_size, 1),
+            ("top_k_frames", top_k_frames, 0),
+        ):
+            if value is not None and value < least:
                 raise UserError(f"--explain.{option} is {value}; expected {least} at least")
         self.n_samples = n_samples
         self.baselines = baselines
@@ -78,7 +84,6 @@ class GradientSHAPCallback(pl.Callback):
         self.n_references = n_references
         self.top_k_frames = top_k_frames
         self.output_dir = output_dir
-        self.count = 0
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the results folder and find out what is done already."""
@@ -93,20 +98,31 @@ class GradientSHAPCallback(pl.Callback):
             "seed": self.seed,
             "n_samples": self.n_samples,
             "baselines": self.baselines,
-            "model": weights_digest(module),
         }
+        shared = [module.state_dict(), self.references, trainer.precision, self.settings]
+        self.shared_fingerprint = fingerprint(*shared)
         self.results = ResultsFolder(folder / "explanations", trainer.global_rank)
-        self.done = self.results.explained(self.settings)
+        self.done = self.results.explained()
         self.tensorboard = ExplanationLog(folder, trainer.global_rank)
-        self.tensorboard.settings({**self.settings, "targets": self.targets}, self.training_step)
-        self.count = 0
+        shown = {**self.settings, "targets": self.targets, "precision": trainer.precision}
+        self.tensorboard.settings(shown, self.training_step)
+        self.num_explained = self.num_found = 0
+        # Curves go on where those of an earlier run ended; each rank has steps of its own.
+        self.first_step = len({utterance for utterance, _, _ in self.done}) + trainer.global_rank
         self.bar = tqdm(
-            total=_num_utterances(trainer),
+            total=_num_utterances(trainer) * self.n_samples,
+            unit_scale=1 / self.n_samples,
             desc="explaining",
-            unit="utterance",
-            bar_format="{l_bar}{bar}| {n:.1f}/{total} utterances [{elapsed}<{remaining}{postfix}]",
+            bar_format="{l_bar}{bar}| {n:.1f}/{total:.0f} utterances [{elapsed}<{remaining}]",
             disable=trainer.global_rank != 0,
         )
+
+    def on_predict_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """End the run where the process was asked to stop; Lightning itself looks at that while training only."""
+        if trainer.received_sigterm:
+            raise SIGTERMException
 
     def on_predict_batch_end(
         self,
@@ -119,15 +135,25 @@ class GradientSHAPCallback(pl.Callback):
     ) -> None:
         """Explain the utterances of a batch that are not explained yet, and write them down."""
         module, batch = cast(EmotionModule, pl_module), cast(Batch, batch)
-        predictions = outputs.argmax(1).tolist()
-        rows = [
-            row for row, utterance in enumerate(batch.ids) if not self._is_done(utterance, predictions[row], module)
+        targets = self._targets_of(outputs.argmax(1))
+        fingerprints = [
+            fingerprint(self.shared_fingerprint, waveform[:length])
+            for waveform, length in zip(batch.waveforms, batch.lengths.tolist(), strict=True)
         ]
-        self.bar.update(len(batch.ids) - len(rows))
-        if not rows:
+        missing = [
+            row
+            for row, utterance in enumerate(batch.ids)
+            if any(
+                (utterance, module.classes[target], fingerprints[row]) not in self.done
+                for target in targets[row].tolist()
+            )
+        ]
+        self.num_found += len(batch.ids) - len(missing)
+        self.bar.update((len(batch.ids) - len(missing)) * self.n_samples)
+        if not missing:
             return
-        batch = _select(batch, rows)
-        targets = self._targets_of([predictions[row] for row in rows])
+        batch, targets = _select(batch, missing), targets[missing]
+        fingerprints = [fingerprints[row] for row in missing]
         precision = trainer.precision_plugin
 
         def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -140,28 +166,32 @@ class GradientSHAPCallback(pl.Callback):
                 forward,
                 batch.waveforms.float(),
                 baselines=self.references if self.references is not None else self.baselines,
-                targets=targets.to(batch.waveforms.device),
+                targets=targets,
                 lengths=batch.lengths,
                 ids=batch.ids,
                 n_samples=self.n_samples,
                 chunk_size=self.chunk_size,
                 seed=self.seed,
                 grid=module.backbone.grid,
-                progress=lambda samples: self.bar.update(samples / self.n_samples),
+                progress=self.bar.update,
             )
-        seconds = (time.perf_counter() - started) / len(rows)
-        explained = [self._rows(module, batch, attribution, index) for index in range(len(rows))]
+        seconds = (time.perf_counter() - started) / len(missing)
+        explained: list[dict[str, Any]] = []
         for index, length in enumerate(batch.lengths.tolist()):
+            rows = self._rows(module, batch, attribution, index, fingerprints[index])
             waveform = batch.waveforms[index, :length].float().cpu().numpy()
-            self._draw(explained[index], waveform, module.backbone.grid.edges(length).numpy(), seconds)
+            step = self.first_step + self.num_explained * trainer.world_size
+            self._draw(rows, waveform, module.backbone.grid.edges(length).numpy(), seconds, step + 1)
+            self.num_explained += 1
+            explained += [row for row in rows if (row["utterance"], row["target"], row["fingerprint"]) not in self.done]
         self.tensorboard.flush()
         # Last, since what stands here is not done again: a run that is killed before draws once more.
-        self.results.write([row for utterance in explained for row in utterance])
+        self.results.write(explained)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the files and say where they are."""
         self._close()
-        self._say_where(self.count)
+        self._say_where("by this process" if trainer.world_size > 1 else "")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the files, so that what was written so far can be seen."""
@@ -173,8 +203,9 @@ class GradientSHAPCallback(pl.Callback):
         self.tensorboard.close()
 
     @rank_zero_only
-    def _say_where(self, count: int) -> None:
-        logger.info("%d utterances explained: %s", count, self.results.folder)
+    def _say_where(self, by_whom: str) -> None:
+        known = f", {self.num_found} were there already" if self.num_found else ""
+        logger.info("%d utterances explained %s%s: %s", self.num_explained, by_whom, known, self.results.folder)
 
     def _parse_targets(self, classes: list[str]) -> list[int] | None:
         """Class indices to explain; None stands for the predicted one."""
@@ -187,15 +218,11 @@ class GradientSHAPCallback(pl.Callback):
             )
         return [classes.index(name) for name in dict.fromkeys(names)]
 
-    def _targets_of(self, predictions: list[int]) -> Tensor:
-        """Targets of each utterance, ``(batch, targets)``."""
+    def _targets_of(self, predictions: Tensor) -> Tensor:
+        """Targets of each utterance, ``(batch, targets)``, from the predictions ``(batch,)``."""
         if self.target_indices is None:
-            return torch.tensor(predictions)[:, None]
-        return torch.tensor(self.target_indices).expand(len(predictions), -1)
-
-    def _is_done(self, utterance: str, prediction: int, module: EmotionModule) -> bool:
-        wanted = self._targets_of([prediction])[0].tolist()
-        return all((utterance, module.classes[target]) in self.done for target in wanted)
+            return predictions[:, None]
+        return torch.tensor(self.target_indices, device=predictions.device).expand(len(predictions), -1)
 
     def _load_references(self, trainer: pl.Trainer) -> Tensor:
         data = getattr(trainer, "datamodule", None)
@@ -206,7 +233,9 @@ class GradientSHAPCallback(pl.Callback):
         # A short clip goes on from its start again, so that no reference ends in artificial silence.
         return torch.stack([waveform[torch.arange(longest) % len(waveform)] for waveform in waveforms])
 
-    def _rows(self, module: EmotionModule, batch: Batch, attribution: Attribution, index: int) -> list[dict[str, Any]]:
+    def _rows(
+        self, module: EmotionModule, batch: Batch, attribution: Attribution, index: int, fingerprint: str
+    ) -> list[dict[str, Any]]:
         """Result rows of one utterance, one for each target, the predicted class first."""
         logits, label = attribution.logits[index].cpu(), int(batch.labels[index])
         prediction = int(logits.argmax())
@@ -214,6 +243,7 @@ class GradientSHAPCallback(pl.Callback):
         rows = [
             {
                 **self.settings,
+                "fingerprint": fingerprint,
                 "utterance": batch.ids[index],
                 "path": batch.paths[index],
                 "label": module.classes[label] if label >= 0 else None,
@@ -232,7 +262,9 @@ class GradientSHAPCallback(pl.Callback):
         ]
         return sorted(rows, key=lambda row: row["target"] != row["prediction"])
 
-    def _draw(self, rows: list[dict[str, Any]], waveform: np.ndarray, frame_edges: np.ndarray, seconds: float) -> None:
+    def _draw(
+        self, rows: list[dict[str, Any]], waveform: np.ndarray, frame_edges: np.ndarray, seconds: float, step: int
+    ) -> None:
         """Show one utterance in TensorBoard; its first row is the one that gets the marks and the error band."""
         from speechshap.report.figures import explanation_figure
 
@@ -247,12 +279,12 @@ class GradientSHAPCallback(pl.Callback):
             [row["target"] for row in rows],
             f"{first['utterance']}: predicted {first['prediction']} ({first['probability']:.0%}){truth}",
             first["relative_error"],
+            (first["completeness_gap"], first["completeness_gap_standard_error"]),
             self.top_k_frames,
         )
         self.tensorboard.utterance(first["utterance"], figure, waveform, SAMPLE_RATE, self.training_step)
-        self.count += 1
         scalars = {name: first[name] for name in ("completeness_gap", "relative_error", "probability")}
-        self.tensorboard.scalars({**scalars, "seconds": seconds}, self.count)
+        self.tensorboard.scalars({**scalars, "seconds": seconds}, step)
 
 
 @contextmanager
@@ -268,12 +300,19 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def weights_digest(module: nn.Module) -> str:
-    """Short name of the weights: the same weights have the same, others another one."""
+def fingerprint(*parts: Any) -> str:
+    """Short name of tensors, mappings of tensors and plain values: the same for the same, another for others."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    for part in parts:
+        if isinstance(part, Tensor):
+            values = part.detach().cpu().contiguous()
+            digest.update(f"{values.dtype}{tuple(values.shape)}".encode())
+            digest.update(values.view(-1).view(torch.uint8).numpy().data)
+        elif isinstance(part, Mapping):
+            for name, value in sorted(part.items()):
+                digest.update(f"{name}={fingerprint(value)};".encode())
+        else:
+            digest.update(f"{part!r};".encode())
     return digest.hexdigest()
 
 

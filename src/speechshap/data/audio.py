@@ -57,6 +57,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     import librosa
     import soundfile
 
+    if path.is_dir():
+        raise AudioFileError(path, "a folder, not a sound file; --data.root takes folders")
     if not path.is_file():
         raise AudioFileError(path, "no such file")
     if path.stat().st_size == 0:
@@ -73,9 +75,10 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     except OSError as error:
         raise AudioFileError(path, f"cannot be read ({error.strerror or error})") from error
     num_samples = channels.shape[-1]
-    # The length of an MP3 is an estimate in its header, so only other formats can be held to what they declare.
-    if (container != "MP3" and num_samples < declared_frames) or _missing_wav_bytes(path):
-        raise AudioFileError(path, "truncated: the header promises more samples than the file holds; copy it again")
+    # The length in the header of an MP3 may be an estimate, that of the others is exact.
+    promised = 0.9 * declared_frames if container == "MP3" else declared_frames
+    if num_samples < promised or _lacks_wav_bytes(path) or _lacks_ogg_end(path):
+        raise AudioFileError(path, "truncated: the file ends before its sound does; copy it again")
     if num_samples * SAMPLE_RATE < MIN_SAMPLES * rate:
         milliseconds = 1000 * num_samples / rate
         raise AudioFileError(path, f"too short: {milliseconds:.1f} ms, while the model needs at least 25 ms")
@@ -87,20 +90,31 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     return samples, int(rate)
 
 
-def _missing_wav_bytes(path: Path) -> int:
-    """Bytes that the data chunk of a RIFF file declares but the file lacks (libsndfile passes over this)."""
+def _lacks_wav_bytes(path: Path) -> bool:
+    """Whether a RIFF file is shorter than its data chunk declares (libsndfile passes over this)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) != b"RIFF":
-            return 0
+            return False
         file.seek(12)
         while len(header := file.read(8)) == 8:
             name, length = struct.unpack("<4sI", header)
             if name == b"data":
-                # Programs that write to a pipe cannot know the length and put a largest value or 0 there.
-                return 0 if length >= 0x7FFFFFFF else max(0, file.tell() + length - size)
+                # Programs that write to a pipe cannot know the length and put a largest value there.
+                return length < 0x7FFFFFFF and file.tell() + length > size
             file.seek(length + length % 2, 1)
-    return 0
+    return False
+
+
+def _lacks_ogg_end(path: Path) -> bool:
+    """Whether the last page of an Ogg file is not marked as the last one (RFC 3533, section 6)."""
+    with path.open("rb") as file:
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(max(0, path.stat().st_size - 2 * 65307))  # a page has 65307 bytes at most
+        tail = file.read()
+    last_page = tail.rfind(b"OggS")
+    return last_page < 0 or len(tail) < last_page + 6 or not tail[last_page + 5] & 4
 
 
 def normalize_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:

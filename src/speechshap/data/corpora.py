@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -144,14 +145,18 @@ def find_audio(root: Path) -> list[Path]:
         raise UserError(f"{root}: no such folder; give the folder of the corpus with --data.root")
     if not root.is_dir():
         raise UserError(f"{root}: not a folder; --data.root takes a folder of sound, or a .csv or .jsonl manifest")
-    files = [
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+    files = [path for path in _walk(root) if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")]
     if not files:
         raise UserError(f"{root}: no sound files in this folder; expected {', '.join(AUDIO_SUFFIXES)} at any depth")
     return sorted(files, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below a folder; linked folders are followed, but none is entered twice on one way down."""
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        ancestors = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
+        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in ancestors]
+        yield from (Path(folder, name) for name in names)
 
 
 def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None = None) -> Corpus:
@@ -257,28 +262,33 @@ def read_manifest(path: Path, audio_root: Path | None = None, name: str = "manif
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"path", "label"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{path}: the first line must name the columns path,label[,speaker,start,end]")
-        try:
-            yield from reader
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: line {reader.line_num} cannot be read ({error})") from error
+    reader = csv.DictReader(_text_lines(path))
+    if not {"path", "label"} <= set(reader.fieldnames or ()):
+        raise UserError(f"{path}: the first line must name the columns path,label[,speaker,start,end]")
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num} cannot be read ({error})") from error
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                yield {"id": str(row["key"]), "path": row["wav"], "label": row["emo"], "speaker": row.get("speaker")}
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(
-                    f"{path}: line {number} is not an object with key, wav and emo ({type(error).__name__}: {error})"
-                ) from error
+    for number, line in enumerate(_text_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            yield {"id": str(row["key"]), "path": row["wav"], "label": str(row["emo"]), "speaker": row.get("speaker")}
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: line {number} is not an object with key, wav and emo ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _text_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the manifest cannot be read as text; save it as UTF-8 ({error})") from error
 
 
 def _sorted_labels(utterances: Iterable[Utterance]) -> list[str]:

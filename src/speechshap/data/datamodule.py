@@ -3,7 +3,6 @@
 import csv
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from os import cpu_count
 from pathlib import Path
@@ -28,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 PLANTED_ROOT = Path("data/planted")
 
+CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers")
+"""Options that speak of one corpus; a checkpoint keeps them, and another ``root`` leaves them behind."""
+
+SPLIT_OPTIONS = ("split_by", "val_fraction", "test_fraction", "split_seed")
+"""Options that hold for any corpus; a checkpoint keeps them too."""
+
 
 class AudioDataModule(pl.LightningDataModule):
     """Batches of emotional speech from a corpus on disk, or from loose files.
@@ -36,8 +41,8 @@ class AudioDataModule(pl.LightningDataModule):
     a bad file is known before an hour of training and not after it.
 
     Args:
-        root: Folder of the corpus, or a manifest (``.csv``, ``.jsonl``). Left out, the planted-evidence corpus is
-            made in ``data/planted``, once.
+        root: Folder of the corpus, or a manifest (``.csv``, ``.jsonl``). Left out, the planted-evidence corpus,
+            which is made in ``data/planted`` once.
         corpus: Whose rule tells emotion and speaker; ``auto`` recognises it.
         files: Sound files to explain, without labels; they take the place of ``root``.
         audio_root: Folder that relative paths of a manifest start from; the manifest's own unless given.
@@ -49,7 +54,7 @@ class AudioDataModule(pl.LightningDataModule):
         val_speakers: Speakers for validation, instead of drawing them.
         test_speakers: Speakers for test, instead of drawing them.
         predict_split: What is explained: a split, or all of the corpus.
-        max_samples: Take at most so many utterances of each split, drawn by ``split_seed``.
+        max_samples: Take at most so many utterances of a split, drawn by ``split_seed``; the splits stay as they are.
         batch_size: Utterances a batch.
         num_workers: Processes that decode beside the training process; 0 decodes within it.
         transform: Augmentation of the training waveforms, ``(time,)`` to ``(time,)``.
@@ -85,8 +90,8 @@ class AudioDataModule(pl.LightningDataModule):
         on_bad_file: Literal["skip", "raise"] = "skip",
     ) -> None:
         super().__init__()
-        self.root = Path(root).expanduser() if root else PLANTED_ROOT
-        self.corpus: CorpusName = corpus if root or corpus != "auto" else "planted"
+        self.root = Path(root).expanduser() if root else None
+        self.corpus: CorpusName = corpus
         self.files = [Path(file).expanduser() for file in files or []]
         self.audio_root = Path(audio_root).expanduser() if audio_root else None
         self.given_classes = classes
@@ -102,19 +107,35 @@ class AudioDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.transform = transform
         self.on_bad_file = on_bad_file
+        self._check_options()
         self.skipped: list[Skipped] = []
         self.splits: Splits | None = None
         self.predict_utterances: list[Utterance] = []
-        for option, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        self._saved_split: dict[str, list[str]] = {}
+        self._usable_ids: set[str] = set()
+        self.save_hyperparameters(*CORPUS_OPTIONS, *SPLIT_OPTIONS, logger=False)
+
+    def _check_options(self) -> None:
+        for option, fraction in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
             if not 0 < fraction < 1:
                 raise UserError(f"--data.{option} is {fraction}; expected a share between 0 and 1")
-        self.save_hyperparameters(ignore=["transform", "files", "max_samples", "num_workers"], logger=False)
+        for option, value, least in (
+            ("batch_size", self.batch_size, 1),
+            ("num_workers", self.num_workers, 0),
+            ("max_samples", self.max_samples, 1),
+        ):
+            if value is not None and value < least:
+                raise UserError(f"--data.{option} is {value}; expected {least} at least")
+        if self.root is None and not self.files and self.corpus not in ("auto", "planted"):
+            raise UserError(f"--data.root is missing; give the folder (or the manifest) of the {self.corpus} corpus")
 
     @cached_property
     def listing(self) -> Corpus:
         """What the corpus holds by its names; no sound is read for it."""
-        if self.corpus == "planted" and not self.root.exists():
-            make_planted_corpus(self.root)
+        if self.root is None:
+            if not PLANTED_ROOT.exists():
+                make_planted_corpus(PLANTED_ROOT)
+            return read_corpus(PLANTED_ROOT, "planted")
         return read_corpus(self.root, self.corpus, self.audio_root)
 
     @property
@@ -124,7 +145,7 @@ class AudioDataModule(pl.LightningDataModule):
             return self.given_classes
         if self.files:
             return []
-        if self.corpus == "planted":
+        if self.root is None or self.corpus == "planted":
             return list(EMOTIONS)
         return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
 
@@ -134,37 +155,83 @@ class AudioDataModule(pl.LightningDataModule):
             _ = self.listing
 
     def setup(self, stage: str) -> None:
-        """Check every file, then split what can be used; a second stage keeps the splits of the first."""
+        """Choose the utterances of a stage and check their files; a second stage keeps the splits of the first."""
+        if stage != "predict":
+            self._set_up_splits()
+            return
         if self.files:
-            self.predict_utterances, self.skipped = self._usable(loose_files(self.files))
-        elif self.splits is None:
-            self._check_labels()
-            usable, bad = self._usable(self.listing.utterances)
-            self.skipped = [*self.listing.skipped, *bad]
-            if stage == "predict" and self.predict_split == "all":
-                self.predict_utterances = draw_subset(usable, self.max_samples, self.split_seed)
-            else:
-                splits = self._split(usable)
-                if stage != "predict":
-                    check_splits(splits, self.classes)
-                self.splits = Splits(*(draw_subset(part, self.max_samples, self.split_seed) for part in splits))
-                self._report_splits(self.splits)
-        if stage == "predict" and self.splits is not None:
-            self.predict_utterances = self.splits._asdict()[self.predict_split]
-        if self.skipped:
-            # Asking for the folder is a collective call, so that every rank has to.
-            self._report_skipped(Path(self.trainer.log_dir or "") if self.trainer else Path())
+            chosen = loose_files(self.files)
+        elif self.predict_split == "all":
+            chosen = self._labelled_or_not()
+        else:
+            chosen = (self.splits or self._split())._asdict()[self.predict_split]
+        self.predict_utterances = self._usable(draw_subset(chosen, self.max_samples, self.split_seed))
 
-    def _check_labels(self) -> None:
+    def _set_up_splits(self) -> None:
+        if self.files:
+            raise UserError("--data.files are for explaining; train and test take a corpus with --data.root")
+        if self.splits is not None:
+            return
+        splits = self._split()
+        usable = self._usable([utterance for part in splits for utterance in part])
+        self._usable_ids = {utterance.id for utterance in usable}
+        self.splits = self._only_usable(splits)
+        check_splits(self.splits, self.classes)
+        self._report_splits(self.splits)
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """Ids of the utterances of each split: a checkpoint knows what it was trained on."""
+        return {name: [u.id for u in part] for name, part in self.splits._asdict().items()} if self.splits else {}
+
+    def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
+        """Take the split of a checkpoint, so that nothing that it was trained on is tested."""
+        self._saved_split = state_dict
+        if self.splits is not None:
+            self.splits = self._only_usable(self._split())
+            self._report_splits(self.splits)
+
+    def _labelled_or_not(self) -> list[Utterance]:
+        self.skipped = list(self.listing.skipped)
         for utterance in self.listing.utterances:
             if utterance.label is not None and utterance.label not in self.classes:
                 raise UserError(
                     f"{utterance.path}: label {utterance.label!r} is none of the classes {', '.join(self.classes)}; "
-                    "correct the label or --data.classes, or explain files without labels with --data.files"
+                    "correct the label, take a model for these labels, or explain files without labels (--data.files)"
                 )
+        return self.listing.utterances
 
-    def _usable(self, utterances: list[Utterance]) -> tuple[list[Utterance], list[Skipped]]:
-        """Decode all files once and set aside those that cannot be used."""
+    def _split(self) -> Splits:
+        """Split what the corpus lists, whether its files turn out usable or not: a bad file moves no other."""
+        utterances = self._labelled_or_not()
+        labelled = [utterance for utterance in utterances if utterance.label is not None]
+        self.skipped += [Skipped(u.path, "without a label, in no split") for u in utterances if u.label is None]
+        if not labelled:
+            raise UserError(
+                f"{self.root}: no file has a label; expected a folder for each class, a known corpus or a manifest; "
+                "explain files without labels with --data.files, or all of the folder with --data.predict_split all"
+            )
+        if {utterance.id for utterance in labelled} & {id_ for ids in self._saved_split.values() for id_ in ids}:
+            return self._split_as_saved(labelled)
+        if self.split_by == "speaker":
+            speakers = (self.val_speakers, self.test_speakers)
+            return split_by_speaker(labelled, self.val_fraction, self.test_fraction, self.split_seed, *speakers)
+        return split_by_utterance(labelled, self.val_fraction, self.test_fraction, self.split_seed)
+
+    def _split_as_saved(self, labelled: list[Utterance]) -> Splits:
+        part_of = {id_: name for name, ids in self._saved_split.items() for id_ in ids}
+        splits = Splits([], [], [])
+        for utterance in labelled:
+            if utterance.id in part_of:
+                splits._asdict()[part_of[utterance.id]].append(utterance)
+            else:
+                self.skipped.append(Skipped(utterance.path, "not in the split that the checkpoint was trained with"))
+        return splits
+
+    def _only_usable(self, splits: Splits) -> Splits:
+        return Splits(*([utterance for utterance in part if utterance.id in self._usable_ids] for part in splits))
+
+    def _usable(self, utterances: list[Utterance]) -> list[Utterance]:
+        """Decode all files once, set aside those that cannot be used, and say so."""
         from tqdm.auto import tqdm
 
         def problem(utterance: Utterance) -> Skipped | None:
@@ -176,52 +243,56 @@ class AudioDataModule(pl.LightningDataModule):
 
         with ThreadPoolExecutor(cpu_count()) as pool:
             found = tqdm(
-                pool.map(problem, utterances), total=len(utterances), desc="checking files", unit="file", delay=1,
-                disable=self.trainer is not None and self.trainer.global_rank != 0, leave=False,
-            )  # fmt: skip
+                pool.map(problem, utterances),
+                total=len(utterances),
+                desc="checking files",
+                unit="file",
+                delay=1,
+                disable=self.trainer is not None and self.trainer.global_rank != 0,
+                leave=False,
+            )
             problems = list(found)
-        bad = [problem for problem in problems if problem is not None]
-        if bad and (self.on_bad_file == "raise" or len(bad) == len(utterances)):
-            raise AudioFileError(bad[0].path, bad[0].reason)
         usable = [utterance for utterance, problem in zip(utterances, problems, strict=True) if problem is None]
-        return usable, bad
+        self.skipped += [problem for problem in problems if problem is not None]
+        if self.skipped:
+            # Asking for the folder is a collective call, so that every rank has to.
+            self._report_skipped(Path(self.trainer.log_dir or "") if self.trainer else Path())
+        if self.skipped and (self.on_bad_file == "raise" or not usable):
+            worst = next((problem for problem in problems if problem is not None), self.skipped[0])
+            raise AudioFileError(worst.path, worst.reason + self._hint(len(usable), len(utterances)))
+        return usable
 
-    def _split(self, usable: list[Utterance]) -> Splits:
-        labelled = [utterance for utterance in usable if utterance.label is not None]
-        if unlabelled := [utterance for utterance in usable if utterance.label is None]:
-            self.skipped += [
-                Skipped(utterance.path, "without a label, not used in a split") for utterance in unlabelled
-            ]
-        if not labelled:
-            raise UserError(
-                f"{self.root}: no file has a label; expected a folder for each class, a known corpus or a manifest; "
-                "explain files without labels with --data.files, or all of the folder with --data.predict_split all"
-            )
-        if self.split_by == "speaker":
-            splits = split_by_speaker(
-                labelled,
-                self.val_fraction,
-                self.test_fraction,
-                self.split_seed,
-                self.val_speakers,
-                self.test_speakers,
-            )
-        else:
-            splits = split_by_utterance(labelled, self.val_fraction, self.test_fraction, self.split_seed)
-        return splits
+    def _hint(self, num_usable: int, num_files: int) -> str:
+        if num_usable or num_files < 2:
+            return ""
+        relative = "; --data.audio_root says where relative paths start" if self.listing_is_manifest else ""
+        return f" (and none of the other {num_files - 1} files can be used{relative})"
+
+    @property
+    def listing_is_manifest(self) -> bool:
+        """Whether the files are named by a manifest."""
+        return not self.files and self.listing.name == "manifest"
 
     @rank_zero_only
     def _report_splits(self, splits: Splits) -> None:
-        logger.info("split by %s (--data.split_by), seed %d", self.split_by, self.split_seed)
+        how = "as the checkpoint was trained with" if self._saved_split else f"by {self.split_by} (--data.split_by)"
+        logger.info("split %s, seed %d", how, self.split_seed)
         for name, part in splits._asdict().items():
             speakers = sorted({utterance.speaker for utterance in part if utterance.speaker is not None})
             logger.info("  %-5s %4d utterances of %d speakers: %s", name, len(part), len(speakers), " ".join(speakers))
 
     @rank_zero_only
     def _report_skipped(self, folder: Path) -> None:
-        with whole_file(folder / "skipped.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["path", "reason"], *([str(item.path), item.reason] for item in self.skipped)])
-        logger.warning("%d file(s) left out, listed with the reason in %s", len(self.skipped), folder / "skipped.csv")
+        """Add to ``skipped.csv``: training and explaining share the folder of a run."""
+        path = folder / "skipped.csv"
+        known: dict[str, str] = {}
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                known = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+        known.update({str(item.path): item.reason for item in self.skipped})
+        with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["path", "reason"], *known.items()])
+        logger.warning("%d file(s) left out, listed with the reason in %s", len(self.skipped), path)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""
@@ -247,17 +318,14 @@ class AudioDataModule(pl.LightningDataModule):
         Raises:
             UserError: The corpus is not there.
         """
-        train = (self.splits or self._split(self.listing.utterances)).train
-        waveforms = []
-        for utterance in draw_subset(train, count, self.split_seed):
-            with suppress(AudioFileError):  # listed in skipped.csv where the corpus itself is explained
-                waveforms.append(torch.from_numpy(load_audio(utterance.path)))
-        return waveforms
+        train = (self.splits or self._split()).train
+        chosen = self._usable(draw_subset(train, count, self.split_seed))
+        return [torch.from_numpy(load_audio(utterance.path)) for utterance in chosen]
 
     def _part(self, name: Literal["train", "val", "test"]) -> list[Utterance]:
         if self.splits is None:
-            raise UserError("--data.files are for explaining; train and test take a corpus with --data.root")
-        return self.splits._asdict()[name]
+            raise RuntimeError("setup has to be called before the batches are asked for")
+        return draw_subset(self.splits._asdict()[name], self.max_samples, self.split_seed)
 
     def _loader(self, utterances: list[Utterance], training: bool = False) -> DataLoader[Batch]:
         return DataLoader(

@@ -121,6 +121,7 @@ class AudioDataset(Dataset[Item]):
 
     Attributes:
         classes: Labels in the order of the class indices, as the corpus has them.
+        skipped: Files that carry no usable label, with the reason.
 
     Raises:
         UserError: The corpus is missing or empty, or ``sample_rate`` is not the feature extractor's.
@@ -152,6 +153,7 @@ class AudioDataset(Dataset[Item]):
         corpus = read_corpus(Path(data_path))
         self.utterances = draw_subset(corpus.utterances, max_samples)
         self.classes = corpus.classes
+        self.skipped = corpus.skipped
         self.labels = labels
         self.sample_rate = sample_rate
         self.normalize = feature_extractor is not None and bool(feature_extractor.do_normalize)

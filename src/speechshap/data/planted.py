@@ -7,6 +7,7 @@ Table 11; Scherer 2003).
 """
 
 import csv
+import os
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -190,7 +191,7 @@ def make_planted_corpus(
     import soundfile
     from tqdm.auto import tqdm
 
-    partial = root.with_name(f".{root.name}{PARTIAL_SUFFIX}")
+    partial = root.with_name(f".{root.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     shutil.rmtree(partial, ignore_errors=True)
     rows = []
     for clip in tqdm(range(num_clips), desc=f"planted-evidence corpus in {root}", unit="clip"):

@@ -123,7 +123,11 @@ class Backbone(nn.Module):
 
     def export_config(self) -> dict[str, Any]:
         """What :func:`build_backbone` needs to make the same architecture, in plain types."""
-        return {**self.model.config.to_diff_dict(), "do_normalize": self.normalize}  # type: ignore[union-attr, operator]
+        config: Any = self.model.config
+        # Files on the hub carry fields of other programs too, which the architecture does not depend on.
+        known = vars(type(config)())
+        fields = {name: value for name, value in config.to_diff_dict().items() if name in known}
+        return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
 
 
 def _masked(norm: nn.GroupNorm) -> MaskedGroupNorm:
@@ -155,6 +159,9 @@ def build_backbone(config: dict[str, Any]) -> Backbone:
     normalize = bool(fields.pop("do_normalize", False))
     if family not in FAMILIES:
         raise UserError(f"--model.backbone_config: model_type is {family!r}; expected one of {', '.join(FAMILIES)}")
+    known = vars(AutoConfig.for_model(family))
+    if unknown := [name for name in fields if name not in known and not name.startswith("_")]:
+        raise UserError(f"--model.backbone_config: a {family} configuration has no field {unknown[0]}")
     try:
         model = AutoModel.from_config(AutoConfig.for_model(family, **fields))
     except (TypeError, ValueError) as error:

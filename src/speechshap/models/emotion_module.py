@@ -38,7 +38,8 @@ class EmotionModule(pl.LightningModule):
         hidden_layer: Hidden state that the head hears (0 is the stem's output); left out, the softmax-weighted sum
             of all of them.
         head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``; left out,
-            ``Linear(hidden size, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``.
+            ``Linear(hidden size, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``. A checkpoint remembers a head
+            that came from a configuration; one given in Python has to be given to ``load_from_checkpoint`` again.
         freeze: What keeps its weights: the whole ``backbone``, its convolutional ``stem``, or ``none``.
         learning_rate: Highest learning rate of AdamW.
         weight_decay: Of AdamW.
@@ -73,7 +74,9 @@ class EmotionModule(pl.LightningModule):
         super().__init__()
         if len(classes) < 2:
             raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {classes}")
-        self.save_hyperparameters(ignore=["head"])
+        self.save_hyperparameters()
+        if isinstance(head, nn.Module) and self.hparams.get("head") is head:
+            self.hparams["head"] = None  # from Python; from a configuration it is a plain class path, and stays
         speech_backbone = load_backbone(backbone) if backbone_config is None else build_backbone(backbone_config)
         # These two are not in what the command line was given, and without them a checkpoint is not whole.
         self.hparams["classes"] = list(classes)

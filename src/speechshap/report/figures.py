@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 SPEAKS_FOR, SPEAKS_AGAINST = "#D55E00", "#0072B2"
 
+WARNING = "#B00020"
+
 NOISY = 0.5
 """Relative error from which on a figure warns that much of it is Monte Carlo noise."""
 
@@ -23,6 +25,7 @@ def explanation_figure(
     targets: Sequence[str],
     title: str,
     relative_error: float,
+    completeness_gap: tuple[float, float],
     top_k_frames: int = 20,
 ) -> Figure:
     """Draw an explanation: waveform, spectrogram and frame attribution on one time axis.
@@ -37,6 +40,7 @@ def explanation_figure(
         targets: Names of the targets.
         title: Above the figure.
         relative_error: Of the first target; above 0.5 the figure says that it is noisy.
+        completeness_gap: Of the first target, with its standard error; beyond four of these the figure says so.
         top_k_frames: How many frames to mark in the waveform.
     """
     edges = np.asarray(frame_edges) / sample_rate
@@ -66,8 +70,14 @@ def explanation_figure(
     frame_axes.set_xlim(0, duration)
     frame_axes.legend(loc="upper right", fontsize="small", ncols=3)
     note, colour = f"relative error {relative_error:.2f}", "0.15"
+    gap, gap_error = completeness_gap
     if not relative_error < NOISY:
-        note, colour = f"{note}: much of this is Monte Carlo noise, take more samples", "#B00020"
+        note, colour = f"{note}: much of this is Monte Carlo noise, take more samples", WARNING
+    elif abs(gap) > max(4 * gap_error, 0.02):
+        note, colour = (
+            f"{note}, but {gap:+.2f} ± {gap_error:.2f} logits are unaccounted for, take other baselines",
+            WARNING,
+        )
     frame_axes.set_title(note, fontsize="small", loc="left", color=colour)
     return figure
 
@@ -109,8 +119,7 @@ def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str]) -> Figur
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    recall = np.diagonal(share)[counts.sum(1) > 0].mean() if counts.any() else 0.0
-    axes.set_title(f"unweighted average recall {recall:.3f}")
+    axes.set_title(f"{counts.sum():.0f} utterances")
     for row in range(len(classes)):
         for column in range(len(classes)):
             colour = "white" if share[row, column] > 0.5 else "black"

@@ -1,6 +1,5 @@
 """Explanations as Parquet: one row for each utterance and target, in parts that appear only when whole."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,11 @@ SCHEMA = pa.schema(
         ("completeness_gap_standard_error", pa.float32()),
         ("relative_error", pa.float32()),
         ("baselines", pa.string()),
-        ("model", pa.string()),
+        ("fingerprint", pa.string()),
     ]
 )
-"""``model`` is a digest of the weights; ``label`` is null where it is unknown; frames are ``hop_seconds`` apart."""
-
-SETTINGS = ("method", "seed", "n_samples", "baselines", "model")
-"""Columns that say how a row was computed: rows that differ in them stand side by side."""
+"""``label`` is null where it is unknown; frames are ``hop_seconds`` apart; ``fingerprint`` names all that a row was
+computed from (sound, weights, precision, references, settings): rows with the same one hold the same result."""
 
 
 class ResultsFolder:
@@ -62,16 +59,12 @@ class ResultsFolder:
         self.next_number += 1
         return path
 
-    def explained(self, settings: dict[str, Any]) -> set[tuple[str, str]]:
-        """Utterances and targets that some rank has written already with these values of :data:`SETTINGS`."""
+    def explained(self) -> set[tuple[str, str, str]]:
+        """Utterance, target and fingerprint of every row that some rank has written already."""
         import pyarrow.parquet as pq
 
-        done: set[tuple[str, str]] = set()
+        done: set[tuple[str, str, str]] = set()
         for part in sorted(self.folder.glob("part-*.parquet")):
-            rows = pq.read_table(part, columns=["utterance", "target", *SETTINGS]).to_pylist()
-            done.update((row["utterance"], row["target"]) for row in _with(rows, settings))
+            columns = pq.read_table(part, columns=["utterance", "target", "fingerprint"]).to_pydict()
+            done.update(zip(columns["utterance"], columns["target"], columns["fingerprint"], strict=True))
         return done
-
-
-def _with(rows: Iterable[dict[str, Any]], settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    return (row for row in rows if all(row[name] == settings[name] for name in SETTINGS))
