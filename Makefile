@@ -21,7 +21,7 @@ demo: install
 	$(BIN)/python train.py fit --config configs/demo.yaml
 	checkpoint=$$(ls -t runs/demo/version_*/checkpoints/best.ckpt | head -n 1) && \
 	$(BIN)/python train.py test --config configs/demo.yaml --ckpt_path $$checkpoint && \
-	$(BIN)/python explain.py --ckpt_path $$checkpoint --data.max_samples 12
+	$(BIN)/python explain.py --ckpt_path $$checkpoint --data.max_samples 12 --explain.n_samples 100
 	@echo
 	@echo "Look at the explanations (http://localhost:6006) with:"
 	@echo "    $(BIN)/tensorboard --logdir runs --samples_per_plugin=images=100,audio=100"

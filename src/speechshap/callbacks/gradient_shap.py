@@ -191,7 +191,7 @@ class GradientSHAPCallback(pl.Callback):
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the files and say where they are."""
         self._close()
-        self._say_where("by this process" if trainer.world_size > 1 else "")
+        self._say_where(" by this process" if trainer.world_size > 1 else "")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the files, so that what was written so far can be seen."""
@@ -205,7 +205,7 @@ class GradientSHAPCallback(pl.Callback):
     @rank_zero_only
     def _say_where(self, by_whom: str) -> None:
         known = f", {self.num_found} were there already" if self.num_found else ""
-        logger.info("%d utterances explained %s%s: %s", self.num_explained, by_whom, known, self.results.folder)
+        logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
 
     def _parse_targets(self, classes: list[str]) -> list[int] | None:
         """Class indices to explain; None stands for the predicted one."""

@@ -186,7 +186,7 @@ class AudioDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
         """Take the split of a checkpoint, so that nothing that it was trained on is tested."""
         self._saved_split = state_dict
-        if self.splits is not None:
+        if self.splits is not None and self.state_dict() != state_dict:
             self.splits = self._only_usable(self._split())
             self._report_splits(self.splits)
 
