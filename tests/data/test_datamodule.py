@@ -127,6 +127,14 @@ def test_a_checkpoint_brings_its_split(planted_root: Path) -> None:
     assert explained.predict_utterances == trained.splits.test
 
 
+def test_a_part_of_the_corpus_without_the_split_is_told(planted_root: Path) -> None:
+    state = make_module(planted_root).state_dict()
+    module = AudioDataModule(root=str(planted_root))
+    module.load_state_dict({**state, "train": [*state["train"], *state["test"]], "test": []})
+    with pytest.raises(UserError, match=r"nothing of the test split is there; .*--data.predict_split all"):
+        module.setup("predict")
+
+
 def test_explaining_after_training_takes_what_is_asked_for(planted_root: Path) -> None:
     module = make_module(planted_root, predict_split="all")
     module.setup("predict")

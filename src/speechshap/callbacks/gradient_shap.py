@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from speechshap.attribution import Attribution, gradient_shap
 from speechshap.data import AudioDataModule, Batch
 from speechshap.data.audio import SAMPLE_RATE
-from speechshap.errors import UserError
+from speechshap.errors import UserError, require_at_least
 from speechshap.models import EmotionModule
 from speechshap.report.results import ResultsFolder
 from speechshap.report.tensorboard import ExplanationLog
@@ -68,14 +68,9 @@ class GradientSHAPCallback(pl.Callback):
         top_k_frames: int = 20,
         output_dir: str | None = None,
     ) -> None:
-        for option, value, least in (
-            ("n_samples", n_samples, 2),
-            ("n_references", n_references, 1),
-            ("chunk_size", chunk_size, 1),
-            ("top_k_frames", top_k_frames, 0),
-        ):
-            if value is not None and value < least:
-                raise UserError(f"--explain.{option} is {value}; expected {least} at least")
+        require_at_least(2, explain__n_samples=n_samples)
+        require_at_least(1, explain__n_references=n_references, explain__chunk_size=chunk_size)
+        require_at_least(0, explain__top_k_frames=top_k_frames)
         self.n_samples = n_samples
         self.baselines = baselines
         self.targets = targets

@@ -20,7 +20,7 @@ from speechshap.data.dataset import Batch, Transform, UtteranceDataset, collate
 from speechshap.data.planted import EMOTIONS, make_planted_corpus
 from speechshap.data.splits import SplitBy, Splits, check_splits, draw_subset, split_by_speaker, split_by_utterance
 from speechshap.data.utterance import Skipped, Utterance
-from speechshap.errors import UserError
+from speechshap.errors import UserError, require_at_least
 from speechshap.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -119,13 +119,8 @@ class AudioDataModule(pl.LightningDataModule):
         for option, fraction in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
             if not 0 < fraction < 1:
                 raise UserError(f"--data.{option} is {fraction}; expected a share between 0 and 1")
-        for option, value, least in (
-            ("batch_size", self.batch_size, 1),
-            ("num_workers", self.num_workers, 0),
-            ("max_samples", self.max_samples, 1),
-        ):
-            if value is not None and value < least:
-                raise UserError(f"--data.{option} is {value}; expected {least} at least")
+        require_at_least(1, data__batch_size=self.batch_size, data__max_samples=self.max_samples)
+        require_at_least(0, data__num_workers=self.num_workers)
         if self.root is None and not self.files and self.corpus not in ("auto", "planted"):
             raise UserError(f"--data.root is missing; give the folder (or the manifest) of the {self.corpus} corpus")
 
@@ -165,6 +160,11 @@ class AudioDataModule(pl.LightningDataModule):
             chosen = self._labelled_or_not()
         else:
             chosen = (self.splits or self._split())._asdict()[self.predict_split]
+        if not chosen:
+            raise UserError(
+                f"{self.root}: nothing of the {self.predict_split} split is there; choose another with "
+                "--data.predict_split, or all of the corpus with --data.predict_split all"
+            )
         self.predict_utterances = self._usable(draw_subset(chosen, self.max_samples, self.split_seed))
 
     def _set_up_splits(self) -> None:
