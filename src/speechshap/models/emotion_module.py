@@ -1,5 +1,6 @@
 """The Lightning face of the classifier: training, metrics, checkpoints."""
 
+import warnings
 from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
@@ -74,7 +75,9 @@ class EmotionModule(pl.LightningModule):
         super().__init__()
         if len(classes) < 2:
             raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {classes}")
-        self.save_hyperparameters()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is taken out again
+            self.save_hyperparameters()
         if isinstance(head, nn.Module) and self.hparams.get("head") is head:
             self.hparams["head"] = None  # from Python; from a configuration it is a plain class path, and stays
         speech_backbone = load_backbone(backbone) if backbone_config is None else build_backbone(backbone_config)
