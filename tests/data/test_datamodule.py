@@ -17,10 +17,15 @@ def make_module(root: Path, stage: str = "fit", **options: object) -> AudioDataM
     return module
 
 
-@pytest.fixture
-def broken_root(planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The planted-evidence corpus with one empty file, in a working folder of its own."""
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a trainer, ``skipped.csv`` goes to the working folder."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def broken_root(planted_root: Path, tmp_path: Path) -> Path:
+    """The planted-evidence corpus with one empty file."""
     shutil.copytree(planted_root, tmp_path / "corpus")
     (tmp_path / "corpus" / "speaker_00" / "angry_0000.wav").write_bytes(b"")
     return tmp_path / "corpus"
@@ -55,8 +60,7 @@ def test_the_list_of_bad_files_grows_and_is_not_written_over(broken_root: Path) 
     assert [Path(path).name for path in skipped] == ["angry_0000.wav", "notes.wav"]
 
 
-def test_a_folder_of_bad_files_says_that_there_are_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_folder_of_bad_files_says_that_there_are_more() -> None:
     rows = [f"{speaker}{number}.wav,{label},{speaker}" for speaker in "abc" for number, label in enumerate("xy")]
     Path("list.csv").write_text("\n".join(["path,label,speaker", *rows]))
     with pytest.raises(AudioFileError, match=r"no such file .and none of the other 5 files .*--data.audio_root"):
