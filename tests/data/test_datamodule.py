@@ -131,6 +131,19 @@ def test_a_checkpoint_brings_its_split(planted_root: Path) -> None:
     assert explained.predict_utterances == trained.splits.test
 
 
+def test_the_split_of_another_corpus_is_not_taken_nor_claimed(
+    planted_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = make_module(planted_root)
+    before = module.splits
+    caplog.clear()
+    with caplog.at_level("INFO", logger="speechshap"):
+        module.load_state_dict({"train": ["other/a.wav"], "val": [], "test": []})
+    assert module.splits == before
+    assert "split by speaker" in caplog.text
+    assert "as the checkpoint was trained with" not in caplog.text
+
+
 def test_a_part_of_the_corpus_without_the_split_is_told(planted_root: Path) -> None:
     state = make_module(planted_root).state_dict()
     module = AudioDataModule(root=str(planted_root))

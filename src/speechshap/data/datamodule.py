@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from os import cpu_count
@@ -210,12 +211,17 @@ class AudioDataModule(pl.LightningDataModule):
                 f"{self.root}: no file has a label; expected a folder for each class, a known corpus or a manifest; "
                 "explain files without labels with --data.files, or all of the folder with --data.predict_split all"
             )
-        if {utterance.id for utterance in labelled} & {id_ for ids in self._saved_split.values() for id_ in ids}:
+        if self._is_in_saved_split(labelled):
             return self._split_as_saved(labelled)
         if self.split_by == "speaker":
             speakers = (self.val_speakers, self.test_speakers)
             return split_by_speaker(labelled, self.val_fraction, self.test_fraction, self.split_seed, *speakers)
         return split_by_utterance(labelled, self.val_fraction, self.test_fraction, self.split_seed)
+
+    def _is_in_saved_split(self, utterances: Iterable[Utterance]) -> bool:
+        """Whether the checkpoint's split speaks of this corpus, and not of another."""
+        saved = {id_ for ids in self._saved_split.values() for id_ in ids}
+        return any(utterance.id in saved for utterance in utterances)
 
     def _split_as_saved(self, labelled: list[Utterance]) -> Splits:
         part_of = {id_: name for name, ids in self._saved_split.items() for id_ in ids}
@@ -265,17 +271,14 @@ class AudioDataModule(pl.LightningDataModule):
     def _hint(self, num_usable: int, num_files: int) -> str:
         if num_usable or num_files < 2:
             return ""
-        relative = "; --data.audio_root says where relative paths start" if self.listing_is_manifest else ""
+        in_manifest = not self.files and self.listing.name == "manifest"
+        relative = "; --data.audio_root says where relative paths start" if in_manifest else ""
         return f" (and none of the other {num_files - 1} files can be used{relative})"
-
-    @property
-    def listing_is_manifest(self) -> bool:
-        """Whether the files are named by a manifest."""
-        return not self.files and self.listing.name == "manifest"
 
     @rank_zero_only
     def _report_splits(self, splits: Splits) -> None:
-        how = "as the checkpoint was trained with" if self._saved_split else f"by {self.split_by} (--data.split_by)"
+        saved = self._is_in_saved_split(utterance for part in splits for utterance in part)
+        how = "as the checkpoint was trained with" if saved else f"by {self.split_by} (--data.split_by)"
         logger.info("split %s, seed %d", how, self.split_seed)
         for name, part in splits._asdict().items():
             speakers = sorted({utterance.speaker for utterance in part if utterance.speaker is not None})
