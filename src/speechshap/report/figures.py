@@ -47,7 +47,7 @@ def explanation_figure(
     duration = len(waveform) / sample_rate
     # Margins by hand: matplotlib takes half of the drawing time to work them out.
     figure = Figure(figsize=(8, 6.5), dpi=110)
-    figure.subplots_adjust(left=0.115, right=0.985, bottom=0.075, top=0.915, hspace=0.22)
+    figure.subplots_adjust(left=0.115, right=0.97, bottom=0.075, top=0.915, hspace=0.22)
     wave_axes, spectrogram_axes, frame_axes = figure.subplots(3, 1, sharex=True, height_ratios=[2, 3, 3])
     figure.suptitle(title, fontsize="medium")
 
