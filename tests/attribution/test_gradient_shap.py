@@ -9,7 +9,9 @@ from captum.attr import GradientShap
 from helpers import tiny_config
 from torch import Tensor
 
-from speechshap.attribution import Attribution, gradient_shap
+from speechshap.attribution import Attribution, NonFiniteGradientError, gradient_shap
+from speechshap.attribution.baselines import from_references
+from speechshap.attribution.sampling import SCHEMES, Scheme
 from speechshap.data import FrameGrid
 from speechshap.models import EmotionModule
 
@@ -61,26 +63,94 @@ def test_quadratic_model_within_its_standard_error(inputs: Tensor, seed: int) ->
     assert gap.abs().max() < 4
 
 
-def repeat(inputs: Tensor, n_samples: int, repetitions: int) -> list[Attribution]:
-    targets = torch.zeros(3, 1, dtype=torch.int64)
-    return [
-        gradient_shap(quadratic, inputs, "noise", targets, n_samples=n_samples, chunk_size=3 * n_samples, seed=seed)
-        for seed in range(repetitions)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_keeps_the_expectation(inputs: Tensor, scheme: Scheme) -> None:
+    """A model with a sharp step on the path, where the adaptive scheme moves its samples to."""
+
+    def step(x: Tensor, lengths: Tensor) -> Tensor:
+        return torch.stack([torch.sigmoid(20 * (x.mean(1) - 0.7)), x[:, 0]], dim=1)
+
+    ones = torch.ones(1, 40) * torch.linspace(0.5, 1.5, 40)
+    targets = torch.tensor([[0]])
+    expected = ones * (torch.sigmoid(torch.tensor(6.0)) - torch.sigmoid(torch.tensor(-14.0))) / 40
+    runs = [
+        gradient_shap(step, ones, "silence", targets, n_samples=24, chunk_size=24, seed=seed, scheme=scheme, grid=GRID)
+        for seed in range(200)
     ]
+    means = torch.stack([run.values[0, 0] for run in runs])
+    deviation = (means.mean(0) - expected[0]) / (means.std(0) / math.sqrt(len(runs)))
+    assert deviation.abs().max() < 4
+    # The standard errors tell how much the runs differ.
+    told = torch.stack([run.values_standard_error[0, 0] for run in runs]).square().mean(0).sqrt()
+    assert (told / means.std(0)).mean() == pytest.approx(1, abs=0.15)
 
 
-def test_intervals_of_samples_cover_the_truth(inputs: Tensor) -> None:
-    mean, variance = inputs.mean(1, keepdim=True), inputs.var(1, correction=0, keepdim=True)
-    truth = expected_quadratic(inputs, mean, variance)
-    results = repeat(inputs, n_samples=200, repetitions=60)
-    covered = [((r.values[:, 0] - truth).abs() < 1.96 * r.values_standard_error[:, 0]).float() for r in results]
+def test_the_adaptive_scheme_spends_its_samples_where_the_path_is_steep() -> None:
+    def step(x: Tensor, lengths: Tensor) -> Tensor:
+        return torch.stack([torch.sigmoid(40 * (x.mean(1) - 0.7)), x[:, 0]], dim=1)
+
+    errors = {}
+    for scheme in ("uniform", "adaptive"):
+        runs = [
+            gradient_shap(step, torch.ones(1, 8), "silence", torch.tensor([[0]]), n_samples=128, chunk_size=128,
+                          seed=seed, scheme=scheme, grid=GRID)
+            for seed in range(40)
+        ]  # fmt: skip
+        errors[scheme] = float(torch.stack([run.values.sum() - 1 for run in runs]).square().mean())
+    moments = runs[0].density_second_moments[0]
+    assert int(moments.argmax()) in (10, 11)  # of 16 bins: alpha = 0.7
+    assert errors["adaptive"] < errors["uniform"] / 3
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_intervals_of_frames_cover_the_truth(scheme: Scheme) -> None:
+    inputs = torch.randn(1, 400, generator=torch.Generator().manual_seed(0))
+    grid = FrameGrid(hop=40, receptive_field=40)
+    truth = expected_quadratic(inputs, inputs.mean(), inputs.var(correction=0)).view(10, 40).sum(1)
+    covered = []
+    for seed in range(150):
+        run = gradient_shap(
+            quadratic, inputs, targets=torch.tensor([[0]]), n_samples=64, chunk_size=64, seed=seed, scheme=scheme,
+            grid=grid,
+        )  # fmt: skip
+        lower, upper = run.frames_interval()
+        covered.append(((lower[0, 0] <= truth) & (truth <= upper[0, 0])).float())
     assert torch.stack(covered).mean() == pytest.approx(0.95, abs=0.02)
 
 
 def test_intervals_of_the_completeness_gap_cover_zero(inputs: Tensor) -> None:
-    results = repeat(inputs, n_samples=50, repetitions=250)
-    covered = [(r.completeness_gap.abs() < 1.96 * r.completeness_gap_standard_error).float() for r in results]
+    targets = torch.zeros(3, 1, dtype=torch.int64)
+    runs = [
+        gradient_shap(quadratic, inputs, "noise", targets, n_samples=100, chunk_size=300, seed=seed)
+        for seed in range(150)
+    ]
+    covered = [(run.completeness_gap.abs() < 2 * run.completeness_gap_standard_error).float() for run in runs]
     assert torch.stack(covered).mean() == pytest.approx(0.95, abs=0.03)
+
+
+def test_auto_draws_until_the_tolerance_is_met_and_says_when_it_was_not(inputs: Tensor) -> None:
+    options = {"targets": torch.zeros(3, 1, dtype=torch.int64), "grid": GRID, "chunk_size": 100}
+    result = gradient_shap(quadratic, inputs, n_samples="auto", tolerance=0.15, max_samples=5000, **options)
+    assert result.converged.all()
+    assert (result.relative_error <= 0.15).all()
+    assert (result.n_samples > 16).all()
+    assert len(set(result.n_samples.tolist())) > 1  # each utterance stops for itself
+    alone = gradient_shap(
+        quadratic, inputs[1:2], n_samples="auto", tolerance=0.15, max_samples=5000, ids=["1"],
+        **{**options, "targets": torch.zeros(1, 1, dtype=torch.int64)},
+    )  # fmt: skip
+    assert int(alone.n_samples[0]) == int(result.n_samples[1])
+    hasty = gradient_shap(quadratic, inputs, n_samples="auto", tolerance=0.001, max_samples=40, **options)
+    assert not hasty.converged.any()
+    assert hasty.n_samples.tolist() == [40] * 3
+
+
+def test_the_samples_average_to_the_frames(inputs: Tensor) -> None:
+    for scheme in SCHEMES:
+        result = gradient_shap(quadratic, inputs, n_samples=20, scheme=scheme, keep_samples=True, grid=GRID)
+        for rows, frames in zip(result.sample_frames, result.frames, strict=True):
+            assert rows.shape == (20, 1, 9)
+            torch.testing.assert_close(rows.mean(0), frames, atol=1e-5, rtol=1e-5)
 
 
 def test_parity_with_captum_for_the_same_draws(speech_model: EmotionModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,23 +240,17 @@ def test_any_gradient_mode(speech_model: EmotionModule, context: Callable) -> No
 
 
 def test_no_target_explains_the_predicted_class(inputs: Tensor) -> None:
-    result = gradient_shap(quadratic, inputs, n_samples=2)
-    assert torch.equal(result.targets[:, 0], quadratic(inputs, torch.full((3,), 40)).argmax(1))
+    result = gradient_shap(quadratic, inputs, n_samples=4)
+    assert torch.equal(result.targets.classes[:, 0], quadratic(inputs, torch.full((3,), 40)).argmax(1))
 
 
-def test_references_are_cropped_or_repeated(inputs: Tensor) -> None:
-    long = torch.arange(100.0)[None]
-    seen = []
-
-    def spy(x: Tensor, lengths: Tensor) -> Tensor:
-        seen.append(x.detach())
-        return quadratic(x, lengths)
-
-    gradient_shap(spy, inputs[:1], long, alphas=None, n_samples=2, ids=["u"], seed=9)
-    references = seen[-1]  # the last forward pass is that of the references
-    assert all(torch.equal(row, row[0] + torch.arange(40.0)) for row in references)
-    gradient_shap(spy, inputs[:1], long[:, :15], n_samples=2)
-    assert torch.equal(seen[-1][0], torch.arange(40.0) % 15)
+def test_references_are_cropped_or_repeated() -> None:
+    utterance, long = torch.zeros(40), torch.arange(100.0)[None]
+    generator = torch.Generator().manual_seed(9)
+    cropped = [from_references(long)(utterance, generator) for _ in range(20)]
+    assert all(torch.equal(row, row[0] + torch.arange(40.0)) for row in cropped)
+    assert len({float(row[0]) for row in cropped}) > 5
+    assert torch.equal(from_references(long[:, :15])(utterance, generator), torch.arange(40.0) % 15)
 
 
 def test_a_callable_baseline_sees_the_utterance_and_a_generator(inputs: Tensor) -> None:
@@ -203,8 +267,12 @@ def test_a_callable_baseline_sees_the_utterance_and_a_generator(inputs: Tensor) 
 
 def test_progress_counts_all_rows(inputs: Tensor) -> None:
     counted: list[int] = []
-    gradient_shap(quadratic, inputs, n_samples=5, chunk_size=4, progress=counted.append)
+    gradient_shap(quadratic, inputs, n_samples=5, chunk_size=4, scheme="uniform", progress=counted.append)
     assert counted == [4, 4, 4, 3]
+    counted.clear()
+    result = gradient_shap(quadratic, inputs, n_samples=37, chunk_size=50, progress=counted.append)
+    assert result.n_samples.tolist() == [38] * 3  # whole replicates
+    assert sum(counted) == 3 * 38
 
 
 @pytest.mark.parametrize(
@@ -215,8 +283,17 @@ def test_progress_counts_all_rows(inputs: Tensor) -> None:
         ({"lengths": torch.tensor([40, 41, 1])}, "expected 3 numbers from 1 to 40"),
         ({"lengths": torch.tensor([40, 0, 1])}, "expected 3 numbers from 1 to 40"),
         ({"ids": ["a", "b", "a"]}, "3 different names"),
-        ({"n_samples": 1}, "needs 2 at least"),
+        ({"n_samples": 3}, "n_samples is 3; expected 'auto', or 4 at least"),
+        ({"n_samples": 2.5}, "n_samples is 2.5; expected 'auto'"),
+        ({"n_samples": "auto", "tolerance": 0}, "tolerance is 0; expected a relative error above 0"),
+        ({"n_samples": "auto", "max_samples": 3}, "max_samples is 3; adaptive sampling needs 4"),
         ({"chunk_size": 0}, "chunk_size is 0"),
+        ({"scheme": "sobol"}, "scheme is 'sobol'; expected 'uniform', 'antithetic', 'stratified', 'adaptive'"),
+        ({"layer_method": "deep"}, "layer_method is 'deep'; expected 'endpoint', 'path'"),
+        ({"inputs": torch.full((3, 40), torch.nan)}, "the waveform of utterance 0 is not finite"),
+        ({"baselines": torch.full((2, 40), torch.inf)}, "baselines are not finite"),
+        ({"baselines": lambda waveform, generator: waveform[:5]}, r"has shape \(5,\); expected \(40,\)"),
+        ({"alphas": torch.tensor([0.5, 1.5]), "baselines": torch.zeros(2, 40)}, "alphas are not numbers from 0 to 1"),
         ({"baselines": "music"}, "expected 'noise', 'silence'"),
         ({"baselines": torch.zeros(5)}, r"expected \(references, time\)"),
         ({"alphas": torch.rand(4)}, r"take baselines as a tensor \(4, 40\)"),
@@ -238,8 +315,20 @@ def test_a_gradient_that_is_not_finite_is_reported_with_the_utterance(inputs: Te
     def root(x: Tensor, lengths: Tensor) -> Tensor:
         return torch.stack([(x[:, 0] - x[:, 0].detach()).abs().sqrt(), x[:, 1]], dim=1)
 
-    with pytest.raises(FloatingPointError, match=r"the gradient of utterance one.wav is not finite"):
+    with pytest.raises(NonFiniteGradientError, match=r"the gradient of utterance one.wav is not finite") as error:
         gradient_shap(root, inputs[:1], targets=torch.tensor([[0]]), ids=["one.wav"])
+    assert error.value.utterance_id == "one.wav"
+
+
+def test_an_output_that_ignores_an_utterance_is_told(inputs: Tensor) -> None:
+    with pytest.raises(RuntimeError, match="every gradient of utterance b is 0"):
+        gradient_shap(
+            lambda x, lengths: x[:, :2] * (lengths[:, None] > 20),
+            inputs[:2],
+            lengths=torch.tensor([40, 20]),
+            ids=["a", "b"],
+            n_samples=4,
+        )
 
 
 def test_relative_error_by_hand(inputs: Tensor) -> None:

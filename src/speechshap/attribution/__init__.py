@@ -1,6 +1,20 @@
 """GradientSHAP of any differentiable classifier of waveforms; knows nothing of Lightning, models or files."""
 
 from speechshap.attribution.attribution import Attribution
+from speechshap.attribution.baselines import Baseline, gaussian_noise
+from speechshap.attribution.estimator import NonFiniteGradientError
 from speechshap.attribution.gradient_shap import gradient_shap
+from speechshap.attribution.sampling import PathDensity
+from speechshap.attribution.spectrum import SpectralGrid
+from speechshap.attribution.targets import Targets
 
-__all__ = ["Attribution", "gradient_shap"]
+__all__ = [
+    "Attribution",
+    "Baseline",
+    "NonFiniteGradientError",
+    "PathDensity",
+    "SpectralGrid",
+    "Targets",
+    "gaussian_noise",
+    "gradient_shap",
+]

@@ -9,10 +9,22 @@ Baseline = Callable[[Tensor, torch.Generator], Tensor]
 """Draws one reference ``(time,)`` for an utterance ``(time,)`` with the numbers of a generator (both on the CPU)."""
 
 
-def noise(waveform: Tensor, generator: torch.Generator) -> Tensor:
-    """Gaussian noise with the utterance's own mean and standard deviation."""
-    standard_normal = torch.randn(waveform.shape, generator=generator, dtype=waveform.dtype)
-    return waveform.mean() + waveform.std(correction=0) * standard_normal
+def gaussian_noise(snr_db: float = 0.0) -> Baseline:
+    """Gaussian noise with the utterance's mean, and a standard deviation ``snr_db`` decibels below its own.
+
+    Example:
+        >>> draw = gaussian_noise(snr_db=20.0)
+        >>> waveform = torch.tensor([3.0, -3.0]).repeat(5000)
+        >>> draw(waveform, torch.Generator().manual_seed(0)).std()
+        tensor(0.3006)
+    """
+    scale = 10 ** (-snr_db / 20)
+
+    def draw(waveform: Tensor, generator: torch.Generator) -> Tensor:
+        standard_normal = torch.randn(waveform.shape, generator=generator, dtype=waveform.dtype)
+        return waveform.mean() + scale * waveform.std(correction=0) * standard_normal
+
+    return draw
 
 
 def silence(waveform: Tensor, generator: torch.Generator) -> Tensor:
@@ -42,9 +54,9 @@ def from_references(references: Tensor) -> Baseline:
         spare = max(0, available - len(waveform))
         offset = int(torch.randint(spare + 1, (), generator=generator))
         positions = (offset + torch.arange(len(waveform))) % available
-        return references[index, positions]
+        return references[index, positions].to(waveform.dtype)
 
     return draw
 
 
-NAMED_BASELINES: dict[str, Baseline] = {"noise": noise, "silence": silence}
+NAMED_BASELINES: dict[str, Baseline] = {"noise": gaussian_noise(), "silence": silence}

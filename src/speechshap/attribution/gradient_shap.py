@@ -1,23 +1,28 @@
-"""GradientSHAP (expected gradients) of a classifier of waveforms.
-
-Notation: B utterances, K targets, T samples, F frames, S Monte Carlo samples, R rows of a chunk.
-"""
+"""GradientSHAP (expected gradients) of a classifier of waveforms."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from speechshap.attribution.attribution import Attribution
+from speechshap.attribution import validation
+from speechshap.attribution.attribution import Attribution, relative_error
 from speechshap.attribution.baselines import NAMED_BASELINES, Baseline, from_references
-from speechshap.attribution.draws import sample_generator
+from speechshap.attribution.chunks import ChunkSize
+from speechshap.attribution.estimator import Estimator
+from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
+from speechshap.attribution.path_gradients import Forward
+from speechshap.attribution.sampling import SCHEMES, GivenDraws, PathDensity, PathSampler, Scheme
+from speechshap.attribution.spectrum import SpectralGrid
+from speechshap.attribution.targets import NO_CLASS, OUTPUTS, Output, Targets
 from speechshap.data.frames import FrameGrid
 
-Forward = Callable[[Tensor, Tensor], Tensor]
-"""Differentiable classifier: waveforms ``(batch, time)`` and lengths ``(batch,)`` to logits ``(batch, classes)``."""
+_FIRST_ROUND = 16  # samples; each round doubles what there is
 
-DEFAULT_CHUNK_SIZE = 8
+NO_LAYERS: Mapping[str, nn.Module] = MappingProxyType({})
 
 
 def gradient_shap(
@@ -27,279 +32,197 @@ def gradient_shap(
     targets: Tensor | None = None,
     lengths: Tensor | None = None,
     ids: Sequence[str] | None = None,
-    n_samples: int = 50,
+    n_samples: int | Literal["auto"] = 50,
     chunk_size: int | None = None,
     seed: int = 0,
+    layers: Mapping[str, nn.Module] = NO_LAYERS,
+    *,
+    layer_method: LayerMethod = "endpoint",
+    against: Tensor | None = None,
+    output: Output = "logit",
+    scheme: Scheme = "adaptive",
+    density: PathDensity = PathDensity(),  # noqa: B008 - immutable
     alphas: Tensor | None = None,
+    tolerance: float = 0.1,
+    max_samples: int = 2000,
+    spectrum: SpectralGrid | None = None,
+    keep_samples: bool = False,
     grid: FrameGrid = FrameGrid(),  # noqa: B008 - immutable
     progress: Callable[[int], None] | None = None,
 ) -> Attribution:
-    r"""Attribute logits to the samples and frames of waveforms.
+    r"""Attribute outputs of a classifier to the samples, frames, frequencies and neurons of waveforms.
 
     .. math:: \phi_c[t] = E_{b, \alpha}\left[(x[t] - b[t]) \,
               \frac{\partial f_c}{\partial x[t]}\big(b + \alpha (x - b)\big)\right]
 
     with references :math:`b` and :math:`\alpha \sim U(0, 1)` (expected gradients, Erion et al. 2021, equation 3;
-    GradientSHAP, Lundberg & Lee 2017). The expectation is a mean over ``n_samples`` independent draws, which depend
-    on the seed, the utterance's id and the number of the draw alone. Works inside ``torch.inference_mode``. Sums are
-    kept in double precision where the device has it.
+    GradientSHAP, Lundberg & Lee 2017). The expectation is a Monte Carlo mean; its random numbers depend on the seed,
+    the utterance's id and the number of the draw alone. Every target, layer and band is computed from the same draws.
+    Works inside ``torch.inference_mode``. Sums are kept in double precision where the device has it, those over
+    neurons in single precision.
 
     Args:
         forward: Classifier. It must not mix the utterances of a batch, nor look at padding.
-        inputs: ``(batch, time)`` float waveforms, zero-padded at the end.
+        inputs: ``(batch, time)`` float waveforms; what lies beyond their lengths is taken as 0.
         baselines: ``"noise"`` (Gaussian with the utterance's mean and standard deviation), ``"silence"``, a callable
             that draws a reference, or a tensor ``(references, time)`` to draw from.
         targets: ``(batch, targets)`` int64 classes to explain; None takes the predicted one.
         lengths: ``(batch,)`` int64 samples of each utterance; None takes all of ``time``.
         ids: Names of the utterances, unique within the batch; None numbers them.
-        n_samples: Draws for each utterance, two at least.
-        chunk_size: Points on the paths that go through the model at once; None takes 8. Memory grows with it, the
-            result does not depend on it.
+        n_samples: Points on the paths of each utterance, rounded up to whole replicates; ``"auto"`` draws until the
+            relative error of every target is within ``tolerance``.
+        chunk_size: Points that go through the model at once; None finds what the device does well. The result does
+            not depend on it. Halved when the device runs out of memory.
         seed: Of the draws.
+        layers: Modules that ``forward`` calls, by name, whose output's neurons are explained.
+        layer_method: ``"endpoint"`` multiplies a layer's gradient by the difference of its outputs for utterance and
+            reference (LayerGradientShap of Captum); ``"path"`` by its slope along the path (conductance, Dhamdhere et
+            al. 2018), whose sum is that of the input attribution wherever all information passes through the layer.
+        against: ``(batch, targets)`` int64 classes whose output is subtracted from that of the target, -1 for none.
+        output: Explain the ``"logit"``, the ``"log_odds"`` (Bolanos et al. 2025) or the ``"probability"``.
+        scheme: How alphas are drawn; all keep the expectation. ``"uniform"``: one alpha and one reference a sample.
+            ``"antithetic"``: pairs that mirror each other about 1/2, with one reference. ``"stratified"``: two to a
+            reference, one in each half. ``"adaptive"``: stratified, and from the second round on more of them
+            where the gradients of the same utterance were large (importance sampling).
+        density: What the first round of ``"adaptive"`` draws from, for instance that of like utterances
+            (:attr:`Attribution.density_second_moments`).
         alphas: ``(n_samples,)`` given points on the path; ``baselines`` are then ``(n_samples, time)``, one for each,
             and every utterance takes these.
+        tolerance: Relative error to reach with ``n_samples="auto"``.
+        max_samples: Where ``"auto"`` gives up; the attribution says for which utterances it did.
+        spectrum: Carry the attributions to this time-frequency transform too.
+        keep_samples: Keep the frame attributions of every sample.
         grid: Frames that the samples are gathered in.
-        progress: Called with the number of rows after each chunk.
+        progress: Called with the number of points after each chunk.
 
     Returns:
         The attribution, on the device of ``inputs``.
 
     Raises:
-        ValueError: An argument does not fit the others; nothing was evaluated then.
+        ValueError: An argument does not fit the others.
         RuntimeError: The output of ``forward`` does not depend on its input.
-        FloatingPointError: A gradient is not finite; the message names the utterance.
+        NonFiniteGradientError: A gradient is not finite; the error names the utterance.
 
     Example:
         >>> weight = torch.tensor([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]])  # (time, classes)
         >>> result = gradient_shap(lambda x, lengths: x @ weight, torch.tensor([[1.0, 2.0, 3.0]]), "silence",
         ...                        grid=FrameGrid(hop=1, receptive_field=1))
-        >>> result.targets, result.values  # a linear model: weight times (input - baseline)
+        >>> result.targets.classes, result.values  # a linear model: weight times (input - baseline)
         (tensor([[1]]), tensor([[[-1.,  0.,  6.]]]))
         >>> result.completeness_gap
         tensor([[0.]])
     """
     if alphas is not None:
-        n_samples = len(alphas)
+        n_samples, scheme = len(alphas), "uniform"
     lengths = torch.full((len(inputs),), inputs.shape[-1]) if lengths is None else lengths
     ids = [str(index) for index in range(len(inputs))] if ids is None else ids
-    _check_arguments(inputs, baselines, lengths, ids, n_samples, chunk_size, alphas)
+    validation.check_inputs(inputs, lengths, ids)
+    for name, value, legal in (
+        ("scheme", scheme, SCHEMES), ("output", output, OUTPUTS), ("layer_method", layer_method, LAYER_METHODS),
+    ):  # fmt: skip
+        validation.check_choice(name, value, legal)
+    validation.check_samples(n_samples, scheme, chunk_size, tolerance, max_samples)
+    validation.check_baselines(baselines, alphas, inputs.shape[1])
+    validation.check_layers(layers)
 
     # Lightning predicts in inference mode, where no graph can be built; tensors made there have to be copied.
     with torch.inference_mode(False):
-        inputs, lengths = inputs.detach().clone(), lengths.to(inputs.device).clone()
-        with torch.no_grad():
-            logits = forward(inputs, lengths).float()
-        targets = logits.argmax(1, keepdim=True) if targets is None else targets.to(inputs.device).clone()
-        _check_targets(targets, logits)
-
-        draw = _path_sampler(inputs.cpu(), lengths.tolist(), ids, baselines, alphas, seed)
-        owners = _owners(lengths.tolist(), inputs.shape[1], grid).to(inputs.device)  # (B, T)
-        frame_lengths = torch.tensor([max(1, grid.num_frames(length)) for length in lengths.tolist()])
-        shape = targets.shape  # (B, K)
-        values = _Moments((*shape, inputs.shape[1]), inputs.device)
-        frames = _Moments((*shape, int(frame_lengths.max())), inputs.device)
-        sums = inputs.new_zeros(*shape, n_samples, dtype=values.total.dtype)  # of the attributions of a row
-        # The output at the references varies little: some of them tell its mean, at least 16 its standard error.
-        num_baseline_outputs = min(n_samples, max(16, math.ceil(n_samples / 10)))
-        baseline_outputs = sums.new_zeros(*shape, num_baseline_outputs)
-
-        for row_utterances, samples in _chunks(len(inputs), n_samples, chunk_size or DEFAULT_CHUNK_SIZE):
-            points, differences, references = (part.to(inputs.device) for part in draw(row_utterances, samples))
-            rows = torch.tensor(row_utterances, device=inputs.device)
-            width = points.shape[1]
-            gradients = _gradients(forward, points, lengths[rows], targets[rows])  # (R, K, T)
-            attributions = differences[:, None] * gradients
-            _check_finite(attributions, row_utterances, ids)
-            values.add(rows, attributions)
-            frames.add(rows, _gather_frames(attributions, owners[rows, :width], frames.total.shape[-1]))
-            sums[rows, :, samples] = attributions.sum(-1, dtype=sums.dtype)
-            early = [row for row, sample in enumerate(samples) if sample < num_baseline_outputs]
-            if early:
-                with torch.no_grad():
-                    outputs = forward(references[early], lengths[rows[early]])
-                chosen = outputs.to(sums.dtype).gather(1, targets[rows[early]])
-                baseline_outputs[rows[early], :, [samples[row] for row in early]] = chosen
-            if progress is not None:
-                progress(len(samples))
-
-        gap, gap_error = _completeness(sums, baseline_outputs, logits.gather(1, targets))
-        return Attribution(
-            *values.mean_and_standard_error(n_samples),
-            *frames.mean_and_standard_error(n_samples),
-            frame_lengths=frame_lengths.to(inputs.device),
-            targets=targets,
-            logits=logits,
-            completeness_gap=gap,
-            completeness_gap_standard_error=gap_error,
-            n_samples=n_samples,
+        own_lengths: list[int] = lengths.tolist()
+        inside = torch.arange(inputs.shape[1]) < torch.tensor(own_lengths)[:, None]
+        inputs = torch.where(inside.to(inputs.device), inputs.detach().clone(), 0)
+        baseline = _baseline(baselines)
+        sampler = (
+            PathSampler(inputs.cpu(), own_lengths, ids, baseline, scheme, seed, density)
+            if alphas is None or not isinstance(baselines, Tensor)
+            else GivenDraws(inputs.cpu(), own_lengths, alphas, baselines)
         )
+        estimator = Estimator(
+            forward, inputs, own_lengths, ids, sampler, ChunkSize(chunk_size, inputs.device), grid, layers,
+            layer_method, spectrum, keep_samples, progress,
+        )  # fmt: skip
+        logits = estimator.outputs.logits
+        targets = logits.argmax(1, keepdim=True) if targets is None else targets.to(inputs.device).clone()
+        against = torch.full_like(targets, NO_CLASS) if against is None else against.to(inputs.device).clone()
+        validation.check_targets(targets, against, logits)
+        estimator.start(Targets(targets, against, output))
+        if n_samples == "auto":
+            converged = _advance_to_tolerance(estimator, tolerance, max_samples)
+        else:
+            _advance_to(estimator, n_samples)
+            converged = None
+        return _attribution(estimator, converged)
 
 
-def _chunks(num_utterances: int, n_samples: int, chunk_size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Utterance and sample of each row, a chunk at a time; a chunk may span several utterances."""
-    rows = [(utterance, sample) for utterance in range(num_utterances) for sample in range(n_samples)]
-    for start in range(0, len(rows), chunk_size):
-        utterances, samples = zip(*rows[start : start + chunk_size], strict=True)
-        yield list(utterances), list(samples)
+def _baseline(baselines: str | Baseline | Tensor) -> Baseline:
+    if isinstance(baselines, str):
+        return NAMED_BASELINES[baselines]
+    return from_references(baselines) if isinstance(baselines, Tensor) else baselines
 
 
-Sampler = Callable[[list[int], list[int]], tuple[Tensor, Tensor, Tensor]]
+def _advance_to(estimator: Estimator, n_samples: int) -> None:
+    """Draw ``n_samples``, in rounds."""
+    sampler, batch = estimator.sampler, len(estimator.ids)
+    goal = min(_FIRST_ROUND, n_samples)
+    while True:
+        estimator.advance([math.ceil(goal / sampler.points_per_replicate)] * batch)
+        if goal == n_samples:
+            return
+        goal = min(2 * goal, n_samples)
+        for utterance in range(batch):
+            sampler.next_round(utterance)
 
 
-def _path_sampler(
-    inputs: Tensor,
-    lengths: list[int],
-    ids: Sequence[str],
-    baselines: str | Baseline | Tensor,
-    alphas: Tensor | None,
-    seed: int,
-) -> Sampler:
-    """Make the function that draws the rows of a chunk: points, differences and references, ``(R, T)`` each."""
-    baseline = (
-        NAMED_BASELINES[baselines]
-        if isinstance(baselines, str)
-        else from_references(baselines)
-        if isinstance(baselines, Tensor)
-        else baselines
-    )
+def _advance_to_tolerance(estimator: Estimator, tolerance: float, max_samples: int) -> Tensor:
+    """Draw until each utterance's relative error is within the tolerance; tell which ones made it, ``(B,)``.
 
-    def draw_row(utterance: int, sample: int) -> tuple[Tensor, Tensor]:
-        waveform = inputs[utterance, : lengths[utterance]]
-        if alphas is not None and isinstance(baselines, Tensor):
-            return alphas[sample].cpu(), baselines[sample, : lengths[utterance]].detach().cpu()
-        generator = sample_generator(seed, ids[utterance], sample)
-        alpha = torch.rand((), generator=generator, dtype=torch.float64)
-        return alpha, baseline(waveform, generator)
-
-    def draw(utterances: list[int], samples: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        width = max(lengths[utterance] for utterance in utterances)
-        points, differences, references = torch.zeros(3, len(utterances), width, dtype=inputs.dtype)
-        for row, (utterance, sample) in enumerate(zip(utterances, samples, strict=True)):
-            own = slice(lengths[utterance])
-            alpha, reference = draw_row(utterance, sample)
-            references[row, own] = reference
-            differences[row, own] = inputs[utterance, own] - reference
-            points[row, own] = reference + alpha.to(inputs.dtype) * differences[row, own]
-        return points, differences, references
-
-    return draw
-
-
-def _gradients(forward: Forward, points: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-    """Gradient of each target's output with respect to the points: ``(R, T), (R,), (R, K) -> (R, K, T)``."""
-    with torch.enable_grad():
-        points.requires_grad_()
-        outputs = forward(points, lengths).gather(1, targets)  # (R, K)
-        if not outputs.requires_grad:
-            raise RuntimeError(
-                "the output of forward does not depend on its input in a way that autograd can follow; "
-                "it must not detach the waveforms, convert them to numpy, or run under no_grad"
-            )
-        last = targets.shape[1] - 1
-        gradients = [
-            torch.autograd.grad(outputs[:, target].sum(), points, retain_graph=target < last)[0]
-            for target in range(targets.shape[1])
-        ]
-    return torch.stack(gradients, dim=1)
-
-
-def _owners(lengths: list[int], width: int, grid: FrameGrid) -> Tensor:
-    """Frame that owns each sample, ``(B, T)``; 0 in the padding, where attributions are 0."""
-    owners = torch.zeros(len(lengths), width, dtype=torch.int64)
-    for utterance, length in enumerate(lengths):
-        owners[utterance, :length] = grid.owner(length)
-    return owners
-
-
-def _gather_frames(attributions: Tensor, owners: Tensor, num_frames: int) -> Tensor:
-    """Sum samples into the frames that own them: ``(R, K, T), (R, T) -> (R, K, F)``."""
-    index = owners[:, None].expand(attributions.shape)
-    frames = attributions.new_zeros(*attributions.shape[:2], num_frames, dtype=_sum_dtype(attributions.device))
-    return frames.scatter_add_(2, index, attributions.to(frames.dtype))
-
-
-class _Moments:
-    """Sum and sum of squares over the samples of each utterance, ``(B, ...)``."""
-
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
-        self.total = torch.zeros(shape, dtype=_sum_dtype(device), device=device)
-        self.squares = torch.zeros_like(self.total)
-
-    def add(self, rows: Tensor, values: Tensor) -> None:
-        """Add values ``(R, ..., width)`` to the utterances ``rows`` ``(R,)``."""
-        values = values.to(self.total.dtype)
-        self.total[..., : values.shape[-1]].index_add_(0, rows, values)
-        self.squares[..., : values.shape[-1]].index_add_(0, rows, values.square())
-
-    def mean_and_standard_error(self, count: int) -> tuple[Tensor, Tensor]:
-        """Mean and the standard error of the mean of independent samples, float32."""
-        mean = self.total / count
-        variance = (self.squares / count - mean.square()).clamp_min(0) * count / (count - 1)
-        return mean.float(), (variance / count).sqrt().float()
-
-
-def _sum_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no double precision
-
-
-def _completeness(sums: Tensor, baseline_outputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Gap of the mean and its standard error.
-
-    With ``n`` row sums ``A_s`` and the outputs ``f(b_s)`` at the first ``m`` of the same references, the gap is
-    ``mean_n(A) + mean_m(f(b)) - f(x)``, and its variance ``Var(A)/n + Var(f(b))/m + 2 Cov(A, f(b))/n``.
-
-    Args:
-        sums: ``(B, K, n)``.
-        baseline_outputs: ``(B, K, m)``.
-        outputs: ``f(x)``, ``(B, K)``.
+    The next round is as long as the error of the last one asks for, but at most doubles the samples.
     """
-    n, m = sums.shape[-1], baseline_outputs.shape[-1]
-    gap = sums.mean(-1) + baseline_outputs.mean(-1) - outputs
-    paired = sums[..., :m]
-    centred = (paired - paired.mean(-1, keepdim=True)) * (baseline_outputs - baseline_outputs.mean(-1, keepdim=True))
-    covariance = centred.sum(-1) / (m - 1)
-    variance = sums.var(-1) / n + baseline_outputs.var(-1) / m + 2 * covariance / n
-    return gap.float(), variance.clamp_min(0).sqrt().float()
+    sampler, batch = estimator.sampler, len(estimator.ids)
+    points = sampler.points_per_replicate
+    most = max_samples // points
+    goals = [min(_FIRST_ROUND // points, most)] * batch
+    converged = torch.zeros(batch, dtype=torch.bool)
+    while True:
+        estimator.advance(goals)
+        error = relative_error(estimator.frames.mean, estimator.frames.standard_error()).amax(1).cpu()  # (B,)
+        converged = error <= tolerance
+        active = [u for u in range(batch) if not converged[u] and estimator.replicates[u] < most]
+        if not active:
+            return converged
+        for utterance in active:
+            done = estimator.replicates[utterance]
+            # A tenth more than the square-root law says, so that one more round is mostly enough.
+            needed = min(2.0 * done, 1.1 * done * float(error[utterance] / tolerance) ** 2)
+            goals[utterance] = min(most, max(done + 1, math.ceil(needed)))
+            sampler.next_round(utterance)
 
 
-def _check_arguments(
-    inputs: Tensor,
-    baselines: str | Baseline | Tensor,
-    lengths: Tensor,
-    ids: Sequence[str],
-    n_samples: int,
-    chunk_size: int | None,
-    alphas: Tensor | None,
-) -> None:
-    if inputs.ndim != 2 or not inputs.is_floating_point():
-        raise ValueError(f"inputs have shape {tuple(inputs.shape)} and {inputs.dtype}; expected float (batch, time)")
-    batch, time = inputs.shape
-    if lengths.shape != (batch,) or int(lengths.min()) < 1 or int(lengths.max()) > time:
-        raise ValueError(f"lengths are {lengths.tolist()}; expected {batch} numbers from 1 to {time}")
-    if len(ids) != batch or len(set(ids)) != batch:
-        raise ValueError(f"ids are {list(ids)}; expected {batch} different names")
-    if n_samples < 2:
-        raise ValueError(f"n_samples is {n_samples}; a standard error needs 2 at least")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; expected 1 at least, or None")
-    if isinstance(baselines, str) and baselines not in NAMED_BASELINES:
-        raise ValueError(f"baselines is {baselines!r}; expected {', '.join(map(repr, NAMED_BASELINES))}")
-    if isinstance(baselines, Tensor) and (baselines.ndim != 2 or baselines.numel() == 0):
-        raise ValueError(f"baselines have shape {tuple(baselines.shape)}; expected (references, time)")
-    if alphas is not None and (not isinstance(baselines, Tensor) or baselines.shape != (len(alphas), time)):
-        raise ValueError(f"given alphas take baselines as a tensor ({len(alphas)}, {time}), one for each")
-
-
-def _check_targets(targets: Tensor, logits: Tensor) -> None:
-    batch, classes = logits.shape
-    if targets.ndim != 2 or len(targets) != batch or targets.is_floating_point():
-        raise ValueError(f"targets have shape {tuple(targets.shape)} and {targets.dtype}; expected int64 ({batch}, K)")
-    if int(targets.min()) < 0 or int(targets.max()) >= classes:
-        raise ValueError(f"targets are {targets.unique().tolist()}; the model has the classes 0 to {classes - 1}")
-
-
-def _check_finite(attributions: Tensor, utterances: list[int], ids: Sequence[str]) -> None:
-    finite = attributions.isfinite().flatten(1).all(1)
-    if not finite.all():
-        row = int((~finite).nonzero()[0])
-        raise FloatingPointError(f"the gradient of utterance {ids[utterances[row]]} is not finite")
+def _attribution(estimator: Estimator, converged: Tensor | None) -> Attribution:
+    device, dtype = estimator.device, estimator.inputs.dtype
+    targets = estimator.targets
+    outputs = targets(estimator.outputs.logits)
+    gap, gap_error = estimator.completeness.gap(outputs)
+    replicates = torch.tensor(estimator.replicates, device=device)
+    bands = estimator.time_frequency
+    batch = range(len(estimator.ids))
+    return Attribution(
+        values=estimator.values.mean.to(dtype),
+        values_standard_error=estimator.values.standard_error().to(dtype),
+        frames=estimator.frames.mean.to(dtype),
+        frames_standard_error=estimator.frames.standard_error().to(dtype),
+        frame_lengths=estimator.frame_lengths,
+        targets=targets,
+        logits=estimator.outputs.logits,
+        outputs=outputs,
+        completeness_gap=gap.to(device, dtype),
+        completeness_gap_standard_error=gap_error.to(device, dtype),
+        n_samples=replicates * estimator.sampler.points_per_replicate,
+        n_replicates=replicates,
+        density_second_moments=torch.stack([estimator.sampler.second_moments(utterance) for utterance in batch]),
+        converged=None if converged is None else converged.to(device),
+        layers={name: moments.mean for name, moments in estimator.neurons.items()},
+        layers_standard_error={name: moments.standard_error() for name, moments in estimator.neurons.items()},
+        time_frequency=None if bands is None else bands.mean.to(dtype),
+        time_frequency_standard_error=None if bands is None else bands.standard_error().to(dtype),
+        sample_frames=[torch.stack(rows) for rows in estimator.sample_frames] if estimator.sample_frames else None,
+    )

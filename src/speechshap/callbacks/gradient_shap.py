@@ -223,10 +223,7 @@ class GradientSHAPCallback(pl.Callback):
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, AudioDataModule):
             raise UserError("--explain.baselines dataset needs the training data; give an AudioDataModule to predict")
-        waveforms = data.reference_waveforms(self.n_references)
-        longest = max(len(waveform) for waveform in waveforms)
-        # A short clip goes on from its start again, so that no reference ends in artificial silence.
-        return torch.stack([waveform[torch.arange(longest) % len(waveform)] for waveform in waveforms])
+        return data.reference_set(self.n_references)
 
     def _rows(
         self, module: EmotionModule, batch: Batch, attribution: Attribution, index: int, fingerprint: str

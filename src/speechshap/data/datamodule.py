@@ -313,17 +313,20 @@ class AudioDataModule(pl.LightningDataModule):
         """Batches to explain."""
         return self._loader(self.predict_utterances)
 
-    def reference_waveforms(self, count: int) -> list[Tensor]:
-        """Waveforms ``(time,)`` of at most ``count`` training utterances, drawn by ``split_seed``.
+    def reference_set(self, count: int) -> Tensor:
+        """At most ``count`` training utterances ``(references, time)``, drawn by ``split_seed``, to compare with.
 
-        They come from the corpus at ``root``, also where loose files are explained.
+        They come from the corpus at ``root``, also where loose files are explained. A clip shorter than the longest
+        one goes on from its start again, so that no reference ends in artificial silence.
 
         Raises:
             UserError: The corpus is not there.
         """
         train = (self.splits or self._split()).train
         chosen = self._usable(draw_subset(train, count, self.split_seed))
-        return [torch.from_numpy(load_audio(utterance.path)) for utterance in chosen]
+        waveforms = [torch.from_numpy(load_audio(utterance.path)) for utterance in chosen]
+        longest = max(len(waveform) for waveform in waveforms)
+        return torch.stack([waveform[torch.arange(longest) % len(waveform)] for waveform in waveforms])
 
     def _part(self, name: Literal["train", "val", "test"]) -> list[Utterance]:
         if self.splits is None:

@@ -1,0 +1,44 @@
+"""Outputs of a model's layers, caught while it runs."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+LayerMethod = Literal["endpoint", "path"]
+LAYER_METHODS: tuple[str, ...] = get_args(LayerMethod)
+
+
+@contextmanager
+def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Catch what the layers put out, by name; of a tuple the first member.
+
+    Raises:
+        TypeError: A layer puts out something else, when the model runs.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> with caught_outputs({"hidden": model[0]}) as caught:
+        ...     _ = model(torch.zeros(1, 2))
+        >>> caught["hidden"].shape
+        torch.Size([1, 3])
+    """
+    caught: dict[str, Tensor] = {}
+
+    def catch(name: str, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"layer {name} puts out a {type(output).__name__}; expected a tensor or a tuple of tensors")
+        caught[name] = tensor
+
+    handles: list[RemovableHandle] = []
+    try:
+        for name, layer in layers.items():
+            handles.append(layer.register_forward_hook(lambda _, __, output, name=name: catch(name, output)))
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()

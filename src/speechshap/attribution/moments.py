@@ -1,0 +1,81 @@
+"""Mean and standard error over independent replicates, in memory that does not grow with their number."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Segment(NamedTuple):
+    """Rows of a chunk that belong to one replicate of one utterance.
+
+    Attributes:
+        utterance: Index in the batch.
+        rows: How many rows of the chunk.
+        complete: Whether the last of them is the last of the replicate; if not, the next chunk goes on with it.
+    """
+
+    utterance: int
+    rows: int
+    complete: bool
+
+
+class ReplicateMoments:
+    """Running mean and sum of squared deviations of each utterance's replicates.
+
+    A replicate is the sum over its rows; the rows of the replicates follow each other, and a replicate may begin in
+    one chunk and end in the next. Updates are those of Chan et al. 1979 ("Updating formulae and a pairwise algorithm
+    for computing sample variances", equation 2.1), which loses no digits to cancellation.
+
+    Args:
+        shape: Of one utterance's value, the largest of the batch.
+        num_utterances: Utterances of the batch.
+        dtype: Of the sums.
+        device: Where they are.
+    """
+
+    def __init__(self, num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+        self.count = [0] * num_utterances
+        self.mean = torch.zeros(num_utterances, *shape, dtype=dtype, device=device)
+        self.squares = torch.zeros_like(self.mean)
+        self._open: Tensor | None = None  # the replicate that the last chunk did not complete
+
+    def add(self, values: Tensor, segments: Sequence[Segment]) -> None:
+        """Add rows ``(R, ...)``, which may be smaller than ``shape`` (a narrower chunk: the rest counts as 0)."""
+        sums = values.new_zeros(len(segments), *values.shape[1:], dtype=self.mean.dtype)
+        index = [number for number, segment in enumerate(segments) for _ in range(segment.rows)]
+        sums.index_add_(0, torch.tensor(index, device=values.device), values.to(sums.dtype))
+        if self._open is not None:
+            sums = _pad(sums, self._open.shape)
+            sums[0] += _pad(self._open[None], sums.shape[1:])[0]
+            self._open = None
+        if not segments[-1].complete:
+            self._open = sums[-1].clone()
+        closed = [segment.utterance for segment in segments if segment.complete]
+        start = 0
+        for utterance in dict.fromkeys(closed):
+            stop = start + closed.count(utterance)
+            self._merge(utterance, sums[start:stop])
+            start = stop
+
+    def _merge(self, utterance: int, replicates: Tensor) -> None:
+        known, new = self.count[utterance], len(replicates)
+        where: tuple[int | slice, ...] = (utterance, *(slice(size) for size in replicates.shape[1:]))
+        mean = replicates.mean(0)
+        shift = mean - self.mean[where]
+        self.squares[where] += (replicates - mean).square().sum(0) + shift.square() * (known * new / (known + new))
+        self.mean[where] += shift * (new / (known + new))
+        self.count[utterance] = known + new
+
+    def standard_error(self) -> Tensor:
+        """Standard error of the means, ``(B, ...)``; not a number where there are fewer than two replicates."""
+        count = torch.tensor(self.count, device=self.mean.device)
+        per_utterance = (-1, *[1] * (self.mean.ndim - 1))
+        return (self.squares / (count * (count - 1)).view(per_utterance)).sqrt()
+
+
+def _pad(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Zeros behind values ``(R, ...)`` up to at least ``shape``."""
+    missing = [max(0, size - own) for own, size in zip(values.shape[1:], shape, strict=True)]
+    return torch.nn.functional.pad(values, [width for size in reversed(missing) for width in (0, size)])

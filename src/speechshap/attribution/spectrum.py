@@ -1,0 +1,136 @@
+"""Attribution carried from samples to the short-time Fourier domain.
+
+The virtual inspection layer of Vielhaben et al. 2023 ("Explainable AI for time series via virtual inspection layers",
+section 3): where ``x = ISTFT(X)`` is put before the model, the chain rule gives the gradient for every coefficient.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SpectralGrid:
+    """Short-time Fourier transform that attributions are carried to; frame ``k`` is centred on sample ``k * hop``.
+
+    Attributes:
+        window: Samples of the Hann window, even (400: 25 ms at 16 kHz).
+        hop: Samples from one frame to the next, at most half a window (160: 10 ms).
+        num_mel_bands: Gather the frequency bins into so many mel bands; None keeps the bins.
+        sample_rate: Hz; only the mel bands depend on it.
+
+    Raises:
+        ValueError: Window and hop leave samples uncovered, or there are fewer than two bands or more than bins.
+
+    Example:
+        >>> grid = SpectralGrid(num_mel_bands=64)
+        >>> grid.num_bands, grid.num_frames(16000), grid.frequencies[[0, -1]]
+        (64, 101, tensor([   0., 8000.]))
+    """
+
+    window: int = 400
+    hop: int = 160
+    num_mel_bands: int | None = None
+    sample_rate: int = 16000
+
+    def __post_init__(self) -> None:
+        if self.window < 4 or self.window % 2 or not 1 <= self.hop <= self.window // 2:
+            raise ValueError(
+                f"a window of {self.window} and a hop of {self.hop} samples; expected an even window of 4 at least, "
+                "and a hop from 1 to half of it, so that every sample is heard"
+            )
+        if self.num_mel_bands is not None and not 2 <= self.num_mel_bands <= self.num_bins:
+            raise ValueError(f"num_mel_bands is {self.num_mel_bands}; expected 2 to {self.num_bins} for this window")
+        if self.num_mel_bands is not None and not bool(_mel_weights(self).any(1).all()):
+            raise ValueError(
+                f"{self.num_mel_bands} mel bands over {self.num_bins} frequency bins leave bands without a bin; take "
+                "fewer bands or a longer window"
+            )
+
+    @property
+    def num_bins(self) -> int:
+        """Frequency bins of the transform."""
+        return self.window // 2 + 1
+
+    @property
+    def num_bands(self) -> int:
+        """Rows of a time-frequency attribution: mel bands, or bins."""
+        return self.num_mel_bands or self.num_bins
+
+    @property
+    def frequencies(self) -> Tensor:
+        """Centre of each band in Hz, ``(num_bands,)``."""
+        highest = self.sample_rate / 2
+        if self.num_mel_bands is None:
+            return torch.linspace(0, highest, self.num_bins)
+        centres = torch.linspace(0, _to_mel(highest), self.num_mel_bands, dtype=torch.float64)
+        return (700 * (10 ** (centres / 2595) - 1)).float()
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of an utterance."""
+        return 1 + num_samples // self.hop
+
+    def attribution(self, differences: Tensor, gradients: Tensor, lengths: Tensor) -> Tensor:
+        r"""Attribution of each band and frame.
+
+        With :math:`X` the transform of the difference :math:`x - b` and :math:`G` the gradient for the coefficients
+        that the inverse transform makes the difference from: :math:`\mathrm{Re}(\bar X G)`, which sums to
+        :math:`\sum_t (x - b)[t] \, g[t]`.
+
+        Args:
+            differences: ``(R, T)``, 0 in the padding.
+            gradients: ``(R, K, T)``.
+            lengths: ``(R,)`` samples of each row.
+
+        Returns:
+            ``(R, K, bands, frames)``; 0 in the frames beyond an utterance.
+        """
+        window = torch.hann_window(self.window, device=differences.device, dtype=differences.dtype)
+        frames = torch.arange(self.num_frames(differences.shape[-1]), device=differences.device)
+        valid = frames <= lengths[:, None] // self.hop  # (R, frames)
+        # The inverse transform divides by the summed squares of the windows over each sample; in an utterance alone
+        # there are no frames behind its own.
+        overlap = _overlap_add(valid.to(window.dtype)[:, None] * window.square()[:, None], self.hop)
+        overlap = overlap[:, self.window // 2 :][:, : differences.shape[-1]]
+        inside = torch.arange(differences.shape[-1], device=differences.device) < lengths[:, None]
+        divided = torch.where(inside, 1 / overlap.clamp_min(torch.finfo(overlap.dtype).tiny), 0)[:, None] * gradients
+        coefficients = self._transform(differences, window)[:, None]  # (R, 1, bins, frames)
+        cotangents = self._transform(divided.flatten(0, 1), window).unflatten(0, divided.shape[:2])
+        # A one-sided transform holds each bin but the first and the last for two.
+        share = differences.new_full((self.num_bins, 1), 2 / self.window)
+        share[0] = share[-1] = 1 / self.window
+        bins = (coefficients.conj() * cotangents).real * share * valid[:, None, None]
+        if self.num_mel_bands is None:
+            return bins
+        return _mel_weights(self).to(bins) @ bins
+
+    def _transform(self, signals: Tensor, window: Tensor) -> Tensor:
+        """``(R, T)`` to ``(R, bins, frames)``, zeros around the signal."""
+        return torch.stft(
+            signals, self.window, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
+        )
+
+
+@lru_cache(maxsize=8)
+def _mel_weights(grid: SpectralGrid) -> Tensor:
+    """Share of each bin in each band, ``(bands, bins)``: triangles that sum to 1 in each bin, so that none is lost."""
+    highest = grid.sample_rate / 2
+    hz = torch.linspace(0, highest, grid.num_bins, dtype=torch.float64)
+    position = torch.tensor([_to_mel(float(frequency)) for frequency in hz]) / _to_mel(highest)
+    distance = position * (grid.num_bands - 1) - torch.arange(grid.num_bands)[:, None]
+    return (1 - distance.abs()).clamp_min(0)
+
+
+def _to_mel(hz: float) -> float:
+    """O'Shaughnessy 1987, page 150."""
+    return 2595 * math.log10(1 + hz / 700)
+
+
+def _overlap_add(windows: Tensor, hop: int) -> Tensor:
+    """``(R, window, frames)`` to ``(R, window + hop * (frames - 1))``."""
+    rows, size, frames = windows.shape
+    width = size + hop * (frames - 1)
+    return torch.nn.functional.fold(windows, (1, width), (1, size), stride=(1, hop)).view(rows, width)

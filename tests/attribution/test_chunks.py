@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import Tensor
+
+from speechshap.attribution import gradient_shap
+from speechshap.attribution.chunks import ChunkSize
+
+CPU = torch.device("cpu")
+
+
+def squares(inputs: Tensor, lengths: Tensor) -> Tensor:
+    return torch.stack([inputs.square().sum(1), inputs.sum(1)], dim=1)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 64])
+def test_a_device_that_runs_out_of_memory_gets_smaller_chunks(chunk_size: int | None) -> None:
+    sizes = []
+
+    def scarce(inputs: Tensor, lengths: Tensor) -> Tensor:
+        sizes.append(len(inputs))
+        if len(inputs) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return squares(inputs, lengths)
+
+    inputs = torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
+    expected = gradient_shap(squares, inputs, n_samples=40, chunk_size=7)
+    result = gradient_shap(scarce, inputs, n_samples=40, chunk_size=chunk_size)
+    assert max(sizes) > 5
+    torch.testing.assert_close(result.values, expected.values)
+    torch.testing.assert_close(result.values_standard_error, expected.values_standard_error)
+
+
+def test_no_memory_for_a_single_row_is_an_error() -> None:
+    def none_left(inputs: Tensor, lengths: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        gradient_shap(none_left, torch.randn(1, 30), n_samples=4)
+
+
+def test_other_errors_are_not_mistaken_for_it() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        ChunkSize(4, CPU).run(4, 10, lambda: (_ for _ in ()).throw(RuntimeError("shapes do not fit")))
+
+
+def test_the_size_grows_while_rows_get_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: clock)
+    chunks = ChunkSize(None, CPU)
+    chunks.measure(lambda: torch.ones(1))
+
+    def evaluate() -> str:
+        nonlocal clock
+        clock += {1: 1.0, 2: 1.2, 4: 2.0, 8: 4.0}[chunks.rows]
+        return "done"
+
+    seen = []
+    for _ in range(6):
+        seen.append(chunks.rows)
+        assert chunks.run(chunks.rows, 100, evaluate) == "done"
+    assert seen == [1, 2, 4, 8, 4, 4]
+
+
+def test_the_size_stays_within_the_memory_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechshap.attribution.chunks._CPU_BUDGET", 3 * 4 * 1000)
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    chunks = ChunkSize(None, CPU)
+    chunks.measure(lambda: torch.ones(1000, requires_grad=True).mul(2).square())  # keeps 1000 numbers
+    for _ in range(5):
+        chunks.run(chunks.rows, 1, lambda: "done")
+    assert chunks.rows == 3
+
+
+def test_memory_does_not_grow_with_the_samples() -> None:
+    """The engine holds no more tensors after many samples than after few."""
+    alive = {}
+
+    def spy(inputs: Tensor, lengths: Tensor) -> Tensor:
+        import gc
+
+        alive[n_samples] = sum(tensor.numel() for tensor in gc.get_objects() if isinstance(tensor, Tensor))
+        return squares(inputs, lengths)
+
+    inputs = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    for n_samples in (16, 512):
+        gradient_shap(spy, inputs, n_samples=n_samples, chunk_size=4)
+    assert alive[512] < 1.2 * alive[16]

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradientShap
+from helpers import tiny_config
+from torch import Tensor, nn
+
+from speechshap.attribution import gradient_shap
+from speechshap.models import EmotionModule
+
+
+def speech_model(hidden_layer: int | None, norm: str = "group") -> EmotionModule:
+    torch.manual_seed(0)
+    config = tiny_config("wavlm", norm, do_normalize=True)
+    return EmotionModule(["a", "b", "c"], backbone_config=config, hidden_layer=hidden_layer).eval()
+
+
+def encoder_layers(module: EmotionModule) -> dict[str, nn.Module]:
+    return {f"layer_{index}": layer for index, layer in enumerate(module.backbone.model.encoder.layers, start=1)}
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_endpoint_is_captums_layer_gradient_shap_for_the_same_draws(
+    layer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = speech_model(hidden_layer=None)
+    generator = torch.Generator().manual_seed(3)
+    waveform = 0.1 * torch.randn(1, 2000, generator=generator)
+    baselines = 0.1 * torch.randn(6, 2000, generator=generator)
+    alphas = torch.rand(6, generator=generator)
+    length = torch.tensor([2000])
+    monkeypatch.setattr("numpy.random.uniform", lambda *args, **options: alphas.numpy())
+    monkeypatch.setattr("numpy.random.choice", lambda *args, **options: np.arange(6))
+    # Captum cannot take the layer itself, which puts out a tuple; its last part puts out the same tensor.
+    name, last_part = f"layer_{layer}", encoder_layers(module)[f"layer_{layer}"].final_layer_norm
+    captum = LayerGradientShap(lambda x: module(x, length.expand(len(x))), last_part)
+    expected = captum.attribute(waveform, baselines, n_samples=6, stdevs=0.0, target=1)
+    result = gradient_shap(
+        module, waveform, baselines, torch.tensor([[1]]), alphas=alphas, chunk_size=4, layers=encoder_layers(module)
+    )
+    assert result.layers[name].shape == (1, 1, 6, 32)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(result.layers[name][0], expected, atol=1e-5 * scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_path_sums_to_the_input_attribution_at_every_layer(norm: str) -> None:
+    """The head hears the last layer alone, so that all information passes through each layer's output."""
+    module = speech_model(hidden_layer=2, norm=norm)
+    waveforms = 0.1 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(4))
+    lengths = torch.tensor([3000, 1700])
+    targets = torch.arange(3).expand(2, 3)
+    result = gradient_shap(
+        module, waveforms, "noise", targets, lengths, n_samples=8, chunk_size=5,
+        layers=encoder_layers(module), layer_method="path",
+    )  # fmt: skip
+    expected = result.values.sum(-1)
+    assert expected.abs().min() > 0
+    for values in result.layers.values():
+        assert values.shape == (2, 3, 9, 32)
+        torch.testing.assert_close(values.sum((2, 3)), expected, atol=1e-4 * float(expected.abs().max()), rtol=1e-4)
+        assert values[1, :, 5:].abs().max() == 0  # padding
+
+
+def test_path_beside_a_weighted_sum_tells_what_passes_through_the_layer() -> None:
+    """With the softmax-weighted sum of all states the head hears earlier states directly, past the layer."""
+    module = speech_model(hidden_layer=None)
+    waveform = 0.1 * torch.randn(1, 2000, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        module.classifier.layer_weights.copy_(torch.tensor([-50.0, -50.0, 0.0]))  # the last state alone after all
+    result = gradient_shap(module, waveform, n_samples=6, layers=encoder_layers(module), layer_method="path")
+    for values in result.layers.values():
+        torch.testing.assert_close(values.sum((2, 3)), result.values.sum(-1), atol=1e-4, rtol=1e-3)
+
+
+def closed_form(x: Tensor, lengths: Tensor, hidden: nn.Module) -> Tensor:
+    h = hidden(x)
+    return torch.stack([h.square().sum(1), h.sum(1)], dim=1)
+
+
+def test_both_methods_in_closed_form() -> None:
+    """With h = W x and f = |h|^2, endpoint and path both come to h(x)^2 - E[h(b)^2] when E[h(b)] = 0."""
+    hidden = nn.Linear(4, 3, bias=False)
+    x = torch.tensor([[1.0, -2.0, 0.5, 0.5]])
+    with torch.no_grad():
+        weight = hidden.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, -3]]))
+    expected = (x @ weight.T).square() - weight.square().sum(1) * x.var(correction=0)
+    for method in ("endpoint", "path"):
+        result = gradient_shap(
+            lambda x, lengths: closed_form(x, lengths, hidden), x, targets=torch.tensor([[0]]), n_samples=4000,
+            chunk_size=2000, layers={"hidden": hidden}, layer_method=method,
+        )  # fmt: skip
+        deviation = (result.layers["hidden"][0] - expected) / result.layers_standard_error["hidden"][0]
+        assert deviation.abs().max() < 4
+
+
+def test_summaries_by_hand() -> None:
+    module = speech_model(hidden_layer=None)
+    waveform = 0.1 * torch.randn(1, 2000, generator=torch.Generator().manual_seed(4))
+    result = gradient_shap(module, waveform, n_samples=4, layers=encoder_layers(module))
+    assert result.layer_mass().shape == (1, 1, 2)
+    assert result.layer_frame_mass().shape == (1, 1, 2, 6)
+    torch.testing.assert_close(result.layer_frame_mass().sum(-1), result.layer_mass())
+    indices, sums = result.strongest_neurons("layer_2", 3)
+    by_neuron = result.layers["layer_2"][0, 0].sum(0)
+    assert int(indices[0, 0, 0]) == int(by_neuron.abs().argmax())
+    torch.testing.assert_close(sums[0, 0], by_neuron[indices[0, 0]])
+
+
+def test_layers_in_batches_and_chunks_are_those_of_the_utterance_alone() -> None:
+    module = speech_model(hidden_layer=None)
+    waveforms = 0.1 * torch.randn(2, 2400, generator=torch.Generator().manual_seed(5))
+    lengths, ids = torch.tensor([1100, 2400]), ["x", "y"]
+    options = {"n_samples": 4, "layers": encoder_layers(module), "targets": torch.tensor([[1], [1]])}
+    together = gradient_shap(module, waveforms, lengths=lengths, ids=ids, chunk_size=3, **options)
+    for row in range(2):
+        options["targets"] = torch.tensor([[1]])
+        length = int(lengths[row])
+        alone = gradient_shap(
+            module, waveforms[row : row + 1, :length], ids=ids[row : row + 1], chunk_size=1, **options
+        )
+        for name, expected in alone.layers.items():
+            frames = expected.shape[2]
+            error = alone.layers_standard_error[name]
+            for both, one in ((together.layers, expected), (together.layers_standard_error, error)):
+                scale = float(one.abs().max())
+                torch.testing.assert_close(both[name][row, :, :frames], one[0], atol=1e-5 * scale, rtol=1e-4)
+            assert together.layers[name][row, :, frames:].abs().sum() == 0
+
+
+def test_a_layer_that_does_not_run_is_named() -> None:
+    module = speech_model(hidden_layer=None)
+    with pytest.raises(ValueError, match="layer other did not run within forward"):
+        gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers={"other": nn.Linear(2, 2)})
+    with pytest.raises(ValueError, match="layer 'six' is a int; expected a module"):
+        gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers={"six": 6})
+
+
+def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:
+    module = speech_model(hidden_layer=1)
+    result = gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers=encoder_layers(module))
+    assert result.layers["layer_1"].abs().max() > 0
+    assert result.layers["layer_2"].abs().max() == 0

@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from speechshap.attribution.moments import ReplicateMoments, Segment
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 24])
+def test_moments_of_replicates_in_any_chunks(chunk: int) -> None:
+    """Two utterances with four replicates of three rows each, the second of them narrower."""
+    rows = 100 + torch.randn(24, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows[12:, :, 3:] = 0
+    moments = ReplicateMoments(2, (2, 5), torch.float64, torch.device("cpu"))
+    for start in range(0, 24, chunk):
+        numbers = range(start, min(start + chunk, 24))
+        keys = list(dict.fromkeys(number // 3 for number in numbers))
+        segments = [
+            Segment(key // 4, sum(number // 3 == key for number in numbers), key * 3 + 2 in numbers) for key in keys
+        ]
+        width = 5 if start < 12 else 3
+        moments.add(rows[start : start + chunk, :, :width], segments)
+    replicates = rows.view(2, 4, 3, 2, 5).sum(2)
+    torch.testing.assert_close(moments.mean, replicates.mean(1))
+    torch.testing.assert_close(moments.standard_error(), replicates.std(1) / 2, atol=1e-12, rtol=1e-9)
+    assert moments.count == [4, 4]
+
+
+def test_single_precision_loses_no_variance_to_a_large_mean() -> None:
+    rows = 1e4 + torch.randn(1000, 1, generator=torch.Generator().manual_seed(0))
+    moments = ReplicateMoments(1, (1,), torch.float32, torch.device("cpu"))
+    for part in rows.split(7):
+        moments.add(part, [Segment(0, 1, True)] * len(part))
+    assert float(moments.standard_error()) == pytest.approx(float(rows.double().std()) / 1000**0.5, rel=1e-3)
