@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from speechshap.attribution import SpectralGrid
 from speechshap.callbacks import ConfusionMatrixCallback, GradientSHAPCallback
 from speechshap.data import AudioDataModule
 from speechshap.data.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
@@ -219,7 +220,10 @@ def explain(arguments: list[str]) -> None:
     module = _load_module(path)
     data = AudioDataModule(**options.data.as_dict(), classes=module.classes)
     data.load_state_dict(checkpoint.get(AudioDataModule.__qualname__, {}))
-    callback = GradientSHAPCallback(**options.explain.as_dict())
+    explaining = options.explain.as_dict()
+    if explaining["spectrum"] is not None:
+        explaining["spectrum"] = _spectral_grid(explaining["spectrum"])
+    callback = GradientSHAPCallback(**explaining)
     trainer = pl.Trainer(
         **options.trainer.as_dict(),
         callbacks=[callback],
@@ -228,6 +232,13 @@ def explain(arguments: list[str]) -> None:
         default_root_dir=options.explain.output_dir,
     )
     trainer.predict(module, data, return_predictions=False)
+
+
+def _spectral_grid(options: dict[str, Any]) -> SpectralGrid:
+    try:
+        return SpectralGrid(**options)
+    except ValueError as error:
+        raise UserError(f"--explain.spectrum: {error}") from error
 
 
 def _load_module(path: Path) -> EmotionModule:

@@ -286,7 +286,7 @@ def test_progress_counts_all_rows(inputs: Tensor) -> None:
         ({"n_samples": 3}, "n_samples is 3; expected 'auto', or 4 at least"),
         ({"n_samples": 2.5}, "n_samples is 2.5; expected 'auto'"),
         ({"n_samples": "auto", "tolerance": 0}, "tolerance is 0; expected a relative error above 0"),
-        ({"n_samples": "auto", "max_samples": 3}, "max_samples is 3; adaptive sampling needs 4"),
+        ({"n_samples": "auto", "max_samples": 3}, "max_samples is 3; an error bar needs 4 at least"),
         ({"chunk_size": 0}, "chunk_size is 0"),
         ({"scheme": "sobol"}, "scheme is 'sobol'; expected 'uniform', 'antithetic', 'stratified', 'adaptive'"),
         ({"layer_method": "deep"}, "layer_method is 'deep'; expected 'endpoint', 'path'"),

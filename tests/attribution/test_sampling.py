@@ -62,7 +62,7 @@ def test_what_was_observed_moves_the_next_round_of_that_utterance_only() -> None
     assert int(own.second_moments(0).argmax()) == 3
     own.next_round(0)
     drawn = torch.cat([own.draw(0, number).alphas for number in range(200)])
-    assert float(((drawn > 2 / 16) & (drawn < 5 / 16)).double().mean()) > 0.5
+    assert float(((drawn > 2 / 16) & (drawn < 5 / 16)).double().mean()) > 2 * 3 / 16
     assert torch.equal(own.draw(1, 0).alphas, sampler().draw(1, 0).alphas)
     plain = sampler("stratified")
     plain.observe(0, alphas, torch.ones(NUM_BINS))

@@ -105,7 +105,7 @@ def test_max_samples_limits_each_split_but_moves_no_speaker(planted_root: Path) 
     assert len(seen) == 5
     assert set(seen) < {utterance.id for utterance in part.splits.test}
     # nor does it change what explanations are compared with
-    references = [module.reference_waveforms(9) for module in (whole, part)]
+    references = [module.reference_set(9) for module in (whole, part)]
     assert all(torch.equal(one, other) for one, other in zip(*references, strict=True))
 
 
@@ -186,7 +186,7 @@ def test_references_come_from_the_training_split(planted_root: Path) -> None:
     module = make_module(planted_root)
     assert module.splits is not None
     train = [torch.from_numpy(load_audio(utterance.path)) for utterance in module.splits.train]
-    references = module.reference_waveforms(5)
+    references = module.reference_set(5)
     assert len(references) == 5
     assert all(any(torch.equal(reference, waveform) for waveform in train) for reference in references)
 

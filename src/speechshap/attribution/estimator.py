@@ -196,7 +196,7 @@ class Estimator:
         while start < len(rows):
             chunk = rows[start : start + self.chunks.rows]
             width = max(self.lengths[row.utterance] for row in chunk)
-            evaluated = self.chunks.run(len(chunk), width, partial(self._evaluate, chunk, width))
+            evaluated = self.chunks.run(len(chunk), partial(self._evaluate, chunk, width))
             if evaluated is not None:
                 self._absorb(evaluated)
                 start += len(chunk)

@@ -105,7 +105,7 @@ class PathSampler:
         baseline: Draws the references.
         scheme: How the alphas of a replicate are drawn.
         seed: Of all draws.
-        density: What the first round of ``adaptive`` draws from.
+        density: What the first round of ``adaptive`` draws from; what is observed is pooled with it.
     """
 
     def __init__(
@@ -153,13 +153,18 @@ class PathSampler:
     def second_moments(self, utterance: int) -> Tensor:
         """Second moment of the integrand in each bin as far as it was observed, ``(bins,)``.
 
-        A bin is pooled with its neighbours, and with half an observation of the mean over all.
+        A bin is pooled with its neighbours, and with some observations of what the first density expects there: few
+        where that is uniform and knows nothing.
         """
         distance = torch.arange(NUM_BINS, dtype=torch.float64)[:, None] - torch.arange(NUM_BINS)
         kernel = torch.exp(-0.5 * distance.square())
         sums, counts = self._sums[utterance], self._counts[utterance]
-        mean = sums.sum() / counts.sum().clamp_min(1)
-        return (kernel @ sums + 0.5 * mean) / (kernel @ counts + 0.5)
+        heights = torch.tensor(self._first.heights, dtype=torch.float64)
+        expected = heights[torch.arange(NUM_BINS) * len(heights) // NUM_BINS].square()
+        # The level of the expectation is that of the observations, bins seen often counting more.
+        level = sums.sum() / (expected * counts).sum().clamp_min(1e-300)
+        weight = 0.5 if len(heights) == 1 else 4.0
+        return (kernel @ sums + weight * level * expected) / (kernel @ counts + weight)
 
     def next_round(self, utterance: int) -> None:
         """Draw from what was observed from now on; other schemes than ``adaptive`` stay as they are."""

@@ -1,10 +1,9 @@
 """GradientSHAP in Lightning's prediction loop."""
 
-import hashlib
+import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sized
-from contextlib import contextmanager
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,36 +12,70 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Attribution, gradient_shap
+from speechshap.attribution import (
+    Attribution,
+    Baseline,
+    NonFiniteGradientError,
+    PathDensity,
+    SpectralGrid,
+    gaussian_noise,
+    gradient_shap,
+)
+from speechshap.attribution.layers import LayerMethod
+from speechshap.attribution.sampling import POINTS_PER_REPLICATE, Scheme
+from speechshap.attribution.targets import Output
+from speechshap.callbacks.fingerprint import fingerprint
+from speechshap.callbacks.questions import Question, choose_layers, parse_targets
+from speechshap.callbacks.rows import layer_tensors, utterance_rows
 from speechshap.data import AudioDataModule, Batch
 from speechshap.data.audio import SAMPLE_RATE
 from speechshap.errors import UserError, require_at_least
+from speechshap.files import whole_file
 from speechshap.models import EmotionModule
+from speechshap.models.modes import evaluation_mode
 from speechshap.report.results import ResultsFolder
 from speechshap.report.tensorboard import ExplanationLog
 
 logger = logging.getLogger(__name__)
 
 
+CALIBRATION_SAMPLES = 64
+"""Of each utterance that the density is learnt from."""
+
+
 class GradientSHAPCallback(pl.Callback):
     """Explain every prediction of ``trainer.predict`` and write what was found.
 
     Works with and without ``inference_mode`` and on any device; forward passes use the trainer's precision. Parquet
-    rows go to ``explanations/`` of the output folder, figures, sound and curves to a TensorBoard event file beside
-    it. What the folder already holds from the same sound, settings and weights is not computed again.
+    rows go to ``explanations/`` of the output folder, neuron attributions to ``explanations/layers/``, figures, sound
+    and curves to a TensorBoard event file beside it. What the folder already holds from the same sound, settings and
+    weights is not computed again.
 
     Args:
-        n_samples: Monte Carlo samples of each utterance; the error falls with the square root of it.
+        n_samples: Monte Carlo samples of each utterance; the error falls with the square root of it. ``auto`` draws
+            until the relative error is within ``tolerance``.
+        tolerance: Relative error to reach with ``auto``.
+        max_samples: Where ``auto`` gives up.
         baselines: What an utterance is compared with: Gaussian ``noise`` of its own mean and level, ``silence``, or
             clips of the training split (``dataset``).
-        targets: Whose logit is explained: the ``predicted`` class, ``all`` classes, or class names with commas
-            between them.
-        chunk_size: Points that go through the model at once; left out, 8. Less needs less memory.
+        snr_db: How far below the utterance's level the ``noise`` is, in decibels.
+        targets: What is explained: the ``predicted`` class, ``all`` classes, class names, or contrasts of two
+            (``happy - neutral``), with commas between them.
+        output: Explain the ``logit``, the ``log_odds`` or the ``probability``.
+        layers: Transformer layers whose neurons are explained: ``none``, ``all``, or numbers with commas between
+            them, the first layer being 1.
+        layer_method: Multiply a layer's gradient by the difference of its outputs for utterance and reference
+            (``endpoint``), or by its slope along the path (``path``, which sums to the input attribution).
+        spectrum: Time-frequency transform to carry the attributions to as well.
+        scheme: How the points on the paths are drawn.
+        calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its
+            cost where many are explained. What was learnt is kept in the results folder.
+        chunk_size: Points that go through the model at once; left out, what suits the device.
         seed: Of the random draws.
         n_references: Training clips to draw from where ``baselines`` is ``dataset``.
         top_k_frames: Strongest frames to mark in a figure.
@@ -59,54 +92,100 @@ class GradientSHAPCallback(pl.Callback):
 
     def __init__(
         self,
-        n_samples: int = 50,
+        n_samples: int | Literal["auto"] = 50,
+        tolerance: float = 0.1,
+        max_samples: int = 2000,
         baselines: Literal["noise", "silence", "dataset"] = "noise",
+        snr_db: float = 0.0,
         targets: str = "predicted",
+        output: Output = "logit",
+        layers: str = "none",
+        layer_method: LayerMethod = "endpoint",
+        spectrum: SpectralGrid | None = None,
+        scheme: Scheme = "adaptive",
+        calibration: int = 0,
         chunk_size: int | None = None,
         seed: int = 0,
         n_references: int = 64,
         top_k_frames: int = 20,
         output_dir: str | None = None,
     ) -> None:
-        require_at_least(2, explain__n_samples=n_samples)
+        least = 2 * POINTS_PER_REPLICATE[scheme]
+        require_at_least(least, explain__n_samples=None if n_samples == "auto" else n_samples)
+        require_at_least(least, explain__max_samples=max_samples)
         require_at_least(1, explain__n_references=n_references, explain__chunk_size=chunk_size)
-        require_at_least(0, explain__top_k_frames=top_k_frames)
-        self.n_samples = n_samples
+        require_at_least(0, explain__top_k_frames=top_k_frames, explain__calibration=calibration)
+        if not tolerance > 0:
+            raise UserError(f"--explain.tolerance is {tolerance}; expected a relative error above 0")
+        self.n_samples: int | Literal["auto"] = n_samples
+        self.tolerance = tolerance
+        self.max_samples = max_samples
         self.baselines = baselines
+        self.snr_db = snr_db
         self.targets = targets
+        self.output: Output = output
+        self.layers = layers
+        self.layer_method: LayerMethod = layer_method
+        self.spectrum = spectrum
+        self.scheme: Scheme = scheme
+        self.calibration = calibration
         self.chunk_size = chunk_size
         self.seed = seed
         self.n_references = n_references
         self.top_k_frames = top_k_frames
         self.output_dir = output_dir
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the results folder and find out what is done already."""
-        module = cast(EmotionModule, pl_module)
-        # The trainer's own step is 0 when it only predicts.
-        self.training_step = max(trainer.global_step, module.trained_steps)
-        self.target_indices = self._parse_targets(module.classes)
-        self.references = self._load_references(trainer) if self.baselines == "dataset" else None
-        folder = Path(self.output_dir or trainer.log_dir or ".")
-        self.settings = {
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the numbers, beside sound and model."""
+        sampling = {"tolerance": self.tolerance, "max_samples": self.max_samples} if self.n_samples == "auto" else {}
+        return {
             "method": self.method,
             "seed": self.seed,
             "n_samples": self.n_samples,
+            **sampling,
+            "scheme": self.scheme,
+            "calibration": self.calibration,
             "baselines": self.baselines,
+            **({"snr_db": self.snr_db} if self.baselines == "noise" else {}),
+            "targets": self.targets,
+            "output": self.output,
+            "layers": self.layers,
+            **({"layer_method": self.layer_method} if self.layers != "none" else {}),
+            "spectrum": self.spectrum,
         }
-        shared = [module.state_dict(), self.references, trainer.precision, self.settings]
-        self.shared_fingerprint = fingerprint(*shared)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the results folder, find out what is done already, and learn the density if asked to."""
+        module = cast(EmotionModule, pl_module)
+        # The trainer's own step is 0 when it only predicts.
+        self.training_step = max(trainer.global_step, module.trained_steps)
+        self.questions = parse_targets(self.targets, module.classes)
+        self.layer_modules = choose_layers(self.layers, module.backbone.layers)
+        self.references = self._load_references(trainer)
+        precision = trainer.precision_plugin
+
+        def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
+            with precision.forward_context():
+                return module(precision.convert_input(waveforms), lengths).float()
+
+        self.forward = forward
+        folder = Path(self.output_dir or trainer.log_dir or ".")
         self.results = ResultsFolder(folder / "explanations", trainer.global_rank)
+        shared = fingerprint(module.state_dict(), self.references, trainer.precision, self.settings)
+        self.density = self._calibrate(trainer, module, shared) if self.calibration else PathDensity()
+        self.shared_fingerprint = fingerprint(shared, self.density)
         self.done = self.results.explained()
         self.tensorboard = ExplanationLog(folder, trainer.global_rank)
-        shown = {**self.settings, "targets": self.targets, "precision": trainer.precision}
-        self.tensorboard.settings(shown, self.training_step)
-        self.num_explained = self.num_found = 0
+        self.tensorboard.settings({**self.settings, "precision": trainer.precision}, self.training_step)
+        self.num_explained = self.num_found = self.num_unconverged = 0
+        self.failed: list[str] = []
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
         self.first_step = len({utterance for utterance, _, _ in self.done}) + trainer.global_rank
+        self.points_per_utterance = self.max_samples if self.n_samples == "auto" else self.n_samples
         self.bar = tqdm(
-            total=_num_utterances(trainer) * self.n_samples,
-            unit_scale=1 / self.n_samples,
+            total=_num_utterances(trainer) * self.points_per_utterance,
+            unit_scale=1 / self.points_per_utterance,
             desc="explaining",
             bar_format="{l_bar}{bar}| {n:.1f}/{total:.0f} utterances [{elapsed}<{remaining}]",
             disable=trainer.global_rank != 0,
@@ -130,7 +209,7 @@ class GradientSHAPCallback(pl.Callback):
     ) -> None:
         """Explain the utterances of a batch that are not explained yet, and write them down."""
         module, batch = cast(EmotionModule, pl_module), cast(Batch, batch)
-        targets = self._targets_of(outputs.argmax(1))
+        questions = [self._questions_of(int(prediction), module.classes) for prediction in outputs.argmax(1)]
         fingerprints = [
             fingerprint(self.shared_fingerprint, waveform[:length])
             for waveform, length in zip(batch.waveforms, batch.lengths.tolist(), strict=True)
@@ -138,50 +217,107 @@ class GradientSHAPCallback(pl.Callback):
         missing = [
             row
             for row, utterance in enumerate(batch.ids)
-            if any(
-                (utterance, module.classes[target], fingerprints[row]) not in self.done
-                for target in targets[row].tolist()
-            )
+            if any((utterance, question.name, fingerprints[row]) not in self.done for question in questions[row])
         ]
         self.num_found += len(batch.ids) - len(missing)
-        self.bar.update((len(batch.ids) - len(missing)) * self.n_samples)
-        if not missing:
-            return
-        batch, targets = _select(batch, missing), targets[missing]
-        fingerprints = [fingerprints[row] for row in missing]
-        precision = trainer.precision_plugin
-
-        def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
-            with precision.forward_context():
-                return module(precision.convert_input(waveforms), lengths).float()
-
+        shown = self.bar.n + len(batch.ids) * self.points_per_utterance
         started = time.perf_counter()
-        with frozen(module):
-            attribution = gradient_shap(
-                forward,
-                batch.waveforms.float(),
-                baselines=self.references if self.references is not None else self.baselines,
-                targets=targets,
-                lengths=batch.lengths,
-                ids=batch.ids,
-                n_samples=self.n_samples,
-                chunk_size=self.chunk_size,
-                seed=self.seed,
-                grid=module.backbone.grid,
-                progress=self.bar.update,
-            )
+        attribution = None
+        while missing and attribution is None:
+            try:
+                attribution = self._explain(module, _select(batch, missing), [questions[row] for row in missing])
+            except NonFiniteGradientError as error:
+                # The others of the batch do not suffer for it.
+                self.failed.append(error.utterance_id)
+                logger.warning("%s; it is not explained", error)
+                missing = [row for row in missing if batch.ids[row] != error.utterance_id]
+        # Whole utterances, whatever was found, failed, or needed fewer points than the most.
+        self.bar.update(max(0, shown - self.bar.n))
+        if attribution is None:
+            return
+        batch = _select(batch, missing)
         seconds = (time.perf_counter() - started) / len(missing)
         explained: list[dict[str, Any]] = []
-        for index, length in enumerate(batch.lengths.tolist()):
-            rows = self._rows(module, batch, attribution, index, fingerprints[index])
+        for index, (row, length) in enumerate(zip(missing, batch.lengths.tolist(), strict=True)):
+            rows = utterance_rows(module, batch, attribution, index, questions[row], self.spectrum)
+            for result in rows:
+                result |= {**self._columns, "fingerprint": fingerprints[row]}
             waveform = batch.waveforms[index, :length].float().cpu().numpy()
             step = self.first_step + self.num_explained * trainer.world_size
             self._draw(rows, waveform, module.backbone.grid.edges(length).numpy(), seconds, step + 1)
+            if self.layer_modules:
+                tensors = layer_tensors(attribution, index, [question.name for question in questions[row]])
+                metadata = {"utterance": batch.ids[index], "fingerprint": fingerprints[row]}
+                self.results.write_layers(batch.ids[index], tensors, {**metadata, "settings": repr(self.settings)})
             self.num_explained += 1
             explained += [row for row in rows if (row["utterance"], row["target"], row["fingerprint"]) not in self.done]
+        if attribution.converged is not None:
+            self.num_unconverged += int((~attribution.converged).sum())
         self.tensorboard.flush()
         # Last, since what stands here is not done again: a run that is killed before draws once more.
         self.results.write(explained)
+
+    @property
+    def _columns(self) -> dict[str, Any]:
+        """What every row says of the settings."""
+        names = ("method", "seed", "scheme", "baselines", "output")
+        return {name: self.settings[name] for name in names}
+
+    def _explain(self, module: EmotionModule, batch: Batch, questions: list[list[Question]]) -> Attribution:
+        with evaluation_mode(module):
+            return gradient_shap(
+                self.forward,
+                batch.waveforms.float(),
+                self._baseline,
+                torch.tensor([[question.target for question in own] for own in questions]),
+                batch.lengths,
+                batch.ids,
+                self.n_samples,
+                self.chunk_size,
+                self.seed,
+                self.layer_modules,
+                layer_method=self.layer_method,
+                against=torch.tensor([[question.against for question in own] for own in questions]),
+                output=self.output,
+                scheme=self.scheme,
+                density=self.density,
+                tolerance=self.tolerance,
+                max_samples=self.max_samples,
+                spectrum=self.spectrum,
+                grid=module.backbone.grid,
+                progress=self.bar.update,
+            )
+
+    @property
+    def _baseline(self) -> str | Baseline | Tensor:
+        if self.references is not None:
+            return self.references
+        return gaussian_noise(self.snr_db) if self.baselines == "noise" else self.baselines
+
+    def _questions_of(self, prediction: int, classes: list[str]) -> list[Question]:
+        """What is asked about an utterance with this prediction."""
+        return self.questions or [Question(classes[prediction], prediction)]
+
+    def _calibrate(self, trainer: pl.Trainer, module: EmotionModule, shared_fingerprint: str) -> PathDensity:
+        """Density learnt from some of the utterances, the same on every rank and in a run that goes on."""
+        path = self.results.folder / f"density-{shared_fingerprint}.json"
+        if path.is_file():
+            return PathDensity(tuple(json.loads(path.read_text())["heights"]))
+        moments = []
+        waveforms = _data_module(trainer, "--explain.calibration").predict_sample(self.calibration)
+        for number, waveform in enumerate(tqdm(waveforms, desc="calibrating", disable=trainer.global_rank != 0)):
+            with evaluation_mode(module):
+                result = gradient_shap(
+                    self.forward, waveform[None].to(module.device), self._baseline, ids=[f"calibration {number}"],
+                    n_samples=CALIBRATION_SAMPLES, chunk_size=self.chunk_size, seed=self.seed, output=self.output,
+                    scheme="stratified", grid=module.backbone.grid,
+                )  # fmt: skip
+            moments.append(result.density_second_moments[0] / result.density_second_moments[0].mean())
+        density = PathDensity.from_second_moments(torch.stack(moments).mean(0))
+        if trainer.global_rank == 0:
+            with whole_file(path) as partial:
+                partial.write_text(json.dumps({"heights": density.heights, "settings": repr(self.settings)}))
+        return density
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the files and say where they are."""
@@ -201,58 +337,18 @@ class GradientSHAPCallback(pl.Callback):
     def _say_where(self, by_whom: str) -> None:
         known = f", {self.num_found} were there already" if self.num_found else ""
         logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
+        if self.failed:
+            logger.warning("%d not explained, with gradients that are not finite: %s", len(self.failed), self.failed)
+        if self.num_unconverged:
+            logger.warning(
+                "%d utterances did not reach a relative error of %g in %d samples; --explain.max_samples allows more",
+                self.num_unconverged, self.tolerance, self.max_samples,
+            )  # fmt: skip
 
-    def _parse_targets(self, classes: list[str]) -> list[int] | None:
-        """Class indices to explain; None stands for the predicted one."""
-        if self.targets == "predicted":
+    def _load_references(self, trainer: pl.Trainer) -> Tensor | None:
+        if self.baselines != "dataset":
             return None
-        names = classes if self.targets == "all" else [name.strip() for name in self.targets.split(",")]
-        if unknown := [name for name in names if name not in classes]:
-            raise UserError(
-                f"--explain.targets: no class {unknown[0]!r}; expected predicted, all, or some of {', '.join(classes)}"
-            )
-        return [classes.index(name) for name in dict.fromkeys(names)]
-
-    def _targets_of(self, predictions: Tensor) -> Tensor:
-        """Targets of each utterance, ``(batch, targets)``, from the predictions ``(batch,)``."""
-        if self.target_indices is None:
-            return predictions[:, None]
-        return torch.tensor(self.target_indices, device=predictions.device).expand(len(predictions), -1)
-
-    def _load_references(self, trainer: pl.Trainer) -> Tensor:
-        data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, AudioDataModule):
-            raise UserError("--explain.baselines dataset needs the training data; give an AudioDataModule to predict")
-        return data.reference_set(self.n_references)
-
-    def _rows(
-        self, module: EmotionModule, batch: Batch, attribution: Attribution, index: int, fingerprint: str
-    ) -> list[dict[str, Any]]:
-        """Result rows of one utterance, one for each target, the predicted class first."""
-        logits, label = attribution.logits[index].cpu(), int(batch.labels[index])
-        prediction = int(logits.argmax())
-        num_frames = int(attribution.frame_lengths[index])
-        rows = [
-            {
-                **self.settings,
-                "fingerprint": fingerprint,
-                "utterance": batch.ids[index],
-                "path": batch.paths[index],
-                "label": module.classes[label] if label >= 0 else None,
-                "prediction": module.classes[prediction],
-                "probability": float(logits.softmax(0)[prediction]),
-                "target": module.classes[target],
-                "target_logit": float(logits[target]),
-                "hop_seconds": module.backbone.grid.hop_seconds,
-                "frame_attribution": attribution.frames[index, column, :num_frames].tolist(),
-                "frame_standard_error": attribution.frames_standard_error[index, column, :num_frames].tolist(),
-                "completeness_gap": float(attribution.completeness_gap[index, column]),
-                "completeness_gap_standard_error": float(attribution.completeness_gap_standard_error[index, column]),
-                "relative_error": float(attribution.relative_error[index, column]),
-            }
-            for column, target in enumerate(attribution.targets[index].tolist())
-        ]
-        return sorted(rows, key=lambda row: row["target"] != row["prediction"])
+        return _data_module(trainer, "--explain.baselines dataset").reference_set(self.n_references)
 
     def _draw(
         self, rows: list[dict[str, Any]], waveform: np.ndarray, frame_edges: np.ndarray, seconds: float, step: int
@@ -279,33 +375,11 @@ class GradientSHAPCallback(pl.Callback):
         self.tensorboard.scalars({**scalars, "seconds": seconds}, step)
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Take the parameters out of the graph, so that a backward pass computes and keeps nothing for them."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
-def fingerprint(*parts: Any) -> str:
-    """Short name of tensors, mappings of tensors and plain values: the same for the same, another for others."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        if isinstance(part, Tensor):
-            values = part.detach().cpu().contiguous()
-            digest.update(f"{values.dtype}{tuple(values.shape)}".encode())
-            digest.update(values.view(-1).view(torch.uint8).numpy().data)
-        elif isinstance(part, Mapping):
-            for name, value in sorted(part.items()):
-                digest.update(f"{name}={fingerprint(value)};".encode())
-        else:
-            digest.update(f"{part!r};".encode())
-    return digest.hexdigest()
+def _data_module(trainer: pl.Trainer, option: str) -> AudioDataModule:
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, AudioDataModule):
+        raise UserError(f"{option} needs the data; give an AudioDataModule to predict")
+    return data
 
 
 def _num_utterances(trainer: pl.Trainer) -> int:

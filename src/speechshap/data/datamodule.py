@@ -328,6 +328,11 @@ class AudioDataModule(pl.LightningDataModule):
         longest = max(len(waveform) for waveform in waveforms)
         return torch.stack([waveform[torch.arange(longest) % len(waveform)] for waveform in waveforms])
 
+    def predict_sample(self, count: int) -> list[Tensor]:
+        """Waveforms ``(time,)`` of at most ``count`` utterances to explain, drawn by ``split_seed``."""
+        chosen = draw_subset(self.predict_utterances, count, self.split_seed)
+        return [torch.from_numpy(load_audio(utterance.path)) for utterance in chosen]
+
     def _part(self, name: Literal["train", "val", "test"]) -> list[Utterance]:
         if self.splits is None:
             raise RuntimeError("setup has to be called before the batches are asked for")

@@ -111,6 +111,12 @@ class Backbone(nn.Module):
     def _first_convolution_frames(self, lengths: Tensor) -> Tensor:
         return (lengths - self._first_convolution.receptive_field) // self._first_convolution.hop + 1
 
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        """Transformer layers by name, ``layer_1`` to ``layer_<num_layers>``."""
+        encoder_layers: Any = self.model.encoder.layers  # type: ignore[union-attr]
+        return {f"layer_{number}": layer for number, layer in enumerate(encoder_layers, start=1)}
+
     def freeze(self) -> None:
         """Take the parameters out of training, and SpecAugment and LayerDrop with them."""
         self.requires_grad_(False)

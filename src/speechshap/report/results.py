@@ -1,9 +1,12 @@
 """Explanations as Parquet: one row for each utterance and target, in parts that appear only when whole."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
+from torch import Tensor
 
 from speechshap.files import PARTIAL_SUFFIX, whole_file
 
@@ -26,11 +29,23 @@ SCHEMA = pa.schema(
         ("completeness_gap_standard_error", pa.float32()),
         ("relative_error", pa.float32()),
         ("baselines", pa.string()),
+        ("scheme", pa.string()),
+        ("output", pa.string()),
+        ("target_output", pa.float32()),
+        ("n_replicates", pa.int64()),
+        ("layer_names", pa.list_(pa.string())),
+        ("layer_mass", pa.list_(pa.float32())),
+        ("frequencies_hz", pa.list_(pa.float32())),
+        ("time_frequency_hop_seconds", pa.float64()),
+        ("time_frequency_attribution", pa.list_(pa.list_(pa.float32()))),
+        ("time_frequency_standard_error", pa.list_(pa.list_(pa.float32()))),
         ("fingerprint", pa.string()),
     ]
 )
-"""``label`` is null where it is unknown; frames are ``hop_seconds`` apart; ``fingerprint`` names all that a row was
-computed from (sound, weights, precision, references, settings): rows with the same one hold the same result."""
+"""``label`` is null where it is unknown; frames are ``hop_seconds`` apart; ``target_output`` is what was explained
+(``output`` says of what kind); time-frequency attributions are bands of frames; what was not asked for is null.
+``fingerprint`` names all that a row was computed from (sound, weights, precision, references, settings): rows with the
+same one hold the same result."""
 
 
 class ResultsFolder:
@@ -59,6 +74,18 @@ class ResultsFolder:
         self.next_number += 1
         return path
 
+    def write_layers(self, utterance: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+        """Write an utterance's neuron attributions to ``layers/<utterance>.safetensors`` and return the path.
+
+        What a file name cannot hold is written as ``%`` and its code; a name too long is cut, with its hash behind.
+        """
+        from safetensors.torch import save_file
+
+        path = self.folder / "layers" / f"{file_name(utterance)}.safetensors"
+        with whole_file(path) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        return path
+
     def explained(self) -> set[tuple[str, str, str]]:
         """Utterance, target and fingerprint of every row that some rank has written already."""
         import pyarrow.parquet as pq
@@ -68,3 +95,16 @@ class ResultsFolder:
             columns = pq.read_table(part, columns=["utterance", "target", "fingerprint"]).to_pydict()
             done.update(zip(columns["utterance"], columns["target"], columns["fingerprint"], strict=True))
         return done
+
+
+def file_name(utterance: str) -> str:
+    """Name of an utterance as that of a file, another for every utterance.
+
+    Example:
+        >>> file_name("speaker_01/a b.wav")
+        'speaker_01%2Fa%20b.wav'
+    """
+    name = quote(utterance, safe="")
+    if len(name) <= 200:
+        return name
+    return f"{name[:180]}%{hashlib.blake2b(utterance.encode(), digest_size=8).hexdigest()}"
