@@ -7,10 +7,11 @@ _HOMES = {
     "Attribution": "speechshap.attribution",
     "AudioDataModule": "speechshap.data",
     "EmotionModule": "speechshap.models",
+    "GradientSHAP": "speechshap.explainer",
     "GradientSHAPCallback": "speechshap.callbacks",
 }
 
-__all__ = ["Attribution", "AudioDataModule", "EmotionModule", "GradientSHAPCallback"]
+__all__ = ["Attribution", "AudioDataModule", "EmotionModule", "GradientSHAP", "GradientSHAPCallback"]
 
 
 def __getattr__(name: str) -> Any:

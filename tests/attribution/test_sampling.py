@@ -26,6 +26,8 @@ def test_the_best_density_is_proportional_to_the_root_of_the_second_moment() -> 
     heights = torch.tensor(PathDensity.from_second_moments(moments).heights)
     expected = 0.2 + 0.8 * torch.tensor([0.5, 1.0, 1.5, 1.0])
     torch.testing.assert_close(heights, expected, atol=0.07, rtol=0)  # rounded to sixteenths
+    few = torch.tensor(PathDensity.from_second_moments(moments, observations=16).heights)
+    torch.testing.assert_close(few - 1, (heights - 1) / 2, atol=0.07, rtol=0)
     slightly_different = moments * torch.tensor([1 + 1e-6, 1, 1 - 1e-6, 1])
     assert PathDensity.from_second_moments(slightly_different) == PathDensity.from_second_moments(moments)
 
@@ -58,7 +60,8 @@ def test_schemes_place_their_alphas_as_they_say() -> None:
 def test_what_was_observed_moves_the_next_round_of_that_utterance_only() -> None:
     own = sampler()
     alphas = (torch.arange(NUM_BINS) + 0.5).double() / NUM_BINS
-    own.observe(0, alphas, torch.where(torch.arange(NUM_BINS) == 3, 100.0, 0.1))
+    for _ in range(4):
+        own.observe(0, alphas, torch.where(torch.arange(NUM_BINS) == 3, 100.0, 0.1))
     assert int(own.second_moments(0).argmax()) == 3
     own.next_round(0)
     drawn = torch.cat([own.draw(0, number).alphas for number in range(200)])

@@ -130,7 +130,7 @@ def gradient_shap(
         own_lengths: list[int] = lengths.tolist()
         inside = torch.arange(inputs.shape[1]) < torch.tensor(own_lengths)[:, None]
         inputs = torch.where(inside.to(inputs.device), inputs.detach().clone(), 0)
-        baseline = _baseline(baselines)
+        baseline = as_baseline(baselines)
         sampler = (
             PathSampler(inputs.cpu(), own_lengths, ids, baseline, scheme, seed, density)
             if alphas is None or not isinstance(baselines, Tensor)
@@ -153,7 +153,8 @@ def gradient_shap(
         return _attribution(estimator, converged)
 
 
-def _baseline(baselines: str | Baseline | Tensor) -> Baseline:
+def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
+    """The distribution that a name, a tensor of references or a callable stands for."""
     if isinstance(baselines, str):
         return NAMED_BASELINES[baselines]
     return from_references(baselines) if isinstance(baselines, Tensor) else baselines

@@ -25,6 +25,7 @@ NUM_BINS = 16
 """Bins of [0, 1] in which the variance along the path is told apart."""
 
 _DEFENSIVE_SHARE = 0.2  # of a uniform density in every learnt one: no weight exceeds 1 / 0.2
+_HALFWAY = 16  # observations after which half of the rest follows what was learnt: few say little of heavy tails
 _GRID = 1 / 16  # densities are rounded to it, so that rounding errors of gradients move no alpha
 
 
@@ -54,7 +55,7 @@ class PathDensity:
         return sum(self.heights) / max(1, len(self.heights))
 
     @classmethod
-    def from_second_moments(cls, moments: Tensor) -> "PathDensity":
+    def from_second_moments(cls, moments: Tensor, observations: float = math.inf) -> "PathDensity":
         r"""Density with the least variance where the integrand has these second moments.
 
         :math:`q(\alpha) \propto \sqrt{E \lVert \Phi(\alpha) \rVert^2}` (Owen 2013, "Monte Carlo theory, methods and
@@ -62,9 +63,11 @@ class PathDensity:
 
         Args:
             moments: ``(bins,)``, at least one of them positive.
+            observations: How many they come from; the fewer, the greater the uniform share.
         """
         heights = moments.double().clamp_min(0).sqrt()
-        heights = _DEFENSIVE_SHARE + (1 - _DEFENSIVE_SHARE) * heights / heights.mean()
+        uniform = 1 - (1 - _DEFENSIVE_SHARE) / (1 + _HALFWAY / observations)
+        heights = uniform + (1 - uniform) * heights / heights.mean()
         heights = (heights / _GRID).round() * _GRID
         return cls(tuple((heights / heights.mean()).tolist()))
 
@@ -126,6 +129,7 @@ class PathSampler:
         self._scheme = scheme
         self._seed = seed
         self._first = density
+        self._prior = 0.5 if len(density.heights) == 1 else 4.0  # observations a bin that the first density counts for
         self._densities = [density] * len(ids)
         self._sums = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
         self._counts = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
@@ -163,14 +167,16 @@ class PathSampler:
         expected = heights[torch.arange(NUM_BINS) * len(heights) // NUM_BINS].square()
         # The level of the expectation is that of the observations, bins seen often counting more.
         level = sums.sum() / (expected * counts).sum().clamp_min(1e-300)
-        weight = 0.5 if len(heights) == 1 else 4.0
-        return (kernel @ sums + weight * level * expected) / (kernel @ counts + weight)
+        return (kernel @ sums + self._prior * level * expected) / (kernel @ counts + self._prior)
 
     def next_round(self, utterance: int) -> None:
         """Draw from what was observed from now on; other schemes than ``adaptive`` stay as they are."""
         moments = self.second_moments(utterance)
         if self._scheme == "adaptive" and moments.max() > 0:
-            self._densities[utterance] = PathDensity.from_second_moments(moments)
+            observations = float(self._counts[utterance].sum())
+            if len(self._first.heights) > 1:
+                observations += self._prior * NUM_BINS
+            self._densities[utterance] = PathDensity.from_second_moments(moments, observations)
 
 
 class GivenDraws(PathSampler):

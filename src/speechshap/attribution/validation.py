@@ -26,7 +26,7 @@ def check_inputs(inputs: Tensor, lengths: Tensor, ids: Sequence[str]) -> None:
             raise ValueError(f"the waveform of utterance {name} is not finite")
 
 
-def check_choice(name: str, value: object, legal: Sequence[str]) -> None:
+def check_choice(name: str, value: object, legal: Sequence[object]) -> None:
     """One of a few words."""
     if value not in legal:
         raise ValueError(f"{name} is {value!r}; expected {', '.join(map(repr, legal))}")

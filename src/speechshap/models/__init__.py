@@ -1,8 +1,16 @@
 """Backbones with Hugging Face weights, pooling, heads, and the module that trains them."""
 
 from speechshap.models.backbone import Backbone, build_backbone, load_backbone
-from speechshap.models.classifier import EmotionClassifier
+from speechshap.models.classifier import EmotionClassifier, mlp_head
 from speechshap.models.emotion_module import EmotionModule
 from speechshap.models.pooling import masked_mean
 
-__all__ = ["Backbone", "EmotionClassifier", "EmotionModule", "build_backbone", "load_backbone", "masked_mean"]
+__all__ = [
+    "Backbone",
+    "EmotionClassifier",
+    "EmotionModule",
+    "build_backbone",
+    "load_backbone",
+    "masked_mean",
+    "mlp_head",
+]

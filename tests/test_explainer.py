@@ -1,0 +1,175 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny_config, write_sound
+from torch import nn
+
+from speechshap import EmotionModule, GradientSHAP
+from speechshap.attribution import gradient_shap
+from speechshap.models import build_backbone
+
+
+@pytest.fixture
+def explainer(tiny_module: EmotionModule) -> GradientSHAP:
+    return GradientSHAP(model=tiny_module, num_samples=8, batch_size=3)
+
+
+def waveform(seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(2000, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_result_is_that_of_the_engine(explainer: GradientSHAP, tiny_module: EmotionModule) -> None:
+    result = explainer.explain(waveform(), target_class=2)
+    with torch.no_grad():
+        probabilities = tiny_module(waveform()[None], torch.tensor([2000])).softmax(1)[0]
+    expected = gradient_shap(
+        tiny_module, waveform()[None], targets=torch.tensor([[2]]), ids=["waveform"], n_samples=8, chunk_size=3
+    )
+    assert torch.equal(result["attributions"], expected.frames[0, 0])
+    assert torch.equal(result["standard_error"], expected.frames_standard_error[0, 0])
+    assert result["attributions"].shape == (6,)
+    assert result["mode"] == "frame"
+    assert result["target_class"] == 2
+    prediction = result["prediction"]
+    assert prediction["class"] == int(probabilities.argmax())
+    assert prediction["probability"] == pytest.approx(float(probabilities.max()), abs=1e-6)
+    assert prediction["label"] == tiny_module.classes[prediction["class"]]
+    assert prediction["probabilities"] == pytest.approx(probabilities.tolist(), abs=1e-6)
+
+
+def test_tensor_array_and_path_are_the_same_sound(explainer: GradientSHAP, tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", subtype="FLOAT")
+    from speechshap.data.audio import load_audio
+
+    array = load_audio(path)
+    results = [
+        explainer.explain(sound)["attributions"] for sound in (str(path), path, array, torch.from_numpy(array)[None])
+    ]
+    assert all(torch.equal(result, results[0]) for result in results)
+    twice_as_fast = explainer.explain(np.repeat(array, 2), sample_rate=32000)["attributions"]
+    assert twice_as_fast.shape == results[0].shape
+
+
+def test_aggregations_reduce_over_the_reference_samples(explainer: GradientSHAP) -> None:
+    results = {name: explainer.explain(waveform(), 0, aggregate_frames=name) for name in ("mean", "sum", "max", None)}
+    rows = results[None]["attributions"]
+    assert rows.shape == (8, 6)
+    torch.testing.assert_close(results["mean"]["attributions"], rows.mean(0))
+    torch.testing.assert_close(results["sum"]["attributions"], rows.sum(0))
+    torch.testing.assert_close(results["max"]["attributions"], rows.amax(0))
+    assert results["sum"]["standard_error"] is None
+
+
+def test_samples_sum_to_frames(explainer: GradientSHAP) -> None:
+    frames = explainer.explain(waveform(), 0, scheme="stratified")["attributions"]
+    samples = explainer.explain(waveform(), 0, scheme="stratified", resolution="sample")["attributions"]
+    assert samples.shape == (2000,)
+    owner = explainer.model.backbone.grid.owner(2000)
+    torch.testing.assert_close(torch.zeros(6).index_add_(0, owner, samples), frames, atol=1e-6, rtol=1e-4)
+
+
+def test_neurons_have_attributions_of_their_own(explainer: GradientSHAP) -> None:
+    result = explainer.explain(waveform(), mode="neuron")
+    assert list(result["attributions"]) == ["layer_1", "layer_2"]
+    assert result["attributions"]["layer_1"].shape == (6, 32)
+    assert result["attributions"]["layer_1"].std(1).min() > 0  # not one number for all neurons of a frame
+    assert list(explainer.explain(waveform(), mode="neuron", layers=[2])["attributions"]) == ["layer_2"]
+
+
+def test_references_are_those_that_are_used(explainer: GradientSHAP) -> None:
+    references = explainer.generate_reference_samples(waveform())
+    assert references.shape == (8, 2000)
+    assert float(references.std()) == pytest.approx(float(waveform().std()), rel=0.05)
+    seen = []
+
+    def spy(sound: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        from speechshap.attribution import gaussian_noise
+
+        seen.append(gaussian_noise()(sound, generator))
+        return seen[-1]
+
+    explainer.explain(waveform(), baselines=spy, scheme="uniform")
+    assert torch.equal(torch.stack(seen), references)
+
+
+def test_the_callers_model_is_left_as_it_was(tiny_module: EmotionModule) -> None:
+    tiny_module.train()
+    tiny_module.classifier.head[0].eval()
+    next(tiny_module.parameters()).requires_grad_(False)
+    marked = list(tiny_module.parameters())[-1]
+    marked.grad = torch.ones_like(marked)
+    before = [
+        (parameter.clone(), parameter.requires_grad, parameter.grad is None) for parameter in tiny_module.parameters()
+    ]
+    modes = [module.training for module in tiny_module.modules()]
+    GradientSHAP(model=tiny_module, num_samples=4).explain(waveform())
+    assert modes == [module.training for module in tiny_module.modules()]
+    for parameter, (value, requires_grad, has_no_grad) in zip(tiny_module.parameters(), before, strict=True):
+        assert torch.equal(parameter, value)
+        assert (parameter.requires_grad, parameter.grad is None) == (requires_grad, has_no_grad)
+    assert torch.equal(marked.grad, torch.ones_like(marked))
+
+
+@pytest.mark.parametrize("feature_layer", [None, 1])
+def test_a_transformers_model_with_a_classifier(feature_layer: int | None) -> None:
+    torch.manual_seed(0)
+    base = build_backbone(tiny_config("wavlm", "layer")).model
+    stem_norm = base.feature_extractor.conv_layers[0].layer_norm
+    head = nn.Linear(32, 5)
+    explainer = GradientSHAP(model=base, classifier=head, feature_layer=feature_layer, num_samples=4)
+    result = explainer.explain(waveform(), target_class=4)
+    with torch.no_grad():
+        states = base.eval()(waveform()[None], output_hidden_states=True).hidden_states
+        logits = head(states[2 if feature_layer is None else 1].mean(1))[0]
+    torch.testing.assert_close(result["attribution"].logits[0], logits, atol=1e-4, rtol=1e-4)
+    assert base.feature_extractor.conv_layers[0].layer_norm is stem_norm
+
+
+def test_a_folder_by_name_and_a_checkpoint_by_path(
+    tmp_path: Path, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    torch.manual_seed(0)
+    build_backbone(tiny_config()).model.save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path)
+    explainer = GradientSHAP(model_name=str(tmp_path), num_samples=4, num_classes=3)
+    assert "not trained" in caplog.text
+    assert explainer.model.backbone.normalize
+    assert len(explainer.explain(waveform())["prediction"]["probabilities"]) == 3
+    trained = GradientSHAP(model_name=str(tiny_checkpoint), num_samples=4)
+    assert trained.explain(waveform())["prediction"]["label"] in trained.classes
+
+
+def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
+    sound = write_sound(tmp_path / "a.wav")
+    figure = explainer.visualize_explanations(audio_path=sound, target_class=1, save_path=tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "happy" in figure.axes[0].get_title(loc="left")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "word"}, "mode is 'word'; expected 'frame', 'neuron'"),
+        ({"aggregate_frames": "median"}, "expected 'mean', 'sum', 'max', None"),
+        ({"resolution": "second"}, "resolution is 'second'"),
+        ({"mode": "neuron", "aggregate_frames": "max"}, "neurons are explained by frame"),
+        ({"mode": "neuron", "layers": [3]}, "no layer 3; the model has 1 to 2"),
+        ({"target_class": 3}, "the model has the classes 0 to 2"),
+        ({"waveform": torch.zeros(2, 900)}, r"shape \(2, 900\); expected \(time,\)"),
+        ({"waveform": torch.zeros(200)}, "200 samples; the model needs 400"),
+    ],
+)
+def test_an_argument_that_does_not_fit(explainer: GradientSHAP, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        explainer.explain(**{"waveform": waveform(), **options})
+
+
+def test_a_model_that_does_not_fit(tiny_module: EmotionModule) -> None:
+    with pytest.raises(ValueError, match="has a classifier"):
+        GradientSHAP(model=tiny_module, classifier=nn.Linear(32, 2))
+    with pytest.raises(ValueError, match="model is a Linear; expected an EmotionModule"):
+        GradientSHAP(model=nn.Linear(2, 2))
