@@ -99,12 +99,12 @@ def main() -> None:
         ]
         n = arguments.n_samples
         calibrations = [clip.explain(10_000, n_samples=arguments.calibration) for clip in tqdm(clips, desc="density")]
-        moments = [result.density_second_moments[0] for result in calibrations]
+        moments = [result.path_second_moments[0] for result in calibrations]
         worth: dict[str, list[float]] = {}
         converged: dict[str, list[float]] = {}
         for index, clip in enumerate(tqdm(clips, desc="schemes")):
             others = [own / own.mean() for number, own in enumerate(moments) if number != index]
-            density = PathDensity.from_second_moments(torch.stack(others).mean(0))
+            density = PathDensity.learnt(torch.stack(others).mean(0))
             runs: dict[str, Callable[[int], Tensor]] = {"Captum": partial(clip.captum, n)}
             for scheme in SCHEMES:
                 runs[scheme] = partial(clip.frames, n_samples=n, scheme=scheme)

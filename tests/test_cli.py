@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,7 +163,7 @@ def test_training_goes_on_where_it_stopped(trained_run: Path, tmp_path: Path) ->
 
 def test_explaining_the_unseen_speakers(trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
-    result = script("explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "3", folder=tmp_path)
+    result = script("explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "4", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     table = pd.read_parquet(tmp_path / "run" / "explanations")
     assert len(table) == table.utterance.nunique() == 12
@@ -178,7 +179,7 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
         write_sound(tmp_path / name, seconds=0.5 + 0.1 * seed, rate=44100, seed=seed)
     write_sound(tmp_path / "broken.wav").write_bytes(b"RIFF")
     result = script(
-        "explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "3", "--explain.targets", "all",
+        "explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "4", "--explain.targets", "all",
         "--explain.output_dir", "out", "--data.files", *names, "broken.wav", folder=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -187,6 +188,57 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
     assert table.label.isna().all()
     assert "1 file(s) left out" in result.stderr
     assert "broken.wav" in (tmp_path / "out" / "skipped.csv").read_text()
+
+
+def parts(run: Path) -> list[Path]:
+    return sorted((run / "explanations").glob("part-*.parquet"))
+
+
+def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) -> None:
+    """Five utterances for two ranks: one has a batch more than the other, and nobody waits for it."""
+    tables = []
+    for devices, strategy in ((1, "auto"), (2, "ddp")):
+        run = tmp_path / f"run_{devices}"
+        shutil.copytree(trained_run, run)
+        result = script(
+            "explain", "--ckpt_path", run / "checkpoints" / "best.ckpt", "--trainer.devices", devices,
+            "--trainer.strategy", strategy, "--trainer.accelerator", "cpu", "--data.max_samples", "5",
+            "--data.batch_size", "1", "--explain.n_samples", "auto", "--explain.max_samples", "20",
+            "--explain.targets", "all", "--explain.layers", "all", "--explain.spectrum.num_mel_bands", "20",
+            "--explain.calibration", "1", folder=tmp_path,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert {part.name.split("-")[1] for part in parts(run)} == {str(rank) for rank in range(devices)}
+        assert len(list((run / "explanations" / "layers").glob("*.safetensors"))) == 5
+        tables.append(pd.read_parquet(parts(run)).sort_values(["utterance", "target"]).reset_index(drop=True))
+    one, two = tables
+    assert len(one) == 20
+    assert list(one.columns) == list(two.columns)
+    for first, second in zip(one.itertuples(), two.itertuples(), strict=True):
+        assert (first.utterance, first.target, first.n_samples) == (second.utterance, second.target, second.n_samples)
+        assert first.fingerprint == second.fingerprint
+        scale = float(abs(first.frame_attribution).max())
+        assert first.frame_attribution == pytest.approx(second.frame_attribution, rel=1e-4, abs=1e-5 * scale)
+
+
+def test_a_run_that_was_killed_goes_on(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    arguments = ["--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--data.batch_size", "1"]
+    command = [sys.executable, str(PROJECT / "explain.py"), *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while len(parts(run)) < 3 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    before = {part: part.read_bytes() for part in parts(run)}
+    assert 3 <= len(before) < 12
+    result = script("explain", *arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"{12 - len(before)} utterances explained, {len(before)} were there already" in result.stderr
+    assert all(part.read_bytes() == content for part, content in before.items())
+    table = pd.read_parquet(parts(run))
+    assert len(table) == table.utterance.nunique() == 12
 
 
 def test_help_teaches(tmp_path: Path) -> None:
@@ -244,6 +296,10 @@ def test_a_hub_that_cannot_be_reached(mistake: Callable[..., str], monkeypatch: 
         (["--ckpt_path", "good.ckpt", "--data.files", "silent.wav"], "silent.wav: silent"),
         (["--ckpt_path", "good.ckpt", "--explain.targets", "bored"], "no class 'bored'"),
         (["--ckpt_path", "good.ckpt", "--explain.n_samples", "1"], "--explain.n_samples is 1"),
+        (["--ckpt_path", "good.ckpt", "--explain.n_samples", "many"], "explain.n_samples"),
+        (["--ckpt_path", "good.ckpt", "--explain.layers", "9"], "--explain.layers: no layer '9'"),
+        (["--ckpt_path", "good.ckpt", "--explain.scheme", "sobol"], "explain.scheme"),
+        (["--ckpt_path", "good.ckpt", "--explain.spectrum.hop", "900"], "--explain.spectrum: a window of 400"),
         (["--ckpt_path", "good.ckpt", "--explain.baselines", "music"], "explain.baselines"),
         (
             ["--ckpt_path", "good.ckpt", "--data.root", "emodb", "--data.corpus", "emodb"],

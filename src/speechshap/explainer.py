@@ -207,7 +207,7 @@ class GradientSHAP:
         """References that :meth:`explain` compares a waveform with, in their order, ``(num_samples, time)``."""
         signal = self._read(waveform, SAMPLE_RATE)
         sampler = PathSampler(
-            signal[None], [len(signal)], ["waveform"], as_baseline(baselines), "uniform", self.seed, PathDensity()
+            signal[None], [len(signal)], ["waveform"], as_baseline(baselines), "uniform", self.seed, PathDensity.base()
         )
         count = self.num_samples if num_samples is None else num_samples
         return torch.stack([sampler.draw(0, number).reference for number in range(count)])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from speechshap.attribution import Attribution, NonFiniteGradientError, gradient_shap
 from speechshap.attribution.baselines import from_references
-from speechshap.attribution.sampling import SCHEMES, Scheme
+from speechshap.attribution.sampling import EDGES, SCHEMES, Scheme
 from speechshap.data import FrameGrid
 from speechshap.models import EmotionModule
 
@@ -43,7 +43,7 @@ def expected_quadratic(x: Tensor, mean: float | Tensor, variance: float | Tensor
 def test_linear_model_without_sampling_error(inputs: Tensor) -> None:
     weight = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
     targets = torch.tensor([[0, 2]] * 3)
-    result = gradient_shap(lambda x, lengths: x @ weight, inputs, "silence", targets, grid=GRID)
+    result = gradient_shap(lambda x, lengths: x @ weight, inputs, "silence", targets, scheme="stratified", grid=GRID)
     torch.testing.assert_close(result.values, inputs[:, None] * weight.T[[0, 2]], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(result.logits, inputs @ weight, atol=1e-5, rtol=1e-5)
     assert result.values_standard_error.max() < 1e-6
@@ -97,9 +97,9 @@ def test_the_adaptive_scheme_spends_its_samples_where_the_path_is_steep() -> Non
             for seed in range(40)
         ]  # fmt: skip
         errors[scheme] = float(torch.stack([run.values.sum() - 1 for run in runs]).square().mean())
-    moments = runs[0].density_second_moments[0]
-    assert int(moments.argmax()) in (10, 11)  # of 16 bins: alpha = 0.7
-    assert errors["adaptive"] < errors["uniform"] / 3
+    moments = runs[0].path_second_moments[0]
+    assert EDGES[int(moments.argmax())] in (0.6, 0.7)
+    assert errors["adaptive"] < errors["uniform"] / 2
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -1,41 +1,55 @@
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 
 from speechshap.attribution import PathDensity
 from speechshap.attribution.baselines import gaussian_noise
-from speechshap.attribution.sampling import NUM_BINS, SCHEMES, PathSampler, Scheme
+from speechshap.attribution.sampling import EDGES, NUM_BINS, SCHEMES, PathSampler, Scheme, bin_of
 
 
 def sampler(scheme: Scheme = "adaptive", ids: tuple[str, ...] = ("a", "b"), seed: int = 0) -> PathSampler:
     inputs = torch.randn(len(ids), 10, generator=torch.Generator().manual_seed(0))
-    return PathSampler(inputs, [10] * len(ids), ids, gaussian_noise(), scheme, seed, PathDensity())
+    return PathSampler(inputs, [10] * len(ids), ids, gaussian_noise(), scheme, seed, PathDensity.base())
 
 
-def test_points_of_a_density_are_distributed_as_it_says() -> None:
-    density = PathDensity((0.4, 2.0, 0.6))
-    alphas, weights = density.points(torch.linspace(0, 1, 30001, dtype=torch.float64))
-    counts = torch.histc(alphas, 3, 0, 1) / len(alphas)
-    torch.testing.assert_close(counts, torch.tensor([0.4, 2.0, 0.6], dtype=torch.float64) / 3, atol=1e-3, rtol=0)
-    assert set(weights.tolist()) == {2.5, 0.5, 1 / 0.6}
-    # Weighted, they integrate any function: here alpha squared, whose integral is 1/3.
+def heights(middle: float) -> tuple[float, ...]:
+    """Twice as much from 0.4 to 0.5 as elsewhere, for instance."""
+    return tuple(middle if 0.4 <= left < 0.45 else 1.0 for left in EDGES[:-1])
+
+
+@pytest.mark.parametrize("density", [PathDensity.uniform(), PathDensity.base(), PathDensity(heights(3.0))])
+def test_points_are_distributed_as_the_density_says(density: PathDensity) -> None:
+    alphas, weights = density.points(torch.linspace(0, 1, 200001, dtype=torch.float64)[:-1])
+    shares = torch.bincount(bin_of(alphas), minlength=NUM_BINS) / len(alphas)
+    expected = torch.tensor(density.heights, dtype=torch.float64) * torch.tensor(EDGES, dtype=torch.float64).diff()
+    torch.testing.assert_close(shares.double(), expected / expected.sum(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(weights, 1 / density.at(alphas))
+    # Weighted, they integrate any function: alpha squared, and one that grows towards the end.
     assert float((weights * alphas.square()).mean()) == pytest.approx(1 / 3, abs=1e-4)
+    assert float((weights / (1.001 - alphas)).mean()) == pytest.approx(math.log(1001), rel=1e-3)
+    assert float(weights.max()) <= 1 / 0.7 + 1e-9 or density.heights == heights(3.0)
 
 
 def test_the_best_density_is_proportional_to_the_root_of_the_second_moment() -> None:
-    moments = torch.tensor([1.0, 4.0, 9.0, 4.0])
-    heights = torch.tensor(PathDensity.from_second_moments(moments).heights)
-    expected = 0.2 + 0.8 * torch.tensor([0.5, 1.0, 1.5, 1.0])
-    torch.testing.assert_close(heights, expected, atol=0.07, rtol=0)  # rounded to sixteenths
-    few = torch.tensor(PathDensity.from_second_moments(moments, observations=16).heights)
-    torch.testing.assert_close(few - 1, (heights - 1) / 2, atol=0.07, rtol=0)
-    slightly_different = moments * torch.tensor([1 + 1e-6, 1, 1 - 1e-6, 1])
-    assert PathDensity.from_second_moments(slightly_different) == PathDensity.from_second_moments(moments)
+    ratios = torch.ones(NUM_BINS)
+    ratios[10] = 9.0
+    base, learnt = PathDensity.base(), PathDensity.learnt(ratios)
+    inside = torch.tensor([0.45], dtype=torch.float64)  # the eleventh bin: 0.4 to 0.5
+    outside = torch.tensor([0.25], dtype=torch.float64)
+    expected = (0.2 + 0.8 * 3 / 1.14) / (0.2 + 0.8 / 1.14)  # mixed with the base density; bin mass 0.07
+    rise = float(learnt.at(inside) / learnt.at(outside)) / float(base.at(inside) / base.at(outside))
+    assert rise == pytest.approx(expected, rel=0.2)  # heights are rounded
+    few = PathDensity.learnt(ratios, observations=8)
+    assert 1 < float(few.at(inside) / few.at(outside)) < rise
+    assert PathDensity.learnt(ratios * (1 + 1e-6 * torch.arange(NUM_BINS))) == learnt
 
 
-@pytest.mark.parametrize("heights", [(), (1.0, -1.0, 3.0), (2.0, 1.0), (float("nan"),)])
-def test_heights_that_are_no_density(heights: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="expected positive numbers with mean 1"):
-        PathDensity(heights)
+@pytest.mark.parametrize("wrong", [(), (1.0, -1.0, 3.0), (-1.0,) * NUM_BINS, (float("nan"),) * NUM_BINS])
+def test_heights_that_are_no_density(wrong: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=f"expected {NUM_BINS} positive numbers"):
+        PathDensity(wrong)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -54,18 +68,19 @@ def test_schemes_place_their_alphas_as_they_say() -> None:
     assert all(float(alphas.sum()) == pytest.approx(1) for alphas in draws["antithetic"])
     for alphas in draws["stratified"]:
         assert 0 <= alphas[0] < 0.5 <= alphas[1] < 1
-    assert all(torch.equal(x, y) for x, y in zip(draws["stratified"], draws["adaptive"], strict=True))
+    near_the_ends = [min(float(alphas[0]), 1 - float(alphas[1])) < 0.03 for alphas in draws["adaptive"]]
+    assert 0.2 < sum(near_the_ends) / 50 < 0.8
 
 
 def test_what_was_observed_moves_the_next_round_of_that_utterance_only() -> None:
     own = sampler()
-    alphas = (torch.arange(NUM_BINS) + 0.5).double() / NUM_BINS
+    alphas = torch.tensor([(left + right) / 2 for left, right in pairwise(EDGES)], dtype=torch.float64)
     for _ in range(4):
-        own.observe(0, alphas, torch.where(torch.arange(NUM_BINS) == 3, 100.0, 0.1))
-    assert int(own.second_moments(0).argmax()) == 3
+        own.observe(0, alphas, torch.where(torch.arange(NUM_BINS) == 10, 1e4, 0.1))
+    assert int(own.second_moments(0).argmax()) == 10
     own.next_round(0)
     drawn = torch.cat([own.draw(0, number).alphas for number in range(200)])
-    assert float(((drawn > 2 / 16) & (drawn < 5 / 16)).double().mean()) > 2 * 3 / 16
+    assert float(((drawn > 0.3) & (drawn < 0.6)).double().mean()) > 0.4
     assert torch.equal(own.draw(1, 0).alphas, sampler().draw(1, 0).alphas)
     plain = sampler("stratified")
     plain.observe(0, alphas, torch.ones(NUM_BINS))

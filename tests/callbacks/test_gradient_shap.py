@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -5,13 +6,23 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap import AudioDataModule, EmotionModule, GradientSHAPCallback
-from speechshap.attribution import gradient_shap
+from speechshap.attribution import (
+    NonFiniteGradientError,
+    PathDensity,
+    SpectralGrid,
+    gaussian_noise,
+    gradient_shap,
+)
 from speechshap.callbacks.fingerprint import fingerprint
+from speechshap.callbacks.questions import Question, parse_targets
+from speechshap.data.audio import load_audio
 from speechshap.data.frames import FrameGrid
 from speechshap.errors import UserError
+from speechshap.report.results import file_name
 
 
 def predict(
@@ -36,7 +47,11 @@ def predict(
 
 
 def read(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / "explanations").sort_values(["utterance", "target"]).reset_index(drop=True)
+    return (
+        pd.read_parquet(sorted((folder / "explanations").glob("part-*.parquet")))
+        .sort_values(["utterance", "target"])
+        .reset_index(drop=True)
+    )
 
 
 @pytest.mark.parametrize("inference_mode", [True, False])
@@ -183,3 +198,126 @@ def test_a_fingerprint_tells_weights_and_sounds_apart() -> None:
     with torch.no_grad():
         module.bias[0] += 1
     assert before != fingerprint(module.state_dict(), None, "32-true", torch.ones(3))
+
+
+def test_contrasts_layers_and_frequencies_by_configuration(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    module, data = predict(
+        tiny_checkpoint, planted_root, tmp_path, data={"max_samples": 2}, targets="happy - sad, angry",
+        output="log_odds", layers="all", layer_method="path", spectrum=SpectralGrid(num_mel_bands=20), snr_db=6.0,
+    )  # fmt: skip
+    table = read(tmp_path)
+    assert sorted(set(table.target)) == ["angry", "happy - sad"]
+    assert set(table.output) == {"log_odds"}
+    waveforms = [load_audio(utterance.path) for utterance in data.predict_utterances]
+    for utterance, waveform in zip(data.predict_utterances, waveforms, strict=True):
+        own = table[table.utterance == utterance.id].set_index("target")
+        happy, sad, angry = (module.classes.index(name) for name in ("happy", "sad", "angry"))
+        expected = gradient_shap(
+            module.eval(), torch.from_numpy(waveform)[None], gaussian_noise(6.0), torch.tensor([[happy, angry]]),
+            ids=[utterance.id], n_samples=4, against=torch.tensor([[sad, -1]]), output="log_odds",
+            layers=module.backbone.layers, layer_method="path", spectrum=SpectralGrid(num_mel_bands=20),
+        )  # fmt: skip
+        tensors = load_file(tmp_path / "explanations" / "layers" / f"{file_name(utterance.id)}.safetensors")
+        assert len(tensors) == 2 * 2 * 2
+        for column, target in enumerate(["happy - sad", "angry"]):
+            row = own.loc[target]
+            assert row.target_output == pytest.approx(float(expected.outputs[0, column]), abs=1e-4)
+            logits = expected.logits[0]
+            logit = float(logits[happy] - logits[sad]) if column == 0 else float(logits[angry])
+            assert row.target_logit == pytest.approx(logit, abs=1e-4)
+            bands = torch.tensor([band.tolist() for band in row.time_frequency_attribution])
+            scale = float(expected.time_frequency[0, column].abs().max())
+            torch.testing.assert_close(bands, expected.time_frequency[0, column], atol=1e-3 * scale, rtol=1e-3)
+            assert len(row.frequencies_hz) == len(row.time_frequency_standard_error) == 20
+            assert row.time_frequency_hop_seconds == 0.01
+            assert list(row.layer_names) == ["layer_1", "layer_2"]
+            for layer, mass in zip(row.layer_names, row.layer_mass, strict=True):
+                values = expected.layers[layer][0, column]
+                stored = tensors[f"{target}/{layer}"]
+                torch.testing.assert_close(stored, values, atol=1e-3 * float(values.abs().max()), rtol=1e-3)
+                assert mass == pytest.approx(float(stored.abs().sum()), rel=1e-4)
+                assert tensors[f"{target}/{layer}/standard_error"].shape == stored.shape
+
+
+def test_auto_draws_as_many_as_an_utterance_needs(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(tiny_checkpoint, planted_root, tmp_path, n_samples="auto", tolerance=0.5, max_samples=24)
+    table = read(tmp_path)
+    assert ((table.relative_error <= 0.5) | (table.n_samples == 24)).all()
+    unconverged = int((table.relative_error > 0.5).sum())
+    assert (f"{unconverged} utterances did not reach a relative error of 0.5" in caplog.text) == (unconverged > 0)
+
+
+def test_a_gradient_that_is_not_finite_costs_its_utterance_only(
+    tiny_checkpoint: Path,
+    planted_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    attempts = []
+
+    def broken(*args: Any, **options: Any) -> Any:
+        attempts.append(list(args[5]))
+        if len(attempts) == 1:
+            raise NonFiniteGradientError(args[5][0])
+        return gradient_shap(*args, **options)
+
+    monkeypatch.setattr("speechshap.callbacks.gradient_shap.gradient_shap", broken)
+    predict(tiny_checkpoint, planted_root, tmp_path)
+    table = read(tmp_path)
+    assert len(table) == 2
+    assert attempts[0][0] not in set(table.utterance)
+    assert f"the gradient of utterance {attempts[0][0]} is not finite; it is not explained" in caplog.text
+    predict(tiny_checkpoint, planted_root, tmp_path)
+    assert len(read(tmp_path)) == 3  # tried again by the next run
+
+
+def test_what_calibration_learns_is_kept_and_used(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    densities = []
+
+    def spy(*args: Any, **options: Any) -> Any:
+        densities.append(options.get("density"))
+        return gradient_shap(*args, **options)
+
+    monkeypatch.setattr("speechshap.callbacks.gradient_shap.gradient_shap", spy)
+    predict(tiny_checkpoint, planted_root, tmp_path, calibration=2)
+    assert densities[:2] == [None, None]  # the two that are learnt from
+    assert densities[2] == densities[3] != PathDensity.base()
+    (kept,) = (tmp_path / "explanations").glob("_density-*.json")
+    assert tuple(json.loads(kept.read_text())["heights"]) == densities[2].heights
+    predict(tiny_checkpoint, planted_root, tmp_path, calibration=2)
+    assert len(densities) == 4  # neither learnt nor explained again
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targets": "happy - bored"}, "no class 'happy - bored'"),
+        ({"targets": "sad - sad"}, "no class 'sad - sad'"),
+        ({"layers": "3"}, "no layer '3'; expected none, all, or some of 1 to 2"),
+    ],
+)
+def test_what_the_model_does_not_have(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, options: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        predict(tiny_checkpoint, planted_root, tmp_path, **options)
+
+
+def test_settings_that_cannot_be() -> None:
+    with pytest.raises(UserError, match=r"--explain.tolerance is 0; expected a relative error above 0"):
+        GradientSHAPCallback(n_samples="auto", tolerance=0)
+    with pytest.raises(UserError, match=r"--explain.calibration is -1; expected 0 at least"):
+        GradientSHAPCallback(calibration=-1)
+    GradientSHAPCallback(n_samples=2, scheme="uniform")
+
+
+def test_a_class_with_a_hyphen_can_be_contrasted() -> None:
+    questions = parse_targets("low-arousal - calm,calm-low-arousal", ["calm", "low-arousal"])
+    assert questions == [Question("low-arousal - calm", 1, 0), Question("calm - low-arousal", 0, 1)]

@@ -28,8 +28,8 @@ class Attribution:
         completeness_gap_standard_error: Standard error of that, ``(batch, targets)``.
         n_samples: Points on the paths of each utterance, ``(batch,)``.
         n_replicates: Independent replicates that these make, ``(batch,)``.
-        density_second_moments: Second moment of the frame attributions in equal bins of alpha, ``(batch, bins)``:
-            where on the path the variance is (:meth:`PathDensity.from_second_moments`).
+        path_second_moments: Second moment of the frame attributions in bins of alpha, relative to that of the base
+            density, ``(batch, bins)``: where on the path the variance is (:meth:`PathDensity.learnt`).
         converged: Whether each utterance's relative error met the tolerance for every target, ``(batch,)``; None
             where no tolerance was asked for.
         layers: Attribution of each neuron, by layer: ``(batch, targets, frames, hidden size)`` for a transformer.
@@ -52,7 +52,7 @@ class Attribution:
     completeness_gap_standard_error: Tensor
     n_samples: Tensor
     n_replicates: Tensor
-    density_second_moments: Tensor
+    path_second_moments: Tensor
     converged: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
     layers_standard_error: Mapping[str, Tensor] = field(default_factory=dict)

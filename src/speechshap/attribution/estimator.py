@@ -226,7 +226,7 @@ class Estimator:
         at_references = self._evaluate_references(keys, references[[index[key] for key in keys]])
         gradients = path_gradients(
             self.forward,
-            references[which] + alphas.to(differences)[:, None] * differences,
+            _points(self.inputs[utterances, :width], references[which], alphas.to(self.device)),
             differences,
             lengths,
             self.targets,
@@ -348,6 +348,16 @@ class Estimator:
         last_point = {row.key: row.point for row in rows}
         complete = self.sampler.points_per_replicate - 1
         return [Segment(key[0], keys.count(key), last_point[key] == complete) for key in dict.fromkeys(keys)]
+
+
+def _points(inputs: Tensor, references: Tensor, alphas: Tensor) -> Tensor:
+    """Points on the paths, from the nearer end, so that what is left of the other is exact: ``(R, T)``."""
+    from_reference = alphas.to(inputs)[:, None]
+    from_input = (1 - alphas).to(inputs)[:, None]
+    differences = inputs - references
+    return torch.where(
+        from_reference < 0.5, references + from_reference * differences, inputs - from_input * differences
+    )
 
 
 def _split_layers(keys: list[ReplicateKey], outputs: Outputs) -> dict[ReplicateKey, dict[str, Tensor]]:

@@ -41,7 +41,7 @@ def gradient_shap(
     against: Tensor | None = None,
     output: Output = "logit",
     scheme: Scheme = "adaptive",
-    density: PathDensity = PathDensity(),  # noqa: B008 - immutable
+    density: PathDensity = PathDensity.base(),  # noqa: B008 - immutable
     alphas: Tensor | None = None,
     tolerance: float = 0.1,
     max_samples: int = 2000,
@@ -82,10 +82,10 @@ def gradient_shap(
         output: Explain the ``"logit"``, the ``"log_odds"`` (Bolanos et al. 2025) or the ``"probability"``.
         scheme: How alphas are drawn; all keep the expectation. ``"uniform"``: one alpha and one reference a sample.
             ``"antithetic"``: pairs that mirror each other about 1/2, with one reference. ``"stratified"``: two to a
-            reference, one in each half. ``"adaptive"``: stratified, and from the second round on more of them
-            where the gradients of the same utterance were large (importance sampling).
+            reference, one in each half. ``"adaptive"``: importance sampling, stratified; first with more points
+            towards the ends of the path, then, round by round, where the gradients of the same utterance were large.
         density: What the first round of ``"adaptive"`` draws from, for instance that of like utterances
-            (:attr:`Attribution.density_second_moments`).
+            (:meth:`PathDensity.learnt` from their :attr:`Attribution.path_second_moments`).
         alphas: ``(n_samples,)`` given points on the path; ``baselines`` are then ``(n_samples, time)``, one for each,
             and every utterance takes these.
         tolerance: Relative error to reach with ``n_samples="auto"``.
@@ -106,7 +106,7 @@ def gradient_shap(
     Example:
         >>> weight = torch.tensor([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]])  # (time, classes)
         >>> result = gradient_shap(lambda x, lengths: x @ weight, torch.tensor([[1.0, 2.0, 3.0]]), "silence",
-        ...                        grid=FrameGrid(hop=1, receptive_field=1))
+        ...                        scheme="stratified", grid=FrameGrid(hop=1, receptive_field=1))
         >>> result.targets.classes, result.values  # a linear model: weight times (input - baseline)
         (tensor([[1]]), tensor([[[-1.,  0.,  6.]]]))
         >>> result.completeness_gap
@@ -219,7 +219,7 @@ def _attribution(estimator: Estimator, converged: Tensor | None) -> Attribution:
         completeness_gap_standard_error=gap_error.to(device, dtype),
         n_samples=replicates * estimator.sampler.points_per_replicate,
         n_replicates=replicates,
-        density_second_moments=torch.stack([estimator.sampler.second_moments(utterance) for utterance in batch]),
+        path_second_moments=torch.stack([estimator.sampler.second_moments(utterance) for utterance in batch]),
         converged=None if converged is None else converged.to(device),
         layers={name: moments.mean for name, moments in estimator.neurons.items()},
         layers_standard_error={name: moments.standard_error() for name, moments in estimator.neurons.items()},

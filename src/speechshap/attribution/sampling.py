@@ -8,6 +8,7 @@ expectation of one uniformly drawn point.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -21,63 +22,105 @@ SCHEMES: tuple[str, ...] = get_args(Scheme)
 
 POINTS_PER_REPLICATE: dict[str, int] = {"uniform": 1, "antithetic": 2, "stratified": 2, "adaptive": 2}
 
-NUM_BINS = 16
-"""Bins of [0, 1] in which the variance along the path is told apart."""
+_ENDS = (1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2, 10**-1.5)
+EDGES: tuple[float, ...] = (
+    0.0, *_ENDS, *(tenth / 10 for tenth in range(1, 10)), *(1 - end for end in reversed(_ENDS)), 1.0
+)  # fmt: skip
+"""Bins of [0, 1] in which the variance along the path is told apart: half a decade wide towards both ends.
 
-_DEFENSIVE_SHARE = 0.2  # of a uniform density in every learnt one: no weight exceeds 1 / 0.2
+Where a silent stretch meets a little of the other sound, a model that normalises levels changes with the logarithm of
+how much: the integrand grows like 1 / (1 - alpha) towards the utterance, or 1 / alpha towards the reference.
+"""
+
+NUM_BINS = len(EDGES) - 1
+
+_END_SHARE = 0.3  # of the base density, spread evenly over the bins of the ends; no weight exceeds 1 / 0.7
+_DEFENSIVE_SHARE = 0.2  # of the base density in every learnt one
 _HALFWAY = 16  # observations after which half of the rest follows what was learnt: few say little of heavy tails
-_GRID = 1 / 16  # densities are rounded to it, so that rounding errors of gradients move no alpha
+_GRID = 2**0.25  # learnt heights are rounded to its powers, so that rounding errors of gradients move no alpha
 
 
 @dataclass(frozen=True, slots=True)
 class PathDensity:
-    """Piecewise constant density of alpha on equal bins of [0, 1].
+    """Density of alpha that is constant on each bin of :data:`EDGES`.
 
     Attributes:
-        heights: Density in each bin, with mean 1.
+        heights: Density in each bin, relative to each other.
 
     Raises:
-        ValueError: A height is not positive and finite, or their mean is not 1.
+        ValueError: There is not one positive and finite height for each bin.
 
     Example:
-        >>> density = PathDensity((0.5, 1.5))
-        >>> density.points(torch.tensor([0.25, 0.5], dtype=torch.float64))  # alphas, and 1 / density there
-        (tensor([0.5000, 0.6667], dtype=torch.float64), tensor([0.6667, 0.6667], dtype=torch.float64))
+        >>> alphas, weights = PathDensity.uniform().points(torch.tensor([0.25, 0.5], dtype=torch.float64))
+        >>> alphas, weights  # alphas, and 1 / density there
+        (tensor([0.2500, 0.5000], dtype=torch.float64), tensor([1., 1.], dtype=torch.float64))
+        >>> PathDensity.base().points(torch.tensor([0.01], dtype=torch.float64))[0]  # near 0 there are more
+        tensor([4.6515e-05], dtype=torch.float64)
     """
 
-    heights: tuple[float, ...] = (1.0,)
+    heights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not all(0 < height < math.inf for height in self.heights) or abs(self._mean() - 1) > 1e-6:
-            raise ValueError(f"heights are {self.heights}; expected positive numbers with mean 1")
-
-    def _mean(self) -> float:
-        return sum(self.heights) / max(1, len(self.heights))
+        if len(self.heights) != NUM_BINS or not all(0 < height < math.inf for height in self.heights):
+            raise ValueError(f"heights are {self.heights}; expected {NUM_BINS} positive numbers")
 
     @classmethod
-    def from_second_moments(cls, moments: Tensor, observations: float = math.inf) -> "PathDensity":
-        r"""Density with the least variance where the integrand has these second moments.
+    def uniform(cls) -> "PathDensity":
+        """The density of the expectation itself."""
+        return cls((1.0,) * NUM_BINS)
+
+    @classmethod
+    def base(cls) -> "PathDensity":
+        """Mostly uniform, with a share for the ends where the integrand may grow like 1 over the distance to them."""
+        end_bins = 2 * (len(_ENDS) + 1)
+        return cls(
+            tuple(
+                1 - _END_SHARE + (_END_SHARE / end_bins / (right - left) if left < 0.1 or right > 0.9 else 0.0)
+                for left, right in pairwise(EDGES)
+            )
+        )
+
+    @classmethod
+    def learnt(cls, ratios: Tensor, observations: float = math.inf) -> "PathDensity":
+        r"""Density with the least variance for an integrand with these second moments.
 
         :math:`q(\alpha) \propto \sqrt{E \lVert \Phi(\alpha) \rVert^2}` (Owen 2013, "Monte Carlo theory, methods and
-        examples", section 9.1), mixed with a uniform share so that no point gets a great weight (Hesterberg 1995).
+        examples", section 9.1), mixed with the base density so that no point gets a great weight (Hesterberg 1995).
 
         Args:
-            moments: ``(bins,)``, at least one of them positive.
-            observations: How many they come from; the fewer, the greater the uniform share.
+            ratios: :math:`E \lVert \Phi(\alpha) \rVert^2 / q_0(\alpha)^2` in each bin, ``(bins,)``, with the base
+                density :math:`q_0`.
+            observations: How many they come from; the fewer, the greater the share of the base density.
         """
-        heights = moments.double().clamp_min(0).sqrt()
-        uniform = 1 - (1 - _DEFENSIVE_SHARE) / (1 + _HALFWAY / observations)
-        heights = uniform + (1 - uniform) * heights / heights.mean()
-        heights = (heights / _GRID).round() * _GRID
-        return cls(tuple((heights / heights.mean()).tolist()))
+        base = torch.tensor(cls.base().heights, dtype=torch.float64)
+        best = base * ratios.double().clamp_min(0).sqrt()
+        share = 1 - (1 - _DEFENSIVE_SHARE) / (1 + _HALFWAY / observations)
+        heights = share * base + (1 - share) * best / (best * _WIDTHS).sum()
+        return cls(tuple((_GRID ** (heights.log() / math.log(_GRID)).round()).tolist()))
+
+    def at(self, alphas: Tensor) -> Tensor:
+        """Density at alphas, like them."""
+        heights = torch.tensor(self.heights, dtype=torch.float64)
+        return (heights / (heights * _WIDTHS).sum())[bin_of(alphas)].to(alphas.dtype)
 
     def points(self, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         """Carry uniform numbers to alphas of this density; the weights are its inverse there (both like uniforms)."""
-        heights = torch.tensor(self.heights, dtype=uniforms.dtype)
-        rises = torch.cat([heights.new_zeros(1), heights.cumsum(0)]) / heights.sum()
-        bins = torch.searchsorted(rises, uniforms, right=True).clamp(1, len(heights)) - 1
-        alphas = (bins + (uniforms - rises[bins]) / (rises[bins + 1] - rises[bins])) / len(heights)
-        return alphas.clamp(0, 1), 1 / heights[bins]
+        heights = torch.tensor(self.heights, dtype=torch.float64)
+        masses = heights * _WIDTHS / (heights * _WIDTHS).sum()
+        rises = torch.cat([masses.new_zeros(1), masses.cumsum(0)])
+        bins = torch.searchsorted(rises, uniforms.double(), right=True).clamp(1, NUM_BINS) - 1
+        left = torch.tensor(EDGES, dtype=torch.float64)[bins]
+        alphas = (left + (uniforms - rises[bins]) / masses[bins] * _WIDTHS[bins]).clamp(0, 1)
+        return alphas.to(uniforms.dtype), (_WIDTHS / masses)[bins].to(uniforms.dtype)
+
+
+_WIDTHS = torch.tensor(EDGES, dtype=torch.float64).diff()
+_CENTRES = torch.tensor(EDGES[:-1], dtype=torch.float64) + _WIDTHS / 2
+
+
+def bin_of(alphas: Tensor) -> Tensor:
+    """Bin of :data:`EDGES` that each alpha lies in, int64."""
+    return torch.bucketize(alphas.double(), torch.tensor(EDGES[1:-1], dtype=torch.float64), right=True)
 
 
 class Replicate(NamedTuple):
@@ -128,9 +171,10 @@ class PathSampler:
         self._baseline = baseline
         self._scheme = scheme
         self._seed = seed
-        self._first = density
-        self._prior = 0.5 if len(density.heights) == 1 else 4.0  # observations a bin that the first density counts for
-        self._densities = [density] * len(ids)
+        # A density that somebody learnt counts for a few observations of each bin, the base density for nearly none.
+        self._prior = 0.5 if density == PathDensity.base() else 4.0
+        self._expected = (density.at(_CENTRES) / PathDensity.base().at(_CENTRES)).square()
+        self._densities = [density if scheme == "adaptive" else PathDensity.uniform()] * len(ids)
         self._sums = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
         self._counts = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
 
@@ -150,40 +194,38 @@ class PathSampler:
 
     def observe(self, utterance: int, alphas: Tensor, squared_norms: Tensor) -> None:
         """Take note of the squared norms ``(points,)`` of the integrand at alphas ``(points,)``."""
-        bins = (alphas * NUM_BINS).long().clamp_max(NUM_BINS - 1)
-        self._sums[utterance].index_add_(0, bins, squared_norms.double())
-        self._counts[utterance].index_add_(0, bins, torch.ones_like(squared_norms, dtype=torch.float64))
+        bins = bin_of(alphas)
+        ratios = squared_norms.double() / PathDensity.base().at(_CENTRES).square()[bins]
+        self._sums[utterance].index_add_(0, bins, ratios)
+        self._counts[utterance].index_add_(0, bins, torch.ones_like(ratios))
 
     def second_moments(self, utterance: int) -> Tensor:
-        """Second moment of the integrand in each bin as far as it was observed, ``(bins,)``.
+        """Second moment of the integrand relative to the squared base density in each bin, ``(bins,)``.
 
-        A bin is pooled with its neighbours, and with some observations of what the first density expects there: few
-        where that is uniform and knows nothing.
+        A bin is pooled with its neighbours, and with some observations of what the first density expects there.
         """
         distance = torch.arange(NUM_BINS, dtype=torch.float64)[:, None] - torch.arange(NUM_BINS)
         kernel = torch.exp(-0.5 * distance.square())
         sums, counts = self._sums[utterance], self._counts[utterance]
-        heights = torch.tensor(self._first.heights, dtype=torch.float64)
-        expected = heights[torch.arange(NUM_BINS) * len(heights) // NUM_BINS].square()
-        # The level of the expectation is that of the observations, bins seen often counting more.
-        level = sums.sum() / (expected * counts).sum().clamp_min(1e-300)
-        return (kernel @ sums + self._prior * level * expected) / (kernel @ counts + self._prior)
+        # The level of the expectation is that of the observations.
+        level = sums.sum() / (self._expected * counts).sum().clamp_min(1e-300)
+        return (kernel @ sums + self._prior * level * self._expected) / (kernel @ counts + self._prior)
 
     def next_round(self, utterance: int) -> None:
         """Draw from what was observed from now on; other schemes than ``adaptive`` stay as they are."""
         moments = self.second_moments(utterance)
         if self._scheme == "adaptive" and moments.max() > 0:
             observations = float(self._counts[utterance].sum())
-            if len(self._first.heights) > 1:
+            if self._prior > 1:
                 observations += self._prior * NUM_BINS
-            self._densities[utterance] = PathDensity.from_second_moments(moments, observations)
+            self._densities[utterance] = PathDensity.learnt(moments, observations)
 
 
 class GivenDraws(PathSampler):
     """Draws that the caller made: alphas ``(samples,)`` and references ``(samples, time)``, the same for all."""
 
     def __init__(self, inputs: Tensor, lengths: Sequence[int], alphas: Tensor, references: Tensor) -> None:
-        super().__init__(inputs, lengths, [""] * len(lengths), lambda *_: inputs[0], "uniform", 0, PathDensity())
+        super().__init__(inputs, lengths, [""] * len(lengths), lambda *_: inputs[0], "uniform", 0, PathDensity.base())
         self._alphas = alphas.detach().double().cpu()
         self._references = references.detach().cpu()
 

@@ -173,7 +173,7 @@ class GradientSHAPCallback(pl.Callback):
         folder = Path(self.output_dir or trainer.log_dir or ".")
         self.results = ResultsFolder(folder / "explanations", trainer.global_rank)
         shared = fingerprint(module.state_dict(), self.references, trainer.precision, self.settings)
-        self.density = self._calibrate(trainer, module, shared) if self.calibration else PathDensity()
+        self.density = self._calibrate(trainer, module, shared) if self.calibration else PathDensity.base()
         self.shared_fingerprint = fingerprint(shared, self.density)
         self.done = self.results.explained()
         self.tensorboard = ExplanationLog(folder, trainer.global_rank)
@@ -300,7 +300,8 @@ class GradientSHAPCallback(pl.Callback):
 
     def _calibrate(self, trainer: pl.Trainer, module: EmotionModule, shared_fingerprint: str) -> PathDensity:
         """Density learnt from some of the utterances, the same on every rank and in a run that goes on."""
-        path = self.results.folder / f"density-{shared_fingerprint}.json"
+        # What reads the folder as one Parquet dataset passes over a name with an underscore.
+        path = self.results.folder / f"_density-{shared_fingerprint}.json"
         if path.is_file():
             return PathDensity(tuple(json.loads(path.read_text())["heights"]))
         moments = []
@@ -310,10 +311,10 @@ class GradientSHAPCallback(pl.Callback):
                 result = gradient_shap(
                     self.forward, waveform[None].to(module.device), self._baseline, ids=[f"calibration {number}"],
                     n_samples=CALIBRATION_SAMPLES, chunk_size=self.chunk_size, seed=self.seed, output=self.output,
-                    scheme="stratified", grid=module.backbone.grid,
+                    grid=module.backbone.grid,
                 )  # fmt: skip
-            moments.append(result.density_second_moments[0] / result.density_second_moments[0].mean())
-        density = PathDensity.from_second_moments(torch.stack(moments).mean(0))
+            moments.append(result.path_second_moments[0] / result.path_second_moments[0].mean())
+        density = PathDensity.learnt(torch.stack(moments).mean(0))
         if trainer.global_rank == 0:
             with whole_file(path) as partial:
                 partial.write_text(json.dumps({"heights": density.heights, "settings": repr(self.settings)}))
