@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import shap
 import torch
 from captum.attr import GradientShap
 from helpers import tiny_config
@@ -168,6 +169,29 @@ def test_parity_with_captum_for_the_same_draws(speech_model: EmotionModule, monk
     result = gradient_shap(speech_model, waveform, baselines, torch.tensor([[1]]), alphas=alphas, chunk_size=4)
     scale = float(expected.abs().max())
     torch.testing.assert_close(result.values[0], expected, atol=1e-5 * scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_agreement_with_shap_within_the_standard_error(scheme: Scheme) -> None:
+    """shap's GradientExplainer draws for itself; both estimate the same expectation."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)).eval()
+    references, waveform = torch.randn(30, 12), torch.randn(1, 12)
+    n_samples = 3000
+    explainer = shap.GradientExplainer(model, references, batch_size=500)
+    expected = torch.from_numpy(explainer.shap_values(waveform, nsamples=n_samples, rseed=1))[0].T  # (classes, time)
+    result = gradient_shap(
+        lambda x, lengths: model(x), waveform, references, torch.tensor([[0, 1]]), n_samples=n_samples,
+        chunk_size=1000, scheme=scheme, grid=GRID,
+    )  # fmt: skip
+    independent = gradient_shap(
+        lambda x, lengths: model(x), waveform, references, torch.tensor([[0, 1]]), n_samples=n_samples,
+        chunk_size=1000, scheme="uniform", grid=GRID,
+    )  # fmt: skip
+    error = (result.values_standard_error.square() + independent.values_standard_error.square()).sqrt()
+    deviation = (result.values - expected) / error
+    assert deviation.abs().max() < 4
+    assert result.values.abs().max() > 20 * error.max()  # the comparison is sharp
 
 
 def test_completeness_on_a_speech_model(speech_model: EmotionModule) -> None:

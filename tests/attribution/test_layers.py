@@ -6,6 +6,7 @@ from helpers import tiny_config
 from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
+from speechshap.attribution.layers import LayerMethod
 from speechshap.models import EmotionModule
 
 
@@ -107,11 +108,13 @@ def test_summaries_by_hand() -> None:
     torch.testing.assert_close(sums[0, 0], by_neuron[indices[0, 0]])
 
 
-def test_layers_in_batches_and_chunks_are_those_of_the_utterance_alone() -> None:
+@pytest.mark.parametrize("layer_method", ["endpoint", "path"])
+def test_layers_in_batches_and_chunks_are_those_of_the_utterance_alone(layer_method: LayerMethod) -> None:
     module = speech_model(hidden_layer=None)
     waveforms = 0.1 * torch.randn(2, 2400, generator=torch.Generator().manual_seed(5))
     lengths, ids = torch.tensor([1100, 2400]), ["x", "y"]
-    options = {"n_samples": 4, "layers": encoder_layers(module), "targets": torch.tensor([[1], [1]])}
+    options = {"n_samples": 4, "layers": encoder_layers(module), "layer_method": layer_method}
+    options["targets"] = torch.tensor([[1], [1]])
     together = gradient_shap(module, waveforms, lengths=lengths, ids=ids, chunk_size=3, **options)
     for row in range(2):
         options["targets"] = torch.tensor([[1]])

@@ -141,14 +141,16 @@ class Estimator:
 
         def evaluate_longest() -> Outputs:
             waveform = self.inputs[order[:1], : self.lengths[order[0]]].clone().requires_grad_()
-            return outputs_of(self.forward, waveform, self.lengths_tensor[order[:1]], self.endpoint_layers)
+            return outputs_of(self.forward, waveform, self.lengths_tensor[order[:1]], self.layers)
 
         with torch.enable_grad():
             longest = self.chunks.measure(evaluate_longest)
             require_gradient(longest.logits)
+        self.layer_shapes = {name: layer.shape[1:] for name, layer in longest.layers.items()}
         logits = longest.logits.new_zeros(len(order), longest.logits.shape[1])
-        hidden = {name: layer.new_zeros(len(order), *layer.shape[1:]) for name, layer in longest.layers.items()}
-        parts = [(order[:1], Outputs(longest.logits, longest.layers))]
+        endpoints = {name: longest.layers[name] for name in self.endpoint_layers}
+        hidden = {name: layer.new_zeros(len(order), *layer.shape[1:]) for name, layer in endpoints.items()}
+        parts = [(order[:1], Outputs(longest.logits, endpoints))]
         start = 1
         while start < len(order):
             chosen = order[start : start + self.chunks.rows]
@@ -168,15 +170,16 @@ class Estimator:
         self.completeness = Completeness(batch)
         num_frames = int(self.frame_lengths.max())
 
-        def moments(*shape: int) -> ReplicateMoments:
-            return ReplicateMoments(batch, (num_targets, *shape), _sum_dtype(self.device), self.device)
+        def moments(*shape: int, dtype: torch.dtype | None = None) -> ReplicateMoments:
+            return ReplicateMoments(batch, (num_targets, *shape), dtype or _sum_dtype(self.device), self.device)
 
         self.values = moments(self.inputs.shape[1])
         self.frames = moments(num_frames)
         self.time_frequency: ReplicateMoments | None = None
         if self.spectrum is not None:
             self.time_frequency = moments(self.spectrum.num_bands, self.spectrum.num_frames(self.inputs.shape[1]))
-        self.neurons: dict[str, ReplicateMoments] = {}  # their shapes are known after the first chunk
+        # Single precision, since there are many neurons.
+        self.neurons = {name: moments(*shape, dtype=torch.float32) for name, shape in self.layer_shapes.items()}
 
     def advance(self, goals: Sequence[int]) -> None:
         """Draw replicates until each utterance has as many as its goal, chunks spanning the utterances.
@@ -266,8 +269,6 @@ class Estimator:
         if self.time_frequency is not None and chunk.bands is not None:
             self.time_frequency.add(_weighted(chunk.bands, share), segments)
         for name, values in chunk.neurons.items():
-            if name not in self.neurons:
-                self.neurons[name] = self._neuron_moments(name, values)
             self.neurons[name].add(_weighted(values, share), segments)
         self.completeness.add_rows([row.key for row in chunk.rows], weighted.sum(-1))
         self.completeness.add_references(chunk.reference_keys, chunk.reference_outputs)
@@ -330,11 +331,6 @@ class Estimator:
                 own[_within_one(reference, own)] - reference[_within_one(own, reference)]
             )
         return differences
-
-    def _neuron_moments(self, name: str, values: Tensor) -> ReplicateMoments:
-        """Room for a layer, as large as the longest utterance needs; single precision, since there is much of it."""
-        shape = self.outputs.layers[name].shape[1:] if name in self.outputs.layers else values.shape[2:]
-        return ReplicateMoments(len(self.lengths), (values.shape[1], *shape), torch.float32, self.device)
 
     def _check(self, rows: list[Row], gradients: Tensor, attributions: list[Tensor]) -> list[bool]:
         """Refuse what is not finite, and tell which rows have a gradient that is not 0."""
