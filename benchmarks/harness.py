@@ -8,8 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from captum.attr import GradientShap
 from torch import Tensor
+
+from speechshap import AudioDataModule, EmotionModule
+from speechshap.attribution import Attribution, Baseline, gradient_shap
+from speechshap.attribution.baselines import NAMED_BASELINES, from_references
+from speechshap.cli import read_checkpoint
+from speechshap.data.audio import load_audio
 
 
 class CountingForward:
@@ -28,6 +36,56 @@ class CountingForward:
         output = self.forward(waveforms, lengths)
         self.cost += len(waveforms) * (1.0 if output.requires_grad else 0.5)
         return output
+
+
+class Clip:
+    """A clip, its truth, and what its explanations cost."""
+
+    def __init__(self, module: EmotionModule, waveform: Tensor, baseline: Baseline, name: str) -> None:
+        self.forward = CountingForward(module)
+        self.waveform = waveform[None]
+        self.baseline = baseline
+        self.name = name
+        self.grid = module.backbone.grid
+
+    def explain(self, seed: int, **options: object) -> Attribution:
+        """Explain the predicted class with the draws of a seed."""
+        return gradient_shap(
+            self.forward, self.waveform, self.baseline, ids=[f"{self.name}-{seed}"], seed=seed, grid=self.grid,
+            **options,
+        )  # fmt: skip
+
+    def frames(self, seed: int, **options: object) -> Tensor:
+        """Frame attributions of a run."""
+        return self.explain(seed, **options).frames[0, 0]
+
+    def captum(self, n_samples: int, seed: int) -> Tensor:
+        """Frame attributions of Captum, with references drawn as ours are."""
+        generator = torch.Generator().manual_seed(seed)
+        references = torch.stack([self.baseline(self.waveform[0], generator) for _ in range(n_samples)])
+        np.random.seed(seed)  # noqa: NPY002 - Captum draws from the global generator
+        length = torch.tensor([self.waveform.shape[1]])
+        target = int(self.forward.forward(self.waveform, length).argmax())
+        values = GradientShap(lambda rows: self.forward(rows, length.expand(len(rows)))).attribute(
+            self.waveform, references, n_samples=n_samples, stdevs=0.0, target=target
+        )
+        owner = self.grid.owner(values.shape[1])
+        return torch.zeros(int(owner.max()) + 1, dtype=torch.float64).index_add_(0, owner, values[0].double())
+
+
+def load_clips(checkpoint_path: Path, root: str | None, count: int, kind: str) -> list[Clip]:
+    """Clips of the test split of a checkpoint, with noise or training clips (``dataset``) as references."""
+    module = EmotionModule.load_from_checkpoint(checkpoint_path, map_location="cpu", weights_only=True)
+    module.eval().requires_grad_(False)
+    checkpoint = read_checkpoint(checkpoint_path)
+    data = AudioDataModule(**{**checkpoint["datamodule_hyper_parameters"], "root": root, "max_samples": count})
+    data.load_state_dict(checkpoint[AudioDataModule.__qualname__])
+    data.setup("predict")
+    baseline = NAMED_BASELINES["noise"] if kind == "noise" else from_references(data.reference_set(64))
+    return [
+        Clip(module, torch.from_numpy(load_audio(utterance.path)), baseline, utterance.id)
+        for utterance in data.predict_utterances
+    ]
 
 
 class PeakMemory:

@@ -16,54 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from captum.attr import GradientShap
-from harness import CountingForward, machine, print_table
+from harness import Clip, load_clips, machine, print_table
 from torch import Tensor
 from tqdm import tqdm
 
-from speechshap import AudioDataModule, EmotionModule
-from speechshap.attribution import Attribution, PathDensity, gradient_shap
-from speechshap.attribution.baselines import NAMED_BASELINES, Baseline, from_references
+from speechshap.attribution import PathDensity
 from speechshap.attribution.sampling import SCHEMES
-from speechshap.cli import read_checkpoint
-from speechshap.data.audio import load_audio
 
 CALIBRATED = "adaptive, density of the other clips"
-
-
-class Clip:
-    """A clip, its truth, and what its explanations cost."""
-
-    def __init__(self, module: EmotionModule, waveform: Tensor, baseline: Baseline, name: str) -> None:
-        self.forward = CountingForward(module)
-        self.waveform = waveform[None]
-        self.baseline = baseline
-        self.name = name
-        self.grid = module.backbone.grid
-
-    def explain(self, seed: int, **options: object) -> Attribution:
-        """Explain the predicted class with the draws of a seed."""
-        return gradient_shap(
-            self.forward, self.waveform, self.baseline, ids=[f"{self.name}-{seed}"], seed=seed, grid=self.grid,
-            **options,
-        )  # fmt: skip
-
-    def frames(self, seed: int, **options: object) -> Tensor:
-        """Frame attributions of a run."""
-        return self.explain(seed, **options).frames[0, 0]
-
-    def captum(self, n_samples: int, seed: int) -> Tensor:
-        """Frame attributions of Captum, with references drawn as ours are."""
-        generator = torch.Generator().manual_seed(seed)
-        references = torch.stack([self.baseline(self.waveform[0], generator) for _ in range(n_samples)])
-        np.random.seed(seed)  # noqa: NPY002 - Captum draws from the global generator
-        length = torch.tensor([self.waveform.shape[1]])
-        target = int(self.forward.forward(self.waveform, length).argmax())
-        values = GradientShap(lambda rows: self.forward(rows, length.expand(len(rows)))).attribute(
-            self.waveform, references, n_samples=n_samples, stdevs=0.0, target=target
-        )
-        owner = self.grid.owner(values.shape[1])
-        return torch.zeros(int(owner.max()) + 1, dtype=torch.float64).index_add_(0, owner, values[0].double())
 
 
 def variance_times_cost(clip: Clip, run: Callable[[int], Tensor], repetitions: int) -> tuple[float, Tensor]:
@@ -84,19 +44,8 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=64, help="samples of a clip for the density of the others")
     parser.add_argument("--baselines", nargs="+", default=["noise", "dataset"], choices=["noise", "dataset"])
     arguments = parser.parse_args()
-    module = EmotionModule.load_from_checkpoint(arguments.ckpt_path, map_location="cpu", weights_only=True)
-    module.eval().requires_grad_(False)
-    checkpoint = read_checkpoint(arguments.ckpt_path)
-    options = {**checkpoint["datamodule_hyper_parameters"], "root": arguments.root, "max_samples": arguments.clips}
-    data = AudioDataModule(**options)
-    data.load_state_dict(checkpoint[AudioDataModule.__qualname__])
-    data.setup("predict")
     for kind in arguments.baselines:
-        baseline = NAMED_BASELINES["noise"] if kind == "noise" else from_references(data.reference_set(64))
-        clips = [
-            Clip(module, torch.from_numpy(load_audio(utterance.path)), baseline, utterance.id)
-            for utterance in data.predict_utterances
-        ]
+        clips = load_clips(arguments.ckpt_path, arguments.root, arguments.clips, kind)
         n = arguments.n_samples
         calibrations = [clip.explain(10_000, n_samples=arguments.calibration) for clip in tqdm(clips, desc="density")]
         moments = [result.path_second_moments[0] for result in calibrations]

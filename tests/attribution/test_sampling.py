@@ -29,7 +29,7 @@ def test_points_are_distributed_as_the_density_says(density: PathDensity) -> Non
     # Weighted, they integrate any function: alpha squared, and one that grows towards the end.
     assert float((weights * alphas.square()).mean()) == pytest.approx(1 / 3, abs=1e-4)
     assert float((weights / (1.001 - alphas)).mean()) == pytest.approx(math.log(1001), rel=1e-3)
-    assert float(weights.max()) <= 1 / 0.7 + 1e-9 or density.heights == heights(3.0)
+    assert float(weights.max()) <= 1 / 0.85 + 1e-9 or density.heights == heights(3.0)
 
 
 def test_the_best_density_is_proportional_to_the_root_of_the_second_moment() -> None:
@@ -38,7 +38,7 @@ def test_the_best_density_is_proportional_to_the_root_of_the_second_moment() -> 
     base, learnt = PathDensity.base(), PathDensity.learnt(ratios)
     inside = torch.tensor([0.45], dtype=torch.float64)  # the eleventh bin: 0.4 to 0.5
     outside = torch.tensor([0.25], dtype=torch.float64)
-    expected = (0.2 + 0.8 * 3 / 1.14) / (0.2 + 0.8 / 1.14)  # mixed with the base density; bin mass 0.07
+    expected = (0.2 + 0.8 * 3 / 1.17) / (0.2 + 0.8 / 1.17)  # mixed with the base density; bin mass 0.085
     rise = float(learnt.at(inside) / learnt.at(outside)) / float(base.at(inside) / base.at(outside))
     assert rise == pytest.approx(expected, rel=0.2)  # heights are rounded
     few = PathDensity.learnt(ratios, observations=8)
@@ -69,7 +69,7 @@ def test_schemes_place_their_alphas_as_they_say() -> None:
     for alphas in draws["stratified"]:
         assert 0 <= alphas[0] < 0.5 <= alphas[1] < 1
     near_the_ends = [min(float(alphas[0]), 1 - float(alphas[1])) < 0.03 for alphas in draws["adaptive"]]
-    assert 0.2 < sum(near_the_ends) / 50 < 0.8
+    assert 0.1 < sum(near_the_ends) / 50 < 0.7
 
 
 def test_what_was_observed_moves_the_next_round_of_that_utterance_only() -> None:

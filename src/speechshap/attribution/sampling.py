@@ -34,7 +34,7 @@ how much: the integrand grows like 1 / (1 - alpha) towards the utterance, or 1 /
 
 NUM_BINS = len(EDGES) - 1
 
-_END_SHARE = 0.3  # of the base density, spread evenly over the bins of the ends; no weight exceeds 1 / 0.7
+_END_SHARE = 0.15  # of the base density, spread evenly over the bins of the ends; no weight exceeds 1 / 0.85
 _DEFENSIVE_SHARE = 0.2  # of the base density in every learnt one
 _HALFWAY = 16  # observations after which half of the rest follows what was learnt: few say little of heavy tails
 _GRID = 2**0.25  # learnt heights are rounded to its powers, so that rounding errors of gradients move no alpha
@@ -55,7 +55,7 @@ class PathDensity:
         >>> alphas, weights  # alphas, and 1 / density there
         (tensor([0.2500, 0.5000], dtype=torch.float64), tensor([1., 1.], dtype=torch.float64))
         >>> PathDensity.base().points(torch.tensor([0.01], dtype=torch.float64))[0]  # near 0 there are more
-        tensor([4.6515e-05], dtype=torch.float64)
+        tensor([9.2599e-05], dtype=torch.float64)
     """
 
     heights: tuple[float, ...]
