@@ -90,8 +90,8 @@ def test_references_are_those_that_are_used(explainer: GradientSHAP) -> None:
         seen.append(gaussian_noise()(sound, generator))
         return seen[-1]
 
-    explainer.explain(waveform(), baselines=spy, scheme="uniform")
-    assert torch.equal(torch.stack(seen), references)
+    explainer.explain(waveform(), baselines=spy)
+    assert torch.equal(torch.stack(seen), references[:4])
 
 
 def test_the_callers_model_is_left_as_it_was(tiny_module: EmotionModule) -> None:
@@ -160,6 +160,7 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
         ({"mode": "neuron", "layers": [3]}, "no layer 3; the model has 1 to 2"),
         ({"target_class": 3}, "the model has the classes 0 to 2"),
         ({"waveform": torch.zeros(2, 900)}, r"shape \(2, 900\); expected \(time,\)"),
+        ({"waveform": np.zeros(900, dtype=np.int16)}, "type torch.int16; expected floats from -1 to 1"),
         ({"waveform": torch.zeros(200)}, "200 samples; the model needs 400"),
     ],
 )

@@ -34,7 +34,8 @@ Aggregation = Literal["mean", "sum", "max"]
 class GradientSHAP:
     """Explain what a speech classifier decides on, one waveform at a time.
 
-    A model of the caller is left as it was found: its parameters, their gradients, and the mode of every part.
+    A model of the caller is left as it was found (its parameters, their gradients, and the mode of every part), but
+    goes to ``device`` if one is named.
 
     Args:
         model_name: Checkpoint of ``train.py`` (``….ckpt``), or a WavLM, wav2vec2 or HuBERT by its name on the Hugging
@@ -202,12 +203,21 @@ class GradientSHAP:
         }
 
     def generate_reference_samples(
-        self, waveform: Waveform, num_samples: int | None = None, baselines: str | Baseline | Tensor = "noise"
+        self,
+        waveform: Waveform,
+        num_samples: int | None = None,
+        baselines: str | Baseline | Tensor = "noise",
+        *,
+        scheme: Scheme = "adaptive",
+        sample_rate: int = SAMPLE_RATE,
     ) -> Tensor:
-        """References that :meth:`explain` compares a waveform with, in their order, ``(num_samples, time)``."""
-        signal = self._read(waveform, SAMPLE_RATE)
+        """References that :meth:`explain` compares a waveform with, in their order, ``(num_samples, time)``.
+
+        It takes as many of them as its scheme has replicates: with the default one for two samples.
+        """
+        signal = self._read(waveform, sample_rate)
         sampler = PathSampler(
-            signal[None], [len(signal)], ["waveform"], as_baseline(baselines), "uniform", self.seed, PathDensity.base()
+            signal[None], [len(signal)], ["waveform"], as_baseline(baselines), scheme, self.seed, PathDensity.base()
         )
         count = self.num_samples if num_samples is None else num_samples
         return torch.stack([sampler.draw(0, number).reference for number in range(count)])
@@ -253,7 +263,10 @@ class GradientSHAP:
     def _read(self, waveform: Waveform, sample_rate: int) -> Tensor:
         if isinstance(waveform, str | Path):
             return torch.from_numpy(load_audio(Path(waveform)))
-        signal = torch.as_tensor(waveform).detach().cpu().float()
+        signal = torch.as_tensor(waveform).detach().cpu()
+        if not signal.is_floating_point():
+            raise ValueError(f"the waveform is of type {signal.dtype}; expected floats from -1 to 1")
+        signal = signal.float()
         if signal.ndim == 2 and len(signal) == 1:
             signal = signal[0]
         if signal.ndim != 1:

@@ -311,6 +311,12 @@ def test_progress_counts_all_rows(inputs: Tensor) -> None:
         ({"n_samples": 2.5}, "n_samples is 2.5; expected 'auto'"),
         ({"n_samples": "auto", "tolerance": 0}, "tolerance is 0; expected a relative error above 0"),
         ({"n_samples": "auto", "max_samples": 3}, "max_samples is 3; an error bar needs 4 at least"),
+        ({"inputs": [[0.0]]}, "inputs are a list; expected a tensor"),
+        ({"inputs": torch.zeros(())}, r"inputs have shape \(\)"),
+        ({"baselines": None}, "baselines are a NoneType"),
+        ({"baselines": lambda waveform, generator: waveform / 0 * 0}, "a reference of utterance 0 is not finite"),
+        ({"layers": (torch.nn.ReLU(),)}, "layers are a tuple; expected modules by name"),
+        ({"targets": torch.tensor([[True], [False], [True]])}, "torch.bool; expected int64"),
         ({"chunk_size": 0}, "chunk_size is 0"),
         ({"scheme": "sobol"}, "scheme is 'sobol'; expected 'uniform', 'antithetic', 'stratified', 'adaptive'"),
         ({"layer_method": "deep"}, "layer_method is 'deep'; expected 'endpoint', 'path'"),
@@ -362,3 +368,24 @@ def test_relative_error_by_hand(inputs: Tensor) -> None:
         for error, value in zip(result.frames_standard_error, result.frames, strict=True)
     ]
     assert result.relative_error[:, 0].tolist() == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(
+    ("forward", "options", "message"),
+    [
+        (lambda x, lengths: x.sum(1), {}, r"forward gave \(1,\) for 1 waveforms; expected \(1, classes\)"),
+        (lambda x, lengths: x[0], {}, r"forward gave \(40,\) for 1 waveforms"),
+        (lambda x, lengths: x[:, :1], {"output": "probability"}, "one output; probability needs two classes"),
+    ],
+)
+def test_a_forward_that_does_not_fit(inputs: Tensor, forward: Callable, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gradient_shap(forward, inputs, n_samples=4, **options)
+
+
+def test_a_baseline_that_works_in_place_leaves_the_utterance_alone(inputs: Tensor) -> None:
+    before = inputs.clone()
+    in_place = gradient_shap(quadratic, inputs, lambda waveform, generator: waveform.mul_(0.5), n_samples=4)
+    expected = gradient_shap(quadratic, inputs, lambda waveform, generator: waveform * 0.5, n_samples=4)
+    assert torch.equal(in_place.values, expected.values)
+    assert torch.equal(inputs, before)

@@ -144,3 +144,9 @@ def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:
     result = gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers=encoder_layers(module))
     assert result.layers["layer_1"].abs().max() > 0
     assert result.layers["layer_2"].abs().max() == 0
+
+
+def test_a_layer_whose_output_is_changed_in_place_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True))
+    with pytest.raises(ValueError, match="the output of layer first is changed in place; name what follows"):
+        gradient_shap(lambda x, lengths: model(x), torch.randn(1, 4), n_samples=4, layers={"first": model[0]})

@@ -315,6 +315,10 @@ def test_settings_that_cannot_be() -> None:
         GradientSHAPCallback(n_samples="auto", tolerance=0)
     with pytest.raises(UserError, match=r"--explain.calibration is -1; expected 0 at least"):
         GradientSHAPCallback(calibration=-1)
+    with pytest.raises(UserError, match=r"--explain.calibration is for the adaptive scheme"):
+        GradientSHAPCallback(calibration=2, scheme="uniform")
+    with pytest.raises(UserError, match=r"--explain.output is 'loss'; expected logit, log_odds, probability"):
+        GradientSHAPCallback(output="loss")
     GradientSHAPCallback(n_samples=2, scheme="uniform")
 
 

@@ -2,7 +2,7 @@
 
 from speechshap.attribution.attribution import Attribution
 from speechshap.attribution.baselines import Baseline, gaussian_noise
-from speechshap.attribution.estimator import NonFiniteGradientError
+from speechshap.attribution.estimator import GradientError, NonFiniteGradientError, ZeroGradientError
 from speechshap.attribution.gradient_shap import gradient_shap
 from speechshap.attribution.sampling import PathDensity
 from speechshap.attribution.spectrum import SpectralGrid
@@ -11,10 +11,12 @@ from speechshap.attribution.targets import Targets
 __all__ = [
     "Attribution",
     "Baseline",
+    "GradientError",
     "NonFiniteGradientError",
     "PathDensity",
     "SpectralGrid",
     "Targets",
+    "ZeroGradientError",
     "gaussian_noise",
     "gradient_shap",
 ]

@@ -44,7 +44,9 @@ class ChunkSize:
         if not self._fixed:
             budget = _CPU_BUDGET
             if self._device.type == "cuda":
-                budget = int(_CUDA_SHARE * torch.cuda.mem_get_info(self._device)[0])
+                # What the allocator holds without using it is free too.
+                unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+                budget = int(_CUDA_SHARE * (torch.cuda.mem_get_info(self._device)[0] + unused))
             self.rows = max(1, min(_LARGEST, budget // max(1, sum(storages.values()))))
         return output
 
@@ -70,5 +72,7 @@ class ChunkSize:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    # A CPU has no exception of its own for it.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # The CPU, cuDNN and cuBLAS have no exception of their own for it.
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "ALLOC_FAILED")
+    )

@@ -27,13 +27,13 @@ class Completeness:
 
     def add_rows(self, keys: Sequence[tuple[int, int]], sums: Tensor) -> None:
         """Add the weighted sums ``(R, K)`` of the attributions of rows of (utterance, replicate)."""
-        for (utterance, replicate), value in zip(keys, sums.double().cpu(), strict=True):
+        for (utterance, replicate), value in zip(keys, sums.cpu().double(), strict=True):
             own = self._sums[utterance]
             own[replicate] = own[replicate] + value if replicate in own else value
 
     def add_references(self, keys: Sequence[tuple[int, int]], outputs: Tensor) -> None:
         """Add the explained outputs ``(R, K)`` at the references of (utterance, replicate)."""
-        for (utterance, replicate), value in zip(keys, outputs.double().cpu(), strict=True):
+        for (utterance, replicate), value in zip(keys, outputs.cpu().double(), strict=True):
             self._references[utterance][replicate] = value
 
     def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ class Completeness:
         :math:`\bar A + \bar f(b) - f(x)`; its variance
         :math:`\mathrm{Var}(A)/n + \mathrm{Var}(f(b))/m + 2\,\mathrm{Cov}(A, f(b))/n`.
         """
-        gaps, errors = zip(*(self._gap(row, output) for row, output in enumerate(outputs.double().cpu())), strict=True)
+        gaps, errors = zip(*(self._gap(row, output) for row, output in enumerate(outputs.cpu().double())), strict=True)
         return torch.stack(gaps), torch.stack(errors)
 
     def _gap(self, utterance: int, output: Tensor) -> tuple[Tensor, Tensor]:

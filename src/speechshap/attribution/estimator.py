@@ -31,16 +31,34 @@ ReplicateKey = tuple[int, int]
 """Batch index of the utterance, and number of the replicate."""
 
 
-class NonFiniteGradientError(FloatingPointError):
-    """A gradient of an utterance is infinite or not a number.
+class GradientError(RuntimeError):
+    """The gradients of an utterance cannot explain it; those of the others may.
 
     Attributes:
         utterance_id: Which one.
     """
 
-    def __init__(self, utterance_id: str) -> None:
-        super().__init__(f"the gradient of utterance {utterance_id} is not finite")
+    def __init__(self, utterance_id: str, problem: str) -> None:
+        super().__init__(problem)
         self.utterance_id = utterance_id
+
+
+class NonFiniteGradientError(GradientError, FloatingPointError):
+    """A gradient is infinite or not a number."""
+
+    def __init__(self, utterance_id: str) -> None:
+        super().__init__(utterance_id, f"the gradient of utterance {utterance_id} is not finite")
+
+
+class ZeroGradientError(GradientError):
+    """All gradients are 0."""
+
+    def __init__(self, utterance_id: str) -> None:
+        super().__init__(
+            utterance_id,
+            f"every gradient of utterance {utterance_id} is 0: the explained output does not depend on the waveform, "
+            "or is saturated",
+        )
 
 
 class Row(NamedTuple):
@@ -148,14 +166,17 @@ class Estimator:
             require_gradient(longest.logits)
         self.layer_shapes = {name: layer.shape[1:] for name, layer in longest.layers.items()}
         logits = longest.logits.new_zeros(len(order), longest.logits.shape[1])
-        endpoints = {name: longest.layers[name] for name in self.endpoint_layers}
+        endpoints = {name: longest.layers[name].detach() for name in self.endpoint_layers}
         hidden = {name: layer.new_zeros(len(order), *layer.shape[1:]) for name, layer in endpoints.items()}
-        parts = [(order[:1], Outputs(longest.logits, endpoints))]
+        parts = [(order[:1], Outputs(longest.logits.detach(), endpoints))]
+        del longest  # and the graph behind it
         start = 1
         while start < len(order):
             chosen = order[start : start + self.chunks.rows]
-            parts.append((chosen, evaluate(chosen)))
-            start += len(chosen)
+            part = self.chunks.run(len(chosen), partial(evaluate, chosen))
+            if part is not None:
+                parts.append((chosen, part))
+                start += len(chosen)
         for utterances, part in parts:
             logits[utterances] = part.logits.detach()
             for name, layer in part.layers.items():
@@ -186,7 +207,7 @@ class Estimator:
 
         Raises:
             NonFiniteGradientError: A gradient is not finite.
-            RuntimeError: An utterance's gradients are all 0.
+            ZeroGradientError: Those of an utterance are all 0.
         """
         points = self.sampler.points_per_replicate
         rows = [
@@ -208,10 +229,7 @@ class Estimator:
         for utterance, goal in enumerate(goals):
             self.replicates[utterance] = max(goal, self.replicates[utterance])
             if not self.has_gradient[utterance]:
-                raise RuntimeError(
-                    f"every gradient of utterance {self.ids[utterance]} is 0: the explained output does not depend "
-                    "on the waveform"
-                )
+                raise ZeroGradientError(self.ids[utterance])
 
     def _evaluate(self, rows: list[Row], width: int) -> "_Chunk":
         """Send a chunk through the model; nothing is kept yet, so that it can be tried again in smaller parts."""
@@ -229,7 +247,7 @@ class Estimator:
         at_references = self._evaluate_references(keys, references[[index[key] for key in keys]])
         gradients = path_gradients(
             self.forward,
-            _points(self.inputs[utterances, :width], references[which], alphas.to(self.device)),
+            _points(self.inputs[utterances, :width], references[which], alphas),
             differences,
             lengths,
             self.targets,
@@ -261,7 +279,7 @@ class Estimator:
 
     def _absorb(self, chunk: "_Chunk") -> None:
         """Add an evaluated chunk to what is kept."""
-        share = (chunk.weights / self.sampler.points_per_replicate).to(self.device)
+        share = (chunk.weights / self.sampler.points_per_replicate).to(self.device, _sum_dtype(self.device))
         segments = self._segments(chunk.rows)
         weighted = _weighted(chunk.attributions, share)
         self.values.add(weighted, segments)
@@ -297,6 +315,8 @@ class Estimator:
                     f"the reference of utterance {self.ids[utterance]} has shape {tuple(draw.reference.shape)}; "
                     f"expected ({length},)"
                 )
+            if not bool(draw.reference.isfinite().all()):
+                raise ValueError(f"a reference of utterance {self.ids[utterance]} is not finite")
             references[number, :length] = draw.reference
         return references.to(self.device)
 
@@ -349,7 +369,7 @@ class Estimator:
 def _points(inputs: Tensor, references: Tensor, alphas: Tensor) -> Tensor:
     """Points on the paths, from the nearer end, so that what is left of the other is exact: ``(R, T)``."""
     from_reference = alphas.to(inputs)[:, None]
-    from_input = (1 - alphas).to(inputs)[:, None]
+    from_input = (1 - alphas).to(inputs)[:, None]  # taken in double precision
     differences = inputs - references
     return torch.where(
         from_reference < 0.5, references + from_reference * differences, inputs - from_input * differences

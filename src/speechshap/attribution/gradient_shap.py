@@ -96,12 +96,12 @@ def gradient_shap(
         progress: Called with the number of points after each chunk.
 
     Returns:
-        The attribution, on the device of ``inputs``.
+        The attribution, on the device of ``inputs`` but for its ``path_second_moments``, which are on the CPU.
 
     Raises:
         ValueError: An argument does not fit the others.
         RuntimeError: The output of ``forward`` does not depend on its input.
-        NonFiniteGradientError: A gradient is not finite; the error names the utterance.
+        GradientError: An utterance's gradients are all 0, or one is not finite; the error names the utterance.
 
     Example:
         >>> weight = torch.tensor([[1.0, -1.0], [0.5, 0.0], [0.0, 2.0]])  # (time, classes)
@@ -114,9 +114,10 @@ def gradient_shap(
     """
     if alphas is not None:
         n_samples, scheme = len(alphas), "uniform"
-    lengths = torch.full((len(inputs),), inputs.shape[-1]) if lengths is None else lengths
+    validation.check_waveforms(inputs)
+    lengths = torch.full((len(inputs),), inputs.shape[1]) if lengths is None else lengths
     ids = [str(index) for index in range(len(inputs))] if ids is None else ids
-    validation.check_inputs(inputs, lengths, ids)
+    validation.check_batch(inputs, lengths, ids)
     for name, value, legal in (
         ("scheme", scheme, SCHEMES), ("output", output, OUTPUTS), ("layer_method", layer_method, LAYER_METHODS),
     ):  # fmt: skip
@@ -143,7 +144,7 @@ def gradient_shap(
         logits = estimator.outputs.logits
         targets = logits.argmax(1, keepdim=True) if targets is None else targets.to(inputs.device).clone()
         against = torch.full_like(targets, NO_CLASS) if against is None else against.to(inputs.device).clone()
-        validation.check_targets(targets, against, logits)
+        validation.check_targets(targets, against, output, logits)
         estimator.start(Targets(targets, against, output))
         if n_samples == "auto":
             converged = _advance_to_tolerance(estimator, tolerance, max_samples)

@@ -17,6 +17,7 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
 
     Raises:
         TypeError: A layer puts out something else, when the model runs.
+        ValueError: What follows a layer works in place on its output.
 
     Example:
         >>> import torch
@@ -27,18 +28,23 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
         torch.Size([1, 3])
     """
     caught: dict[str, Tensor] = {}
+    versions: dict[str, int] = {}
 
     def catch(name: str, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         if not isinstance(tensor, Tensor):
             raise TypeError(f"layer {name} puts out a {type(output).__name__}; expected a tensor or a tuple of tensors")
         caught[name] = tensor
+        versions[name] = tensor._version
 
     handles: list[RemovableHandle] = []
     try:
         for name, layer in layers.items():
             handles.append(layer.register_forward_hook(lambda _, __, output, name=name: catch(name, output)))
         yield caught
+        for name, tensor in caught.items():
+            if tensor._version != versions[name]:
+                raise ValueError(f"the output of layer {name} is changed in place; name what follows")
     finally:
         for handle in handles:
             handle.remove()

@@ -40,6 +40,10 @@ def outputs_of(forward: Forward, waveforms: Tensor, lengths: Tensor, layers: Map
     """Evaluate ``forward`` for rows ``(R, T)`` and keep what the layers put out."""
     with caught_outputs(layers) as caught:
         logits = forward(waveforms, lengths).float()
+    if logits.ndim != 2 or len(logits) != len(waveforms):
+        raise ValueError(
+            f"forward gave {tuple(logits.shape)} for {len(waveforms)} waveforms; expected ({len(waveforms)}, classes)"
+        )
     for name in layers:
         if name not in caught:
             raise ValueError(f"layer {name} did not run within forward; give a module that the model calls")

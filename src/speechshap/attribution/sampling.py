@@ -182,7 +182,8 @@ class PathSampler:
         """Draw a replicate; the same one each time within a round."""
         generator = sample_generator(self._seed, self._ids[utterance], replicate)
         uniforms = torch.rand(self._num_uniforms, generator=generator, dtype=torch.float64)
-        reference = self._baseline(self._inputs[utterance, : self._lengths[utterance]], generator)
+        # A copy: the callable may work in place.
+        reference = self._baseline(self._inputs[utterance, : self._lengths[utterance]].clone(), generator)
         if self._scheme == "antithetic":
             return Replicate(reference, torch.cat([uniforms, 1 - uniforms]), torch.ones(2, dtype=torch.float64))
         strata = (torch.arange(self._num_uniforms) + uniforms) / self._num_uniforms

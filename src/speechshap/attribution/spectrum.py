@@ -88,6 +88,10 @@ class SpectralGrid:
         Returns:
             ``(R, K, bands, frames)``; 0 in the frames beyond an utterance.
         """
+        with torch.autocast(differences.device.type, enabled=False):
+            return self._attribution(_at_least_float(differences), _at_least_float(gradients), lengths)
+
+    def _attribution(self, differences: Tensor, gradients: Tensor, lengths: Tensor) -> Tensor:
         window = torch.hann_window(self.window, device=differences.device, dtype=differences.dtype)
         frames = torch.arange(self.num_frames(differences.shape[-1]), device=differences.device)
         valid = frames <= lengths[:, None] // self.hop  # (R, frames)
@@ -127,6 +131,10 @@ def _mel_weights(grid: SpectralGrid) -> Tensor:
 def _to_mel(hz: float) -> float:
     """O'Shaughnessy 1987, page 150."""
     return 2595 * math.log10(1 + hz / 700)
+
+
+def _at_least_float(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def _overlap_add(windows: Tensor, hop: int) -> Tensor:

@@ -3,17 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from speechshap.attribution.baselines import NAMED_BASELINES
 from speechshap.attribution.sampling import POINTS_PER_REPLICATE
 from speechshap.attribution.targets import NO_CLASS
 
+_INTEGERS = (torch.int64, torch.int32)
 
-def check_inputs(inputs: Tensor, lengths: Tensor, ids: Sequence[str]) -> None:
-    """Waveforms, their lengths and their names."""
+
+def check_waveforms(inputs: Tensor) -> None:
+    """Shape and type of the waveforms."""
+    if not isinstance(inputs, Tensor):
+        raise ValueError(f"inputs are a {type(inputs).__name__}; expected a tensor (batch, time)")
     if inputs.ndim != 2 or inputs.numel() == 0 or not inputs.is_floating_point():
         raise ValueError(f"inputs have shape {tuple(inputs.shape)} and {inputs.dtype}; expected float (batch, time)")
+
+
+def check_batch(inputs: Tensor, lengths: Tensor, ids: Sequence[str]) -> None:
+    """Lengths and names of the waveforms."""
     batch, time = inputs.shape
     if lengths.shape != (batch,) or lengths.is_floating_point():
         raise ValueError(f"lengths have shape {tuple(lengths.shape)} and {lengths.dtype}; expected int64 ({batch},)")
@@ -53,6 +62,8 @@ def check_samples(n_samples: object, scheme: str, chunk_size: int | None, tolera
 
 def check_baselines(baselines: str | Callable[..., Tensor] | Tensor, alphas: Tensor | None, time: int) -> None:
     """References, and the draws of the caller if there are any."""
+    if not isinstance(baselines, str | Tensor) and not callable(baselines):
+        raise ValueError(f"baselines are a {type(baselines).__name__}; expected a name, a callable or a tensor")
     if isinstance(baselines, str):
         check_choice("baselines", baselines, list(NAMED_BASELINES))
     if isinstance(baselines, Tensor) and (baselines.ndim != 2 or baselines.numel() == 0):
@@ -69,16 +80,20 @@ def check_baselines(baselines: str | Callable[..., Tensor] | Tensor, alphas: Ten
 
 def check_layers(layers: Mapping[str, Any]) -> None:
     """Modules by name."""
+    if not isinstance(layers, Mapping):
+        raise ValueError(f"layers are a {type(layers).__name__}; expected modules by name, {{'last': module}}")
     for name, layer in layers.items():
         if not isinstance(layer, nn.Module):
             raise ValueError(f"layer {name!r} is a {type(layer).__name__}; expected a module that forward calls")
 
 
-def check_targets(targets: Tensor, against: Tensor, logits: Tensor) -> None:
+def check_targets(targets: Tensor, against: Tensor, output: str, logits: Tensor) -> None:
     """Classes that the model has; the only check that needs its output."""
     batch, classes = logits.shape
+    if output != "logit" and classes < 2:
+        raise ValueError(f"the model has one output; {output} needs two classes at least")
     for name, value, least in (("targets", targets, 0), ("against", against, NO_CLASS)):
-        if value.ndim != 2 or len(value) != batch or value.shape[1] == 0 or value.is_floating_point():
+        if value.ndim != 2 or len(value) != batch or value.shape[1] == 0 or value.dtype not in _INTEGERS:
             raise ValueError(f"{name} have shape {tuple(value.shape)} and {value.dtype}; expected int64 ({batch}, K)")
         if int(value.min()) < least or int(value.max()) >= classes:
             raise ValueError(f"{name} are {value.unique().tolist()}; the model has the classes 0 to {classes - 1}")

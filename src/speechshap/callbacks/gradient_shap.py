@@ -20,15 +20,15 @@ from tqdm.auto import tqdm
 from speechshap.attribution import (
     Attribution,
     Baseline,
-    NonFiniteGradientError,
+    GradientError,
     PathDensity,
     SpectralGrid,
     gaussian_noise,
     gradient_shap,
 )
 from speechshap.attribution.layers import LayerMethod
-from speechshap.attribution.sampling import POINTS_PER_REPLICATE, Scheme
-from speechshap.attribution.targets import Output
+from speechshap.attribution.sampling import POINTS_PER_REPLICATE, SCHEMES, Scheme
+from speechshap.attribution.targets import OUTPUTS, Output
 from speechshap.callbacks.fingerprint import fingerprint
 from speechshap.callbacks.questions import Question, choose_layers, parse_targets
 from speechshap.callbacks.rows import layer_tensors, utterance_rows
@@ -110,11 +110,18 @@ class GradientSHAPCallback(pl.Callback):
         top_k_frames: int = 20,
         output_dir: str | None = None,
     ) -> None:
+        for option, value, legal in (("scheme", scheme, SCHEMES), ("output", output, OUTPUTS)):
+            if value not in legal:
+                raise UserError(f"--explain.{option} is {value!r}; expected {', '.join(legal)}")
+        if not (n_samples == "auto" or isinstance(n_samples, int)):
+            raise UserError(f"--explain.n_samples is {n_samples!r}; expected a number or auto")
         least = 2 * POINTS_PER_REPLICATE[scheme]
         require_at_least(least, explain__n_samples=None if n_samples == "auto" else n_samples)
         require_at_least(least, explain__max_samples=max_samples)
         require_at_least(1, explain__n_references=n_references, explain__chunk_size=chunk_size)
         require_at_least(0, explain__top_k_frames=top_k_frames, explain__calibration=calibration)
+        if calibration and scheme != "adaptive":
+            raise UserError(f"--explain.calibration is for the adaptive scheme; {scheme} sampling learns nothing")
         if not tolerance > 0:
             raise UserError(f"--explain.tolerance is {tolerance}; expected a relative error above 0")
         self.n_samples: int | Literal["auto"] = n_samples
@@ -181,7 +188,7 @@ class GradientSHAPCallback(pl.Callback):
         self.num_explained = self.num_found = self.num_unconverged = 0
         self.failed: list[str] = []
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
-        self.first_step = len({utterance for utterance, _, _ in self.done}) + trainer.global_rank
+        self.first_step = len({(utterance, name) for utterance, _, name in self.done}) + trainer.global_rank
         self.points_per_utterance = self.max_samples if self.n_samples == "auto" else self.n_samples
         self.bar = tqdm(
             total=_num_utterances(trainer) * self.points_per_utterance,
@@ -226,13 +233,13 @@ class GradientSHAPCallback(pl.Callback):
         while missing and attribution is None:
             try:
                 attribution = self._explain(module, _select(batch, missing), [questions[row] for row in missing])
-            except NonFiniteGradientError as error:
+            except GradientError as error:
                 # The others of the batch do not suffer for it.
                 self.failed.append(error.utterance_id)
                 logger.warning("%s; it is not explained", error)
                 missing = [row for row in missing if batch.ids[row] != error.utterance_id]
         # Whole utterances, whatever was found, failed, or needed fewer points than the most.
-        self.bar.update(max(0, shown - self.bar.n))
+        self.bar.update(shown - self.bar.n)
         if attribution is None:
             return
         batch = _select(batch, missing)
@@ -256,6 +263,7 @@ class GradientSHAPCallback(pl.Callback):
         self.tensorboard.flush()
         # Last, since what stands here is not done again: a run that is killed before draws once more.
         self.results.write(explained)
+        self.done.update((row["utterance"], row["target"], row["fingerprint"]) for row in explained)
 
     @property
     def _columns(self) -> dict[str, Any]:
@@ -307,13 +315,19 @@ class GradientSHAPCallback(pl.Callback):
         moments = []
         waveforms = _data_module(trainer, "--explain.calibration").predict_sample(self.calibration)
         for number, waveform in enumerate(tqdm(waveforms, desc="calibrating", disable=trainer.global_rank != 0)):
-            with evaluation_mode(module):
-                result = gradient_shap(
-                    self.forward, waveform[None].to(module.device), self._baseline, ids=[f"calibration {number}"],
-                    n_samples=CALIBRATION_SAMPLES, chunk_size=self.chunk_size, seed=self.seed, output=self.output,
-                    grid=module.backbone.grid,
-                )  # fmt: skip
+            try:
+                with evaluation_mode(module):
+                    result = gradient_shap(
+                        self.forward, waveform[None].to(module.device), self._baseline, ids=[f"calibration {number}"],
+                        n_samples=CALIBRATION_SAMPLES, chunk_size=self.chunk_size, seed=self.seed, output=self.output,
+                        grid=module.backbone.grid,
+                    )  # fmt: skip
+            except GradientError as error:
+                logger.warning("%s; nothing is learnt from it", error)
+                continue
             moments.append(result.path_second_moments[0] / result.path_second_moments[0].mean())
+        if not moments:
+            return PathDensity.base()
         density = PathDensity.learnt(torch.stack(moments).mean(0))
         if trainer.global_rank == 0:
             with whole_file(path) as partial:
@@ -339,7 +353,7 @@ class GradientSHAPCallback(pl.Callback):
         known = f", {self.num_found} were there already" if self.num_found else ""
         logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
         if self.failed:
-            logger.warning("%d not explained, with gradients that are not finite: %s", len(self.failed), self.failed)
+            logger.warning("%d not explained: %s", len(self.failed), ", ".join(self.failed))
         if self.num_unconverged:
             logger.warning(
                 "%d utterances did not reach a relative error of %g in %d samples; --explain.max_samples allows more",
