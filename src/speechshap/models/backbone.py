@@ -89,9 +89,11 @@ class Backbone(nn.Module):
         """
         if self.normalize:
             waveforms = normalize_waveforms(waveforms, lengths)
+        # Without padding there is nothing to mask, and the plain modules are quicker.
+        padded = bool((lengths < waveforms.shape[1]).any())
         if self._masked_norm is not None:
-            self._masked_norm.frame_lengths = self._first_convolution_frames(lengths)
-        mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]  # (batch, time)
+            self._masked_norm.frame_lengths = self._first_convolution_frames(lengths) if padded else None
+        mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None] if padded else None
         frame_lengths = (lengths - self.grid.receptive_field) // self.grid.hop + 1
         with self._spec_augment_where_possible(self.grid.num_frames(waveforms.shape[1])):
             output = self.model(waveforms, attention_mask=mask, output_hidden_states=True)
