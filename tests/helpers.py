@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
+import torch
+from torch import Tensor
 
 TINY = {
     "hidden_size": 32,
@@ -30,3 +33,14 @@ def write_sound(path: Path, seconds: float = 0.2, rate: int = 16000, seed: int =
     sound = np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * rate))
     soundfile.write(path, sound, rate, **options)
     return path
+
+
+def draws_for_captum(monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor]:
+    """A waveform ``(1, 2000)``, references ``(6, 2000)`` and alphas ``(6,)``; Captum will draw just these."""
+    generator = torch.Generator().manual_seed(3)
+    waveform = 0.1 * torch.randn(1, 2000, generator=generator)
+    references = 0.1 * torch.randn(6, 2000, generator=generator)
+    alphas = torch.rand(6, generator=generator)
+    monkeypatch.setattr("numpy.random.uniform", lambda *args, **options: alphas.numpy())
+    monkeypatch.setattr("numpy.random.choice", lambda *args, **options: np.arange(6))
+    return waveform, references, alphas

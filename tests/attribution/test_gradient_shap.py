@@ -2,12 +2,11 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import shap
 import torch
 from captum.attr import GradientShap
-from helpers import tiny_config
+from helpers import draws_for_captum, tiny_config
 from torch import Tensor
 
 from speechshap.attribution import Attribution, NonFiniteGradientError, gradient_shap
@@ -156,13 +155,8 @@ def test_the_samples_average_to_the_frames(inputs: Tensor) -> None:
 
 def test_parity_with_captum_for_the_same_draws(speech_model: EmotionModule, monkeypatch: pytest.MonkeyPatch) -> None:
     """Captum draws one alpha and one baseline a row; given these, both libraries compute the same mean."""
-    generator = torch.Generator().manual_seed(3)
-    waveform = 0.1 * torch.randn(1, 2000, generator=generator)
-    baselines = 0.1 * torch.randn(6, 2000, generator=generator)
-    alphas = torch.rand(6, generator=generator)
+    waveform, baselines, alphas = draws_for_captum(monkeypatch)
     length = torch.tensor([2000])
-    monkeypatch.setattr("numpy.random.uniform", lambda *args, **options: alphas.numpy())
-    monkeypatch.setattr("numpy.random.choice", lambda *args, **options: np.arange(6))
     expected = GradientShap(lambda x: speech_model(x, length.expand(len(x)))).attribute(
         waveform, baselines, n_samples=6, stdevs=0.0, target=1
     )

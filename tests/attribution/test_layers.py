@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradientShap
-from helpers import tiny_config
+from helpers import draws_for_captum, tiny_config
 from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
@@ -16,28 +15,19 @@ def speech_model(hidden_layer: int | None, norm: str = "group") -> EmotionModule
     return EmotionModule(["a", "b", "c"], backbone_config=config, hidden_layer=hidden_layer).eval()
 
 
-def encoder_layers(module: EmotionModule) -> dict[str, nn.Module]:
-    return {f"layer_{index}": layer for index, layer in enumerate(module.backbone.model.encoder.layers, start=1)}
-
-
 @pytest.mark.parametrize("layer", [1, 2])
 def test_endpoint_is_captums_layer_gradient_shap_for_the_same_draws(
     layer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = speech_model(hidden_layer=None)
-    generator = torch.Generator().manual_seed(3)
-    waveform = 0.1 * torch.randn(1, 2000, generator=generator)
-    baselines = 0.1 * torch.randn(6, 2000, generator=generator)
-    alphas = torch.rand(6, generator=generator)
+    waveform, baselines, alphas = draws_for_captum(monkeypatch)
     length = torch.tensor([2000])
-    monkeypatch.setattr("numpy.random.uniform", lambda *args, **options: alphas.numpy())
-    monkeypatch.setattr("numpy.random.choice", lambda *args, **options: np.arange(6))
     # Captum cannot take the layer itself, which puts out a tuple; its last part puts out the same tensor.
-    name, last_part = f"layer_{layer}", encoder_layers(module)[f"layer_{layer}"].final_layer_norm
+    name, last_part = f"layer_{layer}", module.backbone.layers[f"layer_{layer}"].final_layer_norm
     captum = LayerGradientShap(lambda x: module(x, length.expand(len(x))), last_part)
     expected = captum.attribute(waveform, baselines, n_samples=6, stdevs=0.0, target=1)
     result = gradient_shap(
-        module, waveform, baselines, torch.tensor([[1]]), alphas=alphas, chunk_size=4, layers=encoder_layers(module)
+        module, waveform, baselines, torch.tensor([[1]]), alphas=alphas, chunk_size=4, layers=module.backbone.layers
     )
     assert result.layers[name].shape == (1, 1, 6, 32)
     scale = float(expected.abs().max())
@@ -53,7 +43,7 @@ def test_path_sums_to_the_input_attribution_at_every_layer(norm: str) -> None:
     targets = torch.arange(3).expand(2, 3)
     result = gradient_shap(
         module, waveforms, "noise", targets, lengths, n_samples=8, chunk_size=5,
-        layers=encoder_layers(module), layer_method="path",
+        layers=module.backbone.layers, layer_method="path",
     )  # fmt: skip
     expected = result.values.sum(-1)
     assert expected.abs().min() > 0
@@ -69,7 +59,7 @@ def test_path_beside_a_weighted_sum_tells_what_passes_through_the_layer() -> Non
     waveform = 0.1 * torch.randn(1, 2000, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         module.classifier.layer_weights.copy_(torch.tensor([-50.0, -50.0, 0.0]))  # the last state alone after all
-    result = gradient_shap(module, waveform, n_samples=6, layers=encoder_layers(module), layer_method="path")
+    result = gradient_shap(module, waveform, n_samples=6, layers=module.backbone.layers, layer_method="path")
     for values in result.layers.values():
         torch.testing.assert_close(values.sum((2, 3)), result.values.sum(-1), atol=1e-4, rtol=1e-3)
 
@@ -98,7 +88,7 @@ def test_both_methods_in_closed_form() -> None:
 def test_summaries_by_hand() -> None:
     module = speech_model(hidden_layer=None)
     waveform = 0.1 * torch.randn(1, 2000, generator=torch.Generator().manual_seed(4))
-    result = gradient_shap(module, waveform, n_samples=4, layers=encoder_layers(module))
+    result = gradient_shap(module, waveform, n_samples=4, layers=module.backbone.layers)
     assert result.layer_mass().shape == (1, 1, 2)
     assert result.layer_frame_mass().shape == (1, 1, 2, 6)
     torch.testing.assert_close(result.layer_frame_mass().sum(-1), result.layer_mass())
@@ -113,7 +103,7 @@ def test_layers_in_batches_and_chunks_are_those_of_the_utterance_alone(layer_met
     module = speech_model(hidden_layer=None)
     waveforms = 0.1 * torch.randn(2, 2400, generator=torch.Generator().manual_seed(5))
     lengths, ids = torch.tensor([1100, 2400]), ["x", "y"]
-    options = {"n_samples": 4, "layers": encoder_layers(module), "layer_method": layer_method}
+    options = {"n_samples": 4, "layers": module.backbone.layers, "layer_method": layer_method}
     options["targets"] = torch.tensor([[1], [1]])
     together = gradient_shap(module, waveforms, lengths=lengths, ids=ids, chunk_size=3, **options)
     for row in range(2):
@@ -141,7 +131,7 @@ def test_a_layer_that_does_not_run_is_named() -> None:
 
 def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:
     module = speech_model(hidden_layer=1)
-    result = gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers=encoder_layers(module))
+    result = gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers=module.backbone.layers)
     assert result.layers["layer_1"].abs().max() > 0
     assert result.layers["layer_2"].abs().max() == 0
 

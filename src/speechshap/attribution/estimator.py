@@ -181,7 +181,7 @@ class Estimator:
             logits[utterances] = part.logits.detach()
             for name, layer in part.layers.items():
                 for row, utterance in enumerate(utterances):
-                    hidden[name][utterance][_within(layer)] = layer[row].detach()
+                    hidden[name][utterance][_within(layer.shape[1:])] = layer[row].detach()
         return Outputs(logits, hidden)
 
     def start(self, targets: Targets) -> None:
@@ -240,14 +240,15 @@ class Estimator:
         alphas = torch.stack([draws[row.key].alphas[row.point] for row in rows])
         weights = torch.stack([draws[row.key].weights[row.point] for row in rows])
         references = self._pad_references(draws, width)
-        differences = self.inputs[utterances, :width] - references[which]
+        inputs = self.inputs[utterances, :width]
+        differences = inputs - references[which]
         lengths = self.lengths_tensor[utterances]
 
         keys = [key for key in draws if key not in self._drawn and self._is_evaluated(key)]
         at_references = self._evaluate_references(keys, references[[index[key] for key in keys]])
         gradients = path_gradients(
             self.forward,
-            _points(self.inputs[utterances, :width], references[which], alphas),
+            _points(inputs, references[which], differences, alphas),
             differences,
             lengths,
             self.targets,
@@ -345,11 +346,11 @@ class Estimator:
         shape = gradients.layers[name].shape[2:]
         differences = gradients.layers[name].new_zeros(len(rows), *shape)
         for number, row in enumerate(rows):
-            own = self.outputs.layers[name][row.utterance][tuple(slice(size) for size in shape)].float()
-            reference = reference_layers[row.key][name].float()
-            differences[number][_within_one(reference, own)] = (
-                own[_within_one(reference, own)] - reference[_within_one(own, reference)]
-            )
+            reference = reference_layers[row.key][name]
+            # The reference may have been evaluated in a chunk of another width; what is beyond either is padding.
+            common = _within([min(sizes) for sizes in zip(shape, reference.shape, strict=True)])
+            own = self.outputs.layers[name][row.utterance]
+            differences[number][common] = own[common].float() - reference[common].float()
         return differences
 
     def _check(self, rows: list[Row], gradients: Tensor, attributions: list[Tensor]) -> list[bool]:
@@ -366,11 +367,10 @@ class Estimator:
         return [Segment(key[0], keys.count(key), last_point[key] == complete) for key in dict.fromkeys(keys)]
 
 
-def _points(inputs: Tensor, references: Tensor, alphas: Tensor) -> Tensor:
+def _points(inputs: Tensor, references: Tensor, differences: Tensor, alphas: Tensor) -> Tensor:
     """Points on the paths, from the nearer end, so that what is left of the other is exact: ``(R, T)``."""
     from_reference = alphas.to(inputs)[:, None]
     from_input = (1 - alphas).to(inputs)[:, None]  # taken in double precision
-    differences = inputs - references
     return torch.where(
         from_reference < 0.5, references + from_reference * differences, inputs - from_input * differences
     )
@@ -380,18 +380,14 @@ def _split_layers(keys: list[ReplicateKey], outputs: Outputs) -> dict[ReplicateK
     return {key: {name: layer[row] for name, layer in outputs.layers.items()} for row, key in enumerate(keys)}
 
 
-def _within(layer: Tensor) -> tuple[slice, ...]:
-    """Where one row of a layer's output lies in a larger one."""
-    return tuple(slice(size) for size in layer.shape[1:])
-
-
-def _within_one(one: Tensor, other: Tensor) -> tuple[slice, ...]:
-    return tuple(slice(min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
+def _within(shape: Sequence[int]) -> tuple[slice, ...]:
+    """Where a layer's output of this shape lies in a larger one."""
+    return tuple(slice(size) for size in shape)
 
 
 def _weighted(values: Tensor, weights: Tensor) -> Tensor:
     """Rows times their weights, in the precision of the weights."""
-    return values * weights.to(_sum_dtype(values.device)).view(-1, *[1] * (values.ndim - 1))
+    return values * weights.view(-1, *[1] * (values.ndim - 1))
 
 
 def _owners(lengths: list[int], width: int, grid: FrameGrid) -> Tensor:

@@ -173,7 +173,8 @@ class PathSampler:
         self._seed = seed
         # A density that somebody learnt counts for a few observations of each bin, the base density for nearly none.
         self._prior = 0.5 if density == PathDensity.base() else 4.0
-        self._expected = (density.at(_CENTRES) / PathDensity.base().at(_CENTRES)).square()
+        self._base_squared = PathDensity.base().at(_CENTRES).square()
+        self._expected = density.at(_CENTRES).square() / self._base_squared
         self._densities = [density if scheme == "adaptive" else PathDensity.uniform()] * len(ids)
         self._sums = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
         self._counts = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
@@ -196,7 +197,7 @@ class PathSampler:
     def observe(self, utterance: int, alphas: Tensor, squared_norms: Tensor) -> None:
         """Take note of the squared norms ``(points,)`` of the integrand at alphas ``(points,)``."""
         bins = bin_of(alphas)
-        ratios = squared_norms.double() / PathDensity.base().at(_CENTRES).square()[bins]
+        ratios = squared_norms.double() / self._base_squared[bins]
         self._sums[utterance].index_add_(0, bins, ratios)
         self._counts[utterance].index_add_(0, bins, torch.ones_like(ratios))
 
@@ -214,8 +215,10 @@ class PathSampler:
 
     def next_round(self, utterance: int) -> None:
         """Draw from what was observed from now on; other schemes than ``adaptive`` stay as they are."""
+        if self._scheme != "adaptive":
+            return
         moments = self.second_moments(utterance)
-        if self._scheme == "adaptive" and moments.max() > 0:
+        if moments.max() > 0:
             observations = float(self._counts[utterance].sum())
             if self._prior > 1:
                 observations += self._prior * NUM_BINS

@@ -35,6 +35,7 @@ def utterance_rows(
         "n_replicates": int(attribution.n_replicates[index]),
         "hop_seconds": module.backbone.grid.hop_seconds,
     }
+    layer_mass = attribution.layer_mass()[index].tolist() if attribution.layers else []
     rows = []
     for column, question in enumerate(questions):
         subtracted = float(logits[question.against]) if question.against != NO_CLASS else 0.0
@@ -51,7 +52,7 @@ def utterance_rows(
         }
         if attribution.layers:
             row["layer_names"] = list(attribution.layers)
-            row["layer_mass"] = attribution.layer_mass()[index, column].tolist()
+            row["layer_mass"] = layer_mass[column]
         bands, errors = attribution.time_frequency, attribution.time_frequency_standard_error
         if spectrum is not None and bands is not None and errors is not None:
             frames = spectrum.num_frames(int(batch.lengths[index]))
