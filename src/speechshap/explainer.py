@@ -281,11 +281,11 @@ class GradientSHAP:
         return signal
 
     def _layers(self, numbers: list[int] | None) -> dict[str, nn.Module]:
-        available = self.model.backbone.layers
+        available = self.model.layers
         if numbers is None:
             return available
         if unknown := [number for number in numbers if f"layer_{number}" not in available]:
-            raise ValueError(f"no layer {unknown[0]}; the model has 1 to {len(available)}")
+            raise ValueError(f"no layer {unknown[0]}; the head hears 1 to {len(available)}")
         return {f"layer_{number}": available[f"layer_{number}"] for number in numbers}
 
     def _prediction(self, logits: Tensor) -> dict[str, Any]:

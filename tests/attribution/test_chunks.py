@@ -46,11 +46,18 @@ def test_other_errors_are_not_mistaken_for_it() -> None:
 def test_the_size_fits_the_memory_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechshap.attribution.chunks._CPU_BUDGET", 3 * 4 * 1000)
     chunks = ChunkSize(None, CPU)
-    chunks.measure(lambda: torch.ones(1000, requires_grad=True).mul(2).square())  # keeps 1000 numbers
+    chunks.measure(lambda: torch.ones(1000, requires_grad=True).mul(2).square(), 0)  # keeps 1000 numbers
     assert chunks.rows == 3
     fixed = ChunkSize(8, CPU)
-    fixed.measure(lambda: torch.ones(1000, requires_grad=True).mul(2).square())
+    fixed.measure(lambda: torch.ones(1000, requires_grad=True).mul(2).square(), 0)
     assert fixed.rows == 8
+
+
+def test_the_waveforms_themselves_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechshap.attribution.chunks._CPU_BUDGET", 30 * 4 * 1000)
+    chunks = ChunkSize(None, CPU)
+    chunks.measure(lambda: torch.ones(1, requires_grad=True).mul(2).square(), 4 * 1000)
+    assert chunks.rows == 2
 
 
 def test_memory_does_not_grow_with_the_samples() -> None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
 from speechshap.attribution.layers import LayerMethod
+from speechshap.data.frames import FrameGrid
 from speechshap.models import EmotionModule
 
 
@@ -130,10 +131,27 @@ def test_a_layer_that_does_not_run_is_named() -> None:
 
 
 def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:
-    module = speech_model(hidden_layer=1)
-    result = gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers=module.backbone.layers)
-    assert result.layers["layer_1"].abs().max() > 0
-    assert result.layers["layer_2"].abs().max() == 0
+    heard, unheard = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
+        _ = unheard(waveforms)
+        return heard(waveforms)
+
+    layers = {"heard": heard, "unheard": unheard}
+    result = gradient_shap(forward, torch.randn(1, 4), n_samples=4, layers=layers, grid=FrameGrid(1, 1))
+    assert result.layers["heard"].abs().max() > 0
+    assert result.layers["unheard"].abs().max() == 0
+
+
+def test_a_classifier_names_the_layers_that_its_head_hears() -> None:
+    assert list(speech_model(hidden_layer=1).layers) == ["layer_1"]
+    assert list(speech_model(hidden_layer=None).layers) == ["layer_1", "layer_2"]
+
+
+def test_a_layer_that_runs_more_than_once_is_refused() -> None:
+    layer = nn.Linear(4, 4)
+    with pytest.raises(ValueError, match="layer twice runs more than once within forward"):
+        gradient_shap(lambda x, lengths: layer(layer(x)), torch.randn(1, 4), n_samples=4, layers={"twice": layer})
 
 
 def test_a_layer_whose_output_is_changed_in_place_is_refused() -> None:

@@ -10,16 +10,18 @@ from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from speechshap.errors import UserError
 from speechshap.models import build_backbone, load_backbone
-from speechshap.models.backbone import Backbone, MaskedGroupNorm
+from speechshap.models.backbone import Backbone
 
 FAMILIES = ["wavlm", "wav2vec2", "hubert"]
 LENGTHS = torch.tensor([4000, 2500, 400, 3210])
 
 
-def save_checkpoint(folder: Path, family: str, norm: str, do_normalize: bool = False) -> torch.nn.Module:
+def save_checkpoint(
+    folder: Path, family: str, norm: str, do_normalize: bool = False, **fields: object
+) -> torch.nn.Module:
     """Write a tiny checkpoint as the hub has them and return the model."""
     torch.manual_seed(0)
-    fields = tiny_config(family, norm)
+    fields = tiny_config(family, norm, **fields)
     model = AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)).eval()
     with torch.no_grad():  # the first norm as it is after training, and not as it is at the start
         norm_layer = model.feature_extractor.conv_layers[0].layer_norm
@@ -35,51 +37,192 @@ def random_waveforms() -> list[Tensor]:
     return [torch.randn(int(length), generator=generator) for length in LENGTHS]
 
 
-@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize(("norm", "is_stable"), [("group", False), ("layer", False), ("layer", True)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_whole_utterance_is_what_hugging_face_makes_of_it(tmp_path: Path, family: str, norm: str) -> None:
-    model = save_checkpoint(tmp_path, family, norm)
+def test_a_whole_utterance_is_what_hugging_face_makes_of_it(
+    tmp_path: Path, family: str, norm: str, is_stable: bool
+) -> None:
+    model = save_checkpoint(tmp_path, family, norm, do_stable_layer_norm=is_stable)
     backbone = load_backbone(str(tmp_path)).eval()
     waveform = random_waveforms()[0][None]
-    expected = model(waveform, output_hidden_states=True).hidden_states
+    output = model(waveform, output_hidden_states=True)
     states, frames = backbone(waveform, LENGTHS[:1])
     assert frames.tolist() == [12]
-    assert len(states) == len(expected) == backbone.num_layers + 1
-    for state, reference in zip(states, expected, strict=True):
+    assert len(states) == backbone.num_layers + 1
+    for state, reference in zip(states, [*output.hidden_states[:-1], output.last_hidden_state], strict=True):
         torch.testing.assert_close(state, reference, atol=1e-5, rtol=1e-5)
 
 
+def gradient_of_last_state(backbone: Backbone, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Hidden states, detached, and the gradient of a random sum of the last one."""
+    waveforms = waveforms.clone().requires_grad_()
+    states, frames = backbone(waveforms, lengths)
+    weights = torch.randn(99, states[0].shape[2], generator=torch.Generator().manual_seed(2))
+    total = sum((states[-1][row, :count] * weights[:count]).sum() for row, count in enumerate(frames.tolist()))
+    return [state.detach() for state in states], torch.autograd.grad(total, waveforms)[0]
+
+
+def assert_same_as_alone(backbone: Backbone, waveforms: list[Tensor]) -> None:
+    """Each utterance of a padded batch has its own states and gradients, and padding has none."""
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    states, gradient = gradient_of_last_state(backbone, pad_sequence(waveforms, batch_first=True), lengths)
+    for row, waveform in enumerate(waveforms):
+        states_alone, gradient_alone = gradient_of_last_state(backbone, waveform[None], lengths[row : row + 1])
+        for state, alone in zip(states, states_alone, strict=True):
+            assert float((state[row, : alone.shape[1]] - alone[0]).norm() / alone.norm()) < 1e-5
+        own = gradient[row, : len(waveform)]
+        assert float((own - gradient_alone[0]).norm() / gradient_alone.norm()) < 1e-5
+        assert gradient[row, len(waveform) :].abs().sum() == 0
+
+
 @pytest.mark.parametrize("do_normalize", [True, False])
-@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize(("norm", "is_stable"), [("group", False), ("layer", False), ("layer", True)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_padding_changes_neither_states_nor_gradients(family: str, norm: str, do_normalize: bool) -> None:
+def test_padding_changes_neither_states_nor_gradients(
+    family: str, norm: str, is_stable: bool, do_normalize: bool
+) -> None:
     torch.manual_seed(0)
-    backbone = build_backbone(tiny_config(family, norm, do_normalize=do_normalize)).eval()
-    waveforms = random_waveforms()
-    padded = pad_sequence(waveforms, batch_first=True).requires_grad_()
-    states, frames = backbone(padded, LENGTHS)
-    weights = torch.randn(states[0].shape[1:], generator=torch.Generator().manual_seed(2))
-    loss = sum((states[-1][i, :n] * weights[:n]).sum() for i, n in enumerate(frames.tolist()))
-    (gradient,) = torch.autograd.grad(loss, padded)
-    for index, waveform in enumerate(waveforms):
-        alone = waveform[None].clone().requires_grad_()
-        length = LENGTHS[index : index + 1]
-        states_alone, (num_frames,) = backbone(alone, length)
-        (gradient_alone,) = torch.autograd.grad((states_alone[-1][0] * weights[:num_frames]).sum(), alone)
-        assert num_frames == frames[index]
-        for state, state_alone in zip(states, states_alone, strict=True):
-            torch.testing.assert_close(state[index, :num_frames], state_alone[0], atol=2e-5, rtol=1e-4)
-        scale = float(gradient_alone.abs().max())
-        torch.testing.assert_close(gradient[index, : length[0]], gradient_alone[0], atol=2e-5 * scale, rtol=1e-3)
-        assert gradient[index, length[0] :].abs().sum() == 0
+    config = tiny_config(family, norm, do_normalize=do_normalize, do_stable_layer_norm=is_stable)
+    assert_same_as_alone(build_backbone(config).eval(), random_waveforms())
 
 
-def test_masked_group_norm_of_a_full_batch_is_group_norm() -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_padding_changes_nothing_for_random_lengths(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(400, 6000, (5,), generator=generator).tolist()
+    lengths[seed % 5] = 400  # the shortest that makes a frame
+    torch.manual_seed(seed)
+    backbone = build_backbone(tiny_config(FAMILIES[seed % 3], "group" if seed < 3 else "layer")).eval()
+    assert_same_as_alone(backbone, [torch.randn(length, generator=generator) for length in lengths])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_lies_in_the_padding_is_not_heard(family: str) -> None:
     torch.manual_seed(0)
-    masked, plain = MaskedGroupNorm(4, 8), torch.nn.GroupNorm(4, 8)
-    inputs = torch.randn(3, 8, 20)
-    masked.frame_lengths = torch.tensor([20, 20, 20])
-    torch.testing.assert_close(masked(inputs), plain(inputs))
+    backbone = build_backbone(tiny_config(family, "group")).eval()
+    padded = pad_sequence(random_waveforms(), batch_first=True)
+    noisy = torch.where(torch.arange(padded.shape[1]) < LENGTHS[:, None], padded, 7.0)
+    for row, frames in enumerate(backbone(padded, LENGTHS)[1].tolist()):
+        torch.testing.assert_close(
+            backbone(noisy, LENGTHS)[0][-1][row, :frames], backbone(padded, LENGTHS)[0][-1][row, :frames]
+        )
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_published_padding_is_that_of_hugging_face_without_a_mask(tmp_path: Path, norm: str) -> None:
+    model = save_checkpoint(tmp_path, "wavlm", norm)
+    padded = pad_sequence(random_waveforms(), batch_first=True)
+    states, frames = load_backbone(str(tmp_path), padding="published").eval()(padded, LENGTHS)
+    torch.testing.assert_close(states[-1], model(padded).last_hidden_state, atol=1e-5, rtol=1e-4)
+    assert frames.tolist() == [12, 7, 1, 9]
+
+
+def test_loading_says_where_the_published_use_is_another_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_checkpoint(tmp_path, "wavlm", "group")
+    with caplog.at_level("INFO", logger="speechshap"):
+        load_backbone(str(tmp_path))
+        assert "without an attention mask" in caplog.text
+        caplog.clear()
+        load_backbone(str(tmp_path), padding="published")
+        Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path)
+        load_backbone(str(tmp_path))
+        assert caplog.text == ""
+
+
+def test_only_the_states_that_are_asked_for_are_computed() -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(tiny_config()).eval()
+    waveforms = pad_sequence(random_waveforms(), batch_first=True)
+    every, _ = backbone(waveforms, LENGTHS)
+    backbone.layers["layer_2"].register_forward_hook(lambda *_: pytest.fail("a layer ran that nothing depends on"))
+    (first, stem), _ = backbone(waveforms, LENGTHS, [1, 0])
+    assert torch.equal(first, every[1])
+    assert torch.equal(stem, every[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_weights_sum_to_one_over_the_frames_of_the_utterance(family: str) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(tiny_config(family)).eval()
+    waveforms = pad_sequence(random_waveforms(), batch_first=True)
+    before, _ = backbone(waveforms, LENGTHS)
+    weights = backbone.attention_weights(waveforms, LENGTHS)
+    assert list(weights) == [1, 2]
+    assert weights[1].shape == (4, 2, 12, 12)
+    torch.testing.assert_close(weights[2].sum(-1), torch.ones(4, 2, 12))
+    assert weights[2][1, :, :, 7:].abs().sum() == 0
+    assert (weights[1][:, 0] - weights[1][:, 1]).abs().max() > 1e-3  # each head has its own
+    assert torch.equal(backbone(waveforms, LENGTHS)[0][-1], before[-1])  # and asking leaves no trace
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpointing_changes_no_gradient_and_keeps_less(family: str) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(tiny_config(family)).eval().requires_grad_(False)
+    waveforms = pad_sequence(random_waveforms(), batch_first=True)
+
+    def kept_bytes_and_gradient() -> tuple[int, Tensor]:
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        values = waveforms.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            total = backbone(values, LENGTHS)[0][-1].square().sum()
+        return sum(kept.values()), torch.autograd.grad(total, values)[0]
+
+    all_bytes, expected = kept_bytes_and_gradient()
+    backbone.gradient_checkpointing = True
+    few_bytes, gradient = kept_bytes_and_gradient()
+    assert torch.equal(gradient, expected)
+    assert few_bytes < all_bytes / 4
+
+
+def test_half_precision_autocast_is_near_single_precision() -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(tiny_config(norm="group")).eval().requires_grad_(False)
+    waveforms = pad_sequence(random_waveforms(), batch_first=True)
+    states, gradient = gradient_of_last_state(backbone, waveforms, LENGTHS)
+    with torch.autocast("cpu", torch.bfloat16):
+        half_states, half_gradient = gradient_of_last_state(backbone, waveforms, LENGTHS)
+    assert half_states[-1].dtype == torch.float32  # of the layer norm
+    assert float((half_states[-1][0] - states[-1][0]).norm() / states[-1][0].norm()) < 0.02
+    assert float((half_gradient - gradient).norm() / gradient.norm()) < 0.05
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_draws_masks_and_drops_layers(family: str) -> None:
+    torch.manual_seed(0)
+    config = {**tiny_config(family), "mask_time_prob": 0.5, "mask_time_length": 2, "layerdrop": 0.0}
+    backbone = build_backbone(config).train()
+    backbone.model.config.hidden_dropout = 0.0
+    waveforms = pad_sequence(random_waveforms(), batch_first=True)
+    first, second = (backbone(waveforms, LENGTHS, [0])[0][0] for _ in range(2))
+    assert not torch.equal(first, second)
+    backbone.model.config.layerdrop = 1.0
+    states, _ = backbone(waveforms, LENGTHS)
+    assert torch.equal(states[0], states[-1])
+
+
+@pytest.mark.parametrize(
+    ("kernels", "strides"),
+    [((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)), ((10, 3, 3), (5, 2, 2)), ((8, 4), (3, 3)), ((7,), (7,))],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_grid_has_as_many_frames_as_the_model_for_every_length(
+    family: str, kernels: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    config = {**tiny_config(family), "conv_kernel": kernels, "conv_stride": strides, "conv_dim": [8] * len(kernels)}
+    backbone = build_backbone({**config, "num_feat_extract_layers": len(kernels)}).eval()
+    shortest = backbone.grid.receptive_field
+    lengths = torch.arange(shortest, shortest + 3 * backbone.grid.hop + 2)
+    expected = backbone.model._get_feat_extract_output_lengths(lengths)
+    assert [backbone.grid.num_frames(length) for length in lengths.tolist()] == expected.tolist()
+    for length in (shortest, shortest + backbone.grid.hop - 1, shortest + backbone.grid.hop):
+        states, frames = backbone(torch.randn(1, length), torch.tensor([length]), [0])
+        assert states[0].shape[1] == int(frames) == backbone.grid.num_frames(length)
 
 
 @pytest.mark.parametrize("do_normalize", [True, False])

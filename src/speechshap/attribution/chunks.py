@@ -8,15 +8,16 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
-_CPU_BUDGET = 2**28  # bytes of a graph; larger chunks were no faster on any model tried, and slower on large ones
+_CPU_BUDGET = 2**29  # bytes; larger chunks were no faster on any model tried, and slower on large ones
 _CUDA_SHARE = 0.5  # of the free memory; gradients and temporaries take their own
+_ROW_COPIES = 12  # of a row's waveform, beside the graph: point, reference, difference, gradient, attribution, …
 _LARGEST = 256
 
 
 class ChunkSize:
     """Number of rows of a chunk, fixed or found.
 
-    Found, it is what fits half of the free memory of a GPU, or 256 MB on a CPU; time decides nothing, so that a run
+    Found, it is what fits half of the free memory of a GPU, or 512 MB on a CPU; time decides nothing, so that a run
     that is repeated has the same chunks. When the device runs out of memory it is halved, fixed or not.
 
     Args:
@@ -29,8 +30,12 @@ class ChunkSize:
         self._device = device
         self._fixed = fixed is not None
 
-    def measure(self, forward: Callable[[], Result]) -> Result:
-        """Run a forward pass of one row, note the memory that its graph keeps, and return its output."""
+    def measure(self, forward: Callable[[], Result], waveform_bytes: int) -> Result:
+        """Run a forward pass of one row, note the memory that its graph keeps, and return its output.
+
+        A model that computes activations again in the backward pass keeps less than that pass needs: give such a model
+        chunks of a fixed size.
+        """
         storages: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
@@ -47,7 +52,8 @@ class ChunkSize:
                 # What the allocator holds without using it is free too.
                 unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
                 budget = int(_CUDA_SHARE * (torch.cuda.mem_get_info(self._device)[0] + unused))
-            self.rows = max(1, min(_LARGEST, budget // max(1, sum(storages.values()))))
+            row = sum(storages.values()) + _ROW_COPIES * waveform_bytes
+            self.rows = max(1, min(_LARGEST, budget // max(1, row)))
         return output
 
     def run(self, rows: int, evaluate: Callable[[], Result]) -> Result | None:

@@ -162,7 +162,7 @@ class Estimator:
             return outputs_of(self.forward, waveform, self.lengths_tensor[order[:1]], self.layers)
 
         with torch.enable_grad():
-            longest = self.chunks.measure(evaluate_longest)
+            longest = self.chunks.measure(evaluate_longest, self.inputs.element_size() * self.lengths[order[0]])
             require_gradient(longest.logits)
         self.layer_shapes = {name: layer.shape[1:] for name, layer in longest.layers.items()}
         logits = longest.logits.new_zeros(len(order), longest.logits.shape[1])

@@ -17,7 +17,7 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
 
     Raises:
         TypeError: A layer puts out something else, when the model runs.
-        ValueError: What follows a layer works in place on its output.
+        ValueError: A layer runs more than once, or what follows it works in place on its output.
 
     Example:
         >>> import torch
@@ -34,6 +34,8 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
         tensor = output[0] if isinstance(output, tuple) else output
         if not isinstance(tensor, Tensor):
             raise TypeError(f"layer {name} puts out a {type(output).__name__}; expected a tensor or a tuple of tensors")
+        if name in caught:
+            raise ValueError(f"layer {name} runs more than once within forward; its neurons have no single attribution")
         caught[name] = tensor
         versions[name] = tensor._version
 

@@ -168,7 +168,7 @@ class GradientSHAPCallback(pl.Callback):
         # The trainer's own step is 0 when it only predicts.
         self.training_step = max(trainer.global_step, module.trained_steps)
         self.questions = parse_targets(self.targets, module.classes)
-        self.layer_modules = choose_layers(self.layers, module.backbone.layers)
+        self.layer_modules = choose_layers(self.layers, module.layers)
         self.references = self._load_references(trainer)
         precision = trainer.precision_plugin
 

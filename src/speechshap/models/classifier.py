@@ -2,10 +2,15 @@
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from speechshap.data.audio import SAMPLE_RATE
 from speechshap.errors import UserError
 from speechshap.models.backbone import Backbone
 from speechshap.models.pooling import masked_mean
+from speechshap.models.windows import Window, split_into_windows
+
+MIN_WINDOW_SECONDS = 1.0
 
 
 def mlp_head(num_features: int, num_classes: int) -> nn.Sequential:
@@ -20,24 +25,42 @@ class EmotionClassifier(nn.Module):
 
     The learnt, softmax-normalised weights over all hidden states are those of SUPERB (Yang et al. 2021, section 3).
 
+    A recording longer than a window goes through the backbone in overlapping windows, whose frames are joined before
+    the mean: one prediction, and one differentiable function, for all of it. Each window is computed again in the
+    backward pass, so that the memory is that of a single one, however long the recording is. Attention then reaches no
+    further than a window, and the group norm of base models normalises over one.
+
     Args:
         backbone: Speech transformer.
         head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``.
         hidden_layer: Hidden state to pool (0 is the stem's output); None weights all of them.
+        window_seconds: Length of a window.
 
     Raises:
-        UserError: The backbone has no such layer.
+        UserError: The backbone has no such layer, or the window is too short.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, hidden_layer: int | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, head: nn.Module, hidden_layer: int | None = None, window_seconds: float = 30.0
+    ) -> None:
         super().__init__()
         if hidden_layer is not None and not 0 <= hidden_layer <= backbone.num_layers:
             raise UserError(f"--model.hidden_layer is {hidden_layer}; this backbone has 0 to {backbone.num_layers}")
+        if not window_seconds >= MIN_WINDOW_SECONDS:
+            raise UserError(f"--model.window_seconds is {window_seconds}; expected {MIN_WINDOW_SECONDS:g} at least")
         self.backbone = backbone
         self.head = head
         self.hidden_layer = hidden_layer
+        self.window = round(window_seconds * SAMPLE_RATE)
         if hidden_layer is None:
             self.layer_weights = nn.Parameter(torch.zeros(backbone.num_layers + 1))
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        """Transformer layers that the head hears something of, by name (``layer_1``)."""
+        layers = self.backbone.layers
+        heard = len(layers) if self.hidden_layer is None else self.hidden_layer
+        return dict(list(layers.items())[:heard])
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify.
@@ -53,9 +76,35 @@ class EmotionClassifier(nn.Module):
 
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Pooled features of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
-        hidden_states, frame_lengths = self.backbone(waveforms, lengths)
-        if self.hidden_layer is not None:
-            return masked_mean(hidden_states[self.hidden_layer], frame_lengths)
+        prepared = self.backbone.prepare(waveforms, lengths)
+        if prepared.shape[1] <= self.window:
+            states, frame_lengths = self.backbone.encode(prepared, lengths, self._states)
+            pooled = torch.stack([masked_mean(state, frame_lengths) for state in states])  # (states, batch, size)
+        else:
+            rows = zip(prepared, lengths.tolist(), strict=True)
+            pooled = torch.stack([self._pool_windows(row[:length]) for row, length in rows], dim=1)
         # The mean over time is linear: pooling first keeps the sum over layers small.
-        pooled = torch.stack([masked_mean(state, frame_lengths) for state in hidden_states])  # (layers, batch, size)
+        if self.hidden_layer is not None:
+            return pooled[0]
         return torch.einsum("l,lbd->bd", self.layer_weights.softmax(0).to(pooled.dtype), pooled)
+
+    @property
+    def _states(self) -> list[int] | None:
+        return None if self.hidden_layer is None else [self.hidden_layer]
+
+    def _pool_windows(self, waveform: Tensor) -> Tensor:
+        """Mean of each state over the frames of a prepared recording ``(time,)``: ``(states, hidden size)``."""
+        grid = self.backbone.grid
+        sums = [
+            checkpoint(self._sum_window, waveform, window, use_reentrant=False, preserve_rng_state=self.training)
+            if torch.is_grad_enabled()
+            else self._sum_window(waveform, window)
+            for window in split_into_windows(len(waveform), self.window, grid)
+        ]
+        return torch.stack(sums).sum(0) / grid.num_frames(len(waveform))
+
+    def _sum_window(self, waveform: Tensor, window: Window) -> Tensor:
+        stretch = waveform[None, window.start : window.stop]
+        length = torch.tensor([stretch.shape[1]], device=waveform.device)
+        states, _ = self.backbone.encode(stretch, length, self._states)
+        return torch.stack([state[0, window.first : window.last].sum(0) for state in states])

@@ -18,8 +18,9 @@ from torchmetrics.classification import (
 
 from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
-from speechshap.models.backbone import Backbone, build_backbone, load_backbone
+from speechshap.models.backbone import Backbone, Padding
 from speechshap.models.classifier import EmotionClassifier, mlp_head
+from speechshap.models.loading import build_backbone, load_backbone
 
 Freeze = Literal["backbone", "stem", "none"]
 
@@ -41,6 +42,12 @@ class EmotionModule(pl.LightningModule):
         head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``; left out,
             ``Linear(hidden size, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``. A checkpoint remembers a head
             that came from a configuration; one given in Python has to be given to ``load_from_checkpoint`` again.
+        window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
+            memory stays bounded; see :class:`~speechshap.models.EmotionClassifier`.
+        padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` runs the backbone
+            without a mask, as its authors did where they say so; see :class:`~speechshap.models.Backbone`.
+        gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
+            for a third more time.
         freeze: What keeps its weights: the whole ``backbone``, its convolutional ``stem``, or ``none``.
         learning_rate: Highest learning rate of AdamW.
         weight_decay: Of AdamW.
@@ -67,6 +74,9 @@ class EmotionModule(pl.LightningModule):
         backbone_config: dict[str, Any] | None = None,
         hidden_layer: int | None = None,
         head: nn.Module | None = None,
+        window_seconds: float = 30.0,
+        padding: Padding = "masked",
+        gradient_checkpointing: bool = False,
         freeze: Freeze = "backbone",
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
@@ -80,7 +90,10 @@ class EmotionModule(pl.LightningModule):
             self.save_hyperparameters()
         if isinstance(head, nn.Module) and self.hparams.get("head") is head:
             self.hparams["head"] = None  # from Python; from a configuration it is a plain class path, and stays
-        speech_backbone = load_backbone(backbone) if backbone_config is None else build_backbone(backbone_config)
+        speech_backbone = (
+            load_backbone(backbone, padding) if backbone_config is None else build_backbone(backbone_config, padding)
+        )
+        speech_backbone.gradient_checkpointing = gradient_checkpointing
         # These two are not in what the command line was given, and without them a checkpoint is not whole.
         self.hparams["classes"] = list(classes)
         self.hparams["backbone_config"] = speech_backbone.export_config()
@@ -95,7 +108,10 @@ class EmotionModule(pl.LightningModule):
         elif freeze == "stem":
             speech_backbone.freeze_stem()
         self.classifier = EmotionClassifier(
-            speech_backbone, head or mlp_head(speech_backbone.hidden_size, len(classes)), hidden_layer
+            speech_backbone,
+            head or mlp_head(speech_backbone.hidden_size, len(classes)),
+            hidden_layer,
+            window_seconds,
         )
         num_classes = len(classes)
         metrics = MetricCollection(
@@ -114,6 +130,11 @@ class EmotionModule(pl.LightningModule):
     def backbone(self) -> Backbone:
         """The speech transformer."""
         return self.classifier.backbone
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        """Transformer layers that the head hears something of, by name (``layer_1``)."""
+        return self.classifier.layers
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples: logits ``(batch, classes)``."""

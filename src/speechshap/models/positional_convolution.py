@@ -1,0 +1,73 @@
+"""The positional convolution of WavLM, wav2vec2 and HuBERT."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechshap.models.derived import Derived
+
+
+class PositionalConvolution(nn.Module):
+    """Convolutional position embedding over the weights of a Hugging Face model.
+
+    Its kernel reaches over 128 frames, as many as two or three seconds have, so that on a CPU the convolution is done
+    in the frequency domain, with a tenth of the multiplications or less. What follows from frozen weights (the weight
+    norm, their spectrum) is computed once.
+
+    Args:
+        embedding: Of transformers.
+    """
+
+    def __init__(self, embedding: nn.Module) -> None:
+        super().__init__()
+        self.conv: Any = embedding.conv
+        self.padding: Any = embedding.padding
+        self.activation: Any = embedding.activation
+        self.batch_norm: Any = getattr(embedding, "batch_norm", None)  # one checkpoint of HuBERT has it
+        self._kernel = Derived()
+        self._spectrum = Derived()
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Position embeddings of ``(batch, frames, hidden size)``, the same shape."""
+        if self.batch_norm is not None:
+            hidden_states = self.batch_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+        if hidden_states.device.type == "cpu":
+            return self.activation(self._convolve_spectra(hidden_states))
+        embeddings = functional.conv1d(
+            hidden_states.transpose(1, 2), self._folded_kernel(), self.conv.bias,
+            padding=self.conv.padding[0], groups=self.conv.groups,
+        )  # fmt: skip
+        return self.activation(self.padding(embeddings)).transpose(1, 2)
+
+    def _folded_kernel(self) -> Tensor:
+        """Weight of the convolution, ``(hidden size, channels of a group, kernel size)``."""
+        return self._kernel(list(self.conv.parameters()), lambda: self.conv.weight)
+
+    def _convolve_spectra(self, hidden_states: Tensor) -> Tensor:
+        from scipy.fft import next_fast_len
+
+        batch, frames, size = hidden_states.shape
+        groups, kernel_size = self.conv.groups, self.conv.kernel_size[0]
+        length = next_fast_len(frames + kernel_size - 1, real=True)
+        per_group = size // groups
+
+        def spectrum() -> Tensor:  # (groups * frequencies, channels in, channels out)
+            spectra = torch.fft.rfft(_transformable(self._folded_kernel()).flip(-1), n=length)
+            grouped = spectra.unflatten(0, (groups, per_group))  # (groups, out, in, frequencies)
+            return grouped.permute(0, 3, 2, 1).reshape(-1, per_group, per_group)
+
+        kernels = self._spectrum(list(self.conv.parameters()), spectrum, length)
+        spectra = torch.fft.rfft(_transformable(hidden_states), n=length, dim=1).unflatten(2, (groups, per_group))
+        products = torch.bmm(spectra.permute(2, 1, 0, 3).reshape(-1, batch, per_group), kernels)
+        products = products.unflatten(0, (groups, -1)).permute(2, 1, 0, 3).flatten(2)  # (batch, frequencies, size)
+        embeddings = torch.fft.irfft(products, n=length, dim=1)
+        # Of the full convolution the part that padding by half a kernel leaves.
+        first = kernel_size - 1 - self.conv.padding[0]
+        return embeddings[:, first : first + frames].to(hidden_states.dtype) + self.conv.bias
+
+
+def _transformable(values: Tensor) -> Tensor:
+    """There are no Fourier transforms in half precision on a CPU."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

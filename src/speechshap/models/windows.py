@@ -1,0 +1,57 @@
+"""Long recordings, window by window."""
+
+from typing import NamedTuple
+
+from speechshap.data.frames import FrameGrid
+
+
+class Window(NamedTuple):
+    """A stretch of a recording that goes through the model by itself.
+
+    Attributes:
+        start: First sample.
+        stop: The sample behind the last one.
+        first: First of its frames that is kept.
+        last: The frame behind the last one that is kept.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+OVERLAP = 0.1
+"""Share of a window that the next one hears too."""
+
+
+def split_into_windows(num_samples: int, window: int, grid: FrameGrid) -> list[Window]:
+    """Cover a recording with overlapping windows whose kept frames are all of its frames, each once.
+
+    Where two windows overlap each keeps the frames of its own half, so that no frame that is kept lies at an edge which
+    is not the recording's. The windows are of like length: there is no short one at the end.
+
+    Args:
+        num_samples: Of the recording.
+        window: Samples that a window has at most; a recording that is no longer is a single one.
+        grid: Where the frames lie.
+
+    Example:
+        >>> grid = FrameGrid(hop=2, receptive_field=2)
+        >>> [tuple(window) for window in split_into_windows(40, 20, grid)]
+        [(0, 16, 0, 7), (12, 28, 1, 7), (24, 40, 1, 8)]
+    """
+    frames, longest = grid.num_frames(num_samples), grid.num_frames(window)
+    if num_samples <= window:
+        return [Window(0, num_samples, 0, frames)]
+    margin = max(1, round(OVERLAP * longest / 2))  # frames at an inner edge that are not kept
+    count = -(-(frames - 2 * margin) // (longest - 2 * margin))
+    # Inner borders between the frames that are kept, evenly spread.
+    borders = [round(number * (frames - 2 * margin) / count) + margin for number in range(1, count)]
+    windows = []
+    for left, right in zip([0, *borders], [*borders, frames], strict=True):
+        first, last = max(0, left - margin), min(frames, right + margin)
+        # The last window hears what lies behind the last whole frame too.
+        stop = num_samples if last == frames else (last - 1) * grid.hop + grid.receptive_field
+        windows.append(Window(first * grid.hop, stop, left - first, right - first))
+    return windows

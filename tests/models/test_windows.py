@@ -1,0 +1,121 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from helpers import tiny_config
+from torch import Tensor, nn
+
+from speechshap.attribution import gradient_shap
+from speechshap.data.frames import FrameGrid
+from speechshap.errors import UserError
+from speechshap.models import EmotionClassifier, build_backbone
+from speechshap.models.windows import split_into_windows
+
+
+@pytest.mark.parametrize("grid", [FrameGrid(), FrameGrid(2, 2), FrameGrid(20, 30)])
+def test_every_frame_is_kept_once_and_no_window_is_longer_than_asked_for(grid: FrameGrid) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        longest, total = torch.randint(15, 1000, (2,), generator=generator).tolist()
+        window = grid.receptive_field + longest * grid.hop
+        num_samples = grid.receptive_field + total * grid.hop + total % grid.hop
+        windows = split_into_windows(num_samples, window, grid)
+        kept = [part.start // grid.hop + frame for part in windows for frame in range(part.first, part.last)]
+        assert kept == list(range(grid.num_frames(num_samples)))
+        assert windows[-1].stop == num_samples
+        for part in windows:
+            assert part.stop - part.start < window + grid.hop
+            assert part.last <= grid.num_frames(part.stop - part.start)
+
+
+def test_inner_frames_are_kept_away_from_the_edges() -> None:
+    grid = FrameGrid()
+    first, *_, last = windows = split_into_windows(600 * 16000, 30 * 16000, grid)
+    assert len(windows) == 23
+    assert first.first == 0
+    assert last.last == grid.num_frames(last.stop - last.start)
+    for left, right in pairwise(windows):
+        assert right.first * grid.hop_seconds == pytest.approx(1.5, abs=0.02)
+        assert (grid.num_frames(left.stop - left.start) - left.last) * grid.hop_seconds == pytest.approx(1.5, abs=0.02)
+
+
+class LocalBackbone(nn.Module):
+    """A backbone whose frames see their own samples alone: windows change nothing for it."""
+
+    grid = FrameGrid(hop=20, receptive_field=30)
+    num_layers = 1
+    hidden_size = 2
+
+    def prepare(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        return waveforms
+
+    def encode(self, waveforms: Tensor, lengths: Tensor, states: object) -> tuple[list[Tensor], Tensor]:
+        frames = waveforms.unfold(1, 30, 20)
+        frame_lengths = (lengths - 30) // 20 + 1
+        return [torch.stack([frames.sin().sum(2), frames.square().sum(2)], 2)] * 2, frame_lengths
+
+
+def test_windows_of_a_local_backbone_give_what_it_gives_for_the_whole() -> None:
+    torch.manual_seed(0)
+    lengths = torch.tensor([70_000, 16_000, 41_017])
+    waveforms = torch.randn(3, 70_000) * (torch.arange(70_000) < lengths[:, None])
+    head = nn.Linear(2, 3)
+    results = []
+    for window_seconds in (10.0, 1.0):
+        classifier = EmotionClassifier(LocalBackbone(), head, window_seconds=window_seconds)  # type: ignore[arg-type]
+        values = waveforms.clone().requires_grad_()
+        logits = classifier(values, lengths)
+        results.append((logits, torch.autograd.grad(logits[:, 1].sum(), values)[0]))
+    for found, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def speech_classifier(window_seconds: float) -> EmotionClassifier:
+    torch.manual_seed(0)
+    backbone = build_backbone(tiny_config(norm="group", do_normalize=True))
+    return EmotionClassifier(backbone, nn.Linear(32, 3), window_seconds=window_seconds).eval().requires_grad_(False)
+
+
+def test_a_long_recording_is_explained_as_a_whole_and_as_it_is_alone() -> None:
+    torch.manual_seed(1)
+    classifier = speech_classifier(window_seconds=1.0)
+    lengths = torch.tensor([56_000, 9_000])
+    waveforms = torch.randn(2, 56_000) * (torch.arange(56_000) < lengths[:, None])
+    options = {"n_samples": 4, "targets": torch.tensor([[0]])}
+    both = gradient_shap(classifier, waveforms, "silence", lengths=lengths, ids=["long", "short"], n_samples=4)
+    for row, name in enumerate(["long", "short"]):
+        length = int(lengths[row])
+        options["targets"] = both.targets.classes[row : row + 1]
+        alone = gradient_shap(classifier, waveforms[row : row + 1, :length], "silence", ids=[name], **options)
+        scale = float(alone.frames.abs().max())
+        torch.testing.assert_close(
+            both.frames[row, :, : alone.frames.shape[2]], alone.frames[0], atol=1e-4 * scale, rtol=1e-3
+        )
+    assert both.frame_lengths.tolist() == [174, 27]
+    assert (both.frames[0, 0] != 0).all()
+
+
+def test_a_recording_of_one_window_is_not_split() -> None:
+    torch.manual_seed(1)
+    waveforms, lengths = torch.randn(1, 16_000), torch.tensor([16_000])
+    whole, window = speech_classifier(30.0), speech_classifier(1.0)
+    assert torch.equal(whole(waveforms, lengths), window(waveforms, lengths))
+
+
+def test_the_graph_of_a_long_recording_keeps_no_activations() -> None:
+    classifier = speech_classifier(window_seconds=1.0)
+    waveforms = torch.randn(1, 160_000, requires_grad=True)
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        classifier(waveforms, torch.tensor([160_000]))
+    assert sum(kept.values()) < 5 * waveforms.nbytes
+
+
+def test_a_window_that_is_too_short_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--model.window_seconds is 0.5; expected 1 at least"):
+        speech_classifier(window_seconds=0.5)
