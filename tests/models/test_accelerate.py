@@ -61,8 +61,16 @@ def relative_difference(value: Tensor, reference: Tensor) -> float:
 @pytest.mark.parametrize(("norm", "is_stable"), SHAPES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_and_input_gradients_are_those_of_transformers(
-    family: str, norm: str, is_stable: bool, is_masked: bool, dtype: torch.dtype, tolerance: float, device: str
+    family: str,
+    norm: str,
+    is_stable: bool,
+    is_masked: bool,
+    dtype: torch.dtype,
+    tolerance: float,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", False)  # of the reference, too
     model = make_model(family, norm, is_stable).to(device, dtype)
     waveforms, mask = (tensor.to(device) for tensor in make_waveforms(dtype))
     given = mask if is_masked else None

@@ -76,6 +76,8 @@ class GradientSHAPCallback(pl.Callback):
         calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its
             cost where many are explained. What was learnt is kept in the results folder.
         chunk_size: Points that go through the model at once; left out, what suits the device.
+        gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
+            for each point of a chunk, for a third more time.
         seed: Of the random draws.
         n_references: Training clips to draw from where ``baselines`` is ``dataset``.
         top_k_frames: Strongest frames to mark in a figure.
@@ -105,6 +107,7 @@ class GradientSHAPCallback(pl.Callback):
         scheme: Scheme = "adaptive",
         calibration: int = 0,
         chunk_size: int | None = None,
+        gradient_checkpointing: bool = False,
         seed: int = 0,
         n_references: int = 64,
         top_k_frames: int = 20,
@@ -137,6 +140,7 @@ class GradientSHAPCallback(pl.Callback):
         self.scheme: Scheme = scheme
         self.calibration = calibration
         self.chunk_size = chunk_size
+        self.gradient_checkpointing = gradient_checkpointing
         self.seed = seed
         self.n_references = n_references
         self.top_k_frames = top_k_frames
@@ -170,6 +174,7 @@ class GradientSHAPCallback(pl.Callback):
         self.questions = parse_targets(self.targets, module.classes)
         self.layer_modules = choose_layers(self.layers, module.layers)
         self.references = self._load_references(trainer)
+        module.backbone.gradient_checkpointing |= self.gradient_checkpointing
         precision = trainer.precision_plugin
 
         def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -179,12 +184,13 @@ class GradientSHAPCallback(pl.Callback):
         self.forward = forward
         folder = Path(self.output_dir or trainer.log_dir or ".")
         self.results = ResultsFolder(folder / "explanations", trainer.global_rank)
-        shared = fingerprint(module.state_dict(), self.references, trainer.precision, self.settings)
+        arithmetic = _arithmetic(trainer)
+        shared = fingerprint(module.state_dict(), self.references, arithmetic, self.settings)
         self.density = self._calibrate(trainer, module, shared) if self.calibration else PathDensity.base()
         self.shared_fingerprint = fingerprint(shared, self.density)
         self.done = self.results.explained()
         self.tensorboard = ExplanationLog(folder, trainer.global_rank)
-        self.tensorboard.settings({**self.settings, "precision": trainer.precision}, self.training_step)
+        self.tensorboard.settings({**self.settings, "precision": arithmetic}, self.training_step)
         self.num_explained = self.num_found = self.num_unconverged = 0
         self.failed: list[str] = []
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
@@ -388,6 +394,12 @@ class GradientSHAPCallback(pl.Callback):
         self.tensorboard.utterance(first["utterance"], figure, waveform, SAMPLE_RATE, self.training_step)
         scalars = {name: first[name] for name in ("completeness_gap", "relative_error", "probability")}
         self.tensorboard.scalars({**scalars, "seconds": seconds}, step)
+
+
+def _arithmetic(trainer: pl.Trainer) -> str:
+    """Precision of the trainer and, where it is a lower one, that of products of single-precision matrices."""
+    products = torch.get_float32_matmul_precision()
+    return str(trainer.precision) + ("" if products == "highest" else f", float32 matrix products {products}")
 
 
 def _data_module(trainer: pl.Trainer, option: str) -> AudioDataModule:

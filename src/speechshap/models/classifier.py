@@ -41,7 +41,7 @@ class EmotionClassifier(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, head: nn.Module, hidden_layer: int | None = None, window_seconds: float = 30.0
+        self, backbone: Backbone, head: nn.Module, hidden_layer: int | None = None, window_seconds: float = 20.0
     ) -> None:
         super().__init__()
         if hidden_layer is not None and not 0 <= hidden_layer <= backbone.num_layers:

@@ -74,7 +74,7 @@ class EmotionModule(pl.LightningModule):
         backbone_config: dict[str, Any] | None = None,
         hidden_layer: int | None = None,
         head: nn.Module | None = None,
-        window_seconds: float = 30.0,
+        window_seconds: float = 20.0,
         padding: Padding = "masked",
         gradient_checkpointing: bool = False,
         freeze: Freeze = "backbone",
@@ -148,7 +148,12 @@ class EmotionModule(pl.LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose classes are not those of the model."""
+        """Refuse data whose classes are not those of the model, and arithmetic that it overflows in."""
+        if str(self.trainer.precision).startswith("16") and self.backbone.model.config.model_type == "wavlm":
+            raise UserError(
+                f"--trainer.precision is {self.trainer.precision}, but activations of WavLM large exceed what half "
+                "precision can hold (65504) and become NaN; take bf16-mixed or 32-true"
+            )
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and data.classes and list(data.classes) != self.classes:
             raise UserError(
