@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from speechshap.allocator import keep_freed_memory
 from speechshap.attribution import SpectralGrid
 from speechshap.callbacks import ConfusionMatrixCallback, GradientSHAPCallback
 from speechshap.data import AudioDataModule
@@ -53,6 +54,7 @@ def run(main: Callable[[list[str]], None], interrupted: str = "interrupted") -> 
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     _quieten(debug)
+    keep_freed_memory()
     try:
         main(arguments)
     except (KeyboardInterrupt, SIGTERMException):

@@ -50,8 +50,8 @@ class GatedAttention(WavLMAttention):
         """
         if position_bias is None:
             position_bias = self.compute_bias(hidden_states.shape[1], hidden_states.shape[1])[None]
-        query, key, value = self._project(hidden_states)  # (B, H, F, d) each
-        bias = self._gate(hidden_states).to(query.dtype) * position_bias.to(query.dtype)
+        query, key, value = self.project(hidden_states)  # (B, H, F, d) each
+        bias = self.gate(hidden_states).to(query.dtype) * position_bias.to(query.dtype)
         if attention_mask is not None:
             bias = bias.masked_fill(~attention_mask[:, None, None].bool(), -torch.inf)
         dropout = self.dropout if self.training else 0.0
@@ -65,7 +65,7 @@ class GatedAttention(WavLMAttention):
             attended = functional.scaled_dot_product_attention(query, key, value, bias, dropout, scale=1.0)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), weights, position_bias
 
-    def _project(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
+    def project(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
         projections = (self.q_proj, self.k_proj, self.v_proj)
         weights, biases = [p.weight for p in projections], [p.bias for p in projections]
         projected = functional.linear(
@@ -75,7 +75,7 @@ class GatedAttention(WavLMAttention):
         )  # (B, F, 3 D)
         return projected.unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind()
 
-    def _gate(self, hidden_states: Tensor) -> Tensor:
+    def gate(self, hidden_states: Tensor) -> Tensor:
         """Gate of the position bias, ``(B, H, F, 1)``: the same for all keys of a query."""
         # The eight outputs are only ever used as the sums of two groups of four.
         weight = self.gru_rel_pos_linear.weight.unflatten(0, (2, 4)).sum(1)
