@@ -4,10 +4,10 @@
     python benchmarks/backbone.py --seconds 3 --batches 1 4 --repetitions 9
     python benchmarks/backbone.py --small             # a tiny WavLM: under a minute
 
-Both sides take turns in one process, so that what else the machine does hits both; the medians are compared. The rate of
-the machine's own matrix product is measured between them, in the same precision: the fraction tells how much of it the
-nominal operations of the model (those that transformers carries out) reach. On a GPU each precision is measured against
-transformers in single precision; --compile adds torch.compile, which has to pay for itself there.
+Both sides take turns in one process, so that what else the machine does hits both; the medians are compared. The rate
+of the machine's own matrix product is measured between them, in the same precision: the fraction tells how much of it
+the nominal operations of the model (those that transformers carries out) reach. On a GPU each precision is measured
+against transformers in single precision; --compile adds torch.compile, which has to pay for itself there.
 """
 
 import argparse
@@ -95,40 +95,46 @@ def operations(model: nn.Module, waveforms: Tensor) -> float:
 
 def compare(model: nn.Module, fast: nn.Module, arguments: argparse.Namespace, precision: str) -> list[list[str]]:
     """A row for each length and batch size."""
-    device = arguments.device
-    size = 8192 if device == "cuda" else 2048
-    factors = torch.randn(2, size, size, device=device)
-    theirs, ours = gradient_pass(model), gradient_pass(fast)
     rows = []
     for seconds in arguments.seconds:
         for batch in arguments.batches:
-            waveforms = 0.1 * torch.randn(batch, round(16000 * seconds), device=device)
-            flops = operations(model, waveforms)
-            times: dict[str, list[float]] = {"theirs": [], "ours": [], "product": []}
-            with arithmetic("fp32", device):
-                reference = theirs(waveforms)
-            with arithmetic(precision, device):
-                error = float((ours(waveforms) - reference).norm() / reference.norm())
-            for _ in range(arguments.repetitions):
-                with arithmetic("fp32", device):
-                    times["theirs"].append(seconds_of(lambda: theirs(waveforms), device))
-                with arithmetic(precision, device):
-                    times["ours"].append(seconds_of(lambda: ours(waveforms), device))
-                    times["product"].append(seconds_of(lambda: factors[0] @ factors[1], device))
-            medians = {name: statistics.median(values) for name, values in times.items()}
-            with arithmetic("fp32", device):
-                their_peak = peak_gigabytes(lambda: theirs(waveforms), device)
-            with arithmetic(precision, device):
-                own_peak = peak_gigabytes(lambda: ours(waveforms), device)
-            rate = 2 * size**3 / medians["product"]
-            rows.append(
-                [precision, f"{seconds:g} s", str(batch), f"{1000 * medians['theirs'] / batch:.0f} ms",
-                 f"{1000 * medians['ours'] / batch:.0f} ms", f"{medians['theirs'] / medians['ours']:.2f}x",
-                 f"{flops / medians['ours'] / rate:.0%}", f"{flops / medians['theirs'] / rate:.0%}",
-                 f"{their_peak:.2f} GB", f"{own_peak:.2f} GB", f"{error:.0e}"]
-            )  # fmt: skip
+            waveforms = 0.1 * torch.randn(batch, round(16000 * seconds), device=arguments.device)
+            cells = compare_on(waveforms, model, fast, arguments.repetitions, precision)
+            rows.append([precision, f"{seconds:g} s", str(batch), *cells])
             print("done:", " ".join(rows[-1]), flush=True)
     return rows
+
+
+def compare_on(waveforms: Tensor, model: nn.Module, fast: nn.Module, repetitions: int, precision: str) -> list[str]:
+    """Cells of a row: times, ratio, fractions of the product's rate, peaks, difference of the gradients."""
+    device, batch = waveforms.device.type, len(waveforms)
+    size = 8192 if device == "cuda" else 2048
+    factors = torch.randn(2, size, size, device=device)
+    works: dict[str, tuple[str, Callable[[], Tensor]]] = {
+        "theirs": ("fp32", lambda: gradient_pass(model)(waveforms)),
+        "ours": (precision, lambda: gradient_pass(fast)(waveforms)),
+        "product": (precision, lambda: factors[0] @ factors[1]),
+    }
+    gradients: dict[str, Tensor] = {}
+    times: dict[str, list[float]] = {name: [] for name in works}
+    peaks: dict[str, float] = {}
+    for name, (arithmetic_, work) in works.items():
+        with arithmetic(arithmetic_, device):
+            gradients[name] = work()  # the first call is slower
+            peaks[name] = peak_gigabytes(work, device)
+    for _ in range(repetitions):
+        for name, (arithmetic_, work) in works.items():
+            with arithmetic(arithmetic_, device):
+                times[name].append(seconds_of(work, device))
+    theirs, ours, product = (statistics.median(times[name]) for name in works)
+    rate = 2 * size**3 / product
+    flops = operations(model, waveforms)
+    error = float((gradients["ours"] - gradients["theirs"]).norm() / gradients["theirs"].norm())
+    return [
+        f"{1000 * theirs / batch:.0f} ms", f"{1000 * ours / batch:.0f} ms", f"{theirs / ours:.2f}x",
+        f"{flops / ours / rate:.0%}", f"{flops / theirs / rate:.0%}",
+        f"{peaks['theirs']:.2f} GB", f"{peaks['ours']:.2f} GB", f"{error:.0e}",
+    ]  # fmt: skip
 
 
 def flex_attention_forward(attention: GatedAttention) -> Callable[[Tensor], Tensor]:

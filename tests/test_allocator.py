@@ -24,7 +24,5 @@ print((pages() - before) * os.sysconf("SC_PAGE_SIZE"))
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
 @pytest.mark.parametrize(("mode", "is_kept"), [("kept", True), ("plain", False)])
 def test_freed_memory_stays_with_the_process(mode: str, is_kept: bool) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", FREE_AND_LOOK, mode], check=True, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-c", FREE_AND_LOOK, mode], check=True, capture_output=True, text=True)
     assert (int(run.stdout) > 150_000_000) is is_kept

@@ -190,6 +190,40 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
     assert "broken.wav" in (tmp_path / "out" / "skipped.csv").read_text()
 
 
+def test_a_long_recording_is_explained_in_windows(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    write_sound(tmp_path / "long.wav", seconds=45)
+    write_sound(tmp_path / "short.wav", seconds=0.5)
+    arguments = [
+        "--ckpt_path", "run/checkpoints/best.ckpt", "--data.files", "long.wav", "short.wav", "--explain.n_samples", "4",
+    ]  # fmt: skip
+    result = script("explain", *arguments, "--explain.output_dir", "out", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    table = pd.read_parquet(parts(tmp_path / "out")).set_index("utterance")
+    assert len(table.frame_attribution["long.wav"]) == 2249
+    assert table.relative_error["long.wav"] > 0
+    result = script("explain", *arguments, "--explain.layers", "2", "--explain.output_dir", "neurons", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "long.wav is longer than a window of 20 s" in result.stderr
+    assert list(pd.read_parquet(parts(tmp_path / "neurons")).utterance) == ["short.wav"]
+
+
+def test_two_processes_train_together(planted_root: Path, tmp_path: Path) -> None:
+    """Batches by length are shared so that neither waits for a batch that the other has not."""
+    config = {
+        "data": {"root": str(planted_root), "corpus": "planted", "batch_size": 7},
+        "model": {"freeze": "none", "backbone_config": tiny_config(do_normalize=True)},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "devices": 2, "strategy": "ddp_find_unused_parameters_true"},
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(config))
+    result = script("train", "fit", "--config", "two.yaml", "--float32_matmul_precision", "high", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    checkpoint = torch.load(
+        next(tmp_path.glob("runs/emotion/version_0/checkpoints/last.ckpt")), map_location="cpu", weights_only=True
+    )
+    assert checkpoint["global_step"] == 2 * 2  # 24 clips of two speakers: four batches, two for each process
+
+
 def parts(run: Path) -> list[Path]:
     return sorted((run / "explanations").glob("part-*.parquet"))
 
@@ -267,6 +301,10 @@ SMALL = ["--config", CONFIGS / "small_wavlm.yaml", "--trainer.fast_dev_run", "tr
         ),
         (["fit", "--data.corpus", "planted", "--model.backbone", "./none"], "--model.backbone: no folder ./none"),
         (["fit", "--data.corpus", "planted", "--data.batch_size", "0"], "--data.batch_size is 0"),
+        (["fit", "--data.corpus", "planted", "--data.batch_seconds", "0"], "--data.batch_seconds is 0"),
+        (["fit", "--data.corpus", "planted", *SMALL, "--model.window_seconds", "0.5"], "--model.window_seconds is 0.5"),
+        (["fit", "--data.corpus", "planted", *SMALL, "--model.padding", "zero"], "model.padding"),
+        (["fit", "--data.corpus", "planted", *SMALL, "--float32_matmul_precision", "low"], "float32_matmul_precision"),
         (["fit", "--data.files", "[a.wav]", *SMALL], "two classes or more"),
         (["test", "--data.root", "x", "--ckpt_path", "no.ckpt"], "--ckpt_path: no file no.ckpt"),
         (["predict"], "invalid choice: 'predict'"),
@@ -302,6 +340,10 @@ def test_a_hub_that_cannot_be_reached(mistake: Callable[..., str], monkeypatch: 
         (["--ckpt_path", "good.ckpt", "--explain.spectrum.hop", "900"], "--explain.spectrum: a window of 400"),
         (["--ckpt_path", "good.ckpt", "--explain.baselines", "music"], "explain.baselines"),
         (
+            ["--ckpt_path", "good.ckpt", "--data.files", "noise.wav", "--trainer.precision", "16-true"],
+            "--trainer.precision is 16-true, but activations of WavLM large exceed",
+        ),
+        (
             ["--ckpt_path", "good.ckpt", "--data.root", "emodb", "--data.corpus", "emodb"],
             "is none of the classes angry",
         ),
@@ -315,6 +357,7 @@ def test_mistakes_of_explaining(
     (tmp_path / "short.ckpt").write_bytes((tmp_path / "good.ckpt").read_bytes()[:5000])
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.ckpt")
     soundfile.write(tmp_path / "silent.wav", torch.zeros(8000).numpy(), 16000)
+    write_sound(tmp_path / "noise.wav")
     make_corpus(tmp_path / "emodb", "emodb")
     assert words in mistake(explain, *arguments)
 

@@ -167,6 +167,11 @@ class GradientSHAP:
         if mode == "neuron" and (aggregate_frames != "mean" or resolution != "frame"):
             raise ValueError("neurons are explained by frame, as the mean over the reference samples")
         signal = self._read(waveform, sample_rate)
+        if mode == "neuron" and len(signal) > self.model.window:
+            raise ValueError(
+                f"the waveform has {len(signal) / SAMPLE_RATE:g} s; neurons are explained within a window of the "
+                f"classifier, which has {self.model.window / SAMPLE_RATE:g} s (window_seconds)"
+            )
         grid = FrameGrid(1, 1) if resolution == "sample" else self.model.backbone.grid
         with (
             tqdm(total=self.num_samples, desc="explaining", unit="sample", delay=1, disable=not progress) as bar,
@@ -285,7 +290,7 @@ class GradientSHAP:
         if numbers is None:
             return available
         if unknown := [number for number in numbers if f"layer_{number}" not in available]:
-            raise ValueError(f"no layer {unknown[0]}; the head hears 1 to {len(available)}")
+            raise ValueError(f"no layer {unknown[0]}; the model has 1 to {len(available)}")
         return {f"layer_{number}": available[f"layer_{number}"] for number in numbers}
 
     def _prediction(self, logits: Tensor) -> dict[str, Any]:

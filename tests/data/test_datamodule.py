@@ -228,3 +228,26 @@ def test_published_files_and_resampled_ones_sound_alike(ravdess_root: Path) -> N
         assert abs(len(original) - len(other)) <= 1
         length = min(len(original), len(other))
         assert torch.corrcoef(torch.tensor([original[:length].tolist(), other[:length].tolist()]))[0, 1] > 0.99
+
+
+def test_batches_are_of_like_length_and_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
+    for number in range(24):
+        write_sound(tmp_path / "ab"[number % 2] / f"{number:02}.wav", 0.1 + 0.1 * (number // 4), seed=number)
+    module = AudioDataModule(root=str(tmp_path), corpus="folder", split_by="utterance", batch_size=2)
+    module.setup("fit")
+    loader = module.train_dataloader()
+    epochs = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined] # as Lightning does
+        batches = list(loader)
+        assert sum(len(batch.ids) for batch in batches) == len(module.splits.train)  # type: ignore[union-attr]
+        epochs.append([batch.ids for batch in batches])
+    assert epochs[0] != epochs[1]
+    padding = [batch.padding_fraction for batch in module.predict_dataloader()] or [0.0]
+    assert max(padding) < 0.2
+
+
+def test_the_budget_of_seconds_bounds_a_batch(planted_root: Path) -> None:
+    module = make_module(planted_root, batch_size=16, batch_seconds=2.5)  # clips of 0.6 s
+    module.setup("fit")
+    assert max(len(batch.ids) for batch in module.train_dataloader()) == 4

@@ -193,6 +193,7 @@ class GradientSHAPCallback(pl.Callback):
         self.tensorboard.settings({**self.settings, "precision": arithmetic}, self.training_step)
         self.num_explained = self.num_found = self.num_unconverged = 0
         self.failed: list[str] = []
+        self.num_samples_heard = self.num_samples_padded = 0
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
         self.first_step = len({(utterance, name) for utterance, _, name in self.done}) + trainer.global_rank
         self.points_per_utterance = self.max_samples if self.n_samples == "auto" else self.n_samples
@@ -222,6 +223,8 @@ class GradientSHAPCallback(pl.Callback):
     ) -> None:
         """Explain the utterances of a batch that are not explained yet, and write them down."""
         module, batch = cast(EmotionModule, pl_module), cast(Batch, batch)
+        self.num_samples_heard += int(batch.lengths.sum())
+        self.num_samples_padded += batch.waveforms.numel()
         questions = [self._questions_of(int(prediction), module.classes) for prediction in outputs.argmax(1)]
         fingerprints = [
             fingerprint(self.shared_fingerprint, waveform[:length])
@@ -233,6 +236,8 @@ class GradientSHAPCallback(pl.Callback):
             if any((utterance, question.name, fingerprints[row]) not in self.done for question in questions[row])
         ]
         self.num_found += len(batch.ids) - len(missing)
+        if self.layer_modules:
+            missing = self._without_long(missing, batch, module)
         shown = self.bar.n + len(batch.ids) * self.points_per_utterance
         started = time.perf_counter()
         attribution = None
@@ -270,6 +275,18 @@ class GradientSHAPCallback(pl.Callback):
         # Last, since what stands here is not done again: a run that is killed before draws once more.
         self.results.write(explained)
         self.done.update((row["utterance"], row["target"], row["fingerprint"]) for row in explained)
+
+    def _without_long(self, rows: list[int], batch: Batch, module: EmotionModule) -> list[int]:
+        """Rows whose recordings are a single window: in several, a layer runs several times."""
+        for row in rows:
+            if batch.lengths[row] > module.window:
+                self.failed.append(batch.ids[row])
+                logger.warning(
+                    "%s is longer than a window of %g s, and neurons are explained within one; it is not explained "
+                    "(without --explain.layers it is)",
+                    batch.ids[row], module.window / SAMPLE_RATE,
+                )  # fmt: skip
+        return [row for row in rows if batch.lengths[row] <= module.window]
 
     @property
     def _columns(self) -> dict[str, Any]:
@@ -358,6 +375,10 @@ class GradientSHAPCallback(pl.Callback):
     def _say_where(self, by_whom: str) -> None:
         known = f", {self.num_found} were there already" if self.num_found else ""
         logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
+        if self.num_samples_padded:
+            logger.info(
+                "%.1f %% of the batches was padding", 100 - 100 * self.num_samples_heard / self.num_samples_padded
+            )
         if self.failed:
             logger.warning("%d not explained: %s", len(self.failed), ", ".join(self.failed))
         if self.num_unconverged:

@@ -48,9 +48,10 @@ def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     return librosa.resample(samples, orig_sr=native_rate, target_sr=sample_rate)
 
 
-def check_audio(path: Path) -> None:
-    """Raise what :func:`load_audio` would raise, without the cost of resampling."""
-    _decode(Path(path))
+def check_audio(path: Path) -> float:
+    """Raise what :func:`load_audio` would raise, without the cost of resampling; the length in seconds."""
+    samples, rate = _decode(Path(path))
+    return len(samples) / rate
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int]:

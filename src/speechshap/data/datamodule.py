@@ -2,10 +2,10 @@
 
 import csv
 import logging
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from os import cpu_count
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from speechshap.data.audio import AudioFileError, check_audio, load_audio
+from speechshap.data.batching import LengthBatchSampler
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
-from speechshap.data.dataset import Batch, Transform, UtteranceDataset, collate
+from speechshap.data.dataset import Batch, Transform, UtteranceDataset
 from speechshap.data.planted import EMOTIONS, make_planted_corpus
 from speechshap.data.splits import SplitBy, Splits, check_splits, draw_subset, split_by_speaker, split_by_utterance
 from speechshap.data.utterance import Skipped, Utterance
@@ -56,7 +57,8 @@ class AudioDataModule(pl.LightningDataModule):
         test_speakers: Speakers for test, instead of drawing them.
         predict_split: What is explained: a split, or all of the corpus.
         max_samples: Take at most so many utterances of a split, drawn by ``split_seed``; the splits stay as they are.
-        batch_size: Utterances a batch.
+        batch_size: Utterances a batch, at most. They are of like length, so that there is little padding.
+        batch_seconds: Longest utterance of a batch times their number, at most.
         num_workers: Processes that decode beside the training process; 0 decodes within it.
         transform: Augmentation of the training waveforms, ``(time,)`` to ``(time,)``.
         on_bad_file: ``skip`` leaves out a file that cannot be used and lists it in ``skipped.csv``; ``raise`` ends
@@ -86,6 +88,7 @@ class AudioDataModule(pl.LightningDataModule):
         predict_split: Literal["train", "val", "test", "all"] = "test",
         max_samples: int | None = None,
         batch_size: int = 16,
+        batch_seconds: float = 120.0,
         num_workers: int = 0,
         transform: Transform | None = None,
         on_bad_file: Literal["skip", "raise"] = "skip",
@@ -105,6 +108,7 @@ class AudioDataModule(pl.LightningDataModule):
         self.predict_split = predict_split
         self.max_samples = max_samples
         self.batch_size = batch_size
+        self.batch_seconds = batch_seconds
         self.num_workers = num_workers
         self.transform = transform
         self.on_bad_file = on_bad_file
@@ -114,6 +118,7 @@ class AudioDataModule(pl.LightningDataModule):
         self.predict_utterances: list[Utterance] = []
         self._saved_split: dict[str, list[str]] = {}
         self._usable_ids: set[str] = set()
+        self._seconds: dict[str, float] = {}
         self.save_hyperparameters(*CORPUS_OPTIONS, *SPLIT_OPTIONS, logger=False)
 
     def _check_options(self) -> None:
@@ -122,6 +127,8 @@ class AudioDataModule(pl.LightningDataModule):
                 raise UserError(f"--data.{option} is {fraction}; expected a share between 0 and 1")
         require_at_least(1, data__batch_size=self.batch_size, data__max_samples=self.max_samples)
         require_at_least(0, data__num_workers=self.num_workers)
+        if not self.batch_seconds > 0:
+            raise UserError(f"--data.batch_seconds is {self.batch_seconds}; expected a time above 0")
         if self.root is None and not self.files and self.corpus not in ("auto", "planted"):
             raise UserError(f"--data.root is missing; give the folder (or the manifest) of the {self.corpus} corpus")
 
@@ -242,12 +249,12 @@ class AudioDataModule(pl.LightningDataModule):
 
         def problem(utterance: Utterance) -> Skipped | None:
             try:
-                check_audio(utterance.path)
+                self._seconds[utterance.id] = check_audio(utterance.path)
             except AudioFileError as error:
                 return Skipped(error.path, error.reason)
             return None
 
-        with ThreadPoolExecutor(cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = tqdm(
                 pool.map(problem, utterances),
                 total=len(utterances),
@@ -299,19 +306,19 @@ class AudioDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""
-        return self._loader(self._part("train"), training=True)
+        return self._loader(self._part("train"), "train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches."""
-        return self._loader(self._part("val"))
+        return self._loader(self._part("val"), "evaluate")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test batches."""
-        return self._loader(self._part("test"))
+        return self._loader(self._part("test"), "evaluate")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Batches to explain."""
-        return self._loader(self.predict_utterances)
+        return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int) -> Tensor:
         """At most ``count`` training utterances ``(references, time)``, drawn by ``split_seed``, to compare with.
@@ -338,13 +345,21 @@ class AudioDataModule(pl.LightningDataModule):
             raise RuntimeError("setup has to be called before the batches are asked for")
         return draw_subset(self.splits._asdict()[name], self.max_samples, self.split_seed)
 
-    def _loader(self, utterances: list[Utterance], training: bool = False) -> DataLoader[Batch]:
+    def _loader(self, utterances: list[Utterance], use: Literal["train", "evaluate", "explain"]) -> DataLoader[Batch]:
+        sampler = LengthBatchSampler(
+            [self._seconds[utterance.id] for utterance in utterances],
+            self.batch_size,
+            self.batch_seconds,
+            shuffle=use == "train",
+            seed=int(os.getenv("PL_GLOBAL_SEED", "0")),  # of seed_everything, the same in all processes
+            repeat=use != "explain",
+        )
+        transform = self.transform if use == "train" else None
         return DataLoader(
-            UtteranceDataset(utterances, self.classes, self.transform if training else None),  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-            shuffle=training,
+            UtteranceDataset(utterances, self.classes, transform),
+            batch_size=None,  # the sampler makes the batches
+            sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=collate,
         )

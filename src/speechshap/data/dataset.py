@@ -37,6 +37,17 @@ class Batch(NamedTuple):
     ids: list[str]
     paths: list[str]
 
+    @property
+    def padding_fraction(self) -> float:
+        """Share of the waveforms that is padding.
+
+        Example:
+            >>> lengths, labels = torch.tensor([4, 2]), torch.tensor([0, 1])
+            >>> Batch(torch.zeros(2, 4), lengths, labels, ["a", "b"], ["", ""]).padding_fraction
+            0.25
+        """
+        return 1 - int(self.lengths.sum()) / self.waveforms.numel()
+
 
 class Example(NamedTuple):
     """One utterance, decoded: waveform ``(time,)``, class index, and where it comes from."""
@@ -46,8 +57,8 @@ class Example(NamedTuple):
     utterance: Utterance
 
 
-class UtteranceDataset(Dataset[Example]):
-    """Decoded utterances.
+class UtteranceDataset(Dataset[Batch]):
+    """Decoded utterances, a batch at a time: for a DataLoader whose sampler yields the indices of batches.
 
     Args:
         utterances: What to read.
@@ -65,8 +76,10 @@ class UtteranceDataset(Dataset[Example]):
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, index: int) -> Example:
-        utterance = self.utterances[index]
+    def __getitem__(self, indices: Sequence[int]) -> Batch:
+        return collate([self._decode(self.utterances[index]) for index in indices])
+
+    def _decode(self, utterance: Utterance) -> Example:
         waveform = torch.from_numpy(load_audio(utterance.path))
         if self.transform is not None:
             waveform = self.transform(waveform)

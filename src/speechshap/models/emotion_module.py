@@ -136,6 +136,11 @@ class EmotionModule(pl.LightningModule):
         """Transformer layers that the head hears something of, by name (``layer_1``)."""
         return self.classifier.layers
 
+    @property
+    def window(self) -> int:
+        """Samples that go through the backbone at once; a longer recording goes in windows."""
+        return self.classifier.window
+
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples: logits ``(batch, classes)``."""
         return self.classifier(waveforms, lengths)
@@ -175,6 +180,7 @@ class EmotionModule(pl.LightningModule):
         logits = self(batch.waveforms, batch.lengths)
         loss = functional.cross_entropy(logits, batch.labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
+        self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

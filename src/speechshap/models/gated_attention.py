@@ -66,6 +66,7 @@ class GatedAttention(WavLMAttention):
         return self.out_proj(attended.transpose(1, 2).flatten(2)), weights, position_bias
 
     def project(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
+        """Scaled query, key and value, ``(B, H, F, d)`` each."""
         projections = (self.q_proj, self.k_proj, self.v_proj)
         weights, biases = [p.weight for p in projections], [p.bias for p in projections]
         projected = functional.linear(

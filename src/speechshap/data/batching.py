@@ -1,0 +1,104 @@
+"""Batches of utterances of like length."""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+
+from torch import distributed
+from torch.utils.data import DistributedSampler
+
+_BUCKET_RATIO = 1.1
+"""Utterances whose lengths differ by less than this are shuffled with each other."""
+
+
+class LengthBatchSampler(DistributedSampler[list[int]]):
+    """Indices of utterances, batch by batch, for a DataLoader with ``batch_size=None``.
+
+    Utterances of like length come together, so that little of a batch is padding. The batches are the same for any
+    number of processes, which take them in turn: those of one step are of like cost.
+
+    Being a DistributedSampler it is left alone by Lightning, which cannot make other batch samplers fit for several
+    processes, and told each epoch.
+
+    Args:
+        lengths: Of the utterances, in seconds.
+        batch_size: Utterances that a batch has at most.
+        batch_seconds: Longest utterance of a batch times their number, at most; one that is longer is alone. None for
+            no limit.
+        shuffle: Draw anew in each epoch what comes together, and in which order the batches come. Without it the
+            longest come first: what does not fit into memory is known at once.
+        seed: Of the shuffling.
+        repeat: Whether each process gets as many batches as the others, for which some come twice at the end. Where
+            that would be wrong (each utterance is to be explained once) the processes may differ by one batch.
+
+    Example:
+        >>> sampler = LengthBatchSampler([1.0, 4.0, 1.0, 4.1, 9.0], batch_size=2, batch_seconds=10)
+        >>> list(sampler)
+        [[4], [3, 1], [0, 2]]
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[float],
+        batch_size: int,
+        batch_seconds: float | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        repeat: bool = False,
+    ) -> None:
+        # Not that of the base class, which wants the processes to be there already.
+        self.lengths = list(lengths)
+        self.batch_size = batch_size
+        self.batch_seconds = math.inf if batch_seconds is None else batch_seconds
+        self.shuffle = shuffle
+        self.seed = seed
+        self.repeat = repeat
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Batches of this process, as indices of utterances."""
+        return iter(self._share())
+
+    def __len__(self) -> int:
+        """Batches of this process."""
+        return len(self._share())
+
+    def _share(self) -> list[list[int]]:
+        count, rank = (distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else (1, 0)
+        batches = self.batches(count)
+        if self.repeat and batches:
+            batches += [batches[number % len(batches)] for number in range(-len(batches) % count)]
+        return batches[rank::count]
+
+    def batches(self, at_least: int = 1) -> list[list[int]]:
+        """All batches of the epoch; the largest are halved until there are so many, or as many as utterances."""
+        generator = random.Random(f"{self.seed} {self.epoch}")  # noqa: S311 - not for secrets
+        order = list(range(len(self.lengths)))
+        if self.shuffle:
+            generator.shuffle(order)
+            order.sort(key=lambda index: -int(math.log(max(self.lengths[index], 1e-3)) / math.log(_BUCKET_RATIO)))
+        else:
+            order.sort(key=lambda index: -self.lengths[index])
+        batches = self._cut(order)
+        while batches and len(batches) < min(at_least, len(order)):
+            largest = max(range(len(batches)), key=lambda number: len(batches[number]))
+            half = -(-len(batches[largest]) // 2)
+            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+        if self.shuffle:
+            generator.shuffle(batches)
+        return batches
+
+    def _cut(self, order: list[int]) -> list[list[int]]:
+        batches: list[list[int]] = []
+        longest = 0.0
+        for index in order:
+            longest_with = max(longest, self.lengths[index])
+            is_full = bool(batches) and (
+                len(batches[-1]) == self.batch_size or longest_with * (len(batches[-1]) + 1) > self.batch_seconds
+            )
+            if is_full or not batches:
+                batches.append([])
+                longest_with = self.lengths[index]
+            batches[-1].append(index)
+            longest = longest_with
+        return batches
