@@ -39,7 +39,6 @@ _IRRELEVANT_WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*LightningCLI's args parameter is intended.*",
     ".*The dirpath has changed from.*",
-    ".*mismatched key_padding_mask and attn_mask.*",
     ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",
 )
 

@@ -28,3 +28,13 @@ def test_the_frames_share_out_all_samples() -> None:
     assert len(edges) == 50
     assert (edges.diff() > 0).all()
     assert torch.equal(FrameGrid().owner(16000).bincount(), edges.diff())
+
+
+def test_a_frame_is_centred_in_the_stretch_that_it_owns() -> None:
+    grid = FrameGrid()
+    edges = grid.edges(16000) / 16000
+    centers = grid.center_seconds(16000)
+    assert len(centers) == 49
+    torch.testing.assert_close(centers[1:-1], (edges[1:-2] + edges[2:-1] - 1 / 16000) / 2)
+    assert (centers > edges[:-1]).all()
+    assert (centers < edges[1:]).all()

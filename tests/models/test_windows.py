@@ -116,6 +116,25 @@ def test_the_graph_of_a_long_recording_keeps_no_activations() -> None:
     assert sum(kept.values()) < 5 * waveforms.nbytes
 
 
+def test_masks_and_dropout_of_training_are_the_same_when_a_window_is_computed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny_config(norm="group", mask_time_length=4, hidden_dropout=0.2)
+    backbone = build_backbone({**config, "mask_time_prob": 0.5})
+    classifier = EmotionClassifier(backbone, nn.Linear(32, 3), window_seconds=1.0).train()
+    waveforms, lengths = torch.randn(1, 40_000), torch.tensor([40_000])
+
+    def gradients() -> list[Tensor]:
+        torch.manual_seed(5)
+        parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+        return list(torch.autograd.grad(classifier(waveforms, lengths)[0, 0], parameters, allow_unused=True))
+
+    found = gradients()
+    monkeypatch.setattr("speechshap.models.classifier.checkpoint", lambda f, *args, **_: f(*args))
+    for gradient, expected in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(gradient, expected)
+
+
 def test_a_window_that_is_too_short_is_refused() -> None:
     with pytest.raises(UserError, match=r"--model.window_seconds is 0.5; expected 1 at least"):
         speech_classifier(window_seconds=0.5)

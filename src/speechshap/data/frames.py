@@ -48,6 +48,16 @@ class FrameGrid:
         """Frames of an utterance of ``num_samples`` samples."""
         return max(0, (num_samples - self.receptive_field) // self.hop + 1)
 
+    def center_seconds(self, num_samples: int) -> Tensor:
+        """Centres of the receptive fields of an utterance's frames, in seconds from its start, ``(frames,)``.
+
+        Example:
+            >>> FrameGrid().center_seconds(1200)
+            tensor([0.0125, 0.0325, 0.0525])
+        """
+        centers = self.hop * torch.arange(self.num_frames(num_samples)) + (self.receptive_field - 1) / 2
+        return centers / SAMPLE_RATE
+
     def edges(self, num_samples: int) -> Tensor:
         """Bounds in samples of the stretches that the frames own, ``(frames + 1,)``.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -136,7 +137,8 @@ class Backbone(nn.Module):
             mask = torch.arange(hidden.shape[1], device=hidden.device) < self._frame_lengths(lengths)[:, None]
         if self.training and hidden.shape[1] > self.model.config.mask_time_length:
             # A batch that is shorter than one mask goes without SpecAugment; transformers would refuse it.
-            hidden = self.model._mask_hidden_states(hidden, attention_mask=mask)
+            with _numpy_follows_torch():
+                hidden = self.model._mask_hidden_states(hidden, attention_mask=mask)
         if mask is not None:
             hidden = hidden.masked_fill(~mask[..., None], 0)
         hidden = hidden + encoder.pos_conv_embed(hidden)
@@ -209,3 +211,17 @@ class Backbone(nn.Module):
         known = vars(type(config)())
         fields = {name: value for name, value in config.to_diff_dict().items() if name in known}
         return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
+
+
+@contextmanager
+def _numpy_follows_torch() -> Iterator[None]:
+    """Seed NumPy, from which transformers draws SpecAugment, by a draw of PyTorch, and leave it as it was.
+
+    Where activations are computed again, PyTorch's generators are set back, and NumPy's is not.
+    """
+    kept = np.random.get_state()  # noqa: NPY002 - the generator that transformers uses
+    np.random.seed(int(torch.randint(2**31, ())))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(kept)  # noqa: NPY002

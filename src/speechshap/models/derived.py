@@ -24,6 +24,7 @@ class Derived:
     """
 
     def __init__(self) -> None:
+        self._parameters: list[Tensor] = []  # held, so that no other tensor can take their place in memory
         self._key: Hashable = None
         self._value = torch.empty(0)
 
@@ -32,11 +33,11 @@ class Derived:
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             return compute()
         # A counter of in-place changes tells new values in the same memory.
-        key = (*((p.data_ptr(), p._version, p.device, p.dtype) for p in parameters), *arguments)
+        key = (*((id(p), p.data_ptr(), p._version, p.device, p.dtype) for p in parameters), *arguments)
         if key != self._key:
             with torch.inference_mode(False), torch.no_grad():
                 self._value = compute()
-            self._key = key
+            self._key, self._parameters = key, list(parameters)
         return self._value
 
     def __reduce__(self) -> tuple[Any, ...]:
