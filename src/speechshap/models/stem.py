@@ -52,10 +52,10 @@ class Stem(nn.Module):
         return states.transpose(1, 2)
 
     def _first(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
-        layer = self.conv_layers[0]
+        layer, device = self.conv_layers[0], waveforms.device.type
         conv = layer.conv
         # Half precision would round the sound itself, and costs more here than it saves.
-        with torch.autocast(waveforms.device.type, enabled=False):
+        with torch.autocast(device, enabled=False):
             kernel = conv.weight[:, 0].to(waveforms.dtype)  # (C, k)
             windows = waveforms.unfold(1, kernel.shape[1], conv.stride[0])  # (B, F, k)
             if isinstance(layer.layer_norm, nn.GroupNorm):
@@ -63,7 +63,9 @@ class Stem(nn.Module):
                 states = torch.baddbmm(biases[:, None], windows, kernels.transpose(1, 2))
             else:
                 states = layer.layer_norm(functional.linear(windows, kernel, conv.bias))
-            return layer.activation(states)
+        if torch.is_autocast_enabled(device):  # what the graph keeps is half as large
+            states = states.to(torch.get_autocast_dtype(device))
+        return layer.activation(states)
 
     def _freeze_parameters(self) -> None:
         """Transformers' models call this to take the stem out of training."""
