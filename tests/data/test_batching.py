@@ -69,6 +69,15 @@ def test_epochs_and_seeds_differ_and_nothing_else() -> None:
     assert batches(0, 0, shuffle=False) == batches(1, 1, shuffle=False)
 
 
+def test_every_epoch_has_equally_many_batches() -> None:
+    sampler = LengthBatchSampler(mixed_lengths(), 16, 30, shuffle=True)
+    counts = set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        counts.add(len(list(sampler)))
+    assert len(counts) == 1
+
+
 def test_utterances_of_one_length_are_shuffled() -> None:
     sampler = LengthBatchSampler([2.0] * 64, 8, shuffle=True)
     assert sorted(map(sorted, sampler)) != sorted(map(sorted, LengthBatchSampler([2.0] * 64, 8)))

@@ -251,3 +251,9 @@ def test_the_budget_of_seconds_bounds_a_batch(planted_root: Path) -> None:
     module = make_module(planted_root, batch_size=16, batch_seconds=2.5)  # clips of 0.6 s
     module.setup("fit")
     assert max(len(batch.ids) for batch in module.train_dataloader()) == 4
+
+
+def test_a_sampler_of_single_utterances_works_too(planted_root: Path) -> None:
+    """Lightning's ``overfit_batches`` puts one in place."""
+    module = make_module(planted_root, batch_size=4)
+    assert len(module.train_dataloader().dataset[3].ids) == 1

@@ -74,12 +74,14 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         """All batches of the epoch; the largest are halved until there are so many, or as many as utterances."""
         generator = random.Random(f"{self.seed} {self.epoch}")  # noqa: S311 - not for secrets
         order = list(range(len(self.lengths)))
+        lengths = self.lengths
         if self.shuffle:
             generator.shuffle(order)
-            order.sort(key=lambda index: -int(math.log(max(self.lengths[index], 1e-3)) / math.log(_BUCKET_RATIO)))
-        else:
-            order.sort(key=lambda index: -self.lengths[index])
-        batches = self._cut(order)
+            # All lengths of a bucket count as its longest, so that every epoch has equally many batches: Lightning
+            # asks once how many there are.
+            lengths = [_BUCKET_RATIO ** math.ceil(math.log(max(length, 1e-3), _BUCKET_RATIO)) for length in lengths]
+        order.sort(key=lambda index: -lengths[index])
+        batches = self._cut(order, lengths)
         while batches and len(batches) < min(at_least, len(order)):
             largest = max(range(len(batches)), key=lambda number: len(batches[number]))
             half = -(-len(batches[largest]) // 2)
@@ -88,17 +90,13 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
             generator.shuffle(batches)
         return batches
 
-    def _cut(self, order: list[int]) -> list[list[int]]:
+    def _cut(self, order: list[int], lengths: Sequence[float]) -> list[list[int]]:
+        """Cut indices, the longest utterance first, into batches."""
         batches: list[list[int]] = []
-        longest = 0.0
         for index in order:
-            longest_with = max(longest, self.lengths[index])
-            is_full = bool(batches) and (
-                len(batches[-1]) == self.batch_size or longest_with * (len(batches[-1]) + 1) > self.batch_seconds
-            )
-            if is_full or not batches:
-                batches.append([])
-                longest_with = self.lengths[index]
-            batches[-1].append(index)
-            longest = longest_with
+            last = batches[-1] if batches else []
+            if last and len(last) < self.batch_size and lengths[last[0]] * (len(last) + 1) <= self.batch_seconds:
+                last.append(index)
+            else:
+                batches.append([index])
         return batches

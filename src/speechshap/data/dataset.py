@@ -76,7 +76,9 @@ class UtteranceDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
+    def __getitem__(self, indices: Sequence[int] | int) -> Batch:
+        if isinstance(indices, int):  # Lightning's overfit_batches puts a sampler of single utterances in place
+            indices = [indices]
         return collate([self._decode(self.utterances[index]) for index in indices])
 
     def _decode(self, utterance: Utterance) -> Example:
