@@ -8,7 +8,7 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
-_CPU_BUDGET = 2**29  # bytes; larger chunks were no faster on any model tried, and slower on large ones
+_CPU_BUDGET = 600 * 2**20  # bytes; larger chunks were no faster on any model tried, and slower on large ones
 _CUDA_SHARE = 0.5  # of the free memory; gradients and temporaries take their own
 _ROW_COPIES = 12  # of a row's waveform, beside the graph: point, reference, difference, gradient, attribution, …
 _LARGEST = 256
@@ -17,7 +17,7 @@ _LARGEST = 256
 class ChunkSize:
     """Number of rows of a chunk, fixed or found.
 
-    Found, it is what fits half of the free memory of a GPU, or 512 MB on a CPU; time decides nothing, so that a run
+    Found, it is what fits half of the free memory of a GPU, or 600 MB on a CPU; time decides nothing, so that a run
     that is repeated has the same chunks. When the device runs out of memory it is halved, fixed or not.
 
     Args:
