@@ -136,3 +136,23 @@ def test_classes_of_model_data_and_checkpoint_have_to_agree(tiny_checkpoint: Pat
         pl.Trainer(**options).test(module, data, ckpt_path=tiny_checkpoint, weights_only=True)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="two classes or more"):
         EmotionModule(["happy"], backbone_config=tiny_config())
+
+
+def test_each_epoch_has_batches_of_its_own(planted_root: Path, tmp_path: Path) -> None:
+    """Lightning tells the sampler which epoch it is."""
+    seen: dict[int, list[tuple[str, ...]]] = {}
+
+    class Watching(EmotionModule):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            seen.setdefault(self.current_epoch, []).append(tuple(batch.ids))
+            return super().training_step(batch, batch_idx)
+
+    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8)
+    module = Watching(data.classes, backbone_config=tiny_config())
+    trainer = pl.Trainer(
+        max_epochs=2, limit_val_batches=0, logger=False, accelerator="cpu", enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    assert sorted(name for batch in seen[0] for name in batch) == sorted(name for batch in seen[1] for name in batch)
+    assert seen[0] != seen[1]
