@@ -325,3 +325,14 @@ def test_settings_that_cannot_be() -> None:
 def test_a_class_with_a_hyphen_can_be_contrasted() -> None:
     questions = parse_targets("low-arousal - calm,calm-low-arousal", ["calm", "low-arousal"])
     assert questions == [Question("low-arousal - calm", 1, 0), Question("calm - low-arousal", 0, 1)]
+
+
+def test_checkpointing_changes_nothing_and_is_over_afterwards(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    predict(tiny_checkpoint, planted_root, tmp_path / "plain")
+    module, _ = predict(tiny_checkpoint, planted_root, tmp_path / "less", gradient_checkpointing=True)
+    assert not module.backbone.gradient_checkpointing
+    plain, less = read(tmp_path / "plain"), read(tmp_path / "less")
+    for expected, found in zip(plain.frame_attribution, less.frame_attribution, strict=True):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4 * float(abs(expected).max()))

@@ -107,8 +107,24 @@ def test_processes_that_explain_share_the_utterances_exactly(monkeypatch: pytest
 def test_the_batches_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = LengthBatchSampler(mixed_lengths(), 16, 60, shuffle=True)
     alone = list(sampler)
+    assert len(alone) % 2 == 0
     first, second = shares(monkeypatch, 2, sampler)
-    assert [first[0], second[0], first[1], second[1]] == alone[:4]
+    assert sorted([*first, *second]) == sorted(alone)
+
+
+def test_batches_of_one_step_are_of_like_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = mixed_lengths()
+    parts = shares(monkeypatch, 4, LengthBatchSampler(lengths, 16, 60, shuffle=True, repeat=True))
+    for step in zip(*parts, strict=True):
+        longest = [max(lengths[index] for index in batch) for batch in step]
+        assert max(longest) - min(longest) < 3
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8])
+def test_processes_that_evaluate_count_no_utterance_twice(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    parts = shares(monkeypatch, count, LengthBatchSampler(mixed_lengths(130), 16, repeat=True))
+    assert len({len(part) for part in parts}) == 1
+    assert sorted(index for part in parts for batch in part for index in batch) == list(range(130))
 
 
 def test_nothing_gives_no_batches() -> None:

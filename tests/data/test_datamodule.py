@@ -1,6 +1,7 @@
 import csv
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -243,8 +244,8 @@ def test_batches_are_of_like_length_and_differ_from_epoch_to_epoch(tmp_path: Pat
         assert sum(len(batch.ids) for batch in batches) == len(module.splits.train)  # type: ignore[union-attr]
         epochs.append([batch.ids for batch in batches])
     assert epochs[0] != epochs[1]
-    padding = [batch.padding_fraction for batch in module.predict_dataloader()] or [0.0]
-    assert max(padding) < 0.2
+    module.setup("predict")
+    assert max(batch.padding_fraction for batch in module.predict_dataloader()) < 0.2
 
 
 def test_the_budget_of_seconds_bounds_a_batch(planted_root: Path) -> None:
@@ -257,3 +258,10 @@ def test_a_sampler_of_single_utterances_works_too(planted_root: Path) -> None:
     """Lightning's ``overfit_batches`` puts one in place."""
     module = make_module(planted_root, batch_size=4)
     assert len(module.train_dataloader().dataset[3].ids) == 1
+
+
+def test_more_processes_than_utterances_are_refused(planted_root: Path) -> None:
+    module = make_module(planted_root, stage="predict", max_samples=2)
+    module.trainer = SimpleNamespace(world_size=3, global_rank=0)  # type: ignore[assignment]
+    with pytest.raises(UserError, match=r"--trainer.devices asks for 3 processes, but there are 2 utterances"):
+        module.predict_dataloader()

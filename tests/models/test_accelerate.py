@@ -146,6 +146,28 @@ def test_what_follows_from_frozen_weights_is_computed_anew_when_they_change() ->
     assert relative_difference(before, after) > 1e-2
 
 
+def test_nothing_old_is_used_after_training_that_writes_past_autograd() -> None:
+    """Fused optimisers do not count their changes."""
+    fast = accelerate(make_model("wavlm"))
+    waveforms, _ = make_waveforms()
+    with torch.no_grad():
+        fast(waveforms)  # validation before training
+    optimizer = torch.optim.AdamW(fast.parameters(), lr=0.1, fused=True)
+    fast(waveforms).last_hidden_state.square().mean().backward()
+    optimizer.step()
+    fresh = accelerate(make_model("wavlm"))
+    fresh.load_state_dict(fast.state_dict())
+    fast.requires_grad_(False)
+    assert torch.equal(fast(waveforms).last_hidden_state, fresh.requires_grad_(False)(waveforms).last_hidden_state)
+
+
+def test_a_model_made_in_inference_mode_works() -> None:
+    waveforms, _ = make_waveforms()
+    with torch.inference_mode():
+        found = accelerate(make_model("wavlm").requires_grad_(False))(waveforms).last_hidden_state
+    assert relative_difference(found, make_model("wavlm")(waveforms).last_hidden_state) < 1e-5
+
+
 def test_a_saved_model_loads_in_plain_transformers(tmp_path: Path) -> None:
     fast = accelerate(make_model("wavlm"))
     fast.save_pretrained(tmp_path)
@@ -173,6 +195,8 @@ def test_attention_weights_are_those_of_each_head() -> None:
     weights = accelerate(model)(waveforms, output_attentions=True).attentions[1]
     torch.testing.assert_close(weights.mean(1), expected[:, 0], atol=1e-6, rtol=1e-4)
     assert (weights[:, 0] - weights[:, 1]).abs().max() > 1e-3
+    model.config.output_attentions = True
+    assert torch.equal(model(waveforms).attentions[1], weights)
 
 
 def test_position_bias_is_that_of_transformers_for_all_distances() -> None:

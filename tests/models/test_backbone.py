@@ -155,6 +155,15 @@ def test_attention_weights_sum_to_one_over_the_frames_of_the_utterance(family: s
     assert torch.equal(backbone(waveforms, LENGTHS)[0][-1], before[-1])  # and asking leaves no trace
 
 
+@pytest.mark.parametrize("number", [-1, 3])
+def test_a_state_or_a_layer_that_is_not_there(number: int) -> None:
+    backbone = build_backbone(tiny_config()).eval()
+    with pytest.raises(ValueError, match=rf"there is no state \[{number}\]; expected some of 0 to 2"):
+        backbone(torch.zeros(1, 800), torch.tensor([800]), [number])
+    with pytest.raises(ValueError, match=rf"there is no layer \[{number}\]; expected some of 1 to 2"):
+        backbone.attention_weights(torch.zeros(1, 800), torch.tensor([800]), [number])
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpointing_changes_no_gradient_and_keeps_less(family: str) -> None:
     torch.manual_seed(0)

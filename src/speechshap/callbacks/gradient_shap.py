@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -77,7 +78,7 @@ class GradientSHAPCallback(pl.Callback):
             cost where many are explained. What was learnt is kept in the results folder.
         chunk_size: Points that go through the model at once; left out, what suits the device.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
-            for each point of a chunk, for a third more time.
+            for each point of a chunk, for a third more time. Chunks are then of one point unless said otherwise.
         seed: Of the random draws.
         n_references: Training clips to draw from where ``baselines`` is ``dataset``.
         top_k_frames: Strongest frames to mark in a figure.
@@ -174,7 +175,6 @@ class GradientSHAPCallback(pl.Callback):
         self.questions = parse_targets(self.targets, module.classes)
         self.layer_modules = choose_layers(self.layers, module.layers)
         self.references = self._load_references(trainer)
-        module.backbone.gradient_checkpointing |= self.gradient_checkpointing
         precision = trainer.precision_plugin
 
         def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -295,7 +295,7 @@ class GradientSHAPCallback(pl.Callback):
         return {name: self.settings[name] for name in names}
 
     def _explain(self, module: EmotionModule, batch: Batch, questions: list[list[Question]]) -> Attribution:
-        with evaluation_mode(module):
+        with evaluation_mode(module), self._checkpointing(module):
             return gradient_shap(
                 self.forward,
                 batch.waveforms.float(),
@@ -304,7 +304,7 @@ class GradientSHAPCallback(pl.Callback):
                 batch.lengths,
                 batch.ids,
                 self.n_samples,
-                self.chunk_size,
+                self._chunk_size,
                 self.seed,
                 self.layer_modules,
                 layer_method=self.layer_method,
@@ -318,6 +318,22 @@ class GradientSHAPCallback(pl.Callback):
                 grid=module.backbone.grid,
                 progress=self.bar.update,
             )
+
+    @contextmanager
+    def _checkpointing(self, module: EmotionModule) -> Iterator[None]:
+        """Checkpointing of activations as asked for here, or in training."""
+        backbone = module.backbone
+        kept = backbone.gradient_checkpointing
+        backbone.gradient_checkpointing = kept or self.gradient_checkpointing
+        try:
+            yield
+        finally:
+            backbone.gradient_checkpointing = kept
+
+    @property
+    def _chunk_size(self) -> int | None:
+        """Points of a chunk; what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory."""
+        return 1 if self.chunk_size is None and self.gradient_checkpointing else self.chunk_size
 
     @property
     def _baseline(self) -> str | Baseline | Tensor:
@@ -339,10 +355,10 @@ class GradientSHAPCallback(pl.Callback):
         waveforms = _data_module(trainer, "--explain.calibration").predict_sample(self.calibration)
         for number, waveform in enumerate(tqdm(waveforms, desc="calibrating", disable=trainer.global_rank != 0)):
             try:
-                with evaluation_mode(module):
+                with evaluation_mode(module), self._checkpointing(module):
                     result = gradient_shap(
                         self.forward, waveform[None].to(module.device), self._baseline, ids=[f"calibration {number}"],
-                        n_samples=CALIBRATION_SAMPLES, chunk_size=self.chunk_size, seed=self.seed, output=self.output,
+                        n_samples=CALIBRATION_SAMPLES, chunk_size=self._chunk_size, seed=self.seed, output=self.output,
                         grid=module.backbone.grid,
                     )  # fmt: skip
             except GradientError as error:
@@ -420,7 +436,10 @@ class GradientSHAPCallback(pl.Callback):
 def _arithmetic(trainer: pl.Trainer) -> str:
     """Precision of the trainer and, where it is a lower one, that of products of single-precision matrices."""
     products = torch.get_float32_matmul_precision()
-    return str(trainer.precision) + ("" if products == "highest" else f", float32 matrix products {products}")
+    parts = [str(trainer.precision), *([] if products == "highest" else [f"float32 matrix products {products}"])]
+    if trainer.strategy.root_device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        parts.append("convolutions in TF32")
+    return ", ".join(parts)
 
 
 def _data_module(trainer: pl.Trainer, option: str) -> AudioDataModule:

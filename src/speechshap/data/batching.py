@@ -14,8 +14,8 @@ _BUCKET_RATIO = 1.1
 class LengthBatchSampler(DistributedSampler[list[int]]):
     """Indices of utterances, batch by batch, for a DataLoader with ``batch_size=None``.
 
-    Utterances of like length come together, so that little of a batch is padding. The batches are the same for any
-    number of processes, which take them in turn: those of one step are of like cost.
+    Utterances of like length come together, so that little of a batch is padding. Several processes take the batches in
+    turn, and those of one step are of like length; the largest are halved until each process has equally many.
 
     Being a DistributedSampler it is left alone by Lightning, which cannot make other batch samplers fit for several
     processes, and told each epoch.
@@ -28,8 +28,8 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         shuffle: Draw anew in each epoch what comes together, and in which order the batches come. Without it the
             longest come first: what does not fit into memory is known at once.
         seed: Of the shuffling.
-        repeat: Whether each process gets as many batches as the others, for which some come twice at the end. Where
-            that would be wrong (each utterance is to be explained once) the processes may differ by one batch.
+        repeat: Whether single utterances come twice where halving does not make the processes' shares equal. Where that
+            would be wrong (each utterance is to be explained once) they may differ by one batch.
 
     Example:
         >>> sampler = LengthBatchSampler([1.0, 4.0, 1.0, 4.1, 9.0], batch_size=2, batch_seconds=10)
@@ -64,14 +64,16 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         return len(self._share())
 
     def _share(self) -> list[list[int]]:
-        count, rank = (distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else (1, 0)
+        count, rank = 1, 0
+        if distributed.is_available() and distributed.is_initialized():
+            count, rank = distributed.get_world_size(), distributed.get_rank()
         batches = self.batches(count)
         if self.repeat and batches:
             batches += [batches[number % len(batches)] for number in range(-len(batches) % count)]
         return batches[rank::count]
 
-    def batches(self, at_least: int = 1) -> list[list[int]]:
-        """All batches of the epoch; the largest are halved until there are so many, or as many as utterances."""
+    def batches(self, count: int = 1) -> list[list[int]]:
+        """All batches of the epoch, so many of them for each of ``count`` processes as can be had."""
         generator = random.Random(f"{self.seed} {self.epoch}")  # noqa: S311 - not for secrets
         order = list(range(len(self.lengths)))
         lengths = self.lengths
@@ -82,12 +84,16 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
             lengths = [_BUCKET_RATIO ** math.ceil(math.log(max(length, 1e-3), _BUCKET_RATIO)) for length in lengths]
         order.sort(key=lambda index: -lengths[index])
         batches = self._cut(order, lengths)
-        while batches and len(batches) < min(at_least, len(order)):
+        while len(batches) % count and len(batches) < len(order):
             largest = max(range(len(batches)), key=lambda number: len(batches[number]))
             half = -(-len(batches[largest]) // 2)
             batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
         if self.shuffle:
-            generator.shuffle(batches)
+            steps = [batches[start : start + count] for start in range(0, len(batches), count)]
+            # A last step that is short stays last, or the processes would take turns differently behind it.
+            short = [steps.pop()] if len(batches) % count else []
+            generator.shuffle(steps)
+            batches = [batch for step in [*steps, *short] for batch in step]
         return batches
 
     def _cut(self, order: list[int], lengths: Sequence[float]) -> list[list[int]]:

@@ -317,7 +317,17 @@ class AudioDataModule(pl.LightningDataModule):
         return self._loader(self._part("test"), "evaluate")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Batches to explain."""
+        """Batches to explain.
+
+        Raises:
+            UserError: There are fewer utterances than processes.
+        """
+        processes = self.trainer.world_size if self.trainer else 1
+        if len(self.predict_utterances) < processes:
+            raise UserError(
+                f"--trainer.devices asks for {processes} processes, but there are {len(self.predict_utterances)} "
+                "utterances to explain; take as many at most"
+            )
         return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int) -> Tensor:

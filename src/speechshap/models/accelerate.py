@@ -14,8 +14,8 @@ def accelerate(model: nn.Module) -> nn.Module:
     """Replace what is slow in a model of transformers: the stem, the positional convolution, WavLM's attention.
 
     The model is changed in place: it gives the same numbers, with masks and without, for the outputs and for their
-    gradients, and its state dict keeps its keys, so that checkpoints load both ways. Attention of wav2vec2 and HuBERT
-    is transformers' own.
+    gradients, and its state dict keeps its keys, so that checkpoints load both ways. Attention weights of WavLM, where
+    asked for, are each head's own and not their mean. Attention of wav2vec2 and HuBERT is transformers' own.
 
     Args:
         model: WavLM, wav2vec2 or HuBERT of transformers, bare or with a head.
@@ -45,5 +45,5 @@ def accelerate(model: nn.Module) -> nn.Module:
         from speechshap.models.gated_attention import GatedAttention
 
         for layer in base.encoder.layers:
-            GatedAttention.adopt(layer.attention)
+            GatedAttention.adopt(layer.attention, base.config)
     return model

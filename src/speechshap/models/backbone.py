@@ -69,6 +69,9 @@ class Backbone(nn.Module):
             Hidden states, ``(batch, frames, hidden size)`` each, 0 being the input of the first layer and the last one
             the output of the encoder (behind its final layer norm, where the model has one); and the frames of each
             utterance ``(batch,)``. What lies behind an utterance means nothing.
+
+        Raises:
+            ValueError: There is no such state.
         """
         return self.encode(self.prepare(waveforms, lengths), lengths, states)
 
@@ -80,7 +83,7 @@ class Backbone(nn.Module):
         self, waveforms: Tensor, lengths: Tensor, states: Sequence[int] | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Run the model on prepared waveforms; arguments and results as for :meth:`forward`."""
-        wanted = range(self.num_layers + 1) if states is None else states
+        wanted = _numbers("state", states, 0, self.num_layers)
         found: dict[int, Tensor] = {}
         for number, state in enumerate(self._states(waveforms, lengths, max(wanted))):
             if number in wanted:
@@ -100,6 +103,9 @@ class Backbone(nn.Module):
         Returns:
             By layer ``(batch, heads, frames, frames)``; a row sums to 1 over the frames that the query attends to.
 
+        Raises:
+            ValueError: There is no such layer.
+
         Example:
             >>> from speechshap.models import build_backbone
             >>> backbone = build_backbone({"model_type": "wavlm", "hidden_size": 32, "num_hidden_layers": 2,
@@ -107,7 +113,7 @@ class Backbone(nn.Module):
             >>> backbone.attention_weights(torch.zeros(1, 1200), torch.tensor([1200]), [2])[2].shape
             torch.Size([1, 2, 3, 3])
         """
-        wanted = range(1, self.num_layers + 1) if layers is None else layers
+        wanted = _numbers("layer", layers, 1, self.num_layers)
         caught: dict[int, Tensor] = {}
         handles = [
             self.model.encoder.layers[number - 1].attention.register_forward_hook(
@@ -211,6 +217,15 @@ class Backbone(nn.Module):
         known = vars(type(config)())
         fields = {name: value for name, value in config.to_diff_dict().items() if name in known}
         return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
+
+
+def _numbers(name: str, numbers: Sequence[int] | None, first: int, last: int) -> Sequence[int]:
+    """The numbers that are asked for, or all of them."""
+    if numbers is None:
+        return range(first, last + 1)
+    if not numbers or not all(first <= number <= last for number in numbers):
+        raise ValueError(f"there is no {name} {list(numbers)}; expected some of {first} to {last}")
+    return numbers
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from torch import Tensor
 
 
 class Derived:
-    """Remembers the last tensor that was computed from some parameters.
+    """Remembers the last tensor that was computed from some frozen parameters.
 
-    While autograd has to follow the parameters nothing is kept: each call computes anew. Otherwise the tensor is
-    computed once for these values on this device. It is made outside of inference mode, so that a graph may save it
-    later. Copies and pickles of a module start empty.
+    Where a parameter requires a gradient each call computes anew, and nothing is kept. Otherwise the tensor is computed
+    once for these values on this device, outside of inference mode, so that a graph may save it later. Values written
+    past autograd, through ``.data``, into parameters that stay frozen are not noticed. Copies and pickles of a module
+    start empty.
 
     Example:
         >>> weight, doubled = torch.ones(2), Derived()
@@ -24,21 +25,24 @@ class Derived:
     """
 
     def __init__(self) -> None:
-        self._parameters: list[Tensor] = []  # held, so that no other tensor can take their place in memory
-        self._key: Hashable = None
-        self._value = torch.empty(0)
+        # The parameters are held so that no other tensor can take their place in memory.
+        self._kept: tuple[Hashable, Sequence[Tensor], Tensor] | None = None
 
     def __call__(self, parameters: Sequence[Tensor], compute: Callable[[], Tensor], *arguments: Hashable) -> Tensor:
         """Return what ``compute`` makes of the parameters and of further arguments that it depends on."""
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
+        if any(parameter.requires_grad for parameter in parameters):
+            self._kept = None
             return compute()
-        # A counter of in-place changes tells new values in the same memory.
-        key = (*((id(p), p.data_ptr(), p._version, p.device, p.dtype) for p in parameters), *arguments)
-        if key != self._key:
+        try:
+            # A counter of in-place changes tells new values in the same memory.
+            key = (*((id(p), p.data_ptr(), p._version, p.device, p.dtype) for p in parameters), *arguments)
+        except RuntimeError:  # tensors of inference mode and of function transforms have neither
+            return compute()
+        kept = self._kept
+        if kept is None or kept[0] != key:
             with torch.inference_mode(False), torch.no_grad():
-                self._value = compute()
-            self._key, self._parameters = key, list(parameters)
-        return self._value
+                kept = self._kept = key, list(parameters), compute()
+        return kept[2]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Derived, ()

@@ -6,6 +6,7 @@ Notation: B utterances, F frames, H heads, D hidden size, d size of a head.
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import WavLMConfig
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from speechshap.models.derived import Derived
@@ -20,9 +21,10 @@ class GatedAttention(WavLMAttention):
     """
 
     @classmethod
-    def adopt(cls, attention: WavLMAttention) -> None:
-        """Turn transformers' module into this one; what refers to it, and hooks on it, stay valid."""
+    def adopt(cls, attention: WavLMAttention, config: WavLMConfig) -> None:
+        """Turn a module of a model with this configuration into this one; references to it and hooks stay valid."""
         attention.__class__ = cls
+        attention.config = config
         attention._projection_weight = Derived()
         attention._projection_bias = Derived()
         attention._position_bias = Derived()
@@ -56,7 +58,7 @@ class GatedAttention(WavLMAttention):
             bias = bias.masked_fill(~attention_mask[:, None, None].bool(), -torch.inf)
         dropout = self.dropout if self.training else 0.0
         weights = None
-        if output_attentions or query.device.type == "cpu":
+        if output_attentions or self.config.output_attentions or query.device.type == "cpu":
             # As quick as PyTorch's fused call with a bias that needs a gradient, which is not fused on a CPU.
             scores = torch.baddbmm(bias.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2))
             weights = scores.softmax(-1).unflatten(0, bias.shape[:2])

@@ -3,6 +3,8 @@
 Notation: B utterances, T samples, F frames of a layer, C channels of a layer, k kernel size, s stride.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,8 +56,8 @@ class Stem(nn.Module):
     def _first(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
         layer, device = self.conv_layers[0], waveforms.device.type
         conv = layer.conv
-        # Half precision would round the sound itself, and costs more here than it saves.
-        with torch.autocast(device, enabled=False):
+        # A lower precision would round the sound itself, and costs more here than it saves.
+        with torch.autocast(device, enabled=False), _full_precision():
             kernel = conv.weight[:, 0].to(waveforms.dtype)  # (C, k)
             windows = waveforms.unfold(1, kernel.shape[1], conv.stride[0])  # (B, F, k)
             if isinstance(layer.layer_norm, nn.GroupNorm):
@@ -70,6 +72,17 @@ class Stem(nn.Module):
     def _freeze_parameters(self) -> None:
         """Transformers' models call this to take the stem out of training."""
         self.requires_grad_(False)
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Products of single-precision matrices without TF32."""
+    kept = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(kept)
 
 
 def _convolve(conv: nn.Conv1d, states: Tensor) -> Tensor:

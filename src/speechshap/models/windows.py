@@ -33,7 +33,8 @@ def split_into_windows(num_samples: int, window: int, grid: FrameGrid) -> list[W
 
     Args:
         num_samples: Of the recording.
-        window: Samples that a window has at most; a recording that is no longer is a single one.
+        window: Samples that a window has at most, and the last one up to a hop more; a recording that is no longer is a
+            single window.
         grid: Where the frames lie.
 
     Example:
