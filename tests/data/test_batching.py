@@ -127,5 +127,9 @@ def test_processes_that_evaluate_count_no_utterance_twice(monkeypatch: pytest.Mo
     assert sorted(index for part in parts for batch in part for index in batch) == list(range(130))
 
 
+def test_a_lone_long_utterance_draws_no_short_ones_into_its_batch() -> None:
+    assert list(LengthBatchSampler([3.0, 30.0, 3.0, 3.0], 4, 120)) == [[1], [0, 2, 3]]
+
+
 def test_nothing_gives_no_batches() -> None:
     assert list(LengthBatchSampler([], 4, repeat=True)) == []

@@ -10,6 +10,9 @@ from torch.utils.data import DistributedSampler
 _BUCKET_RATIO = 1.1
 """Utterances whose lengths differ by less than this are shuffled with each other."""
 
+_BATCH_RATIO = 1.5
+"""Longest to shortest utterance of a batch, at most: beside a lone long one, short ones would be mostly padding."""
+
 
 class LengthBatchSampler(DistributedSampler[list[int]]):
     """Indices of utterances, batch by batch, for a DataLoader with ``batch_size=None``.
@@ -101,7 +104,9 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         batches: list[list[int]] = []
         for index in order:
             last = batches[-1] if batches else []
-            if last and len(last) < self.batch_size and lengths[last[0]] * (len(last) + 1) <= self.batch_seconds:
+            longest = lengths[last[0]] if last else 0.0
+            fits = len(last) < self.batch_size and longest * (len(last) + 1) <= self.batch_seconds
+            if last and fits and longest <= _BATCH_RATIO * lengths[index]:
                 last.append(index)
             else:
                 batches.append([index])
