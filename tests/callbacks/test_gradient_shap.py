@@ -336,3 +336,8 @@ def test_checkpointing_changes_nothing_and_is_over_afterwards(
     plain, less = read(tmp_path / "plain"), read(tmp_path / "less")
     for expected, found in zip(plain.frame_attribution, less.frame_attribution, strict=True):
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-4 * float(abs(expected).max()))
+
+
+def test_checkpointing_does_not_go_with_slopes_along_the_path() -> None:
+    with pytest.raises(UserError, match="gradient_checkpointing and --explain.layer_method path exclude"):
+        GradientSHAPCallback(layers="all", layer_method="path", gradient_checkpointing=True)

@@ -1,7 +1,6 @@
 """Gradients at points on the paths from references to utterances: what one chunk of rows costs."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -77,13 +76,17 @@ def path_gradients(
         RuntimeError: The output does not depend on the points.
     """
     points = points.detach().requires_grad_()
-    along_path = bool(layers) and layer_method == "path"
-    # The backward pass belongs inside: what a model computes again for it has to run as it did before.
-    with torch.enable_grad(), _forward_mode() if along_path else nullcontext():
-        inputs = forward_ad.make_dual(points, differences) if along_path else points
-        logits, hidden = outputs_of(forward, inputs, lengths, layers)
-        slopes = {name: _tangent(layer) for name, layer in hidden.items()} if along_path else {}
-        explained = targets(_primal(logits), utterances)  # (R, K)
+    with torch.enable_grad():
+        if layers and layer_method == "path":
+            # The fused attention kernels have no forward-mode derivative.
+            with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
+                logits, hidden = outputs_of(forward, forward_ad.make_dual(points, differences), lengths, layers)
+                slopes = {name: _tangent(layer) for name, layer in hidden.items()}
+                logits = forward_ad.unpack_dual(logits).primal
+        else:
+            logits, hidden = outputs_of(forward, points, lengths, layers)
+            slopes = {}
+        explained = targets(logits, utterances)  # (R, K)
         require_gradient(explained)
         sources = [points, *hidden.values()]
         last = explained.shape[1] - 1
@@ -91,23 +94,11 @@ def path_gradients(
             torch.autograd.grad(explained[:, target].sum(), sources, retain_graph=target < last, allow_unused=True)
             for target in range(explained.shape[1])
         ]
-        of_inputs, *of_layers = (
-            torch.stack([torch.zeros_like(source) if part is None else part for part in parts], dim=1)
-            for source, *parts in zip(sources, *gradients, strict=True)
-        )
-        of_inputs, of_layers = _primal(of_inputs).detach(), [_primal(part).detach() for part in of_layers]
+    of_inputs, *of_layers = (
+        torch.stack([torch.zeros_like(source) if part is None else part for part in parts], dim=1).detach()
+        for source, *parts in zip(sources, *gradients, strict=True)
+    )
     return PathGradients(of_inputs, {name: part.float() for name, part in zip(layers, of_layers, strict=True)}, slopes)
-
-
-@contextmanager
-def _forward_mode() -> Iterator[None]:
-    """Derivatives along a direction, with attention that has them: its fused kernels do not."""
-    with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-        yield
-
-
-def _primal(tensor: Tensor) -> Tensor:
-    return forward_ad.unpack_dual(tensor).primal
 
 
 def require_gradient(output: Tensor) -> None:

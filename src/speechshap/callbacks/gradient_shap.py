@@ -146,6 +146,10 @@ class GradientSHAPCallback(pl.Callback):
         self.n_references = n_references
         self.top_k_frames = top_k_frames
         self.output_dir = output_dir
+        if gradient_checkpointing and self._is_along_path:
+            raise UserError(
+                "--explain.gradient_checkpointing does not go with --explain.layer_method path; leave one out"
+            )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -324,11 +328,16 @@ class GradientSHAPCallback(pl.Callback):
         """Checkpointing of activations as asked for here, or in training."""
         backbone = module.backbone
         kept = backbone.gradient_checkpointing
-        backbone.gradient_checkpointing = kept or self.gradient_checkpointing
+        # Slopes along the path are not there any more when activations are computed again.
+        backbone.gradient_checkpointing = (kept or self.gradient_checkpointing) and not self._is_along_path
         try:
             yield
         finally:
             backbone.gradient_checkpointing = kept
+
+    @property
+    def _is_along_path(self) -> bool:
+        return self.layers != "none" and self.layer_method == "path"
 
     @property
     def _chunk_size(self) -> int | None:
