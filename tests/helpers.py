@@ -9,6 +9,8 @@ import soundfile
 import torch
 from torch import Tensor
 
+from speechshap.report.explanation import Explanation, frame_edges
+
 TINY = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -33,6 +35,33 @@ def write_sound(path: Path, seconds: float = 0.2, rate: int = 16000, seed: int =
     sound = np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * rate))
     soundfile.write(path, sound, rate, **options)
     return path
+
+
+def make_explanation(
+    seconds: float = 1.0, targets: tuple[str, ...] = ("happy",), layers: int = 0, bands: int = 0, **fields: Any
+) -> Explanation:
+    """An explanation of random numbers, as an utterance of this length has it."""
+    generator = np.random.default_rng(0)
+    count = max(1, int((seconds - 0.025) / 0.02 + 1e-6) + 1)
+    frames = generator.normal(size=(len(targets), count))
+    optional: dict[str, Any] = {}
+    if layers:
+        optional["layer_names"] = tuple(f"layer_{number + 1}" for number in range(layers))
+        optional["layer_frames"] = generator.normal(size=(len(targets), layers, count))
+        optional["layer_mass"] = generator.uniform(size=(len(targets), layers))
+    if bands:
+        optional["frequencies"] = 700 * (10 ** (np.linspace(0, 2840.02, bands) / 2595) - 1)
+        optional["time_frequency"] = generator.normal(size=(len(targets), bands, int(seconds * 100) + 1))
+        optional["time_frequency_hop"] = 0.01
+    return Explanation(
+        **{
+            "utterance": "a.wav", "path": "a.wav", "label": "sad", "prediction": targets[0], "probability": 0.75,
+            "targets": targets, "unit": "logits", "frame_edges": frame_edges(count, 0.02, 0.0125, seconds),
+            "frames": frames, "standard_error": np.full_like(frames, 0.5),
+            "relative_error": np.full(len(targets), 0.2), "completeness_gap": np.full(len(targets), 0.1),
+            "completeness_gap_standard_error": np.full(len(targets), 0.1), **optional, **fields,
+        }
+    )  # fmt: skip
 
 
 def draws_for_captum(monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor]:

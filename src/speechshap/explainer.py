@@ -20,6 +20,7 @@ from speechshap.data.audio import SAMPLE_RATE, load_audio
 from speechshap.data.frames import FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, EmotionModule, load_backbone, mlp_head
 from speechshap.models.modes import evaluation_mode
+from speechshap.report.explanation import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -245,25 +246,48 @@ class GradientSHAP:
         from speechshap.report.figures import explanation_figure
 
         waveform = load_audio(Path(audio_path))
-        result = self.explain(waveform, target_class)
-        attribution, prediction = result["attribution"], result["prediction"]
-        target = self.classes[result["target_class"]] if self.classes else f"class {result['target_class']}"
-        figure = explanation_figure(
-            waveform,
-            SAMPLE_RATE,
-            attribution.frames[0].cpu().numpy(),
-            attribution.frames_standard_error[0].cpu().numpy(),
-            self.model.backbone.grid.edges(len(waveform)).numpy(),
-            [target],
-            f"{Path(audio_path).name}: predicted {prediction.get('label', prediction['class'])} "
-            f"({prediction['probability']:.0%})",
-            result["relative_error"],
-            (result["completeness_gap"], float(attribution.completeness_gap_standard_error[0, 0])),
-            top_k_frames,
-        )
+        explanation = self.explanation(Path(audio_path), self.explain(waveform, target_class))
+        figure = explanation_figure(waveform, SAMPLE_RATE, explanation, top_k_frames)
         if save_path is not None:
             figure.savefig(save_path)
         return figure
+
+    def explanation(self, path: Path, result: dict[str, Any]) -> Explanation:
+        """What :meth:`explain` returned about a file, as :mod:`speechshap.report` shows it.
+
+        Args:
+            path: Of the file.
+            result: For the resolution ``"frame"``.
+        """
+        attribution: Attribution = result["attribution"]
+        grid = self.model.backbone.grid
+        names = [str(name) for name in self.classes or range(attribution.logits.shape[1])]
+        explained = [names[number] for number in attribution.targets.classes[0].tolist()]
+        layers: dict[str, Any] = {}
+        if attribution.layers:
+            layers = {
+                "layer_names": tuple(attribution.layers),
+                "layer_frames": torch.stack([values[0].sum(-1) for values in attribution.layers.values()], 1)
+                .cpu()
+                .numpy(),
+                "layer_mass": attribution.layer_mass()[0].cpu().numpy(),
+            }
+        return Explanation(
+            utterance=path.name,
+            path=str(path),
+            label=None,
+            prediction=names[result["prediction"]["class"]],
+            probability=result["prediction"]["probability"],
+            targets=tuple(explained),
+            unit="logits",
+            frame_edges=grid.edges(attribution.values.shape[-1]).numpy() / SAMPLE_RATE,
+            frames=attribution.frames[0].cpu().numpy(),
+            standard_error=attribution.frames_standard_error[0].cpu().numpy(),
+            relative_error=attribution.relative_error[0].cpu().numpy(),
+            completeness_gap=attribution.completeness_gap[0].cpu().numpy(),
+            completeness_gap_standard_error=attribution.completeness_gap_standard_error[0].cpu().numpy(),
+            **layers,
+        )
 
     def _read(self, waveform: Waveform, sample_rate: int) -> Tensor:
         if isinstance(waveform, str | Path):

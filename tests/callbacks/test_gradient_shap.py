@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from speechshap import AudioDataModule, EmotionModule, GradientSHAPCallback
 from speechshap.attribution import (
@@ -18,8 +19,8 @@ from speechshap.attribution import (
     gradient_shap,
 )
 from speechshap.callbacks.fingerprint import fingerprint
-from speechshap.callbacks.questions import Question, parse_targets
-from speechshap.data.audio import load_audio
+from speechshap.callbacks.questions import Question, Targets
+from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.data.frames import FrameGrid
 from speechshap.errors import UserError
 from speechshap.report.results import file_name
@@ -38,7 +39,7 @@ def predict(
     data_module = AudioDataModule(
         root=str(root), corpus="planted", **{"max_samples": 3, "batch_size": 2, **(data or {})}
     )
-    callback = GradientSHAPCallback(output_dir=str(folder), **{"n_samples": 4, **options})
+    callback = GradientSHAPCallback(output_dir=str(folder), **{"n_samples": 4, "max_drawn": 0, **options})
     arguments = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, **(trainer or {})}
     pl.Trainer(callbacks=[callback], default_root_dir=folder, **arguments).predict(
         module, data_module, return_predictions=False
@@ -91,23 +92,112 @@ def test_rows_are_what_the_estimator_computes(
             assert row["hop_seconds"] == 0.02
 
 
-def test_tensorboard_has_a_figure_a_sound_and_the_scalars(
+def events_of(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance={"images": 0, "audio": 0, "tensors": 0}).Reload()
+
+
+def test_tensorboard_has_figures_sounds_curves_and_histograms(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
-    _, data = predict(tiny_checkpoint, planted_root, tmp_path)
-    events = EventAccumulator(str(tmp_path)).Reload()
+    _, data = predict(tiny_checkpoint, planted_root, tmp_path, max_drawn=9, layers="all")
+    events = events_of(tmp_path)
     tags = events.Tags()
     ids = {utterance.id for utterance in data.predict_utterances}
     assert set(tags["images"]) == {f"explain/{name}/figure" for name in ids}
-    assert set(tags["audio"]) == {f"explain/{name}/audio/original" for name in ids}
-    assert set(tags["scalars"]) == {
-        f"explain/{name}" for name in ("completeness_gap", "relative_error", "probability", "seconds")
+    assert set(tags["audio"]) == {
+        f"explain/{name}/audio/{variant}" for name in ids for variant in ("original", "kept", "removed")
     }
+    curves = ("completeness_gap", "completeness_gap_lower", "completeness_gap_upper", "relative_error", "probability")
+    assert set(tags["scalars"]) == {f"explain/{name}" for name in (*curves, "seconds")}
     assert [event.step for event in events.Scalars("explain/relative_error")] == [1, 2, 3]
     assert {event.step for tag in tags["images"] for event in events.Images(tag)} == {2}  # trained for two steps
+    table = read(tmp_path)
+    layers = {f"explain/layer_share/layer_{number}" for number in (1, 2)}
+    assert set(tags["histograms"]) == {f"explain/frame_attribution/{name}" for name in set(table.target)} | layers
+    assert sum(events.Histograms(f"explain/layer_share/layer_{n}")[0].histogram_value.sum for n in (1, 2)) == (
+        pytest.approx(3)
+    )
     assert "--samples_per_plugin=images=100,audio=100" in str(
         events.Tensors("explain/settings/text_summary")[0].tensor_proto
     )
+    lower, upper = (events.Scalars(f"explain/completeness_gap_{side}")[0].value for side in ("lower", "upper"))
+    assert lower <= events.Scalars("explain/completeness_gap")[0].value <= upper
+
+
+def test_each_setting_has_its_hyperparameters_and_the_projector_its_points(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    module, data = predict(tiny_checkpoint, planted_root, tmp_path)
+    predict(tiny_checkpoint, planted_root, tmp_path, n_samples=6)
+    folders = sorted((tmp_path / "explanations" / "settings").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        events = events_of(folder)
+        plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
+        values = HParamsPluginData.FromString(plugin.content).session_start_info.hparams
+        assert values["n_samples"].number_value in (4, 6)
+        assert events.Scalars("explain/utterances")[0].value == 3
+        (config,) = folder.glob("projector_config.pbtxt")
+        (points,) = folder.glob("**/tensors.tsv")
+        (metadata,) = folder.glob("**/metadata.tsv")
+        assert metadata.relative_to(folder).as_posix() in config.read_text()
+        labels = pd.read_csv(metadata, sep="\t").set_index("utterance")
+        vectors = pd.read_csv(points, sep="\t", header=None).to_numpy()
+        for utterance in data.predict_utterances:
+            waveform = torch.from_numpy(load_audio(utterance.path))[None]
+            with torch.no_grad():
+                expected = module.eval().classifier.embed(waveform, torch.tensor([waveform.shape[1]]))[0]
+            found = torch.tensor(vectors[labels.index.get_loc(utterance.id)], dtype=torch.float32)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+            assert labels.loc[utterance.id, "label"] == utterance.label
+
+
+@pytest.mark.parametrize("draw", ["first", "wrong", "unsure", "each_class"])
+def test_what_is_drawn_is_limited(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, draw: str) -> None:
+    predict(tiny_checkpoint, planted_root, tmp_path, data={"max_samples": 6}, max_drawn=2, log_every=2, draw=draw)
+    rows = read(tmp_path)
+    assert len(rows) == 6
+    drawn = {tag.removeprefix("explain/").removesuffix("/figure") for tag in events_of(tmp_path).Tags()["images"]}
+    if draw == "first":
+        written = pd.read_parquet(sorted((tmp_path / "explanations").glob("part-*.parquet"))).utterance
+        assert drawn == {written[0], written[2]}
+    elif draw == "unsure":
+        assert drawn == set(rows.nsmallest(2, "probability").utterance)
+    elif draw == "wrong":
+        assert drawn == set(rows[rows.label != rows.prediction].nlargest(2, "probability").utterance)
+    else:
+        assert len(drawn) == 2
+
+
+def test_a_file_that_is_gone_is_not_drawn(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def gone(path: Path) -> Any:
+        raise AudioFileError(path, "no such file")
+
+    monkeypatch.setattr("speechshap.callbacks.gradient_shap.load_audio", gone)
+    predict(tiny_checkpoint, planted_root, tmp_path, draw="unsure", max_drawn=1)
+    assert "no such file; it is not drawn" in caplog.text
+
+
+def test_predicted_and_runner_up_follow_the_logits(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    predict(tiny_checkpoint, planted_root, tmp_path / "all", targets="all")
+    predict(tiny_checkpoint, planted_root, tmp_path / "two", targets="predicted, runner-up, predicted - runner-up")
+    everything, two = read(tmp_path / "all"), read(tmp_path / "two")
+    assert len(two) == 9
+    for utterance, own in everything.groupby("utterance"):
+        first, second = own.nlargest(2, "target_logit").target
+        rows = two[two.utterance == utterance].set_index("target")
+        assert set(rows.index) == {first, second, f"{first} - {second}"}
+        difference = rows.loc[f"{first} - {second}"].frame_attribution
+        expected = rows.loc[first].frame_attribution - rows.loc[second].frame_attribution
+        assert difference == pytest.approx(expected, abs=1e-4 * float(abs(expected).max()))
+
+
+def test_a_class_asked_for_twice_has_one_row(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    module, _ = predict(tiny_checkpoint, planted_root, tmp_path, targets="predicted, angry, fearful, happy, sad")
+    assert len(read(tmp_path)) == 3 * len(module.classes)
 
 
 def test_what_is_done_is_not_computed_again(
@@ -183,7 +273,7 @@ def test_bfloat16_follows_the_trainer(tiny_checkpoint: Path, planted_root: Path,
 
 
 def test_an_unknown_target_is_named(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no class 'bored'; expected predicted, all, some of angry, fearful"):
+    with pytest.raises(UserError, match="no class 'bored'; expected predicted, runner-up, all, some of angry, fearful"):
         predict(tiny_checkpoint, planted_root, tmp_path, targets="bored")
     with pytest.raises(UserError, match=r"--explain.n_samples is 1; expected 4 at least"):
         GradientSHAPCallback(n_samples=1)
@@ -300,6 +390,7 @@ def test_what_calibration_learns_is_kept_and_used(
     [
         ({"targets": "happy - bored"}, "no class 'happy - bored'"),
         ({"targets": "sad - sad"}, "no class 'sad - sad'"),
+        ({"targets": "predicted - sad"}, "no class 'predicted - sad'"),
         ({"layers": "3"}, "no layer '3'; expected none, all, or some of 1 to 2"),
     ],
 )
@@ -319,12 +410,22 @@ def test_settings_that_cannot_be() -> None:
         GradientSHAPCallback(calibration=2, scheme="uniform")
     with pytest.raises(UserError, match=r"--explain.output is 'loss'; expected logit, log_odds, probability"):
         GradientSHAPCallback(output="loss")
+    with pytest.raises(UserError, match=r"--explain.draw is 'best'; expected first, wrong, unsure, each_class"):
+        GradientSHAPCallback(draw="best")
+    with pytest.raises(UserError, match=r"--explain.log_every is 0; expected 1 at least"):
+        GradientSHAPCallback(log_every=0)
     GradientSHAPCallback(n_samples=2, scheme="uniform")
 
 
+def test_one_class_has_no_runner_up() -> None:
+    assert Targets("predicted", ["only"]).of(torch.zeros(1)) == [Question("only", 0)]
+    with pytest.raises(UserError, match="no runner-up; the model has one class, 'only'"):
+        Targets("runner-up", ["only"])
+
+
 def test_a_class_with_a_hyphen_can_be_contrasted() -> None:
-    questions = parse_targets("low-arousal - calm,calm-low-arousal", ["calm", "low-arousal"])
-    assert questions == [Question("low-arousal - calm", 1, 0), Question("calm - low-arousal", 0, 1)]
+    asked = Targets("low-arousal - calm,calm-low-arousal", ["calm", "low-arousal"])
+    assert asked.of(torch.zeros(2)) == [Question("low-arousal - calm", 1, 0), Question("calm - low-arousal", 0, 1)]
 
 
 def test_checkpointing_changes_nothing_and_is_over_afterwards(

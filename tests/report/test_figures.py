@@ -1,77 +1,233 @@
+import warnings
+from typing import Any
+
 import numpy as np
 import pytest
+from helpers import make_explanation
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 
-from speechshap.data import FrameGrid
-from speechshap.report.figures import SPEAKS_AGAINST, SPEAKS_FOR, confusion_matrix_figure, explanation_figure
+from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
+from speechshap.report.explanation import Explanation
+from speechshap.report.figures import confusion_matrix_figure, explanation_figure, visualize_audio_attributions
+from speechshap.report.spectrogram import mel
 
 RATE = 16000
 
 
-def draw(length: int = RATE, targets: tuple[str, ...] = ("happy",), **options: object) -> tuple[Figure, np.ndarray]:
-    generator = np.random.default_rng(0)
-    edges = FrameGrid().edges(length).numpy()
-    frames = generator.normal(size=(len(targets), len(edges) - 1))
-    arguments = {
-        "waveform": generator.normal(size=length).astype(np.float32), "sample_rate": RATE, "frames": frames,
-        "standard_error": np.full_like(frames, 0.5), "frame_edges": edges, "targets": targets, "title": "a.wav",
-        "relative_error": 0.2, "completeness_gap": (0.1, 0.1), "top_k_frames": 3, **options,
-    }  # fmt: skip
-    return explanation_figure(**arguments), arguments["frames"]  # type: ignore[arg-type, return-value]
+def draw(explanation: Explanation, top_k: int = 3) -> Figure:
+    waveform = np.random.default_rng(1).normal(size=round(explanation.duration * RATE)).astype(np.float32)
+    figure = explanation_figure(waveform, RATE, explanation, top_k)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.canvas.draw()
+    return figure
+
+
+def caption(figure: Figure, panel: int) -> str:
+    return figure.axes[panel].get_title(loc="left")
+
+
+def panels(figure: Figure) -> dict[str, Any]:
+    """Axes by the words of their caption."""
+    return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
 
 
 def test_three_panels_share_a_time_axis_in_seconds() -> None:
-    figure, frames = draw()
+    explanation = make_explanation()
+    figure = draw(explanation)
     wave, spectrogram, attribution = figure.axes
+    assert [axes.get_ylabel() for axes in figure.axes] == ["amplitude", "frequency (kHz)", "logits a frame"]
     assert attribution.get_xlabel() == "time (s)"
     assert [axes.get_xlim() for axes in figure.axes] == [(0, 1)] * 3
-    assert spectrogram.get_ylabel() == "frequency (kHz)"
-    assert spectrogram.images[0].get_extent() == [0, 1, 0, 8]
-    np.testing.assert_allclose(wave.lines[0].get_xdata()[[0, -1]], [0, 1 - 1 / RATE])
+    outline = wave.collections[0].get_paths()[0].vertices
+    assert (outline[:, 0].min(), outline[:, 0].max()) == pytest.approx((0, 1), abs=1e-3)
     line, band = attribution.patches
-    np.testing.assert_allclose(line.get_data().values, frames[0])
-    np.testing.assert_allclose(band.get_data().values, frames[0] + 1.96 * 0.5)
-    np.testing.assert_allclose(band.get_data().baseline, frames[0] - 1.96 * 0.5)
+    np.testing.assert_allclose(line.get_data().values, explanation.frames[0])
+    np.testing.assert_allclose(line.get_data().edges, explanation.frame_edges)
+    np.testing.assert_allclose(band.get_data().values, explanation.frames[0] + 1.96 * 0.5)
+    np.testing.assert_allclose(band.get_data().baseline, explanation.frames[0] - 1.96 * 0.5)
+    left, right, *_ = spectrogram.images[0].get_extent()
+    assert left == pytest.approx(-0.005)
+    assert right == pytest.approx(1.005)
+
+
+def test_a_tone_is_where_its_frequency_is() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    axes = explanation_figure(tone, RATE, make_explanation()).axes[1]
+    (image,) = axes.images
+    _, _, low, high = image.get_extent()
+    rows = np.asarray(image.get_array())
+    loudest = low + (rows.mean(1).argmax() + 0.5) / len(rows) * (high - low)
+    assert loudest == pytest.approx(float(mel(1000)), abs=(high - low) / len(rows))
+    ticks = dict(zip([label.get_text() for label in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+    assert ticks["1"] == pytest.approx(float(mel(1000)))
 
 
 def test_the_strongest_frames_are_marked_where_they_are() -> None:
     frames = np.zeros((1, 49))
     frames[0, [10, 20, 30]] = [1.0, -2.0, 0.1]
-    figure, _ = draw(frames=frames, standard_error=np.zeros_like(frames), top_k_frames=2)
+    explanation = make_explanation(frames=frames, standard_error=np.zeros_like(frames))
+    figure = draw(explanation, top_k=2)
     marks = {round(patch.get_x(), 4): (patch.get_width(), patch.get_facecolor()) for patch in figure.axes[0].patches}
-    edges = FrameGrid().edges(RATE).numpy() / RATE
-    assert set(marks) == {round(edges[10], 4), round(edges[20], 4)}
-    from matplotlib.colors import to_rgb
-
-    assert marks[round(edges[10], 4)][1][:3] == to_rgb(SPEAKS_FOR)
-    assert marks[round(edges[20], 4)][1][:3] == to_rgb(SPEAKS_AGAINST)
-    assert marks[round(edges[10], 4)][0] == pytest.approx(0.02)
+    first, second = (round(float(explanation.frame_edges[frame]), 4) for frame in (10, 20))
+    assert set(marks) == {first, second}
+    assert marks[first][1][:3] == to_rgb(SPEAKS_FOR)
+    assert marks[second][1][:3] == to_rgb(SPEAKS_AGAINST)
+    assert marks[first][0] == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize(("error", "noisy"), [(0.2, False), (0.9, True), (float("nan"), True)])
-def test_a_large_error_is_said_in_the_picture(error: float, noisy: bool) -> None:
-    figure, _ = draw(relative_error=error)
-    assert ("take more samples" in figure.axes[2].get_title(loc="left")) is noisy
+def test_target_and_runner_up_are_on_one_axis() -> None:
+    explanation = make_explanation(targets=("happy", "sad"))
+    axes = draw(explanation).axes[2]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["sad", "happy", "95 % interval"]
+    drawn = {patch.get_label(): patch.get_data().values for patch in axes.patches}
+    np.testing.assert_allclose(drawn["happy"], explanation.frames[0])
+    np.testing.assert_allclose(drawn["sad"], explanation.frames[1])
 
 
-@pytest.mark.parametrize(("gap", "told"), [((0.3, 0.1), False), ((0.5, 0.1), True), ((0.01, 0.0), False)])
-def test_an_incomplete_attribution_is_said_in_the_picture(gap: tuple[float, float], told: bool) -> None:
-    figure, _ = draw(completeness_gap=gap)
-    assert ("unaccounted for" in figure.axes[2].get_title(loc="left")) is told
+def test_all_targets_are_rows_of_one_scale() -> None:
+    explanation = make_explanation(targets=("happy", "sad", "angry"))
+    axes = panels(draw(explanation))["frame attribution of every target"]
+    (mesh,) = axes.collections
+    np.testing.assert_allclose(mesh.get_array(), explanation.frames)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["happy", "sad", "angry"]
+    assert mesh.norm.vmax == -mesh.norm.vmin == pytest.approx(np.abs(explanation.frames).max())
+    assert axes.yaxis.get_inverted()
+    assert axes.get_xlim() == (0, 1)
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], explanation.frame_edges)
+    assert to_rgba(mesh.cmap(1.0)) == to_rgba(SPEAKS_FOR)
+    assert to_rgba(mesh.cmap(0.0)) == to_rgba(SPEAKS_AGAINST)
 
 
-@pytest.mark.parametrize("length", [400, 560, 5 * RATE])
-def test_any_length_and_several_targets(length: int) -> None:
-    figure, _ = draw(length, targets=("happy", "sad", "angry"))
-    assert len(figure.axes[2].get_legend().get_texts()) == 4
+def test_layers_have_a_heat_map_and_their_shares() -> None:
+    explanation = make_explanation(layers=4)
+    figure = draw(explanation)
+    (title,) = [name for name in panels(figure) if "neurons" in name]
+    (mesh,) = panels(figure)[title].collections
+    np.testing.assert_allclose(mesh.get_array(), explanation.layer_frames[0])  # type: ignore[index]
+    bars = figure.axes[-1]
+    assert bars.get_xlabel() == "share (%)"
+    mass = explanation.layer_mass[0]  # type: ignore[index]
+    np.testing.assert_allclose([patch.get_width() for patch in bars.patches], 100 * mass / mass.sum())
+
+
+@pytest.mark.parametrize("scale", ["mel", "linear"])
+def test_the_time_frequency_attribution_lies_over_the_spectrogram(scale: str) -> None:
+    bands = np.zeros((1, 64, 101))
+    bands[0, 20, 40], bands[0, 50, 60] = 1.0, -1.0
+    frequencies = make_explanation(bands=64).frequencies if scale == "mel" else np.linspace(0, 8000, 64)
+    figure = draw(make_explanation(bands=64, time_frequency=bands, frequencies=frequencies))
+    image = figure.axes[1].images[1]
+    rgba = np.asarray(image.get_array())
+    np.testing.assert_allclose(rgba[20, 40], to_rgba(SPEAKS_FOR), atol=0.01)
+    np.testing.assert_allclose(rgba[50, 60], to_rgba(SPEAKS_AGAINST), atol=0.01)
+    assert (rgba[..., 3] > 0).sum() == 2  # nothing hides the spectrogram elsewhere
+    left, right, low, high = image.get_extent()
+    assert left + (40 + 0.5) * (right - left) / 101 == pytest.approx(0.4)
+    middle = low + (20 + 0.5) * (high - low) / 64
+    position = mel(frequencies[20]) if scale == "mel" else frequencies[20] / 1000  # type: ignore[index]
+    assert middle == pytest.approx(float(position), rel=1e-6)
+
+
+def test_the_title_says_what_was_predicted_and_how_sure_it_is() -> None:
+    texts = [text.get_text() for text in draw(make_explanation()).texts]
+    assert texts == ["a.wav", "predicted happy (75%), labelled sad, relative error 0.20"]
+    unknown = draw(make_explanation(label=None, prediction="sad", relative_error=np.array([np.nan])))
+    assert unknown.texts[1].get_text() == "predicted sad (75%), no label, explained happy"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"relative_error": np.array([0.9])}, "take more samples"),
+        ({"relative_error": np.array([np.inf])}, "take more samples"),
+        ({"completeness_gap": np.array([0.5])}, "unaccounted for"),
+        ({"frames": np.zeros((1, 49)), "standard_error": np.zeros((1, 49))}, "0 everywhere"),
+        ({"frames": np.full((1, 49), np.nan)}, "49 of 49 frames have no finite attribution"),
+    ],
+)
+def test_what_is_not_to_be_read_as_it_stands_says_so_in_red(fields: dict[str, Any], words: str) -> None:
+    figure = draw(make_explanation(**fields))
+    assert words in caption(figure, 2)
+    assert figure.axes[2].title.get_text() == ""
+    assert figure.axes[2]._left_title.get_color() == WARNING
+    assert figure.texts[1].get_color() == WARNING
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"completeness_gap": np.array([0.3])},
+        {"completeness_gap": np.array([0.01]), "completeness_gap_standard_error": np.array([0.0])},
+        {"completeness_gap": np.array([np.nan]), "relative_error": np.array([0.49])},
+    ],
+)
+def test_what_is_well_measured_has_no_warning(fields: dict[str, Any]) -> None:
+    assert "frame attribution" in caption(draw(make_explanation(**fields)), 2)
+
+
+@pytest.mark.parametrize("seconds", [0.025, 0.035, 5.0, 600.0])
+def test_every_length_has_a_picture(seconds: float) -> None:
+    explanation = make_explanation(seconds, targets=("happy", "sad", "angry"), layers=2, bands=16)
+    figure = draw(explanation)
+    timed = [axes for name, axes in panels(figure).items() if name != "logits"]  # but for the colour bars
+    assert {axes.get_xlim() for axes in timed} == {(0, seconds)}
+    narrowest = min(patch.get_width() for patch in figure.axes[0].patches)
+    assert narrowest >= seconds / 401  # a frame of ten minutes is still seen
+
+
+@pytest.mark.parametrize("sound", [np.zeros(RATE), np.full(RATE, np.nan)])
+def test_silence_has_a_picture(sound: np.ndarray) -> None:
+    figure = explanation_figure(sound.astype(np.float32), RATE, make_explanation())
     figure.canvas.draw()
+    assert np.asarray(figure.axes[1].images[0].get_array()).max() == -80
+    assert figure.axes[0].get_ylim() == pytest.approx((-1.08e-4, 1.08e-4))
 
 
-def test_an_attribution_of_zero_marks_nothing() -> None:
-    frames = np.zeros((1, 49))
-    figure, _ = draw(frames=frames, standard_error=frames)
-    assert not figure.axes[0].patches
-    figure.canvas.draw()
+def test_names_are_shown_as_they_are() -> None:
+    name = r"<b>$\alpha_$ & _x_</b>.wav"
+    figure = draw(make_explanation(utterance=name, targets=("$a_$", "b$"), prediction="$a_$"))
+    assert figure.texts[0].get_text() == name
+    assert not figure.texts[0].get_parse_math()
+
+
+def test_layers_without_neurons_that_matter_and_partly_missing_rows() -> None:
+    explanation = make_explanation(targets=("a", "b", "c"), layers=2)
+    explanation.layer_mass[:] = 0  # type: ignore[index]
+    explanation.layer_frames[:] = np.nan  # type: ignore[index]
+    explanation.frames[1] = np.nan
+    figure = draw(explanation)
+    assert "logits" in [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def test_attributions_of_samples_are_summed_over_frames() -> None:
+    samples = np.random.default_rng(0).normal(size=RATE)
+    figure = visualize_audio_attributions(np.zeros(RATE), samples, RATE, 2, 0.5)
+    (line,) = figure.axes[2].patches
+    assert len(line.get_data().values) == 50
+    np.testing.assert_allclose(line.get_data().values[3], samples[3 * 320 : 4 * 320].sum())
+    assert figure.get_suptitle() == "attribution to class 2, predicted with 50%"
+
+
+def test_reference_samples_are_averaged_with_their_interval() -> None:
+    rows = np.random.default_rng(0).normal(size=(10, 49))
+    line, band = visualize_audio_attributions(np.zeros(RATE), rows, RATE, "sad", 0.5).axes[2].patches
+    np.testing.assert_allclose(line.get_data().values, rows.mean(0))
+    reach = 1.96 * rows.std(0, ddof=1) / np.sqrt(10)
+    np.testing.assert_allclose(band.get_data().values - rows.mean(0), reach)
+
+
+@pytest.mark.parametrize(("count", "second_edge"), [(49, 0.0225), (100, 0.01), (1, 1.0)])
+def test_frames_lie_where_a_model_of_their_number_has_them(count: int, second_edge: float) -> None:
+    figure = visualize_audio_attributions(np.zeros(RATE), np.ones(count), RATE, "sad", 0.5)
+    assert figure.axes[2].patches[0].get_data().edges[1] == pytest.approx(second_edge, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3, 4), (RATE + 1,)])
+def test_attributions_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="attributions"):
+        visualize_audio_attributions(np.zeros(RATE), np.zeros(shape), RATE, 0, 0.5)
 
 
 def test_confusion_matrix_shows_counts_and_shares() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pytorch_lightning as pl
@@ -31,16 +31,19 @@ from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.sampling import POINTS_PER_REPLICATE, SCHEMES, Scheme
 from speechshap.attribution.targets import OUTPUTS, Output
 from speechshap.callbacks.fingerprint import fingerprint
-from speechshap.callbacks.questions import Question, choose_layers, parse_targets
+from speechshap.callbacks.questions import Question, Targets, choose_layers
 from speechshap.callbacks.rows import layer_tensors, utterance_rows
 from speechshap.data import AudioDataModule, Batch
-from speechshap.data.audio import SAMPLE_RATE
+from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
 from speechshap.errors import UserError, require_at_least
 from speechshap.files import whole_file
 from speechshap.models import EmotionModule
 from speechshap.models.modes import evaluation_mode
-from speechshap.report.results import ResultsFolder
-from speechshap.report.tensorboard import ExplanationLog
+from speechshap.report.explanation import Explanation
+from speechshap.report.rendering import BackgroundRenderer, Rendering
+from speechshap.report.results import ResultsFolder, Row, by_utterance
+from speechshap.report.selection import RANKED_BY, Selection, select
+from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +68,8 @@ class GradientSHAPCallback(pl.Callback):
         baselines: What an utterance is compared with: Gaussian ``noise`` of its own mean and level, ``silence``, or
             clips of the training split (``dataset``).
         snr_db: How far below the utterance's level the ``noise`` is, in decibels.
-        targets: What is explained: the ``predicted`` class, ``all`` classes, class names, or contrasts of two
-            (``happy - neutral``), with commas between them.
+        targets: What is explained: the ``predicted`` class, the ``runner-up``, ``all`` classes, class names, or
+            contrasts of two (``happy - neutral``, ``predicted - runner-up``), with commas between them.
         output: Explain the ``logit``, the ``log_odds`` or the ``probability``.
         layers: Transformer layers whose neurons are explained: ``none``, ``all``, or numbers with commas between
             them, the first layer being 1.
@@ -82,6 +85,11 @@ class GradientSHAPCallback(pl.Callback):
         seed: Of the random draws.
         n_references: Training clips to draw from where ``baselines`` is ``dataset``.
         top_k_frames: Strongest frames to mark in a figure.
+        draw: Utterances that TensorBoard shows: every ``log_every``-th from the ``first`` on, while the run goes on;
+            or at its end those that are most confidently ``wrong``, the least sure of all (``unsure``), or the surest
+            right one and the surest wrong one of ``each_class``.
+        log_every: See ``draw``.
+        max_drawn: How many are shown at most; 0 for none.
         output_dir: Folder of the results; the trainer's log folder unless given.
 
     Raises:
@@ -112,9 +120,13 @@ class GradientSHAPCallback(pl.Callback):
         seed: int = 0,
         n_references: int = 64,
         top_k_frames: int = 20,
+        draw: Selection = "first",
+        log_every: int = 1,
+        max_drawn: int = 100,
         output_dir: str | None = None,
     ) -> None:
-        for option, value, legal in (("scheme", scheme, SCHEMES), ("output", output, OUTPUTS)):
+        choices = (("scheme", scheme, SCHEMES), ("output", output, OUTPUTS), ("draw", draw, get_args(Selection)))
+        for option, value, legal in choices:
             if value not in legal:
                 raise UserError(f"--explain.{option} is {value!r}; expected {', '.join(legal)}")
         if not (n_samples == "auto" or isinstance(n_samples, int)):
@@ -123,7 +135,10 @@ class GradientSHAPCallback(pl.Callback):
         require_at_least(least, explain__n_samples=None if n_samples == "auto" else n_samples)
         require_at_least(least, explain__max_samples=max_samples)
         require_at_least(1, explain__n_references=n_references, explain__chunk_size=chunk_size)
-        require_at_least(0, explain__top_k_frames=top_k_frames, explain__calibration=calibration)
+        require_at_least(1, explain__log_every=log_every)
+        require_at_least(
+            0, explain__top_k_frames=top_k_frames, explain__calibration=calibration, explain__max_drawn=max_drawn
+        )
         if calibration and scheme != "adaptive":
             raise UserError(f"--explain.calibration is for the adaptive scheme; {scheme} sampling learns nothing")
         if not tolerance > 0:
@@ -145,6 +160,9 @@ class GradientSHAPCallback(pl.Callback):
         self.seed = seed
         self.n_references = n_references
         self.top_k_frames = top_k_frames
+        self.draw: Selection = draw
+        self.log_every = log_every
+        self.max_drawn = max_drawn
         self.output_dir = output_dir
         if gradient_checkpointing and self._is_along_path:
             raise UserError(
@@ -176,7 +194,7 @@ class GradientSHAPCallback(pl.Callback):
         module = cast(EmotionModule, pl_module)
         # The trainer's own step is 0 when it only predicts.
         self.training_step = max(trainer.global_step, module.trained_steps)
-        self.questions = parse_targets(self.targets, module.classes)
+        self.asked = Targets(self.targets, module.classes)
         self.layer_modules = choose_layers(self.layers, module.layers)
         self.references = self._load_references(trainer)
         precision = trainer.precision_plugin
@@ -185,7 +203,11 @@ class GradientSHAPCallback(pl.Callback):
             with precision.forward_context():
                 return module(precision.convert_input(waveforms), lengths).float()
 
-        self.forward = forward
+        def embed(waveforms: Tensor, lengths: Tensor) -> Tensor:
+            with precision.forward_context(), torch.no_grad(), evaluation_mode(module):
+                return module.classifier.embed(precision.convert_input(waveforms), lengths).float().cpu()
+
+        self.forward, self.embed = forward, embed
         folder = Path(self.output_dir or trainer.log_dir or ".")
         self.results = ResultsFolder(folder / "explanations", trainer.global_rank)
         arithmetic = _arithmetic(trainer)
@@ -194,8 +216,12 @@ class GradientSHAPCallback(pl.Callback):
         self.shared_fingerprint = fingerprint(shared, self.density)
         self.done = self.results.explained()
         self.tensorboard = ExplanationLog(folder, trainer.global_rank)
-        self.tensorboard.settings({**self.settings, "precision": arithmetic}, self.training_step)
-        self.num_explained = self.num_found = self.num_unconverged = 0
+        self.shown_settings = {**self.settings, "precision": arithmetic}
+        self.tensorboard.settings(self.shown_settings, self.training_step)
+        self.renderer = BackgroundRenderer(self._show)
+        self.num_explained = self.num_found = self.num_drawn = self.num_unconverged = 0
+        self.seconds_explaining = 0.0
+        self.seen: set[str] = set()
         self.failed: list[str] = []
         self.num_samples_heard = self.num_samples_padded = 0
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
@@ -229,11 +255,12 @@ class GradientSHAPCallback(pl.Callback):
         module, batch = cast(EmotionModule, pl_module), cast(Batch, batch)
         self.num_samples_heard += int(batch.lengths.sum())
         self.num_samples_padded += batch.waveforms.numel()
-        questions = [self._questions_of(int(prediction), module.classes) for prediction in outputs.argmax(1)]
+        questions = [self.asked.of(logits) for logits in outputs]
         fingerprints = [
             fingerprint(self.shared_fingerprint, waveform[:length])
             for waveform, length in zip(batch.waveforms, batch.lengths.tolist(), strict=True)
         ]
+        self.seen.update(fingerprints)
         missing = [
             row
             for row, utterance in enumerate(batch.ids)
@@ -258,15 +285,19 @@ class GradientSHAPCallback(pl.Callback):
         if attribution is None:
             return
         batch = _select(batch, missing)
+        embeddings = self.embed(batch.waveforms, batch.lengths)
         seconds = (time.perf_counter() - started) / len(missing)
-        explained: list[dict[str, Any]] = []
+        self.seconds_explaining += seconds * len(missing)
+        explained: list[Row] = []
         for index, (row, length) in enumerate(zip(missing, batch.lengths.tolist(), strict=True)):
-            rows = utterance_rows(module, batch, attribution, index, questions[row], self.spectrum)
+            rows = utterance_rows(module, batch, attribution, index, questions[row], self.spectrum, embeddings[index])
             for result in rows:
                 result |= {**self._columns, "fingerprint": fingerprints[row]}
             waveform = batch.waveforms[index, :length].float().cpu().numpy()
             step = self.first_step + self.num_explained * trainer.world_size
-            self._draw(rows, waveform, module.backbone.grid.edges(length).numpy(), seconds, step + 1)
+            self.tensorboard.scalars({**_curves(rows[0]), "seconds": seconds}, step + 1)
+            if self.draw == "first" and self.num_explained % self.log_every == 0:
+                self._draw(rows, waveform)
             if self.layer_modules:
                 tensors = layer_tensors(attribution, index, [question.name for question in questions[row]])
                 metadata = {"utterance": batch.ids[index], "fingerprint": fingerprints[row]}
@@ -350,10 +381,6 @@ class GradientSHAPCallback(pl.Callback):
             return self.references
         return gaussian_noise(self.snr_db) if self.baselines == "noise" else self.baselines
 
-    def _questions_of(self, prediction: int, classes: list[str]) -> list[Question]:
-        """What is asked about an utterance with this prediction."""
-        return self.questions or [Question(classes[prediction], prediction)]
-
     def _calibrate(self, trainer: pl.Trainer, module: EmotionModule, shared_fingerprint: str) -> PathDensity:
         """Density learnt from some of the utterances, the same on every rank and in a run that goes on."""
         # What reads the folder as one Parquet dataset passes over a name with an underscore.
@@ -383,7 +410,13 @@ class GradientSHAPCallback(pl.Callback):
         return density
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the files and say where they are."""
+        """Show what is known of all utterances, close the files and say where they are."""
+        seconds = self.seconds_explaining / max(1, self.num_explained)
+        rows = self.results.read(SUMMARY_COLUMNS, self.seen)
+        key = self.shared_fingerprint
+        self.tensorboard.summary(rows, self.shown_settings, seconds, key, self.training_step)
+        if self.draw != "first":
+            self._draw_selected()
         self._close()
         self._say_where(" by this process" if trainer.world_size > 1 else "")
 
@@ -394,12 +427,17 @@ class GradientSHAPCallback(pl.Callback):
 
     def _close(self) -> None:
         self.bar.close()
-        self.tensorboard.close()
+        try:
+            self.renderer.close()
+        finally:
+            self.tensorboard.close()
 
     @rank_zero_only
     def _say_where(self, by_whom: str) -> None:
         known = f", {self.num_found} were there already" if self.num_found else ""
         logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
+        if self.num_drawn == self.max_drawn > 0:
+            logger.info("%d of them are in TensorBoard, --explain.max_drawn allows more", self.num_drawn)
         if self.num_samples_padded:
             logger.info(
                 "%.1f %% of the batches was padding", 100 - 100 * self.num_samples_heard / self.num_samples_padded
@@ -417,29 +455,40 @@ class GradientSHAPCallback(pl.Callback):
             return None
         return _data_module(trainer, "--explain.baselines dataset").reference_set(self.n_references)
 
-    def _draw(
-        self, rows: list[dict[str, Any]], waveform: np.ndarray, frame_edges: np.ndarray, seconds: float, step: int
-    ) -> None:
-        """Show one utterance in TensorBoard; its first row is the one that gets the marks and the error band."""
-        from speechshap.report.figures import explanation_figure
+    def _draw(self, rows: list[Row], waveform: np.ndarray) -> None:
+        """Ask for the picture and the sounds of an utterance."""
+        if self.num_drawn < self.max_drawn:
+            explanation = Explanation.from_rows(rows)
+            self.renderer.submit(explanation.utterance, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
+            self.num_drawn += 1
 
-        first = rows[0]
-        truth = f", label {first['label']}" if first["label"] is not None else ""
-        figure = explanation_figure(
-            waveform,
-            SAMPLE_RATE,
-            np.array([row["frame_attribution"] for row in rows]),
-            np.array([row["frame_standard_error"] for row in rows]),
-            frame_edges,
-            [row["target"] for row in rows],
-            f"{first['utterance']}: predicted {first['prediction']} ({first['probability']:.0%}){truth}",
-            first["relative_error"],
-            (first["completeness_gap"], first["completeness_gap_standard_error"]),
-            self.top_k_frames,
-        )
-        self.tensorboard.utterance(first["utterance"], figure, waveform, SAMPLE_RATE, self.training_step)
-        scalars = {name: first[name] for name in ("completeness_gap", "relative_error", "probability")}
-        self.tensorboard.scalars({**scalars, "seconds": seconds}, step)
+    def _draw_selected(self) -> None:
+        """Draw what the whole run is needed to choose, from what it has written."""
+        ranked = by_utterance(self.results.read(("utterance", "fingerprint", *RANKED_BY), self.seen))
+        chosen = select([rows[0] for rows in ranked], self.draw, self.max_drawn)
+        for row in chosen:
+            rows = [
+                full for full in self.results.read(None, {row["fingerprint"]}) if full["utterance"] == row["utterance"]
+            ]
+            try:
+                self._draw(rows, load_audio(Path(rows[0]["path"])))
+            except AudioFileError as error:
+                logger.warning("%s; it is not drawn", error)
+
+    def _show(self, utterance: str, rendering: Rendering) -> None:
+        self.tensorboard.utterance(utterance, rendering, SAMPLE_RATE, self.training_step)
+
+
+def _curves(row: Row) -> dict[str, float]:
+    """Scalars of one utterance."""
+    gap, reach = row["completeness_gap"], 1.96 * row["completeness_gap_standard_error"]
+    return {
+        "completeness_gap": gap,
+        "completeness_gap_lower": gap - reach,
+        "completeness_gap_upper": gap + reach,
+        "relative_error": row["relative_error"],
+        "probability": row["probability"],
+    }
 
 
 def _arithmetic(trainer: pl.Trainer) -> str:

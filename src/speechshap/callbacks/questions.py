@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from speechshap.attribution.targets import NO_CLASS
 from speechshap.errors import UserError
+
+PREDICTED, RUNNER_UP = "predicted", "runner-up"
+"""Words for classes that each utterance has of its own: those of the greatest and of the second greatest logit."""
 
 
 class Question(NamedTuple):
@@ -17,33 +20,59 @@ class Question(NamedTuple):
     against: int = NO_CLASS
 
 
-def parse_targets(text: str, classes: Sequence[str]) -> list[Question] | None:
-    """Read what ``targets`` asks for; None stands for the predicted class.
+class Targets:
+    """What is asked about each utterance.
+
+    Args:
+        text: ``predicted``, ``runner-up``, ``all``, class names, or contrasts of two, with commas between them.
+        classes: Names of the classes.
 
     Raises:
         UserError: A class does not exist.
 
     Example:
-        >>> parse_targets("sad, happy - sad", ["happy", "sad"])
+        >>> import torch
+        >>> Targets("sad, happy - sad", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
         [Question(name='sad', target=1, against=-1), Question(name='happy - sad', target=0, against=1)]
+        >>> Targets("predicted, predicted - runner-up", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
+        [Question(name='happy', target=0, against=-1), Question(name='happy - sad', target=0, against=1)]
     """
-    if text == "predicted":
-        return None
-    names = list(classes) if text == "all" else [name.strip() for name in text.split(",")]
-    return list(dict.fromkeys(_parse_target(name, classes) for name in names))
+
+    def __init__(self, text: str, classes: Sequence[str]) -> None:
+        self.classes = classes
+        names = list(classes) if text == "all" else [name.strip() for name in text.split(",")]
+        self.pairs = list(dict.fromkeys(_parse_target(name, classes) for name in names))
+        if len(classes) < 2 and any(RUNNER_UP in pair for pair in self.pairs):
+            raise UserError(f"--explain.targets: no runner-up; the model has one class, {classes[0]!r}")
+
+    def of(self, logits: Tensor) -> list[Question]:
+        """Questions about an utterance of which the model has these logits ``(classes,)``.
+
+        As many for every utterance; two are the same where its predicted class was asked for by name as well.
+        """
+        order = logits.argsort(descending=True, stable=True).tolist()
+        own = {PREDICTED: order[0], RUNNER_UP: order[min(1, len(order) - 1)]}
+        numbers = own | {name: number for number, name in enumerate(self.classes)}
+        return [self._question(*(numbers[name] for name in pair)) for pair in self.pairs]
+
+    def _question(self, target: int, against: int = NO_CLASS) -> Question:
+        name = self.classes[target]
+        return Question(name if against == NO_CLASS else f"{name} - {self.classes[against]}", target, against)
 
 
-def _parse_target(name: str, classes: Sequence[str]) -> Question:
-    if name in classes:
-        return Question(name, classes.index(name))
+def _parse_target(name: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """A class or a word, or two of the same kind."""
+    words = (PREDICTED, RUNNER_UP)
+    if name in (*classes, *words):
+        return (name,)
     # A class may have a hyphen in its name.
     for position in (index for index, character in enumerate(name) if character == "-"):
-        target, against = name[:position].strip(), name[position + 1 :].strip()
-        if target in classes and against in classes and target != against:
-            return Question(f"{target} - {against}", classes.index(target), classes.index(against))
+        pair = name[:position].strip(), name[position + 1 :].strip()
+        if pair[0] != pair[1] and any(set(pair) <= set(known) for known in (classes, words)):
+            return pair
     raise UserError(
-        f"--explain.targets: no class {name!r}; expected predicted, all, some of {', '.join(classes)}, or the "
-        "contrast of two ('happy - sad')"
+        f"--explain.targets: no class {name!r}; expected predicted, runner-up, all, some of {', '.join(classes)}, or "
+        "the contrast of two ('happy - sad', 'predicted - runner-up')"
     )
 
 

@@ -1,7 +1,6 @@
 """Attributions as the rows and tensors that a run leaves behind."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from speechshap.callbacks.questions import Question
 from speechshap.data import Batch
 from speechshap.data.audio import SAMPLE_RATE
 from speechshap.models import EmotionModule
+from speechshap.report.results import SCHEMA, Row
 
 
 def utterance_rows(
@@ -20,12 +20,15 @@ def utterance_rows(
     index: int,
     questions: Sequence[Question],
     spectrum: SpectralGrid | None,
-) -> list[dict[str, Any]]:
+    embedding: Tensor,
+) -> list[Row]:
     """Result rows of one utterance of a batch, one for each target, the predicted class first."""
+    grid = module.backbone.grid
     logits, label = attribution.logits[index].cpu(), int(batch.labels[index])
     prediction = int(logits.argmax())
     num_frames = int(attribution.frame_lengths[index])
     shared = {
+        **dict.fromkeys(SCHEMA.names),
         "utterance": batch.ids[index],
         "path": batch.paths[index],
         "label": module.classes[label] if label >= 0 else None,
@@ -33,13 +36,17 @@ def utterance_rows(
         "probability": float(logits.softmax(0)[prediction]),
         "n_samples": int(attribution.n_samples[index]),
         "n_replicates": int(attribution.n_replicates[index]),
-        "hop_seconds": module.backbone.grid.hop_seconds,
+        "duration_seconds": int(batch.lengths[index]) / SAMPLE_RATE,
+        "hop_seconds": grid.hop_seconds,
+        "first_frame_seconds": (grid.receptive_field - 1) / 2 / SAMPLE_RATE,
+        "embedding": embedding.tolist(),
     }
     layer_mass = attribution.layer_mass()[index].tolist() if attribution.layers else []
     rows = []
-    for column, question in enumerate(questions):
+    # A class that was asked for by name and as the predicted one was explained twice, alike.
+    for question, column in {question: column for column, question in enumerate(questions)}.items():
         subtracted = float(logits[question.against]) if question.against != NO_CLASS else 0.0
-        row = {
+        row: Row = {
             **shared,
             "target": question.name,
             "target_logit": float(logits[question.target]) - subtracted,
@@ -53,6 +60,9 @@ def utterance_rows(
         if attribution.layers:
             row["layer_names"] = list(attribution.layers)
             row["layer_mass"] = layer_mass[column]
+            row["layer_frame_attribution"] = [
+                values[index, column, :num_frames].sum(-1).tolist() for values in attribution.layers.values()
+            ]
         bands, errors = attribution.time_frequency, attribution.time_frequency_standard_error
         if spectrum is not None and bands is not None and errors is not None:
             frames = spectrum.num_frames(int(batch.lengths[index]))

@@ -4,102 +4,245 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-SPEAKS_FOR, SPEAKS_AGAINST = "#D55E00", "#0072B2"
+from speechshap.report import panels
+from speechshap.report.colours import WARNING
+from speechshap.report.explanation import Explanation, frame_edges
+from speechshap.report.panels import plain, symmetric_scale
+from speechshap.report.spectrogram import spectrogram
 
-WARNING = "#B00020"
-
-NOISY = 0.5
-"""Relative error from which on a figure warns that much of it is Monte Carlo noise."""
+_WIDTH, _DPI = 7.5, 100  # inches; TensorBoard shows a picture as wide as 750 pixels at its own size
+_LEFT, _RIGHT, _SIDE = 0.85, 0.85, 0.12  # inches: of the margins, and between the panels and what is beside them
+_TOP, _BOTTOM, _GAP = 0.62, 0.5, 0.34
+_SATURATED = 0.995
+"""Quantile of the absolute time-frequency attributions from which on colours are saturated: few cells stand out."""
 
 
 def explanation_figure(
+    waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int = 20
+) -> Figure:
+    """Draw all that an explanation has on one time axis.
+
+    From the top: the waveform with the strongest frames marked; the spectrogram, with the time-frequency attribution
+    laid over it; the frame attribution of the target with its 95 % interval, and of the runner-up where it was
+    explained; all targets where there are more than two; the layers, with the share of each. All targets have one
+    scale of colours.
+
+    Args:
+        waveform: ``(time,)``.
+        sample_rate: Hz.
+        explanation: What to draw.
+        top_k_frames: How many frames to mark in the waveform.
+    """
+    targets = explanation.targets
+    heights = {"waveform": 0.95, "spectrogram": 1.5, "frames": 1.55}
+    if len(targets) > 2:
+        heights["targets"] = min(2.2, 0.19 * len(targets) + 0.2)
+    if explanation.layer_frames is not None:
+        heights["layers"] = min(2.4, 0.15 * len(explanation.layer_names) + 0.3)
+    figure, axes = _stack(heights)
+    _title(figure, explanation)
+
+    edges, shown = explanation.frame_edges, explanation.frames
+    panels.draw_waveform(axes["waveform"], waveform, sample_rate)
+    panels.mark_frames(axes["waveform"], shown[0], edges, top_k_frames)
+    _caption(axes["waveform"], f"strongest frames: orange for {targets[0]}, blue against")
+
+    bands = explanation.time_frequency
+    is_mel = explanation.frequencies is None or not np.allclose(np.diff(explanation.frequencies, 2), 0, atol=0.5)
+    panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, 64 if is_mel else None))
+    if bands is None or explanation.frequencies is None:
+        _caption(axes["spectrogram"], "spectrogram, dark where it is loud (80 dB from white to black)")
+    else:
+        scale = symmetric_scale(bands, quantile=_SATURATED)
+        overlay = panels.lay_over(
+            axes["spectrogram"], bands[0], explanation.frequencies, explanation.time_frequency_hop, scale, is_mel
+        )
+        _caption(axes["spectrogram"], f"spectrogram (80 dB) under the time-frequency attribution to {targets[0]}")
+        _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
+
+    panels.draw_frames(axes["frames"], shown[:2], explanation.standard_error[:2], edges, targets[:2], explanation.unit)
+    reservation = explanation.reservation()
+    text = reservation or f"frame attribution, relative error {explanation.relative_error[0]:.2f}"
+    _caption(axes["frames"], text, warn=reservation is not None)
+
+    if "targets" in heights:
+        rows = panels.draw_rows(axes["targets"], shown, edges, targets, symmetric_scale(shown))
+        _caption(axes["targets"], "frame attribution of every target")
+        _colour_bar(figure, axes["targets"], rows, explanation.unit)
+    if explanation.layer_frames is not None and explanation.layer_mass is not None:
+        scale = symmetric_scale(explanation.layer_frames)
+        names = [name.removeprefix("layer_") for name in explanation.layer_names]
+        rows = panels.draw_rows(axes["layers"], explanation.layer_frames[0], edges, names, scale)
+        axes["layers"].set_ylabel("layer")
+        _caption(axes["layers"], f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit} a frame)")
+        panels.draw_shares(_beside(figure, axes["layers"], 0.62), explanation.layer_mass[0])
+
+    _share_time(list(axes.values()), explanation.duration)
+    return figure
+
+
+def audio_attribution_figure(
     waveform: np.ndarray,
     sample_rate: int,
     frames: np.ndarray,
     standard_error: np.ndarray,
-    frame_edges: np.ndarray,
-    targets: Sequence[str],
+    edges: np.ndarray,
     title: str,
-    relative_error: float,
-    completeness_gap: tuple[float, float],
     top_k_frames: int = 20,
 ) -> Figure:
-    """Draw an explanation: waveform, spectrogram and frame attribution on one time axis.
+    """Draw attributions of which no more is known than their values.
 
     Args:
         waveform: ``(time,)``.
-        sample_rate: Samples a second (Hz).
-        frames: Frame attribution of each target, ``(targets, frames)``; the first target is the one whose strongest
-            frames are marked and whose error band is drawn.
-        standard_error: Of the frames, ``(targets, frames)``.
-        frame_edges: Bounds of the frames in samples, ``(frames + 1,)``.
-        targets: Names of the targets.
-        title: Above the figure.
-        relative_error: Of the first target; above 0.5 the figure says that it is noisy.
-        completeness_gap: Of the first target, with its standard error; beyond four of these the figure says so.
+        sample_rate: Hz.
+        frames: ``(frames,)``.
+        standard_error: Of each, ``(frames,)``; NaN where unknown.
+        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
+        title: Above the picture.
         top_k_frames: How many frames to mark in the waveform.
     """
-    edges = np.asarray(frame_edges) / sample_rate
-    duration = len(waveform) / sample_rate
-    # Margins by hand: matplotlib takes half of the drawing time to work them out.
-    figure = Figure(figsize=(8, 6.5), dpi=110)
-    figure.subplots_adjust(left=0.115, right=0.97, bottom=0.075, top=0.915, hspace=0.22)
-    wave_axes, spectrogram_axes, frame_axes = figure.subplots(3, 1, sharex=True, height_ratios=[2, 3, 3])
-    figure.suptitle(title, fontsize="medium")
-
-    time = np.arange(len(waveform)) / sample_rate
-    wave_axes.plot(time, waveform, color="0.3", linewidth=0.5)
-    _mark_strongest(wave_axes, frames[0], edges, top_k_frames)
-    wave_axes.set_ylabel("amplitude")
-    wave_axes.set_title(f"strongest frames for (orange) and against (blue) {targets[0]}", fontsize="small", loc="left")
-
-    _draw_spectrogram(spectrogram_axes, waveform, sample_rate)
-
-    for row, name in reversed(list(enumerate(targets))):
-        colour = COLOURS[row % len(COLOURS)] if len(targets) > 1 else "0.15"
-        frame_axes.stairs(
-            frames[row], edges, baseline=None, color=colour, linewidth=1.2 if row == 0 else 0.9, label=name
-        )
-    low, high = frames[0] - 1.96 * standard_error[0], frames[0] + 1.96 * standard_error[0]
-    frame_axes.stairs(high, edges, baseline=low, fill=True, color="0.5", alpha=0.35, label="95 % interval")
-    frame_axes.axhline(0, color="0.6", linewidth=0.8)
-    frame_axes.set_ylabel("attribution (logits per frame)")
-    frame_axes.set_xlabel("time (s)")
-    frame_axes.set_xlim(0, duration)
-    frame_axes.legend(loc="upper right", fontsize="small", ncols=3)
-    note, colour = f"relative error {relative_error:.2f}", "0.15"
-    gap, gap_error = completeness_gap
-    if not relative_error < NOISY:
-        note, colour = f"{note}: much of this is Monte Carlo noise, take more samples", WARNING
-    elif abs(gap) > max(4 * gap_error, 0.02):
-        note, colour = (
-            f"{note}, but {gap:+.2f} ± {gap_error:.2f} logits are unaccounted for, take other baselines",
-            WARNING,
-        )
-    frame_axes.set_title(note, fontsize="small", loc="left", color=colour)
+    figure, axes = _stack({"waveform": 0.95, "spectrogram": 1.5, "frames": 1.55})
+    figure.suptitle(title, fontsize="medium", parse_math=False)
+    panels.draw_waveform(axes["waveform"], waveform, sample_rate)
+    panels.mark_frames(axes["waveform"], frames, edges, top_k_frames)
+    _caption(axes["waveform"], "strongest frames: orange for the class, blue against")
+    panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate))
+    _caption(axes["spectrogram"], "spectrogram, dark where it is loud (80 dB from white to black)")
+    panels.draw_frames(axes["frames"], frames[None], standard_error[None], edges, ["attribution"], "attribution")
+    if not np.isfinite(frames).all():
+        _caption(axes["frames"], f"{np.sum(~np.isfinite(frames))} of {frames.size} frames are not finite", warn=True)
+    elif not frames.any():
+        _caption(axes["frames"], "the attribution is 0 everywhere", warn=True)
+    _share_time(list(axes.values()), len(waveform) / sample_rate)
     return figure
 
 
-def _mark_strongest(axes: Axes, frames: np.ndarray, edges: np.ndarray, count: int) -> None:
-    for frame in np.argsort(-np.abs(frames))[:count]:
-        if frames[frame] != 0:
-            colour = SPEAKS_FOR if frames[frame] > 0 else SPEAKS_AGAINST
-            axes.axvspan(edges[frame], edges[frame + 1], color=colour, alpha=0.35, linewidth=0)
+def _stack(heights: dict[str, float]) -> tuple[Figure, dict[str, Axes]]:
+    """Panels of these heights in inches, one above the other. Constrained layout takes half of the drawing time."""
+    total = _TOP + _BOTTOM + sum(heights.values()) + _GAP * (len(heights) - 1)
+    figure = Figure(figsize=(_WIDTH, total), dpi=_DPI)
+    axes: dict[str, Axes] = {}
+    top = total - _TOP
+    width = (_WIDTH - _LEFT - _RIGHT) / _WIDTH
+    for name, height in heights.items():
+        axes[name] = figure.add_axes((_LEFT / _WIDTH, (top - height) / total, width, height / total))
+        axes[name].tick_params(labelsize="small")
+        top -= height + _GAP
+    return figure, axes
 
 
-def _draw_spectrogram(axes: Axes, waveform: np.ndarray, sample_rate: int) -> None:
-    import librosa
+def _share_time(axes: Sequence[Axes], duration: float) -> None:
+    for panel in axes:
+        panel.sharex(axes[0]) if panel is not axes[0] else None
+        panel.set_xlim(0, duration)
+        panel.tick_params(labelbottom=panel is axes[-1])
+    axes[-1].set_xlabel("time (s)")
 
-    magnitude = np.abs(librosa.stft(waveform, n_fft=min(512, len(waveform)), hop_length=160))
-    decibels = librosa.amplitude_to_db(magnitude, ref=np.max, top_db=80)
-    extent = (0, len(waveform) / sample_rate, 0, sample_rate / 2000)
-    axes.imshow(decibels, origin="lower", aspect="auto", extent=extent, cmap="magma")
-    axes.set_ylabel("frequency (kHz)")
-    axes.set_title("spectrogram (dB below the loudest)", fontsize="small", loc="left")
+
+def _title(figure: Figure, explanation: Explanation) -> None:
+    name = explanation.utterance
+    name = name if len(name) <= 80 else f"{name[:38]}…{name[-38:]}"
+    truth = "no label" if explanation.label is None else f"labelled {explanation.label}"
+    parts = [f"predicted {explanation.prediction} ({explanation.probability:.0%})", truth]
+    if explanation.targets[0] != explanation.prediction:
+        parts.append(f"explained {explanation.targets[0]}")
+    error = explanation.relative_error[0]
+    if np.isfinite(error):
+        parts.append(f"relative error {error:.2f}")
+    colour = WARNING if explanation.reservation() else "black"
+    figure.text(0.5, 1 - 0.14 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
+    figure.text(
+        0.5, 1 - 0.32 / figure.get_figheight(), ", ".join(parts), ha="center", va="top", fontsize="small",
+        color=colour, parse_math=False,
+    )  # fmt: skip
+
+
+def _caption(axes: Axes, text: str, warn: bool = False) -> None:
+    axes.set_title(
+        plain(text), fontsize="small", loc="left", pad=3, color=WARNING if warn else "0.15",
+        fontweight="bold" if warn else "normal",
+    )  # fmt: skip
+
+
+def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
+    """Axes of this width to the right of others."""
+    box, width = axes.get_position(), figure.get_figwidth()
+    side = figure.add_axes((box.x1 + _SIDE / width, box.y0, inches / width, box.height))
+    side.tick_params(labelsize="x-small")
+    side.xaxis.label.set_fontsize("x-small")
+    return side
+
+
+def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str) -> None:
+    bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.1))
+    bar.ax.set_title(unit, fontsize="x-small", loc="left", pad=4)
+    bar.ax.yaxis.set_major_locator(panels.MaxNLocator(3, symmetric=True))
+
+
+def visualize_audio_attributions(
+    audio: np.ndarray,
+    attributions: np.ndarray,
+    sample_rate: int,
+    target_class: int | str,
+    prediction_prob: float,
+    top_k: int = 20,
+) -> Figure:
+    """Draw a sound and attributions that were computed anywhere.
+
+    Args:
+        audio: ``(time,)``.
+        attributions: One a frame ``(frames,)`` or a sample ``(time,)``, or of each of several reference samples,
+            ``(reference samples, frames or time)``: their mean is drawn, with the interval that follows from their
+            spread. Attributions of samples are summed over frames of 20 ms.
+        sample_rate: Hz.
+        target_class: What the attributions are for.
+        prediction_prob: Probability that the model gives it, from 0 to 1.
+        top_k: How many frames to mark.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+
+    Example:
+        >>> figure = visualize_audio_attributions(np.zeros(16000), np.arange(49.0), 16000, "happy", 0.8)
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['amplitude', 'frequency (kHz)', 'attribution a frame']
+    """
+    audio, values = np.asarray(audio, dtype=np.float32), np.asarray(attributions, dtype=np.float64)
+    if audio.ndim != 1 or not audio.size:
+        raise ValueError(f"audio has shape {audio.shape}; expected (time,)")
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(
+            f"attributions have shape {values.shape}; expected (frames,), (time,), or (reference samples, frames or "
+            "time)"
+        )
+    if values.shape[-1] > audio.size:
+        raise ValueError(
+            f"{values.shape[-1]} attributions for {audio.size} samples of audio; expected fewer, or as many"
+        )
+    duration = audio.size / sample_rate
+    rows = np.atleast_2d(values)
+    if rows.shape[1] == audio.size:
+        starts = np.arange(0, audio.size, max(1, round(0.02 * sample_rate)))
+        rows = np.add.reduceat(rows, starts, axis=1)
+        edges = np.append(starts, audio.size) / sample_rate
+    else:
+        edges = _edges_of(rows.shape[1], duration)
+    error = np.full(rows.shape[1], np.nan)
+    if len(rows) > 1:
+        error = rows.std(0, ddof=1) / np.sqrt(len(rows))
+    name = f"class {target_class}" if isinstance(target_class, int | np.integer) else target_class
+    title = f"attribution to {name}, predicted with {prediction_prob:.0%}"
+    return audio_attribution_figure(audio, sample_rate, rows.mean(0), error, edges, title, top_k)
+
+
+def _edges_of(count: int, duration: float) -> np.ndarray:
+    """Bounds of this many frames: those of a stem with 25 ms windows every 20 ms if it has as many, else equal ones."""
+    if count == int((duration - 0.025) / 0.02 + 1e-9) + 1:
+        return frame_edges(count, 0.02, 0.01247, duration)
+    return np.linspace(0, duration, count + 1)
 
 
 def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:

@@ -1,6 +1,7 @@
 """Explanations as Parquet: one row for each utterance and target, in parts that appear only when whole."""
 
 import hashlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,8 @@ import pyarrow as pa
 from torch import Tensor
 
 from speechshap.files import PARTIAL_SUFFIX, whole_file
+
+Row = dict[str, Any]
 
 SCHEMA = pa.schema(
     [
@@ -22,7 +25,9 @@ SCHEMA = pa.schema(
         ("method", pa.string()),
         ("seed", pa.int64()),
         ("n_samples", pa.int64()),
+        ("duration_seconds", pa.float64()),
         ("hop_seconds", pa.float64()),
+        ("first_frame_seconds", pa.float64()),
         ("frame_attribution", pa.list_(pa.float32())),
         ("frame_standard_error", pa.list_(pa.float32())),
         ("completeness_gap", pa.float32()),
@@ -35,15 +40,19 @@ SCHEMA = pa.schema(
         ("n_replicates", pa.int64()),
         ("layer_names", pa.list_(pa.string())),
         ("layer_mass", pa.list_(pa.float32())),
+        ("layer_frame_attribution", pa.list_(pa.list_(pa.float32()))),
         ("frequencies_hz", pa.list_(pa.float32())),
         ("time_frequency_hop_seconds", pa.float64()),
         ("time_frequency_attribution", pa.list_(pa.list_(pa.float32()))),
         ("time_frequency_standard_error", pa.list_(pa.list_(pa.float32()))),
+        ("embedding", pa.list_(pa.float32())),
         ("fingerprint", pa.string()),
     ]
 )
-"""``label`` is null where it is unknown; frames are ``hop_seconds`` apart; ``target_output`` is what was explained
-(``output`` says of what kind); time-frequency attributions are bands of frames; what was not asked for is null.
+"""``label`` is null where it is unknown; frames are centred ``hop_seconds`` apart from ``first_frame_seconds`` on;
+``target_output`` is what was explained (``output`` says of what kind); ``layer_frame_attribution`` has the sum over the
+neurons for each layer and frame, ``layer_mass`` the sum of their absolute values for each layer; time-frequency
+attributions are bands of frames; ``embedding`` is what the classifier's head hears; what was not asked for is null.
 ``fingerprint`` names all that a row was computed from (sound, weights, precision, references, settings): rows with the
 same one hold the same result."""
 
@@ -64,7 +73,7 @@ class ResultsFolder:
         numbers = [int(part.stem.split("-")[2]) for part in folder.glob(f"part-{rank}-*.parquet")]
         self.next_number = max(numbers, default=-1) + 1
 
-    def write(self, rows: list[dict[str, Any]]) -> Path:
+    def write(self, rows: list[Row]) -> Path:
         """Write rows (a value for each column of :data:`SCHEMA`) as the next part and return its path."""
         import pyarrow.parquet as pq
 
@@ -86,15 +95,28 @@ class ResultsFolder:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
         return path
 
+    def read(self, columns: Sequence[str] | None = None, fingerprints: Collection[str] | None = None) -> list[Row]:
+        """Rows that all ranks have written, in the order they were.
+
+        Args:
+            columns: Some of :data:`SCHEMA`; None takes all.
+            fingerprints: Rows with one of these; None takes all.
+        """
+        import pyarrow.dataset
+
+        parts = sorted(self.folder.glob("part-*.parquet"))
+        if not parts:
+            return []
+        wanted = None
+        if fingerprints is not None:
+            wanted = pyarrow.dataset.field("fingerprint").isin(list(fingerprints))
+        # The schema fills in, with nulls, columns that parts of an earlier version lack.
+        dataset = pyarrow.dataset.dataset([str(part) for part in parts], schema=SCHEMA)
+        return dataset.to_table(columns=None if columns is None else list(columns), filter=wanted).to_pylist()
+
     def explained(self) -> set[tuple[str, str, str]]:
         """Utterance, target and fingerprint of every row that some rank has written already."""
-        import pyarrow.parquet as pq
-
-        done: set[tuple[str, str, str]] = set()
-        for part in sorted(self.folder.glob("part-*.parquet")):
-            columns = pq.read_table(part, columns=["utterance", "target", "fingerprint"]).to_pydict()
-            done.update(zip(columns["utterance"], columns["target"], columns["fingerprint"], strict=True))
-        return done
+        return {tuple(row.values()) for row in self.read(("utterance", "target", "fingerprint"))}
 
 
 def file_name(utterance: str) -> str:
@@ -108,3 +130,11 @@ def file_name(utterance: str) -> str:
     if len(name) <= 200:
         return name
     return f"{name[:180]}%{hashlib.blake2b(utterance.encode(), digest_size=8).hexdigest()}"
+
+
+def by_utterance(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of one utterance and one fingerprint together, in the order of their first."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["utterance"], row["fingerprint"]), []).append(row)
+    return list(groups.values())

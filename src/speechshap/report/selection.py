@@ -1,0 +1,42 @@
+"""Which of many utterances are worth a look."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from speechshap.report.results import Row
+
+Selection = Literal["first", "wrong", "unsure", "each_class"]
+
+RANKED_BY = ("label", "prediction", "probability")
+"""Columns that a selection looks at."""
+
+
+def select(rows: Sequence[Row], selection: Selection, count: int) -> list[Row]:
+    """Choose utterances.
+
+    Args:
+        rows: One an utterance, with :data:`RANKED_BY`.
+        selection: The ``first``; those predicted ``wrong`` with the highest probability; the ``unsure`` ones, of the
+            lowest probability; or of ``each_class`` (label, or prediction where there is none) the surest right one
+            and the surest wrong one.
+        count: How many at most.
+
+    Example:
+        >>> rows = [{"label": "sad", "prediction": "sad", "probability": 0.9},
+        ...         {"label": "sad", "prediction": "happy", "probability": 0.6}]
+        >>> select(rows, "wrong", 1) == select(rows, "unsure", 1) == rows[1:]
+        True
+    """
+    if selection == "first":
+        return list(rows[:count])
+    if selection == "unsure":
+        return sorted(rows, key=lambda row: row["probability"])[:count]
+    surest = sorted(rows, key=lambda row: -row["probability"])
+    if selection == "wrong":
+        return [row for row in surest if _is_wrong(row)][:count]
+    chosen = {(row["label"] or row["prediction"], _is_wrong(row)): row for row in reversed(surest)}
+    return [chosen[key] for key in sorted(chosen)][:count]
+
+
+def _is_wrong(row: Row) -> bool:
+    return row["label"] is not None and row["label"] != row["prediction"]

@@ -1,0 +1,115 @@
+"""What an attribution sounds like: the moments it points at, and the sound without them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FADE_SECONDS = 0.01
+"""Of a ramp between what is heard and what is silent: long enough not to click."""
+
+PEAK = 0.89  # -1 dB of full scale
+LOUDNESS = 0.1  # -20 dB of full scale, a usual level of speech
+SILENCE = 10 ** (-80 / 20)
+"""Amplitude below which a sound is left as silent as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Gain over time: linear between breakpoints.
+
+    Attributes:
+        seconds: Of the breakpoints, rising, ``(points,)``.
+        gains: There, from 0 to 1, ``(points,)``.
+    """
+
+    seconds: np.ndarray
+    gains: np.ndarray
+
+    def apply(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """The waveform ``(time,)`` with this gain."""
+        time = np.arange(len(waveform)) / sample_rate
+        return (waveform * np.interp(time, self.seconds, self.gains)).astype(np.float32)
+
+
+def evidence(frames: np.ndarray, share: float = 0.2) -> np.ndarray:
+    """The strongest ``share`` of the frames, of those that speak for the target: mask ``(frames,)``.
+
+    Frames with a negative, zero or non-finite attribution are never among them, so that there may be fewer.
+
+    Example:
+        >>> evidence(np.array([0.1, 3.0, -5.0, 2.0, 1.0]), 0.4)
+        array([False,  True, False,  True, False])
+    """
+    for_target = np.where(np.isfinite(frames) & (frames > 0), frames, 0.0)
+    strongest = np.argsort(-for_target, kind="stable")[: max(1, round(share * frames.size))]
+    mask = np.zeros(frames.shape, dtype=bool)
+    mask[strongest] = for_target[strongest] > 0
+    return mask
+
+
+def kept(mask: np.ndarray, edges: np.ndarray) -> Envelope:
+    """Hear the masked frames alone.
+
+    Args:
+        mask: ``(frames,)``.
+        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
+
+    Returns:
+        Gain 1 within the masked frames; the ramps lie outside of them.
+    """
+    changes = np.flatnonzero(np.diff(mask)) + 1
+    starts, stops = np.concatenate([[0], changes]), np.concatenate([changes, [len(mask)]])
+    seconds: list[float] = []
+    gains: list[float] = []
+    for start, stop in zip(starts, stops, strict=True):
+        begin, end, gain = float(edges[start]), float(edges[stop]), float(mask[start])
+        if not gain:
+            fade = min(FADE_SECONDS, (end - begin) / 2)
+            begin, end = begin + fade * (start > 0), end - fade * (stop < len(mask))
+        seconds += [begin, end]
+        gains += [gain, gain]
+    return Envelope(np.array(seconds), np.array(gains))
+
+
+def removed(mask: np.ndarray, edges: np.ndarray) -> Envelope:
+    """Hear what :func:`kept` leaves out: the masked frames are silent from end to end, and the two sum to the sound."""
+    envelope = kept(mask, edges)
+    return Envelope(envelope.seconds, 1.0 - envelope.gains)
+
+
+def weighted(frames: np.ndarray, edges: np.ndarray) -> Envelope:
+    """Loudness that follows the attribution: gain 1 where it is greatest, 0 where it is 0 or negative."""
+    for_target = np.where(np.isfinite(frames) & (frames > 0), frames, 0.0)
+    gains = np.sqrt(for_target / max(float(for_target.max(initial=0.0)), np.finfo(float).tiny))
+    centers = (edges[:-1] + edges[1:]) / 2
+    return Envelope(np.concatenate([edges[:1], centers, edges[-1:]]), np.concatenate([gains[:1], gains, gains[-1:]]))
+
+
+def equal_loudness(waveforms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Bring sounds to the same loudness, the greatest up to a usual level at which none clips.
+
+    Loudness is the root mean square over what is not silent, so that a moment in silence comes out as loud as it is
+    within speech. A silent sound stays silent.
+
+    Args:
+        waveforms: ``(time,)`` each.
+
+    Returns:
+        The same, ``float32`` within ``±0.89``.
+    """
+    gains = equal_loudness_gains(waveforms)
+    return {name: (gains[name] * np.nan_to_num(sound)).astype(np.float32) for name, sound in waveforms.items()}
+
+
+def equal_loudness_gains(waveforms: dict[str, np.ndarray]) -> dict[str, float]:
+    """Factor of each waveform of :func:`equal_loudness`; 0 for a silent one."""
+    levels = {name: _loudness(np.nan_to_num(sound)) for name, sound in waveforms.items()}
+    heard = {name: level for name, level in levels.items() if level > 0}
+    headroom = [PEAK / float(np.abs(np.nan_to_num(waveforms[name])).max()) * level for name, level in heard.items()]
+    target = min([LOUDNESS, *headroom])
+    return {name: target / level if level > 0 else 0.0 for name, level in levels.items()}
+
+
+def _loudness(waveform: np.ndarray) -> float:
+    audible = waveform[np.abs(waveform) > SILENCE]
+    return float(np.sqrt(np.mean(np.square(audible, dtype=np.float64)))) if audible.size else 0.0
