@@ -1,5 +1,8 @@
 """Small things to test with."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor
 
 from speechshap.report.explanation import Explanation, frame_edges
+from speechshap.report.results import SCHEMA, ResultsFolder, file_name
 
 TINY = {
     "hidden_size": 32,
@@ -62,6 +66,74 @@ def make_explanation(
             "completeness_gap_standard_error": np.full(len(targets), 0.1), **optional, **fields,
         }
     )  # fmt: skip
+
+
+def write_rows(folder: Path, utterance: str, seconds: float = 1.0, **fields: Any) -> Path:
+    """Write an utterance's sound and its explanation, as ``explain.py`` would; returns the Parquet part.
+
+    Args:
+        folder: Of the explanations.
+        utterance: Its id.
+        seconds: Of noise.
+        fields: Columns that every row has instead, or arguments of :func:`make_explanation`; a number for the frames
+            or their error stands for all of them.
+    """
+    sounds = folder / "sounds"
+    path = write_sound(sounds / file_name(utterance), seconds)
+    made = {name: fields.pop(name) for name in ("targets", "layers", "bands") if name in fields}
+    explanation = make_explanation(seconds, **made)
+    rows = []
+    for index, target in enumerate(explanation.targets):
+        row = dict.fromkeys(SCHEMA.names) | {
+            "utterance": utterance, "path": str(path), "label": "sad", "prediction": explanation.targets[0],
+            "probability": 0.5, "target": target, "target_output": float(-index), "method": "gradient_shap",
+            "seed": 0, "scheme": "adaptive", "baselines": "noise", "output": "logit", "n_samples": 50,
+            "duration_seconds": seconds, "hop_seconds": 0.02, "first_frame_seconds": 0.0125,
+            "frame_attribution": explanation.frames[index], "frame_standard_error": explanation.standard_error[index],
+            "completeness_gap": 0.01, "completeness_gap_standard_error": 0.01, "relative_error": 0.2,
+        }  # fmt: skip
+        if explanation.layer_frames is not None and explanation.layer_mass is not None:
+            row["layer_names"] = list(explanation.layer_names)
+            row["layer_frame_attribution"] = explanation.layer_frames[index].tolist()
+            row["layer_mass"] = explanation.layer_mass[index]
+        if explanation.time_frequency is not None and explanation.frequencies is not None:
+            row["frequencies_hz"] = explanation.frequencies
+            row["time_frequency_attribution"] = explanation.time_frequency[index].tolist()
+            row["time_frequency_hop_seconds"] = explanation.time_frequency_hop
+        row |= {
+            {"frames": "frame_attribution", "standard_error": "frame_standard_error"}.get(name, name): (
+                np.full(explanation.frames.shape[1], value) if name in ("frames", "standard_error") else value
+            )
+            for name, value in fields.items()
+        }
+        row["settings_fingerprint"] = f"{sorted(made.items())} {row['n_samples']}"
+        row["fingerprint"] = f"{utterance} {row['settings_fingerprint']}"
+        rows.append(row)
+    return ResultsFolder(folder).write(rows)
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Headless Chromium; logs what scripts say and what is requested."""
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs a browser: chromium and chromedriver (Debian's packages chromium and chromium-driver)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1200",
+        "--autoplay-policy=no-user-gesture-required",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    opened.set_script_timeout(60)
+    try:
+        yield opened
+    finally:
+        opened.quit()
 
 
 def draws_for_captum(monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from helpers import tiny_config, write_sound
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
-from speechshap.cli import explain, run, train
+from speechshap.cli import explain, report, run, train
 
 PROJECT = Path(__file__).parent.parent
 CONFIGS = PROJECT / "configs"
@@ -165,11 +165,19 @@ def test_explaining_the_unseen_speakers(trained_run: Path, tmp_path: Path) -> No
     shutil.copytree(trained_run, tmp_path / "run")
     result = script("explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "4", folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    table = pd.read_parquet(tmp_path / "run" / "explanations")
+    table = pd.read_parquet(parts(tmp_path / "run"))
     assert len(table) == table.utterance.nunique() == 12
     assert table.utterance.str.split("/").str[0].nunique() == 1  # the one test speaker
     images = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload().Tags()["images"]
     assert sum(tag.startswith("explain/") for tag in images) == 12
+    explanations = tmp_path / "run" / "explanations"
+    assert explanations.joinpath("report.html").read_text().count('id="payload-') == 12
+    assert sorted(path.name for path in (explanations / "corpus").iterdir()) == ["table.csv", "time.png"]
+    (explanations / "report.html").unlink()
+    result = script("report", "run", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "report: run/explanations/report.html" in result.stderr
+    assert explanations.joinpath("report.html").is_file()
 
 
 def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
@@ -183,7 +191,7 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
         "--explain.output_dir", "out", "--data.files", *names, "broken.wav", folder=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    table = pd.read_parquet(tmp_path / "out" / "explanations")
+    table = pd.read_parquet(parts(tmp_path / "out"))
     assert sorted(table.utterance) == sorted(names * 4)
     assert table.label.isna().all()
     assert "1 file(s) left out" in result.stderr
@@ -244,6 +252,9 @@ def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) 
         assert result.returncode == 0, result.stderr
         assert {part.name.split("-")[1] for part in parts(run)} == {str(rank) for rank in range(devices)}
         assert len(list((run / "explanations" / "layers").glob("*.safetensors"))) == 5
+        assert (run / "explanations" / "report.html").read_text().count('id="payload-') == 5
+        pictures = sorted(path.stem for path in (run / "explanations" / "corpus").glob("*.png"))
+        assert pictures == ["agreement", "frequency", "layers", "time"]
         tables.append(pd.read_parquet(parts(run)).sort_values(["utterance", "target"]).reset_index(drop=True))
     one, two = tables
     assert len(one) == 20
@@ -276,11 +287,26 @@ def test_a_run_that_was_killed_goes_on(trained_run: Path, tmp_path: Path) -> Non
 
 
 def test_help_teaches(tmp_path: Path) -> None:
-    for name, words in (("train", "fit"), ("explain", "--explain.n_samples")):
+    for name, words in (("train", "fit"), ("report", "report.html"), ("explain", "--explain.n_samples")):
         result = script(name, "--help", folder=tmp_path)
         assert result.returncode == 0
         assert words in result.stdout
     assert "Monte Carlo samples of each utterance" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "folder: no folder nowhere"),
+        (["empty"], "folder: empty has no explanations; explain.py writes them"),
+        ([], "folder"),
+    ],
+)
+def test_mistakes_of_reporting(
+    mistake: Callable[..., str], tmp_path: Path, arguments: list[object], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert words in mistake(report, *arguments)
 
 
 SMALL = ["--config", CONFIGS / "small_wavlm.yaml", "--trainer.fast_dev_run", "true"]

@@ -24,6 +24,9 @@ from speechshap.data import AudioDataModule
 from speechshap.data.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
 from speechshap.errors import UserError
 from speechshap.models import EmotionModule
+from speechshap.report.results import ResultsFolder
+
+logger = logging.getLogger(__name__)
 
 # A run's files go to runs/<experiment>/version_N; --trainer.logger.init_args.name names the experiment.
 _LOGGER = {
@@ -225,6 +228,12 @@ def explain(arguments: list[str]) -> None:
     parser.add_class_arguments(GradientSHAPCallback, "explain")
     for_training = set(signature(pl.Trainer).parameters) - _TRAINER_OPTIONS
     parser.add_class_arguments(pl.Trainer, "trainer", skip=for_training)
+    parser.add_argument(
+        "--report",
+        type=bool,
+        default=True,
+        help="Write report.html and the figures of the corpus when all is explained.",
+    )
     _add_matmul_precision(parser)
     # Parts are written after each batch: a small one loses little when the run is stopped.
     parser.set_defaults({"data.batch_size": 4})
@@ -253,6 +262,38 @@ def explain(arguments: list[str]) -> None:
         default_root_dir=options.explain.output_dir,
     )
     trainer.predict(module, data, return_predictions=False)
+    if options.report and trainer.is_global_zero and callback.results.parts:
+        _write_report(callback.results)
+
+
+def report(arguments: list[str]) -> None:
+    """``report.py``: show what ``explain.py`` has written."""
+    parser = ArgumentParser(
+        prog="report.py",
+        usage="report.py runs/<experiment>/version_N",
+        description="Write report.html (every explanation of a run, to see and to hear, in one file that needs no "
+        "server) and corpus/ (means over time, frequency bands, layers and pairs of classes by emotion, as figures "
+        "and as table.csv). explain.py does so at its end; this does it for a run that was stopped or moved.",
+        exit_on_error=False,
+    )
+    parser.add_argument("folder", type=str, help="Folder of the run, or its explanations.")
+    folder = Path(parser.parse_args(arguments).folder)
+    if not folder.is_dir():
+        raise UserError(f"folder: no folder {folder}; give the folder of a run (runs/<experiment>/version_N)")
+    inside = folder / "explanations"
+    results = ResultsFolder(inside if inside.is_dir() else folder)
+    if not results.parts:
+        raise UserError(f"folder: {folder} has no explanations; explain.py writes them into its run's folder")
+    _write_report(results)
+
+
+def _write_report(results: ResultsFolder) -> None:
+    from speechshap.report.page import write_report
+    from speechshap.report.summary import Summary
+
+    pictures = Summary.read(results).write(results.folder / "corpus")
+    first, *more = write_report(results.folder, pictures)
+    logger.info("report: %s%s", first, f" and {len(more)} more files that it leads to" if more else "")
 
 
 def _spectral_grid(options: dict[str, Any]) -> SpectralGrid:

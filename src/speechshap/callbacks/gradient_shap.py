@@ -221,7 +221,6 @@ class GradientSHAPCallback(pl.Callback):
         self.renderer = BackgroundRenderer(self._show)
         self.num_explained = self.num_found = self.num_drawn = self.num_unconverged = 0
         self.seconds_explaining = 0.0
-        self.seen: set[str] = set()
         self.failed: list[str] = []
         self.num_samples_heard = self.num_samples_padded = 0
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
@@ -260,7 +259,6 @@ class GradientSHAPCallback(pl.Callback):
             fingerprint(self.shared_fingerprint, waveform[:length])
             for waveform, length in zip(batch.waveforms, batch.lengths.tolist(), strict=True)
         ]
-        self.seen.update(fingerprints)
         missing = [
             row
             for row, utterance in enumerate(batch.ids)
@@ -292,7 +290,11 @@ class GradientSHAPCallback(pl.Callback):
         for index, (row, length) in enumerate(zip(missing, batch.lengths.tolist(), strict=True)):
             rows = utterance_rows(module, batch, attribution, index, questions[row], self.spectrum, embeddings[index])
             for result in rows:
-                result |= {**self._columns, "fingerprint": fingerprints[row]}
+                result |= {
+                    **self._columns,
+                    "settings_fingerprint": self.shared_fingerprint,
+                    "fingerprint": fingerprints[row],
+                }
             waveform = batch.waveforms[index, :length].float().cpu().numpy()
             step = self.first_step + self.num_explained * trainer.world_size
             self.tensorboard.scalars({**_curves(rows[0]), "seconds": seconds}, step + 1)
@@ -411,12 +413,15 @@ class GradientSHAPCallback(pl.Callback):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show what is known of all utterances, close the files and say where they are."""
-        seconds = self.seconds_explaining / max(1, self.num_explained)
-        rows = self.results.read(SUMMARY_COLUMNS, self.seen)
-        key = self.shared_fingerprint
-        self.tensorboard.summary(rows, self.shown_settings, seconds, key, self.training_step)
-        if self.draw != "first":
-            self._draw_selected()
+        # What is chosen and summed up is of all ranks.
+        trainer.strategy.barrier("explained")
+        if trainer.is_global_zero:
+            seconds = self.seconds_explaining / max(1, self.num_explained)
+            key = self.shared_fingerprint
+            rows = self.results.read(SUMMARY_COLUMNS, settings=key)
+            self.tensorboard.summary(rows, self.shown_settings, seconds, key, self.training_step)
+            if self.draw != "first":
+                self._draw_selected()
         self._close()
         self._say_where(" by this process" if trainer.world_size > 1 else "")
 
@@ -464,12 +469,10 @@ class GradientSHAPCallback(pl.Callback):
 
     def _draw_selected(self) -> None:
         """Draw what the whole run is needed to choose, from what it has written."""
-        ranked = by_utterance(self.results.read(("utterance", "fingerprint", *RANKED_BY), self.seen))
-        chosen = select([rows[0] for rows in ranked], self.draw, self.max_drawn)
-        for row in chosen:
-            rows = [
-                full for full in self.results.read(None, {row["fingerprint"]}) if full["utterance"] == row["utterance"]
-            ]
+        settings = self.shared_fingerprint
+        ranked = self.results.read(("utterance", "fingerprint", *RANKED_BY), settings=settings)
+        for row in select([rows[0] for rows in by_utterance(ranked)], self.draw, self.max_drawn):
+            rows = self.results.read(settings=settings, utterance=row["utterance"])
             try:
                 self._draw(rows, load_audio(Path(rows[0]["path"])))
             except AudioFileError as error:

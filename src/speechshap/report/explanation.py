@@ -9,7 +9,8 @@ import numpy as np
 NOISY = 0.5
 """Relative error from which on pictures warn that much of them is Monte Carlo noise."""
 
-_UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
+UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
+"""Of the attributions to each kind of output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Explanation:
             prediction=first["prediction"],
             probability=first["probability"],
             targets=tuple(row["target"] for row in rows),
-            unit=_UNITS[first["output"]],
+            unit=UNITS[first["output"]],
             frame_edges=frame_edges(
                 len(first["frame_attribution"]), first["hop_seconds"], first["first_frame_seconds"],
                 first["duration_seconds"],

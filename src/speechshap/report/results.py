@@ -1,7 +1,7 @@
 """Explanations as Parquet: one row for each utterance and target, in parts that appear only when whole."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
         ("time_frequency_attribution", pa.list_(pa.list_(pa.float32()))),
         ("time_frequency_standard_error", pa.list_(pa.list_(pa.float32()))),
         ("embedding", pa.list_(pa.float32())),
+        ("settings_fingerprint", pa.string()),
         ("fingerprint", pa.string()),
     ]
 )
@@ -53,8 +54,8 @@ SCHEMA = pa.schema(
 ``target_output`` is what was explained (``output`` says of what kind); ``layer_frame_attribution`` has the sum over the
 neurons for each layer and frame, ``layer_mass`` the sum of their absolute values for each layer; time-frequency
 attributions are bands of frames; ``embedding`` is what the classifier's head hears; what was not asked for is null.
-``fingerprint`` names all that a row was computed from (sound, weights, precision, references, settings): rows with the
-same one hold the same result."""
+``settings_fingerprint`` names all that is common to the rows of a run (weights, precision, references, settings),
+``fingerprint`` all that a row was computed from (its sound, too): rows with the same one hold the same result."""
 
 
 class ResultsFolder:
@@ -95,24 +96,48 @@ class ResultsFolder:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
         return path
 
-    def read(self, columns: Sequence[str] | None = None, fingerprints: Collection[str] | None = None) -> list[Row]:
-        """Rows that all ranks have written, in the order they were.
+    @property
+    def parts(self) -> list[Path]:
+        """Of all ranks, in the order in which they were written."""
+        return sorted(self.folder.glob("part-*.parquet"), key=lambda part: (part.stat().st_mtime_ns, part.name))
+
+    def read(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        settings: str | None = None,
+        utterance: str | None = None,
+        parts: Sequence[Path] | None = None,
+    ) -> list[Row]:
+        """Rows, in the order in which they were written.
 
         Args:
             columns: Some of :data:`SCHEMA`; None takes all.
-            fingerprints: Rows with one of these; None takes all.
+            settings: Rows with this settings fingerprint only.
+            utterance: Rows of this utterance only.
+            parts: Some of :attr:`parts`; None takes all.
         """
         import pyarrow.dataset
 
-        parts = sorted(self.folder.glob("part-*.parquet"))
+        parts = self.parts if parts is None else parts
         if not parts:
             return []
         wanted = None
-        if fingerprints is not None:
-            wanted = pyarrow.dataset.field("fingerprint").isin(list(fingerprints))
+        for name, value in (("settings_fingerprint", settings), ("utterance", utterance)):
+            if value is not None:
+                condition = pyarrow.dataset.field(name) == value
+                wanted = condition if wanted is None else wanted & condition
         # The schema fills in, with nulls, columns that parts of an earlier version lack.
         dataset = pyarrow.dataset.dataset([str(part) for part in parts], schema=SCHEMA)
         return dataset.to_table(columns=None if columns is None else list(columns), filter=wanted).to_pylist()
+
+    def places(self) -> dict[str, list[Path]]:
+        """Parts that hold something of each utterance, in the order in which they were written."""
+        places: dict[str, dict[Path, None]] = {}
+        for part in self.parts:
+            for row in self.read(("utterance",), parts=[part]):
+                places.setdefault(row["utterance"], {})[part] = None
+        return {utterance: list(parts) for utterance, parts in places.items()}
 
     def explained(self) -> set[tuple[str, str, str]]:
         """Utterance, target and fingerprint of every row that some rank has written already."""

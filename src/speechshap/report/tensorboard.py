@@ -39,7 +39,6 @@ class ExplanationLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
-        self.rank = rank
         self.writer = SummaryWriter(str(folder), filename_suffix=f".explain.{rank}")
 
     def settings(self, settings: Mapping[str, Any], step: int) -> None:
@@ -101,13 +100,12 @@ class ExplanationLog:
             key: Short name of settings and model; each has a line of its own among the hyperparameters.
             step: Training step of the explained model.
         """
-        self._histograms(rows, step)
-        if self.rank == 0:
-            from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter
 
-            with SummaryWriter(str(self.folder / "explanations" / "settings" / key)) as writer:
-                _add_hyperparameters(writer, rows, settings, seconds)
-                _add_embeddings(writer, rows)
+        self._histograms(rows, step)
+        with SummaryWriter(str(self.folder / "explanations" / "settings" / key)) as writer:
+            _add_hyperparameters(writer, rows, settings, seconds)
+            _add_embeddings(writer, rows)
 
     def _histograms(self, rows: Sequence[Row], step: int) -> None:
         frames: dict[str, list[np.ndarray]] = {}

@@ -1,0 +1,291 @@
+"""Put the explanations of a run into HTML files that need nothing else."""
+
+import base64
+import gzip
+import io
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import soundfile
+from tqdm.auto import tqdm
+
+from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
+from speechshap.errors import UserError
+from speechshap.files import whole_file
+from speechshap.report import sound
+from speechshap.report.explanation import Explanation, strongest_frames
+from speechshap.report.page.interactive import interactive_figure
+from speechshap.report.results import ResultsFolder, Row, by_utterance
+from speechshap.report.spectrogram import spectrogram
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 45_000_000
+"""Of a file, beyond which the next utterances go to another one."""
+
+TOP_K_FRAMES = 20
+
+_VARIANT_COLUMNS = ("method", "baselines", "output", "scheme", "n_samples", "seed")
+"""What tells several explanations of one utterance apart, as far as it is not the same for all of them."""
+
+
+CAPTIONS = {
+    "time": "Mean attribution to each emotion over normalised time",
+    "frequency": "Mean attribution to each emotion by frequency band",
+    "layers": "Mean share of each layer by emotion",
+    "agreement": "Correlation of the frame attributions to two classes",
+}
+"""Of the figures of :class:`speechshap.report.summary.Summary`."""
+
+
+def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES) -> list[Path]:
+    """Write ``report.html`` for all explanations of a run, sound included.
+
+    Args:
+        folder: With the Parquet parts; the report goes there.
+        corpus: Figures of the corpus as a whole, as PNG, by their name in :data:`CAPTIONS`.
+        max_bytes: Size from which on it is split into ``report.html``, ``report-2.html``, and so on, each of which
+            lists all utterances and leads to the others.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: The folder has no explanations, or those of an earlier version.
+    """
+    results = ResultsFolder(folder)
+    _refuse_what_cannot_be_shown(results)
+    places = results.places()
+    with tempfile.TemporaryFile() as spool:
+        entries: list[dict[str, Any]] = []
+        sizes: list[int] = []
+        for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
+            utterance = Utterance.read(results.read(utterance=name, parts=parts))
+            payload = _pack(utterance.payload())
+            spool.write(payload)
+            sizes.append(len(payload))
+            entries.append(utterance.entry())
+        numbers = _split(sizes, max_bytes)
+        for entry, number in zip(entries, numbers, strict=True):
+            entry["part"] = number
+        paths = [folder / f"report{f'-{number + 1}' if number else ''}.html" for number in range(numbers[-1] + 1)]
+        page = {
+            "title": _title(results.folder),
+            "files": [path.name for path in paths],
+            "entries": entries,
+            "corpus": [
+                {"caption": CAPTIONS[name], "png": base64.b64encode(png).decode()} for name, png in corpus.items()
+            ],
+        }
+        spool.seek(0)
+        position = 0
+        for number, path in enumerate(paths):
+            count = numbers.count(number)
+            with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+                _write(file, {**page, "part": number}, spool, sizes[position : position + count], position)
+            position += count
+    for old in folder.glob("report-*.html"):
+        if old not in paths:
+            old.unlink()
+    return paths
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """An utterance with all of its explanations, the latest first.
+
+    Attributes:
+        waveform: ``(time,)``; None where the sound file is gone.
+        explanations: Each with the name that tells it from the others.
+    """
+
+    waveform: np.ndarray | None
+    explanations: list[tuple[str, Explanation]]
+
+    @classmethod
+    def read(cls, rows: Sequence[Row]) -> "Utterance":
+        """From rows of one utterance."""
+        variants = by_utterance(rows)[::-1]
+        path = Path(variants[0][0]["path"])
+        try:
+            waveform = load_audio(path)
+        except AudioFileError as error:
+            logger.warning("%s; it is shown without sound", error)
+            waveform = None
+        return cls(waveform, list(zip(_names(variants), map(Explanation.from_rows, variants), strict=True)))
+
+    def entry(self) -> dict[str, Any]:
+        """Line of the table."""
+        explanation = self.explanations[0][1]
+        return {
+            "utterance": explanation.utterance,
+            "label": explanation.label,
+            "prediction": explanation.prediction,
+            "probability": _number(explanation.probability),
+            "error": _number(explanation.relative_error[0]),
+            "gap": _number(explanation.completeness_gap[0]),
+            "seconds": _number(explanation.duration),
+        }
+
+    def payload(self) -> dict[str, Any]:
+        """Sound, pictures, and what is said about the moments."""
+        return {
+            "sound": None if self.waveform is None else _flac(self.waveform),
+            "variants": [
+                {"name": name, **_variant(explanation, self.waveform)} for name, explanation in self.explanations
+            ],
+        }
+
+
+def _variant(explanation: Explanation, waveform: np.ndarray | None) -> dict[str, Any]:
+    heard = np.zeros(max(1, round(explanation.duration * SAMPLE_RATE)), np.float32) if waveform is None else waveform
+    linear = explanation.frequencies is not None and np.allclose(np.diff(explanation.frequencies, 2), 0, atol=0.5)
+    picture = spectrogram(heard, SAMPLE_RATE, None if linear else 64)
+    figure = interactive_figure(heard, SAMPLE_RATE, explanation, picture)
+    return {
+        "unit": explanation.unit,
+        "edges": _numbers(explanation.frame_edges, 4),
+        "figure": json.loads(figure.to_json()),
+        "targets": [_target(explanation, target, waveform) for target in range(len(explanation.targets))],
+    }
+
+
+def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) -> dict[str, Any]:
+    frames = explanation.frames[target]
+    return {
+        "name": explanation.targets[target],
+        "reservation": explanation.reservation(target),
+        "error": _number(explanation.relative_error[target]),
+        "gap": _number(explanation.completeness_gap[target]),
+        "gapError": _number(explanation.completeness_gap_standard_error[target]),
+        "values": _numbers(frames),
+        "reach": _numbers(1.96 * explanation.standard_error[target]),
+        "strongest": strongest_frames(frames, TOP_K_FRAMES).tolist(),
+        "sounds": {} if waveform is None else _sounds(frames, explanation.frame_edges, waveform),
+    }
+
+
+def _sounds(frames: np.ndarray, edges: np.ndarray, waveform: np.ndarray) -> dict[str, Any]:
+    """Gains over time, which the page applies to the sound: one sound is all that has to be in the file."""
+    mask = sound.evidence(frames)
+    whole = sound.Envelope(edges[[0, -1]], np.ones(2))
+    envelopes = {
+        "original": whole,
+        "kept": sound.kept(mask, edges),
+        "removed": sound.removed(mask, edges),
+        "weighted": sound.weighted(frames, edges),
+    }
+    played = _full_scale(waveform)
+    levels = sound.equal_loudness_gains(
+        {name: envelope.apply(played, SAMPLE_RATE) for name, envelope in envelopes.items()}
+    )
+    return {
+        name: {
+            "level": levels[name],
+            "seconds": _numbers(envelope.seconds, 5),
+            "gains": _numbers(envelope.gains, 4),
+        }
+        for name, envelope in envelopes.items()
+    }
+
+
+def _full_scale(waveform: np.ndarray) -> np.ndarray:
+    waveform = np.nan_to_num(waveform)
+    return waveform * np.float32(sound.PEAK / max(float(np.abs(waveform).max(initial=0)), sound.SILENCE))
+
+
+def _flac(waveform: np.ndarray) -> str:
+    """Lossless, and played by every browser."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, _full_scale(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _refuse_what_cannot_be_shown(results: ResultsFolder) -> None:
+    rows = results.read(("duration_seconds",))
+    if not rows:
+        raise UserError(f"{results.folder} has no explanations; explain.py writes them")
+    if any(row["duration_seconds"] is None for row in rows):
+        raise UserError(
+            f"{results.folder} has explanations of an earlier version, which a report cannot show; explain anew into "
+            "another folder (--explain.output_dir)"
+        )
+
+
+def _names(variants: Sequence[Sequence[Row]]) -> list[str]:
+    """What distinguishes the explanations of an utterance, from each other only."""
+    told = [{name: rows[0][name] for name in _VARIANT_COLUMNS} | {"targets": len(rows)} for rows in variants]
+    differ = [name for name in told[0] if len({values[name] for values in told}) > 1 and name != "method"]
+    names = [
+        ", ".join([str(values["method"]), *(f"{name} {values[name]}".replace("_", " ") for name in differ)])
+        for values in told
+    ]
+    # Other weights, another precision: nothing that a row tells.
+    return [
+        f"{name} ({names[:index].count(name) + 1})" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
+
+
+def _split(sizes: Sequence[int], max_bytes: int) -> list[int]:
+    """File of each payload."""
+    parts, used = [], 0
+    part = 0
+    for size in sizes:
+        if used and used + size > max_bytes:
+            part, used = part + 1, 0
+        used += size
+        parts.append(part)
+    return parts
+
+
+def _title(folder: Path) -> str:
+    """The run, as TensorBoard names it."""
+    parts = folder.absolute().parts
+    return "/".join(parts[-3:-1] if parts[-1] == "explanations" else parts[-2:])
+
+
+def _write(file: IO[str], page: Mapping[str, Any], spool: IO[bytes], sizes: Sequence[int], first: int) -> None:
+    from plotly.offline import get_plotlyjs
+
+    texts = {
+        "style": _asset("report.css"),
+        "plotly": get_plotlyjs(),
+        "script": _asset("report.js"),
+        "page": json.dumps(page, allow_nan=False).replace("<", "\\u003c"),
+    }
+    for piece in re.split(r"(\{\{\w+\}\})", _asset("report.html")):
+        name = piece.strip("{}")
+        if piece == "{{payloads}}":
+            for number, size in enumerate(sizes):
+                payload = spool.read(size).decode("ascii")
+                file.write(f'<script type="text/plain" id="payload-{first + number}">{payload}</script>\n')
+        else:
+            file.write(texts[name] if piece.startswith("{{") else piece)
+
+
+def _asset(name: str) -> str:
+    return (files("speechshap.report.page") / name).read_text(encoding="utf-8")
+
+
+def _pack(payload: dict[str, Any]) -> bytes:
+    """Compressed text of an alphabet that HTML leaves alone."""
+    plain = json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(plain, 6, mtime=0))
+
+
+def _number(value: float, digits: int = 6) -> float | None:
+    """JSON knows neither infinity nor NaN."""
+    return float(f"{float(value):.{digits}g}") if np.isfinite(value) else None
+
+
+def _numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
+    return [_number(value, digits + 2) for value in values]

@@ -1,0 +1,264 @@
+"""The interactive picture of an utterance, as a plotly figure whose traces the page switches by target."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from speechshap.report.colours import CLASSES, SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.explanation import Explanation
+from speechshap.report.panels import symmetric_scale
+from speechshap.report.spectrogram import Spectrogram, mel, waveform_outline
+
+# The middle is transparent, so that it is the ground of a light page and of a dark one.
+_DIVERGING = [
+    [0.0, SPEAKS_AGAINST], [0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"], [1.0, SPEAKS_FOR]
+]  # fmt: skip
+_GAP_PIXELS, _MARGINS_PIXELS = 34, (30, 44)
+_TIME_ENDS = 0.88  # where colour bars and the layers' shares begin
+_MEL_TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
+_SATURATED = 0.995
+_LEVELS = 127  # of 8-bit integers, which a colour scale does with
+_OUTLINE_COLUMNS = 1500
+
+
+def interactive_figure(
+    waveform: np.ndarray, sample_rate: int, explanation: Explanation, picture: Spectrogram
+) -> go.Figure:
+    """Draw an explanation with one time axis for all panels: zooming one zooms all.
+
+    A trace that belongs to one target has that target's number as ``meta["target"]``; the page shows those of the
+    chosen one. ``meta["role"]`` is ``ink`` or ``spectrogram`` where the colours follow the page's theme.
+
+    Args:
+        waveform: ``(time,)``.
+        sample_rate: Hz.
+        explanation: What to draw.
+        picture: Spectrogram of the waveform.
+    """
+    heights = {"waveform": 90, "spectrogram": 170, "frames": 170}
+    if len(explanation.targets) > 1:
+        heights["targets"] = 22 * len(explanation.targets) + 12
+    if explanation.layer_frames is not None:
+        heights["layers"] = min(300, 16 * len(explanation.layer_names) + 30)
+    axes = {name: "y" if number == 0 else f"y{number + 1}" for number, name in enumerate(heights)}
+    figure = go.Figure(layout=_layout(heights, axes, explanation))
+    figure.add_traces(_waveform(waveform, sample_rate, axes["waveform"]))
+    figure.add_traces(_spectrogram(picture, axes["spectrogram"]))
+    _scale_frequencies(figure, picture, axes["spectrogram"])
+    if explanation.time_frequency is not None:
+        figure.add_traces(_overlays(explanation, picture, axes["spectrogram"], figure))
+    for target in range(len(explanation.targets)):
+        figure.add_traces(_frames(explanation, target, axes["frames"]))
+    if "targets" in axes:
+        figure.add_trace(_targets(explanation, axes["targets"], figure))
+    if "layers" in axes:
+        figure.add_traces(_layers(explanation, axes["layers"]))
+        share_axis = {"domain": [_TIME_ENDS + 0.02, 1], "anchor": axes["layers"], "title": {"text": "share (%)"}}
+        figure.update_layout(xaxis2={**share_axis, "rangemode": "tozero", "fixedrange": True, "nticks": 3})
+    return figure
+
+
+def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanation) -> dict[str, Any]:
+    """Panels below each other on one x axis, each with a y axis of its own."""
+    inside = sum(heights.values()) + _GAP_PIXELS * (len(heights) - 1)
+    titles = {
+        "waveform": "waveform, strongest frames marked",
+        "spectrogram": "spectrogram",
+        "frames": f"frame attribution ({explanation.unit}) with its 95 % interval",
+        "targets": f"every target ({explanation.unit} a frame)",
+        "layers": f"neurons of each layer, summed ({explanation.unit} a frame)",
+    }
+    if explanation.time_frequency is not None:
+        titles["spectrogram"] = f"spectrogram, time-frequency attribution ({explanation.unit}) over it"
+    layout: dict[str, Any] = {
+        "height": inside + sum(_MARGINS_PIXELS),
+        "margin": {"l": 76, "r": 12, "t": _MARGINS_PIXELS[0], "b": _MARGINS_PIXELS[1]},
+        "hovermode": "x",
+        "dragmode": "zoom",
+        "showlegend": True,
+        "annotations": [],
+        "xaxis": {
+            "domain": [0, _TIME_ENDS], "range": [0, explanation.duration], "title": {"text": "time (s)"},
+            "anchor": list(axes.values())[-1], "zeroline": False, "minallowed": 0, "maxallowed": explanation.duration,
+        },
+    }  # fmt: skip
+    top = 1.0
+    for name, height in heights.items():
+        bottom = top - height / inside
+        if name == "frames":
+            layout["legend"] = {
+                "x": _TIME_ENDS, "y": top, "xanchor": "right", "yanchor": "bottom", "orientation": "h",
+                "itemclick": False, "itemdoubleclick": False, "bgcolor": "rgba(0,0,0,0)",
+            }  # fmt: skip
+        axis: dict[str, Any] = {"domain": [max(0.0, bottom), top], "zeroline": name == "frames", "fixedrange": True}
+        if name in ("targets", "layers"):
+            axis |= {"autorange": "reversed", "type": "category", "showgrid": False}
+        layout[axes[name].replace("y", "yaxis")] = axis
+        layout["annotations"].append(
+            {
+                "text": titles[name], "x": 0, "y": top, "xref": "x domain", "yref": "paper", "xanchor": "left",
+                "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
+            }
+        )  # fmt: skip
+        top = bottom - _GAP_PIXELS / inside
+    return layout
+
+
+def _waveform(waveform: np.ndarray, sample_rate: int, axis: str) -> list[go.Scatter]:
+    lowest, highest = waveform_outline(np.nan_to_num(waveform), _OUTLINE_COLUMNS)
+    duration = len(waveform) / sample_rate
+    time = _float32(np.linspace(0, duration, len(lowest), endpoint=False) + duration / len(lowest) / 2)
+    shared = {
+        "x": time,
+        "yaxis": axis,
+        "mode": "lines",
+        "line": {"width": 1},
+        "meta": {"role": "ink"},
+        "showlegend": False,
+    }
+    return [
+        go.Scatter(y=_float32(lowest), hoverinfo="skip", **shared),
+        go.Scatter(y=_float32(highest), fill="tonexty", hovertemplate="%{x:.2f} s<extra></extra>", **shared),
+    ]
+
+
+def _spectrogram(picture: Spectrogram, axis: str) -> list[go.Heatmap]:
+    return [
+        go.Heatmap(
+            z=np.round(picture.decibels).astype(np.int8), zmin=-80, zmax=0, x0=picture.start + picture.hop / 2,
+            dx=picture.hop, y=_float32(_height(picture.frequencies, picture.is_mel)), yaxis=axis, showscale=False,
+            customdata=None, hovertemplate="%{z} dB<extra></extra>", meta={"role": "spectrogram"},
+        )
+    ]  # fmt: skip
+
+
+def _scale_frequencies(figure: go.Figure, picture: Spectrogram, axis: str) -> None:
+    heights = _height(picture.frequencies, picture.is_mel)
+    half = (heights[1] - heights[0]) / 2
+    options: dict[str, Any] = {
+        "range": [heights[0] - half, heights[-1] + half], "title": {"text": "kHz"}, "autorange": False
+    }  # fmt: skip
+    if picture.is_mel:
+        shown = [hz for hz in _MEL_TICKS_HZ if hz <= picture.frequencies[-1] * 1.05]
+        options |= {"tickvals": [float(mel(hz)) for hz in shown], "ticktext": [f"{hz / 1000:g}" for hz in shown]}
+    figure.update_layout({axis.replace("y", "yaxis"): options})
+
+
+def _overlays(explanation: Explanation, picture: Spectrogram, axis: str, figure: go.Figure) -> list[go.Heatmap]:
+    """Time-frequency attribution of each target, on one scale; small integers, since a run may have many."""
+    bands, frequencies = explanation.time_frequency, explanation.frequencies
+    assert bands is not None  # noqa: S101, the caller has looked
+    assert frequencies is not None  # noqa: S101
+    reach = symmetric_scale(bands, quantile=_SATURATED).vmax
+    levels = np.clip(np.round(np.nan_to_num(bands) / reach * _LEVELS), -_LEVELS, _LEVELS).astype(np.int8)
+    bar = _colour_bar(figure, axis) | {
+        "tickvals": [-_LEVELS, 0, _LEVELS],
+        "ticktext": [f"−{reach:.2g}", "0", f"{reach:.2g}"],
+    }
+    return [
+        go.Heatmap(
+            z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=0, dx=explanation.time_frequency_hop,
+            y=_float32(_height(frequencies, picture.is_mel)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
+            hoverinfo="skip", visible=target == 0, meta={"target": target},
+        )
+        for target in range(len(explanation.targets))
+    ]  # fmt: skip
+
+
+def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter]:
+    """Steps with their interval; behind them, of another target that was explained, its steps for comparison."""
+    edges = _float32(explanation.frame_edges)
+    values, errors = explanation.frames[target], explanation.standard_error[target]
+    shared = {"x": edges, "yaxis": axis, "mode": "lines", "visible": target == 0}
+    steps = {**shared, "line": {"shape": "hv", "width": 1.6}}
+    bound = {
+        **shared,
+        "line": {"shape": "hv", "width": 0},
+        "hoverinfo": "skip",
+        "meta": {"target": target},
+        "showlegend": False,
+    }
+    traces = [
+        go.Scatter(y=_steps(values - 1.96 * errors), **bound),
+        go.Scatter(y=_steps(values + 1.96 * errors), fill="tonexty", fillcolor="rgba(128,128,128,0.35)", **bound),
+    ]
+    rival = 1 if target == 0 else 0
+    if len(explanation.targets) > 1:
+        name = escape(explanation.targets[rival])
+        line = {"shape": "hv", "width": 1.1, "color": CLASSES[1]}
+        traces.append(
+            go.Scatter(
+                y=_steps(explanation.frames[rival]), name=name, meta={"target": target},
+                hovertemplate=f"{name}: %{{y:.3g}}<extra></extra>", **{**shared, "line": line},
+            )
+        )  # fmt: skip
+    name = escape(explanation.targets[target])
+    traces.append(
+        go.Scatter(
+            y=_steps(values), customdata=_steps(1.96 * errors), name=name, meta={"target": target, "role": "ink"},
+            hovertemplate=f"{name}: %{{y:.3g}} ± %{{customdata:.2g}}<extra></extra>", **steps,
+        )
+    )  # fmt: skip
+    return traces
+
+
+def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatmap:
+    scale = symmetric_scale(explanation.frames)
+    return go.Heatmap(
+        z=_float32(explanation.frames), x=_float32(explanation.frame_edges),
+        y=[escape(name) for name in explanation.targets], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax,
+        colorscale=_DIVERGING, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
+        hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"role": "targets"},
+    )  # fmt: skip
+
+
+def _layers(explanation: Explanation, axis: str) -> list[Any]:
+    layers, mass = explanation.layer_frames, explanation.layer_mass
+    assert layers is not None  # noqa: S101, the caller has looked
+    assert mass is not None  # noqa: S101
+    scale = symmetric_scale(layers)
+    names = [escape(name.replace("layer_", "layer ")) for name in explanation.layer_names]
+    traces: list[Any] = []
+    for target in range(len(explanation.targets)):
+        share = 100 * mass[target] / max(float(np.nansum(mass[target])), np.finfo(float).tiny)
+        traces += [
+            go.Heatmap(
+                z=_float32(layers[target]), x=_float32(explanation.frame_edges), y=names, yaxis=axis, zmin=scale.vmin,
+                zmax=scale.vmax, colorscale=_DIVERGING, showscale=False, visible=target == 0,
+                hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
+            ),
+            go.Bar(
+                x=_float32(np.nan_to_num(share)), y=names, orientation="h", xaxis="x2", yaxis=axis,
+                marker={"color": "rgba(128,128,128,0.8)"}, hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+                visible=target == 0, meta={"target": target}, showlegend=False,
+            ),
+        ]  # fmt: skip
+    return traces
+
+
+def _colour_bar(figure: go.Figure, axis: str) -> dict[str, Any]:
+    bottom, top = figure.layout[axis.replace("y", "yaxis")].domain
+    return {
+        "x": _TIME_ENDS + 0.01, "xanchor": "left", "y": (bottom + top) / 2, "yanchor": "middle", "len": top - bottom,
+        "thickness": 10, "xpad": 0, "ypad": 0, "outlinewidth": 0,
+    }  # fmt: skip
+
+
+def _height(frequencies: np.ndarray, is_mel: bool) -> np.ndarray:
+    """Position on the frequency axis: mel, or kHz."""
+    return mel(frequencies) if is_mel else np.asarray(frequencies) / 1000
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """A value for each bound, the last one twice: what a line of the shape ``hv`` takes."""
+    return _float32(np.append(values, values[-1]))
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values, dtype=np.float32)
+
+
+def escape(text: str) -> str:
+    """Text as it stands, where plotly would read tags."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,365 @@
+"use strict";
+
+const page = JSON.parse(document.getElementById("page").textContent);
+const byId = (id) => document.getElementById(id);
+const player = byId("player");
+const picture = byId("picture");
+const COLUMNS = [
+  { key: "utterance", title: "Utterance" },
+  { key: "label", title: "Label" },
+  { key: "prediction", title: "Prediction" },
+  { key: "probability", title: "Prob.", says: "Probability of the prediction", digits: 2 },
+  { key: "error", title: "Error", says: "Relative error of the explanation", digits: 2 },
+  { key: "gap", title: "Gap", says: "Completeness gap", digits: 2 },
+  { key: "seconds", title: "Length", says: "Length in seconds", digits: 1 },
+];
+const state = { sort: { key: null, falling: false }, utterance: null, payload: null, variant: 0, target: 0, pcm: null };
+
+const element = (name, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
+const shown = (value, digits) => (value === null ? "–" : digits === undefined ? value : value.toFixed(digits));
+const outcome = (entry) => (entry.label === null ? "unknown" : entry.label === entry.prediction ? "right" : "wrong");
+
+// ---- the table ----
+
+function matching() {
+  const name = byId("by-name").value.toLowerCase();
+  const [wanted, emotion, most] = ["by-outcome", "by-class", "by-error"].map((id) => byId(id).value);
+  const numbers = page.entries.map((_, number) => number).filter((number) => {
+    const entry = page.entries[number];
+    return entry.utterance.toLowerCase().includes(name) && (!wanted || outcome(entry) === wanted) &&
+      (!emotion || entry.label === emotion || entry.prediction === emotion) &&
+      (most === "" || (entry.error !== null && entry.error <= Number(most)));
+  });
+  const { key, falling } = state.sort;
+  if (key !== null) {
+    const value = (number) => page.entries[number][key];
+    numbers.sort((first, second) => {
+      const [a, b] = [value(first), value(second)];
+      // What is not known is last whatever the direction.
+      if (a === null || b === null) return (a === null) - (b === null);
+      const order = typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
+      return falling ? -order : order;
+    });
+  }
+  return numbers;
+}
+
+function fillTable() {
+  const numbers = matching();
+  byId("rows").replaceChildren(...numbers.map(tableRow));
+  const wrong = numbers.filter((number) => outcome(page.entries[number]) === "wrong").length;
+  byId("shown").textContent = `${numbers.length} of ${page.entries.length} utterances, ${wrong} of them wrong`;
+  for (const header of byId("columns").children) {
+    const { key, falling } = state.sort;
+    header.setAttribute("aria-sort", header.dataset.key !== key ? "none" : falling ? "descending" : "ascending");
+    header.firstChild.textContent = header.dataset.title + (header.dataset.key !== key ? "" : falling ? " ↓" : " ↑");
+  }
+}
+
+function tableRow(number) {
+  const entry = page.entries[number];
+  const cells = COLUMNS.map(({ key, digits }) => {
+    if (key !== "utterance") {
+      return element("td", { textContent: shown(entry[key], digits), className: digits ? `${key} number` : key });
+    }
+    const isHere = entry.part === page.part;
+    const link = isHere
+      ? element("button", { type: "button", textContent: entry.utterance, onclick: () => choose(number, true) })
+      : element("a", { textContent: entry.utterance, href: `${page.files[entry.part]}#${number}` });
+    return element("td", { className: key }, link);
+  });
+  const row = element("tr", { className: outcome(entry) }, ...cells);
+  row.dataset.number = number;
+  row.setAttribute("aria-current", String(number === state.utterance));
+  return row;
+}
+
+// ---- one utterance ----
+
+async function unpack(number) {
+  const text = byId(`payload-${number}`).textContent;
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+async function choose(number, focus = false) {
+  const entry = page.entries[number];
+  state.utterance = number;
+  player.pause();
+  for (const row of byId("rows").children) {
+    row.setAttribute("aria-current", String(Number(row.dataset.number) === number));
+  }
+  const payload = await unpack(number);
+  if (state.utterance !== number) return;
+  Object.assign(state, { payload, pcm: null, variant: 0, target: 0 });
+  history.replaceState(null, "", `#${number}`);
+  byId("name").textContent = entry.utterance;
+  const truth = entry.label === null ? "no label" : `labelled ${entry.label}`;
+  const length = shown(entry.seconds, 2);
+  byId("facts").textContent =
+    `predicted ${entry.prediction} with ${(100 * entry.probability).toFixed(0)} %, ${truth}, ${length} s`;
+  fillSelect(byId("variant"), payload.variants.map((variant) => variant.name), 0);
+  showVariant();
+  byId("no-sound").hidden = payload.sound !== null;
+  byId("sounds").disabled = payload.sound === null;
+  if (payload.sound !== null) {
+    const sound = await decode(payload.sound);
+    if (state.utterance !== number) return;
+    state.pcm = sound;
+    await hear(0, false);
+  } else {
+    player.removeAttribute("src");
+  }
+  if (focus) byId("viewer").focus({ preventScroll: false });
+}
+
+function fillSelect(select, names, chosen) {
+  select.replaceChildren(...names.map((name, number) => element("option", { value: number, textContent: name })));
+  select.value = chosen;
+  select.disabled = names.length < 2;
+}
+
+const variantNow = () => state.payload.variants[state.variant];
+const targetNow = () => variantNow().targets[state.target];
+
+function showVariant() {
+  const variant = variantNow();
+  const name = state.targetName;
+  const same = variant.targets.findIndex((target) => target.name === name);
+  state.target = Math.max(0, same);
+  fillSelect(byId("target"), variant.targets.map((target) => target.name), state.target);
+  byId("moment").max = variant.edges.length - 2;
+  draw();
+  showTarget();
+}
+
+function showTarget() {
+  const [variant, target] = [variantNow(), targetNow()];
+  byId("reservation").hidden = target.reservation === null;
+  byId("reservation").textContent = target.reservation ?? "";
+  const list = target.strongest.map((frame) => {
+    const text = `${variant.edges[frame].toFixed(2)} s: ${value(frame)}`;
+    const button = element("button", { type: "button", textContent: text, onclick: () => hear(variant.edges[frame]) });
+    button.setAttribute("aria-label", `Play from ${text} ${variant.unit}`);
+    return element("li", {}, button);
+  });
+  byId("strongest").replaceChildren(...list);
+  byId("strongest-heading").textContent = list.length
+    ? `Strongest moments for (+) and against (−) ${target.name}, in ${variant.unit}`
+    : `No moment speaks for or against ${target.name}`;
+  const where = target.strongest.slice(0, 3).map((frame) => `${variant.edges[frame].toFixed(2)} s (${value(frame)})`);
+  const sum = where.length ? `; strongest at ${where.join(", ")} ${variant.unit}` : "";
+  picture.setAttribute("aria-label",
+    `Waveform, spectrogram and attribution to ${target.name} over time${sum}. The slider above reads every moment.`);
+  showMoment();
+}
+
+function value(frame) {
+  const target = targetNow();
+  const [size, reach] = [target.values[frame], target.reach[frame]];
+  if (size === null) return "not finite";
+  const sign = size > 0 ? "+" : size < 0 ? "−" : "";
+  const plain = (number) => {
+    const amount = Math.abs(number);
+    if (amount !== 0 && amount < 1e-3) return amount.toExponential(1);
+    return amount < 100 ? amount.toPrecision(2) : amount.toFixed(0);
+  };
+  return reach === null ? `${sign}${plain(size)}` : `${sign}${plain(size)} ± ${plain(reach)}`;
+}
+
+// ---- the picture ----
+
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function themed(trace) {
+  const ink = style("--ink");
+  if (trace.meta?.role === "ink") trace.line = { ...trace.line, color: ink };
+  if (trace.meta?.role === "ink" && trace.fill) trace.fillcolor = ink;
+  if (trace.meta?.role === "spectrogram") trace.colorscale = [[0, "rgba(128,128,128,0)"], [1, ink]];
+  return trace;
+}
+
+function shapes() {
+  const [variant, target] = [variantNow(), targetNow()];
+  const marks = target.strongest.map((frame) => ({
+    type: "rect", xref: "x", yref: "y domain", x0: variant.edges[frame], x1: variant.edges[frame + 1], y0: 0, y1: 1,
+    line: { width: 0 }, fillcolor: target.values[frame] > 0 ? "#D55E00" : "#0072B2", opacity: 0.4,
+  }));
+  const time = player.currentTime || 0;
+  const cursor = { type: "line", xref: "x", yref: "paper", x0: time, x1: time, y0: 0, y1: 1,
+    line: { color: style("--for"), width: 2 } };
+  return [cursor, ...marks];
+}
+
+function draw() {
+  const { data, layout } = structuredClone(variantNow().figure);
+  for (const trace of data) {
+    themed(trace);
+    if (trace.meta?.target !== undefined) trace.visible = trace.meta.target === state.target;
+  }
+  const grid = { gridcolor: style("--line"), linecolor: style("--line"), zerolinecolor: style("--quiet") };
+  for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) Object.assign(layout[name], grid);
+  Object.assign(layout, {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: style("--ink"), size: 12 },
+    hoverlabel: { bgcolor: style("--panel"), font: { color: style("--ink") } }, shapes: shapes(), template: {},
+    hoversubplots: "axis", modebar: { bgcolor: "rgba(0,0,0,0)", color: style("--quiet"), activecolor: style("--ink") },
+  });
+  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  picture.style.minHeight = `${layout.height}px`;
+  state.drawn = Plotly.react(picture, data, layout, options).then(() => {
+    if (picture.listens) return;
+    picture.listens = true;
+    picture.on("plotly_click", (event) => hear(event.points[0].x));
+  });
+  return state.drawn;
+}
+
+// ---- sound ----
+
+async function decode(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const context = new OfflineAudioContext(1, 1, 16000);
+  return (await context.decodeAudioData(bytes.buffer)).getChannelData(0);
+}
+
+function withGain(pcm, { level, seconds, gains }) {
+  const result = new Int16Array(pcm.length);
+  let point = 0;
+  for (let sample = 0; sample < pcm.length; sample += 1) {
+    const time = sample / 16000;
+    while (point < seconds.length - 2 && time > seconds[point + 1]) point += 1;
+    const width = seconds[point + 1] - seconds[point];
+    const share = width > 0 ? Math.min(1, Math.max(0, (time - seconds[point]) / width)) : 1;
+    const gain = gains[point] + share * (gains[point + 1] - gains[point]);
+    result[sample] = Math.round(32767 * Math.max(-1, Math.min(1, pcm[sample] * gain * level)));
+  }
+  return result;
+}
+
+function wave(samples) {
+  const header = new DataView(new ArrayBuffer(44));
+  const text = (offset, letters) => [...letters].forEach((letter, i) => header.setUint8(offset + i, letter.charCodeAt(0)));
+  text(0, "RIFF"); text(8, "WAVEfmt "); text(36, "data");
+  header.setUint32(4, 36 + samples.byteLength, true);
+  [[16, 16], [24, 16000], [28, 32000], [40, samples.byteLength]].forEach(([at, number]) => header.setUint32(at, number, true));
+  [[20, 1], [22, 1], [32, 2], [34, 16]].forEach(([at, number]) => header.setUint16(at, number, true));
+  return new Blob([header, samples], { type: "audio/wav" });
+}
+
+async function hear(seconds, play = true) {
+  if (state.pcm === null) {
+    setMoment(seconds);
+    return;
+  }
+  const chosen = document.querySelector("input[name=sound]:checked").value;
+  const key = [state.utterance, state.variant, state.target, chosen].join();
+  if (player.dataset.key !== key) {
+    const former = player.src;
+    player.dataset.key = key;
+    player.src = URL.createObjectURL(wave(withGain(state.pcm, targetNow().sounds[chosen])));
+    if (former) URL.revokeObjectURL(former);
+    await new Promise((resolve) => player.addEventListener("loadedmetadata", resolve, { once: true }));
+  }
+  player.currentTime = seconds;
+  if (play) await player.play().catch((reason) => { if (reason.name !== "AbortError") throw reason; });
+  follow();
+}
+
+function setMoment(seconds) {
+  const edges = variantNow().edges;
+  let frame = edges.findIndex((edge) => edge > seconds + 1e-6) - 1;
+  if (frame < 0) frame = edges.length - 2;
+  byId("moment").value = frame;
+  showMoment();
+}
+
+function showMoment() {
+  const variant = variantNow();
+  const frame = Number(byId("moment").value);
+  const text = `${variant.edges[frame].toFixed(2)} s: ${value(frame)} ${variant.unit}`;
+  byId("at").textContent = text;
+  byId("moment").setAttribute("aria-valuetext", text);
+}
+
+let following = false;
+async function follow() {
+  if (following) return;
+  following = true;
+  let last = null;
+  do {
+    const time = player.currentTime;
+    if (time !== last && state.payload !== null) {
+      last = time;
+      setMoment(time);
+      await state.drawn;
+      await Plotly.relayout(picture, { "shapes[0].x0": time, "shapes[0].x1": time });
+    }
+    await new Promise(requestAnimationFrame);
+  } while (!player.paused && !player.ended);
+  following = false;
+}
+
+// ---- what a reader does ----
+
+function setTheme(dark) {
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  byId("theme").setAttribute("aria-pressed", String(dark));
+  if (state.payload !== null) draw();
+}
+
+function start() {
+  document.title = `Explanations: ${page.title}`;
+  byId("title").textContent = document.title;
+  const known = page.entries.filter((entry) => entry.label !== null);
+  const right = known.filter((entry) => entry.label === entry.prediction).length;
+  byId("counts").textContent = `${page.entries.length} utterances` +
+    (known.length ? `, ${right} of ${known.length} with a label predicted right` : "");
+  byId("columns").append(...COLUMNS.map(({ key, title, says = title }) => {
+    const header = element("th", { scope: "col" }, element("button", { type: "button", title: says, onclick: () => {
+      state.sort = { key, falling: state.sort.key === key && !state.sort.falling };
+      fillTable();
+    } }));
+    Object.assign(header.dataset, { key, title });
+    return header;
+  }));
+  const classes = new Set(page.entries.flatMap((entry) => [entry.label, entry.prediction]).filter((name) => name !== null));
+  byId("by-class").append(...[...classes].sort().map((name) => element("option", { value: name, textContent: name })));
+  for (const input of byId("filters").elements) input.addEventListener("input", fillTable);
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("variant").addEventListener("change", (event) => {
+    state.variant = Number(event.target.value);
+    showVariant();
+    hear(player.currentTime, !player.paused);
+  });
+  byId("target").addEventListener("change", (event) => {
+    state.target = Number(event.target.value);
+    state.targetName = targetNow().name;
+    draw();
+    showTarget();
+    hear(player.currentTime, !player.paused);
+  });
+  for (const radio of document.querySelectorAll("input[name=sound]")) {
+    radio.addEventListener("change", () => hear(player.currentTime, !player.paused));
+  }
+  byId("moment").addEventListener("input", () => hear(variantNow().edges[Number(byId("moment").value)], !player.paused));
+  for (const event of ["play", "seeked"]) player.addEventListener(event, follow);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
+  dark.addEventListener("change", () => setTheme(dark.matches));
+  setTheme(dark.matches);
+  byId("figures").append(...page.corpus.map(({ caption, png }) => element("figure", {},
+    element("img", { src: `data:image/png;base64,${png}`, alt: caption, loading: "lazy" }),
+    element("figcaption", { textContent: caption }))));
+  byId("corpus").hidden = page.corpus.length === 0;
+  fillTable();
+  const asked = Number(location.hash.slice(1) || NaN);
+  const first = page.entries.findIndex((entry) => entry.part === page.part);
+  choose(page.entries[asked]?.part === page.part ? asked : first);
+}
+
+start();

@@ -1,0 +1,343 @@
+"""The report in a real browser, from a file."""
+
+import base64
+import gzip
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import browser, write_rows
+
+from speechshap.errors import UserError
+from speechshap.report import sound
+from speechshap.report.explanation import Explanation
+from speechshap.report.page import write_report
+from speechshap.report.page.build import Utterance
+from speechshap.report.results import ResultsFolder, by_utterance
+
+HOSTILE = "<img src=x onerror=alert(1)> & </script><b>$x$</b>.wav"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Explanations of seven utterances; the second with all there can be, and one of a hostile name."""
+    root = tmp_path_factory.mktemp("explanations")
+    write_rows(root, "first.wav", targets=("happy",), label="happy", probability=0.9, relative_error=0.1)
+    write_rows(root, "rich.wav", targets=("sad", "happy", "angry"), layers=3, bands=16, label="happy", seconds=2.0)
+    write_rows(root, HOSTILE, targets=("<i>sad</i>", "a&b"), label=None)
+    write_rows(root, "one_frame.wav", seconds=0.025, targets=("happy",))
+    write_rows(root, "zero.wav", targets=("happy",), frames=0.0, standard_error=0.0, relative_error=0.0)
+    write_rows(root, "broken.wav", targets=("happy",), frames=float("nan"), relative_error=float("nan"))
+    write_rows(root, "gone.wav", targets=("happy",), label="happy", probability=0.2)
+    write_rows(root, "rich.wav", targets=("sad", "happy"), n_samples=200, label="happy", seconds=2.0)
+    (root / "sounds" / "gone.wav").unlink()
+    write_report(root, {"time": b"\x89PNG"})
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Iterator[Any]:
+    with browser() as driver:
+        driver.get((folder / "report.html").as_uri())
+        until(lambda: driver.execute_script("return state.drawn !== undefined && state.pcm !== null"))
+        yield driver
+        assert_alone(driver)
+
+
+def assert_alone(driver: Any) -> None:
+    """No script has failed, and nothing was asked for but the file itself, whatever the tests did."""
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert {url.split(":")[0] for url in urls} <= {"file", "data", "blob"}
+    assert sum(url.startswith("file:") for url in urls) <= 1
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "the page did not get there in time"
+        time.sleep(0.02)
+    return found
+
+
+def choose(driver: Any, name: str) -> None:
+    """Show an utterance by its button in the table."""
+    driver.execute_script(
+        """
+        byId("filters").reset();
+        fillTable();
+        [...document.querySelectorAll("#rows button")].find((b) => b.textContent === arguments[0]).click();
+        state.payload = null;
+        """,
+        name,
+    )
+    until(lambda: driver.execute_script("return state.payload !== null"))
+    assert driver.find_element("id", "name").text == name
+    driver.execute_async_script("state.drawn.then(arguments[0])")
+    until(lambda: driver.execute_script("return state.payload.sound === null || (state.pcm !== null && player.src)"))
+
+
+def shown(driver: Any) -> list[str]:
+    return driver.execute_script(
+        "return [...document.querySelectorAll('#rows tr')].map((row) => row.firstChild.textContent)"
+    )
+
+
+def pixel_of(driver: Any, seconds: float, panel: int) -> tuple[float, float]:
+    """Where a moment is on the screen, in a panel counted from the top."""
+    return tuple(
+        driver.execute_script(
+            """
+            const [seconds, panel] = arguments;
+            picture.scrollIntoView({ block: "start" });
+            const layout = picture._fullLayout;
+            const box = picture.getBoundingClientRect();
+            const axis = layout[panel === 0 ? "yaxis" : `yaxis${panel + 1}`];
+            const x = layout.xaxis._offset + layout.xaxis.d2p(seconds);
+            return [box.left + x, box.top + axis._offset + axis._length / 2];
+            """,
+            seconds,
+            panel,
+        )
+    )
+
+
+def click(driver: Any, position: tuple[float, float]) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    actions = ActionBuilder(driver)
+    x, y = (round(value) for value in position)
+    # The picture looks at what is under the pointer after it has moved.
+    actions.pointer_action.move_to_location(x - 3, y).move_to_location(x, y).pause(0.3).click()
+    actions.perform()
+    ActionChains(driver).pause(0.1).perform()
+
+
+def test_the_table_lists_filters_and_sorts(page: Any) -> None:
+    names = ["first.wav", "rich.wav", HOSTILE, "one_frame.wav", "zero.wav", "broken.wav", "gone.wav"]
+    assert shown(page) == names
+    script = "const [id, value] = arguments; byId(id).value = value; byId(id).dispatchEvent(new Event('input'))"
+    for field, value, expected in (
+        ("by-outcome", "wrong", ["rich.wav", "one_frame.wav", "zero.wav", "broken.wav"]),
+        ("by-outcome", "unknown", [HOSTILE]),
+        ("by-class", "sad", ["rich.wav", "one_frame.wav", "zero.wav", "broken.wav"]),
+        ("by-error", "0.15", ["first.wav", "zero.wav"]),
+        ("by-name", "ONE_", ["one_frame.wav"]),
+    ):
+        page.execute_script("document.getElementById('filters').reset()")
+        page.execute_script(script, field, value)
+        assert shown(page) == expected
+        assert page.find_element("id", "shown").text.startswith(f"{len(expected)} of 7 utterances")
+    page.execute_script("document.getElementById('filters').reset(); fillTable()")
+    header = "#columns [data-key=error]"
+    page.find_element("css selector", f"{header} button").click()
+    assert page.find_element("css selector", header).get_attribute("aria-sort") == "ascending"
+    assert shown(page)[:2] == ["zero.wav", "first.wav"]
+    assert shown(page)[-1] == "broken.wav"  # unknown last, either way
+    page.find_element("css selector", f"{header} button").click()
+    assert shown(page)[-3:] == ["first.wav", "zero.wav", "broken.wav"]
+    page.execute_script("state.sort = { key: null, falling: false }; fillTable()")
+
+
+@pytest.mark.parametrize("panel", [0, 1, 2, 3, 4])
+def test_a_click_plays_from_its_moment_in_every_panel(page: Any, panel: int) -> None:
+    choose(page, "rich.wav")
+    page.execute_script("byId('variant').value = 1; byId('variant').dispatchEvent(new Event('change'))")
+    until(lambda: page.execute_script("return picture._fullLayout.yaxis5 !== undefined"))
+    page.execute_async_script("state.drawn.then(arguments[0])")
+    page.execute_script("player.load()")  # forgets what was played
+    until(lambda: page.execute_script("return player.readyState >= 3"))
+    click(page, pixel_of(page, 1.2, panel))
+    until(lambda: page.execute_script("return player.played.length > 0 && player.played.end(0) > 1.3"))
+    assert page.execute_script("return player.played.start(0)") == pytest.approx(1.2, abs=0.021)
+    cursor = until(lambda: page.execute_script("const x = picture.layout.shapes[0].x0; return x > 1.22 ? x : null"))
+    assert cursor == pytest.approx(page.execute_script("return player.currentTime"), abs=0.3)
+    shape = page.execute_script("return picture.layout.shapes[0]")
+    assert (shape["yref"], shape["y0"], shape["y1"]) == ("paper", 0, 1)  # along all panels
+    page.execute_script("player.pause()")
+
+
+def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
+    choose(page, "rich.wav")
+    options = "return [...byId(arguments[0]).options].map((option) => option.textContent)"
+    assert page.execute_script(options, "variant") == [
+        "gradient_shap, n samples 200, targets 2", "gradient_shap, n samples 50, targets 3"
+    ]  # fmt: skip
+    page.execute_script("byId('variant').value = 1; byId('variant').dispatchEvent(new Event('change'))")
+    names = page.execute_script(options, "target")
+    rows = [row for row in ResultsFolder(folder).read() if row["utterance"] == "rich.wav" and row["n_samples"] == 50]
+    explanation = Explanation.from_rows(rows)
+    assert tuple(names) == explanation.targets
+    visible = """
+        const isShown = (trace) => trace.visible !== false && trace.meta.role === "ink" && trace.yaxis === "y3";
+        const number = picture.data.findIndex(isShown);
+        return [picture.data[number].name, picture.calcdata[number].map((point) => point.y)];
+    """
+    for number, name in enumerate(names):
+        page.execute_script(f"byId('target').value = {number}; byId('target').dispatchEvent(new Event('change'))")
+        page.execute_async_script("state.drawn.then(arguments[0])")
+        drawn, values = page.execute_script(visible)
+        assert drawn == name
+        np.testing.assert_allclose(values[:-1], explanation.frames[number], rtol=1e-6)
+        assert name in page.find_element("id", "picture").get_attribute("aria-label")
+
+
+def test_what_is_heard_is_what_the_library_makes(page: Any, folder: Path) -> None:
+    choose(page, "first.wav")
+    (rows,) = by_utterance([row for row in ResultsFolder(folder).read() if row["utterance"] == "first.wav"])
+    utterance = Utterance.read(rows)
+    explanation, waveform = utterance.explanations[0][1], utterance.waveform
+    assert waveform is not None
+    mask, edges = sound.evidence(explanation.frames[0]), explanation.frame_edges
+    expected = sound.equal_loudness(
+        {
+            "original": waveform,
+            "kept": sound.kept(mask, edges).apply(waveform, 16000),
+            "removed": sound.removed(mask, edges).apply(waveform, 16000),
+            "weighted": sound.weighted(explanation.frames[0], edges).apply(waveform, 16000),
+        }
+    )
+    for name, samples in expected.items():
+        page.execute_script("document.querySelector(`input[value=${arguments[0]}]`).click()", name)
+        until(lambda name=name: page.execute_script("return player.dataset.key.endsWith(arguments[0])", name))
+        encoded = page.execute_script(
+            """
+            const bytes = new Uint8Array(withGain(state.pcm, targetNow().sounds[arguments[0]]).buffer);
+            return btoa([...bytes].map((byte) => String.fromCharCode(byte)).join(""));
+            """,
+            name,
+        )
+        heard = np.frombuffer(base64.b64decode(encoded), dtype=np.int16) / 32767
+        np.testing.assert_allclose(heard, samples, atol=2e-4)
+    page.execute_script("document.querySelector('input[value=original]').click()")
+
+
+def test_keys_reach_every_moment(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    choose(page, "first.wav")
+    slider = page.find_element("id", "moment")
+    slider.send_keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert slider.get_attribute("aria-valuetext").startswith("0.04 s: ")
+    assert slider.get_attribute("aria-valuetext").endswith(" logits")
+    until(lambda: abs(page.execute_script("return player.currentTime") - 0.0425) < 1e-3)
+    moments = page.find_elements("css selector", "#strongest button")
+    assert len(moments) == 20
+    assert moments[0].get_attribute("aria-label").startswith("Play from ")
+    moments[0].send_keys(Keys.ENTER)
+    until(lambda: page.execute_script("return !player.paused || player.ended"))
+    page.execute_script("player.pause()")
+    nameless = page.execute_script(
+        """
+        const controls = [...document.querySelectorAll("button, input, select, a[href]")];
+        return controls.filter((c) => !(c.textContent.trim() || c.labels?.length || c.getAttribute("aria-label")))
+            .filter((c) => !picture.contains(c)).length
+        """
+    )
+    assert nameless == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("zero.wav", "the attribution is 0 everywhere"),
+        ("broken.wav", "frames have no finite attribution"),
+        ("one_frame.wav", ""),
+        (HOSTILE, ""),
+    ],
+)
+def test_odd_utterances_have_a_picture_and_a_sentence(page: Any, name: str, words: str) -> None:
+    choose(page, name)
+    assert page.find_element("id", "name").text == name
+    assert words in page.find_element("id", "reservation").text
+    assert page.execute_script("return document.querySelectorAll('#picture .main-svg').length") > 0
+    assert page.execute_script("return document.querySelectorAll('#picture .annotation-text').length") >= 3
+    assert page.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
+
+
+def test_an_utterance_whose_file_is_gone_is_shown_without_sound(page: Any) -> None:
+    choose(page, "gone.wav")
+    assert "was gone" in page.find_element("id", "no-sound").text
+    page.find_elements("css selector", "#strongest button")[0].click()
+    assert page.execute_script("return player.paused")
+
+
+def test_the_theme_follows_and_can_be_switched(page: Any) -> None:
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    before = page.execute_script(ground)
+    page.find_element("id", "theme").click()
+    assert page.execute_script(ground) != before
+    page.execute_async_script("state.drawn.then(arguments[0])")
+    ink = page.execute_script("return [style('--ink'), picture.data[0].line.color, picture.layout.font.color]")
+    assert len(set(ink)) == 1
+    page.find_element("id", "theme").click()
+    assert page.execute_script(ground) == before
+
+
+def test_the_page_may_not_ask_for_anything(page: Any) -> None:
+    policy = page.find_element("css selector", "meta[http-equiv]").get_attribute("content")
+    assert policy.startswith("default-src 'none'; ")
+    assert "http" not in policy
+    refused = page.execute_async_script("fetch('http://localhost:9').then(arguments[0], () => arguments[0]('refused'))")
+    assert refused == "refused"
+    # What was tried on purpose is no finding of the others.
+    assert "Content Security Policy" in page.get_log("browser")[-1]["message"]
+    page.get_log("performance")
+
+
+def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path) -> None:
+    for number in range(3):
+        write_rows(tmp_path, f"{number}.wav")
+    (tmp_path / "report-7.html").write_text("of an earlier, larger run")
+    paths = write_report(tmp_path, {}, max_bytes=1)
+    assert [path.name for path in paths] == ["report.html", "report-2.html", "report-3.html"]
+    assert not (tmp_path / "report-7.html").exists()
+    with browser() as driver:
+        driver.get(paths[0].as_uri())
+        until(lambda: driver.execute_script("return state.drawn !== undefined"))
+        assert shown(driver) == ["0.wav", "1.wav", "2.wav"]
+        driver.find_element("link text", "2.wav").click()
+        until(lambda: driver.find_elements("id", "name") and driver.find_element("id", "name").text == "2.wav")
+        assert driver.current_url.endswith("report-3.html#2")
+
+
+def test_a_payload_is_sound_and_whole(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a.wav")
+    (path,) = write_report(tmp_path, {})
+    packed = path.read_text().split('id="payload-0">')[1].split("<")[0]
+    payload = json.loads(gzip.decompress(base64.b64decode(packed)))
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(payload["sound"])))
+    original, _ = soundfile.read(tmp_path / "sounds" / "a.wav")
+    assert rate == 16000
+    np.testing.assert_allclose(heard, original / np.abs(original).max() * sound.PEAK, atol=1e-4)
+
+
+def test_a_folder_without_explanations_or_with_old_ones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no explanations"):
+        write_report(tmp_path, {})
+    write_rows(tmp_path, "a.wav", duration_seconds=None)
+    with pytest.raises(UserError, match="of an earlier version"):
+        write_report(tmp_path, {})
+
+
+def test_nothing_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(tmp_path, "a.wav")
+    (path,) = write_report(tmp_path, {})
+    before = path.read_bytes()
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("speechshap.report.page.build._write", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(tmp_path, {})
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))

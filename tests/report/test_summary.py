@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers import write_rows
+
+from speechshap.report.results import ResultsFolder
+from speechshap.report.summary import Summary
+
+
+def test_a_table_and_a_figure_for_each_aggregate(tmp_path: Path) -> None:
+    for number in range(3):
+        write_rows(tmp_path, f"{number}.wav", targets=("happy", "sad"), layers=2, bands=8)
+    pictures = Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    assert list(pictures) == ["time", "frequency", "layers", "agreement"]
+    for name, picture in pictures.items():
+        assert (tmp_path / "corpus" / f"{name}.png").read_bytes() == picture
+        assert picture.startswith(b"\x89PNG")
+    table = pd.read_csv(tmp_path / "corpus" / "table.csv")
+    assert set(table.quantity) == {"time", "band", "layer", "agreement"}
+    layers = table[table.quantity == "layer"]
+    assert layers.value.sum() == pytest.approx(1)
+    assert set(table[table.quantity == "time"].n) == {3}
+
+
+def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a.wav", n_samples=10)
+    write_rows(tmp_path, "b.wav", n_samples=20)
+    write_rows(tmp_path, "c.wav", n_samples=20, output="probability")
+    summary = Summary.read(ResultsFolder(tmp_path))
+    assert summary.time is not None
+    assert list(summary.time.counts) == [2]
+    assert summary.unit == "probability"
+    assert summary.bands is summary.layers is summary.agreement is None
