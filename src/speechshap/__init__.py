@@ -9,9 +9,21 @@ _HOMES = {
     "EmotionModule": "speechshap.models",
     "GradientSHAP": "speechshap.explainer",
     "GradientSHAPCallback": "speechshap.callbacks",
+    "GradientSHAPDemo": "speechshap.demonstration",
+    "create_synthetic_audio": "speechshap.demonstration",
+    "visualize_audio_attributions": "speechshap.report.figures",
 }
 
-__all__ = ["Attribution", "AudioDataModule", "EmotionModule", "GradientSHAP", "GradientSHAPCallback"]
+__all__ = [
+    "Attribution",
+    "AudioDataModule",
+    "EmotionModule",
+    "GradientSHAP",
+    "GradientSHAPCallback",
+    "GradientSHAPDemo",
+    "create_synthetic_audio",
+    "visualize_audio_attributions",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,160 @@
+"""A first look at explanations, from a model's name and a few sounds."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
+from speechshap.data.corpora import find_audio, loose_files
+from speechshap.data.planted import synthesize
+from speechshap.data.splits import draw_subset
+from speechshap.errors import UserError
+from speechshap.explainer import GradientSHAP
+from speechshap.files import whole_file
+from speechshap.report.rendering import render
+from speechshap.report.results import file_name
+
+logger = logging.getLogger(__name__)
+
+TOP_K_FRAMES = 20
+SYNTHETIC = "synthetic"
+"""Name of the sound that is made where none is given."""
+
+
+def create_synthetic_audio(duration: float = 3.0, sr: int = SAMPLE_RATE) -> np.ndarray:
+    """A speech-like sound: a voice with syllables and vowels, excited for a stretch in its middle part.
+
+    Args:
+        duration: Seconds.
+        sr: Samples a second (Hz).
+
+    Returns:
+        Waveform ``(round(duration * sr),)`` float32 in [-1, 1], always the same.
+
+    Raises:
+        ValueError: The duration or the rate is not above 0.
+
+    Example:
+        >>> create_synthetic_audio(0.5).shape
+        (8000,)
+    """
+    if not duration > 0 or not sr > 0:
+        raise ValueError(f"duration is {duration} and sr is {sr}; expected both above 0")
+    waveform, _, _ = synthesize("happy", 0, duration)
+    if sr != SAMPLE_RATE:
+        import librosa
+
+        waveform = librosa.resample(waveform, orig_sr=SAMPLE_RATE, target_sr=sr)
+    waveform = np.pad(waveform, (0, max(0, round(duration * sr) - len(waveform))))[: round(duration * sr)]
+    return np.clip(waveform, -1, 1).astype(np.float32)
+
+
+class GradientSHAPDemo:
+    """Explain a few sounds, and save a picture and the sound of the evidence for each.
+
+    Args:
+        model_name: Checkpoint of ``train.py`` (``….ckpt``), or a WavLM, wav2vec2 or HuBERT by its name on the Hugging
+            Face hub or its folder; these get an untrained head, and a warning.
+        data_path: Folder of sound files, at any depth; None makes a synthetic sound.
+        num_classes: Of an untrained head.
+        batch_size: Points on the paths that go through the model at once.
+        max_samples: How many files of the folder to explain, drawn at random but always the same.
+        num_samples: Points on the paths.
+        seed: Of all draws.
+
+    Raises:
+        UserError: The model or the folder cannot be loaded.
+
+    Example:
+        >>> demo = GradientSHAPDemo("runs/ravdess/version_0/checkpoints/best.ckpt")  # doctest: +SKIP
+        >>> demo.run_demo("a.wav", save_dir="pictures")["a.wav"]["picture"]  # doctest: +SKIP
+        PosixPath('pictures/a.wav.png')
+    """
+
+    def __init__(
+        self,
+        model_name: str = "microsoft/wavlm-base-plus",
+        data_path: str | Path | None = None,
+        num_classes: int = 8,
+        batch_size: int = 8,
+        max_samples: int = 4,
+        *,
+        num_samples: int = 50,
+        seed: int = 0,
+    ) -> None:
+        self.files: list[Path] = []
+        if data_path is not None:
+            utterances = loose_files(find_audio(Path(data_path)))
+            self.files = [utterance.path for utterance in draw_subset(utterances, max_samples, seed)]
+        self.explainer = GradientSHAP(
+            model_name, num_samples=num_samples, batch_size=batch_size, num_classes=num_classes, seed=seed
+        )
+
+    def run_demo(
+        self,
+        audio_file: str | Path | None = None,
+        target_class: int | None = None,
+        save_dir: str | Path = "gradient_shap_demo",
+    ) -> dict[str, dict[str, Any]]:
+        """Explain sounds at the level of frames and of neurons.
+
+        Args:
+            audio_file: A sound file; None takes those of ``data_path``, or a synthetic sound.
+            target_class: Class to explain; None takes the predicted one of each.
+            save_dir: Folder for the pictures and for the sounds of what speaks for the class and of the rest.
+
+        Returns:
+            For each sound, by its name, what :meth:`GradientSHAP.explain` returns for frames, and ``neurons``, the
+            attributions ``(frames, hidden size)`` by layer (none for a recording longer than a window), ``picture``
+            and ``sounds``, the paths of what was saved.
+
+        Raises:
+            UserError: None of the sounds can be explained.
+        """
+        results = {}
+        for name, waveform in self._sounds(audio_file).items():
+            # One pass tells of neurons and of frames.
+            mode = "neuron" if len(waveform) <= self.explainer.model.window else "frame"
+            result = self.explainer.explain(waveform, target_class, mode)  # type: ignore[arg-type]
+            attribution = result["attribution"]
+            results[name] = {
+                **result,
+                "attributions": attribution.frames[0, 0],
+                "standard_error": attribution.frames_standard_error[0, 0],
+                "neurons": result["attributions"] if mode == "neuron" else {},
+                "mode": "frame",
+                **self._save(Path(save_dir), name, waveform, result),
+            }
+        return results
+
+    def _sounds(self, audio_file: str | Path | None) -> dict[str, np.ndarray]:
+        """Waveforms by name."""
+        if audio_file is not None:
+            return {Path(audio_file).name: load_audio(Path(audio_file))}
+        if not self.files:
+            return {SYNTHETIC: create_synthetic_audio()}
+        sounds = {}
+        for path in self.files:
+            try:
+                sounds[path.name if path.name not in sounds else str(path)] = load_audio(path)
+            except AudioFileError as error:
+                logger.warning("%s; it is left out", error)
+        if not sounds:
+            raise UserError(f"none of {len(self.files)} sound files can be used; the warnings above say why")
+        return sounds
+
+    def _save(self, folder: Path, name: str, waveform: np.ndarray, result: dict[str, Any]) -> dict[str, Any]:
+        rendering = render(waveform, SAMPLE_RATE, self.explainer.explanation(Path(name), result), TOP_K_FRAMES)
+        picture = folder / f"{file_name(name)}.png"
+        with whole_file(picture) as partial:
+            partial.write_bytes(rendering.png)
+        sounds = {}
+        for variant in ("kept", "removed"):
+            sounds[variant] = folder / f"{file_name(name)}.{variant}.wav"
+            with whole_file(sounds[variant]) as partial:
+                soundfile.write(partial, rendering.sounds[variant], SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        logger.info("%s: %s", name, picture)
+        return {"picture": picture, "sounds": sounds}

@@ -1,0 +1,87 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from helpers import write_sound
+
+from speechshap import GradientSHAPDemo, create_synthetic_audio
+from speechshap.data import AudioFileError, load_audio
+from speechshap.errors import UserError
+from speechshap.explainer import GradientSHAP
+
+
+def test_one_file_is_explained_seen_and_heard(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a b.wav", 0.5)
+    demo = GradientSHAPDemo(str(tiny_checkpoint), batch_size=4, num_samples=8)
+    results = demo.run_demo(audio_file=path, target_class=1, save_dir=tmp_path / "out")
+    (result,) = results.values()
+    assert list(results) == ["a b.wav"]
+    expected = GradientSHAP(str(tiny_checkpoint), num_samples=8, batch_size=4).explain(path, 1)
+    torch.testing.assert_close(result["attributions"], expected["attributions"])
+    torch.testing.assert_close(result["standard_error"], expected["standard_error"])
+    assert result["prediction"] == expected["prediction"]
+    assert result["target_class"] == 1
+    assert {name: tuple(values.shape) for name, values in result["neurons"].items()} == {
+        "layer_1": (24, 32),
+        "layer_2": (24, 32),
+    }
+    assert result["picture"].read_bytes().startswith(b"\x89PNG")
+    kept, rate = soundfile.read(result["sounds"]["kept"])
+    removed, _ = soundfile.read(result["sounds"]["removed"])
+    assert (len(kept), len(removed), rate) == (8000, 8000, 16000)
+    assert not np.logical_and(np.abs(kept) > 0.02, np.abs(removed) > 0.02).all()
+    assert sorted(file.suffix for file in (tmp_path / "out").iterdir()) == [".png", ".wav", ".wav"]
+
+
+def test_some_files_of_a_folder_are_drawn(
+    tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        write_sound(tmp_path / "data" / f"{number}.wav", 0.3, seed=number)
+    demo = GradientSHAPDemo(str(tiny_checkpoint), tmp_path / "data", max_samples=2, num_samples=4)
+    results = demo.run_demo(save_dir=tmp_path / "out")
+    assert len(results) == 2
+    assert set(results) == {path.name for path in demo.files}
+    demo.files[0].write_bytes(b"RIFF")
+    with caplog.at_level(logging.WARNING):
+        assert len(demo.run_demo(save_dir=tmp_path / "out")) == 1
+    assert "it is left out" in caplog.text
+    demo.files[1].write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="none of 2 sound files can be used"):
+        demo.run_demo(save_dir=tmp_path / "out")
+
+
+def test_without_data_a_sound_is_made(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    results = GradientSHAPDemo(str(tiny_checkpoint), num_samples=4).run_demo(save_dir=tmp_path)
+    assert list(results) == ["synthetic"]
+    assert results["synthetic"]["attributions"].shape == (149,)
+
+
+def test_a_long_recording_has_frames_but_no_neurons(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "long.wav", 21)
+    result = GradientSHAPDemo(str(tiny_checkpoint), num_samples=4).run_demo(path, save_dir=tmp_path)["long.wav"]
+    assert result["neurons"] == {}
+    assert result["attributions"].shape == (1049,)
+
+
+def test_mistakes_are_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        GradientSHAPDemo(str(tiny_checkpoint), tmp_path / "none")
+    with pytest.raises(AudioFileError):
+        GradientSHAPDemo(str(tiny_checkpoint)).run_demo(tmp_path / "none.wav", save_dir=tmp_path)
+    with pytest.raises(ValueError, match="expected both above 0"):
+        create_synthetic_audio(0)
+
+
+@pytest.mark.parametrize(("duration", "rate"), [(3, 16000), (0.5, 44100), (0.1, 8000)])
+def test_the_synthetic_sound_is_as_long_as_asked_for(duration: float, rate: int, tmp_path: Path) -> None:
+    waveform = create_synthetic_audio(duration=duration, sr=rate)
+    assert waveform.shape == (round(duration * rate),)
+    assert waveform.dtype == np.float32
+    assert 0.01 < np.abs(waveform).max() <= 1
+    np.testing.assert_array_equal(waveform, create_synthetic_audio(duration, rate))
+    soundfile.write(tmp_path / "a.wav", waveform, rate)
+    assert len(load_audio(tmp_path / "a.wav")) == pytest.approx(duration * 16000, abs=2)
