@@ -148,6 +148,8 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
     figure = explainer.visualize_explanations(audio_path=sound, target_class=1, save_path=tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "happy" in figure.axes[0].get_title(loc="left")
+    with_layers = explainer.visualize_explanations(sound, 1, mode="neuron", baselines="silence", progress=False)
+    assert any("neurons of each layer" in axes.get_title(loc="left") for axes in with_layers.axes)
 
 
 @pytest.mark.parametrize(

@@ -234,19 +234,23 @@ class GradientSHAP:
         target_class: int | None = None,
         save_path: str | Path | None = None,
         top_k_frames: int = 20,
+        **options: Any,
     ) -> "Figure":
         """Explain a sound file and draw it: waveform with the strongest frames, spectrogram, frame attribution.
+
+        With ``mode="neuron"`` the picture has the layers, too.
 
         Args:
             audio_path: The file.
             target_class: Class to explain; None takes the predicted one.
             save_path: Where to save the picture; the suffix says as what.
             top_k_frames: How many frames to mark.
+            options: Further arguments of :meth:`explain`, such as ``baselines``.
         """
         from speechshap.report.figures import explanation_figure
 
         waveform = load_audio(Path(audio_path))
-        explanation = self.explanation(Path(audio_path), self.explain(waveform, target_class))
+        explanation = self.explanation(Path(audio_path), self.explain(waveform, target_class, **options))
         figure = explanation_figure(waveform, SAMPLE_RATE, explanation, top_k_frames)
         if save_path is not None:
             figure.savefig(save_path)

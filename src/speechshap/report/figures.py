@@ -1,5 +1,6 @@
 """Pictures: plain arrays in, matplotlib figures out, no global state."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,9 +14,12 @@ from speechshap.report.explanation import Explanation, frame_edges
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
 
-_WIDTH, _DPI = 7.5, 100  # inches; TensorBoard shows a picture as wide as 750 pixels at its own size
-_LEFT, _RIGHT, _SIDE = 0.85, 0.85, 0.12  # inches: of the margins, and between the panels and what is beside them
-_TOP, _BOTTOM, _GAP = 0.62, 0.5, 0.34
+# TensorBoard shows pictures 350 pixels wide, and as large as they are after a click: narrow ones have legible letters.
+_WIDTH, _DPI = 5.2, 140  # inches
+_LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: of the margins, and between the panels and what is beside them
+_TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
+_CAPTION_LETTERS = 58
+SPECTROGRAM = "spectrogram, 80 dB from white to black"
 _SATURATED = 0.995
 """Quantile of the absolute time-frequency attributions from which on colours are saturated: few cells stand out."""
 
@@ -37,12 +41,16 @@ def explanation_figure(
         top_k_frames: How many frames to mark in the waveform.
     """
     targets = explanation.targets
-    heights = {"waveform": 0.95, "spectrogram": 1.5, "frames": 1.55}
+    heights = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
     if len(targets) > 2:
-        heights["targets"] = min(2.2, 0.19 * len(targets) + 0.2)
+        heights["targets"] = min(2.2, 0.16 * len(targets) + 0.15)
     if explanation.layer_frames is not None:
-        heights["layers"] = min(2.4, 0.15 * len(explanation.layer_names) + 0.3)
-    figure, axes = _stack(heights)
+        heights["layers"] = min(2.2, 0.13 * len(explanation.layer_names) + 0.25)
+    reservation = explanation.reservation()
+    note = textwrap.fill(
+        reservation or f"frame attribution, relative error {explanation.relative_error[0]:.2f}", _CAPTION_LETTERS
+    )
+    figure, axes = _stack(heights, note.count("\n"))
     _title(figure, explanation)
 
     edges, shown = explanation.frame_edges, explanation.frames
@@ -54,19 +62,17 @@ def explanation_figure(
     is_mel = explanation.frequencies is None or not np.allclose(np.diff(explanation.frequencies, 2), 0, atol=0.5)
     panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, 64 if is_mel else None))
     if bands is None or explanation.frequencies is None:
-        _caption(axes["spectrogram"], "spectrogram, dark where it is loud (80 dB from white to black)")
+        _caption(axes["spectrogram"], SPECTROGRAM)
     else:
         scale = symmetric_scale(bands, quantile=_SATURATED)
         overlay = panels.lay_over(
             axes["spectrogram"], bands[0], explanation.frequencies, explanation.time_frequency_hop, scale, is_mel
         )
-        _caption(axes["spectrogram"], f"spectrogram (80 dB) under the time-frequency attribution to {targets[0]}")
+        _caption(axes["spectrogram"], f"spectrogram, time-frequency attribution to {targets[0]}")
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
 
     panels.draw_frames(axes["frames"], shown[:2], explanation.standard_error[:2], edges, targets[:2], explanation.unit)
-    reservation = explanation.reservation()
-    text = reservation or f"frame attribution, relative error {explanation.relative_error[0]:.2f}"
-    _caption(axes["frames"], text, warn=reservation is not None)
+    _caption(axes["frames"], note, warn=reservation is not None)
 
     if "targets" in heights:
         rows = panels.draw_rows(axes["targets"], shown, edges, targets, symmetric_scale(shown))
@@ -77,8 +83,8 @@ def explanation_figure(
         names = [name.removeprefix("layer_") for name in explanation.layer_names]
         rows = panels.draw_rows(axes["layers"], explanation.layer_frames[0], edges, names, scale)
         axes["layers"].set_ylabel("layer")
-        _caption(axes["layers"], f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit} a frame)")
-        panels.draw_shares(_beside(figure, axes["layers"], 0.62), explanation.layer_mass[0])
+        _caption(axes["layers"], f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit})")
+        panels.draw_shares(_beside(figure, axes["layers"], 0.52), explanation.layer_mass[0])
 
     _share_time(list(axes.values()), explanation.duration)
     return figure
@@ -104,13 +110,13 @@ def audio_attribution_figure(
         title: Above the picture.
         top_k_frames: How many frames to mark in the waveform.
     """
-    figure, axes = _stack({"waveform": 0.95, "spectrogram": 1.5, "frames": 1.55})
-    figure.suptitle(title, fontsize="medium", parse_math=False)
+    figure, axes = _stack({"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35})
+    figure.text(0.5, 1 - 0.15 / figure.get_figheight(), title, ha="center", va="top", parse_math=False)
     panels.draw_waveform(axes["waveform"], waveform, sample_rate)
     panels.mark_frames(axes["waveform"], frames, edges, top_k_frames)
     _caption(axes["waveform"], "strongest frames: orange for the class, blue against")
     panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate))
-    _caption(axes["spectrogram"], "spectrogram, dark where it is loud (80 dB from white to black)")
+    _caption(axes["spectrogram"], SPECTROGRAM)
     panels.draw_frames(axes["frames"], frames[None], standard_error[None], edges, ["attribution"], "attribution")
     if not np.isfinite(frames).all():
         _caption(axes["frames"], f"{np.sum(~np.isfinite(frames))} of {frames.size} frames are not finite", warn=True)
@@ -120,14 +126,18 @@ def audio_attribution_figure(
     return figure
 
 
-def _stack(heights: dict[str, float]) -> tuple[Figure, dict[str, Axes]]:
-    """Panels of these heights in inches, one above the other. Constrained layout takes half of the drawing time."""
-    total = _TOP + _BOTTOM + sum(heights.values()) + _GAP * (len(heights) - 1)
+def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str, Axes]]:
+    """Panels of these heights in inches, one above the other, with room for more lines above that of the frames.
+
+    Done by hand: constrained layout takes half of the drawing time.
+    """
+    total = _TOP + _BOTTOM + sum(heights.values()) + _GAP * (len(heights) - 1) + _LINE * lines
     figure = Figure(figsize=(_WIDTH, total), dpi=_DPI)
     axes: dict[str, Axes] = {}
     top = total - _TOP
     width = (_WIDTH - _LEFT - _RIGHT) / _WIDTH
     for name, height in heights.items():
+        top -= _LINE * lines if name == "frames" else 0
         axes[name] = figure.add_axes((_LEFT / _WIDTH, (top - height) / total, width, height / total))
         axes[name].tick_params(labelsize="small")
         top -= height + _GAP
@@ -144,18 +154,19 @@ def _share_time(axes: Sequence[Axes], duration: float) -> None:
 
 def _title(figure: Figure, explanation: Explanation) -> None:
     name = explanation.utterance
-    name = name if len(name) <= 80 else f"{name[:38]}…{name[-38:]}"
-    truth = "no label" if explanation.label is None else f"labelled {explanation.label}"
-    parts = [f"predicted {explanation.prediction} ({explanation.probability:.0%})", truth]
+    name = name if len(name) <= 56 else f"{name[:26]}…{name[-29:]}"
+    parts = [f"predicted {explanation.prediction} ({explanation.probability:.0%})"]
+    if explanation.label is not None:
+        parts.append(f"labelled {explanation.label}")
     if explanation.targets[0] != explanation.prediction:
         parts.append(f"explained {explanation.targets[0]}")
     error = explanation.relative_error[0]
     if np.isfinite(error):
         parts.append(f"relative error {error:.2f}")
     colour = WARNING if explanation.reservation() else "black"
-    figure.text(0.5, 1 - 0.14 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
+    figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
     figure.text(
-        0.5, 1 - 0.32 / figure.get_figheight(), ", ".join(parts), ha="center", va="top", fontsize="small",
+        0.5, 1 - 0.28 / figure.get_figheight(), ", ".join(parts), ha="center", va="top", fontsize="small",
         color=colour, parse_math=False,
     )  # fmt: skip
 
@@ -177,7 +188,7 @@ def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
 
 
 def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str) -> None:
-    bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.1))
+    bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.08))
     bar.ax.set_title(unit, fontsize="x-small", loc="left", pad=4)
     bar.ax.yaxis.set_major_locator(panels.MaxNLocator(3, symmetric=True))
 
