@@ -21,9 +21,11 @@ demo: install
 	$(BIN)/python train.py fit --config configs/demo.yaml
 	checkpoint=$$(ls -t runs/demo/version_*/checkpoints/best.ckpt | head -n 1) && \
 	$(BIN)/python train.py test --config configs/demo.yaml --ckpt_path $$checkpoint && \
-	$(BIN)/python explain.py --ckpt_path $$checkpoint --data.max_samples 12 --explain.n_samples 100
+	$(BIN)/python explain.py --ckpt_path $$checkpoint --data.max_samples 12 --explain.n_samples 100 \
+	    --explain.targets predicted,runner-up --explain.layers all --explain.spectrum.num_mel_bands 64
 	@echo
-	@echo "Look at the explanations (http://localhost:6006) with:"
+	@echo "Open the report (the line above) in a browser, or look at the explanations in TensorBoard"
+	@echo "(http://localhost:6006) with:"
 	@echo "    $(BIN)/tensorboard --logdir runs --samples_per_plugin=images=100,audio=100"
 
 # One thread a process: the tests run in as many processes as there are cores.

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,9 @@ def write_rows(folder: Path, utterance: str, seconds: float = 1.0, **fields: Any
             )
             for name, value in fields.items()
         }
+        row["explained_at"] = datetime.now(UTC)
         row["settings_fingerprint"] = f"{sorted(made.items())} {row['n_samples']}"
-        row["fingerprint"] = f"{utterance} {row['settings_fingerprint']}"
+        row["fingerprint"] = fields.get("fingerprint", f"{utterance} {row['settings_fingerprint']}")
         rows.append(row)
     return ResultsFolder(folder).write(rows)
 

@@ -7,7 +7,7 @@ from helpers import tiny_config, write_sound
 from torch import nn
 
 from speechshap import EmotionModule, GradientSHAP
-from speechshap.attribution import gradient_shap
+from speechshap.attribution import SpectralGrid, gradient_shap
 from speechshap.models import build_backbone
 
 
@@ -150,6 +150,12 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
     assert "happy" in figure.axes[0].get_title(loc="left")
     with_layers = explainer.visualize_explanations(sound, 1, mode="neuron", baselines="silence", progress=False)
     assert any("neurons of each layer" in axes.get_title(loc="left") for axes in with_layers.axes)
+    contrast = explainer.visualize_explanations(
+        sound, 1, against_class=0, output="probability", spectrum=SpectralGrid(num_mel_bands=20), progress=False
+    )
+    assert contrast.axes[0].get_title(loc="left") == "strongest frames: orange for happy - angry, blue against"
+    assert contrast.axes[1].get_title(loc="left") == "spectrogram, time-frequency attribution to happy - angry"
+    assert contrast.axes[2].get_ylabel() == "probability a frame"
 
 
 @pytest.mark.parametrize(

@@ -282,8 +282,6 @@ def report(arguments: list[str]) -> None:
         raise UserError(f"folder: no folder {folder}; give the folder of a run (runs/<experiment>/version_N)")
     inside = folder / "explanations"
     results = ResultsFolder(inside if inside.is_dir() else folder)
-    if not results.parts:
-        raise UserError(f"folder: {folder} has no explanations; explain.py writes them into its run's folder")
     _write_report(results)
 
 

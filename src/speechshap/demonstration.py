@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from speechshap.attribution import SpectralGrid
 from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
 from speechshap.data.corpora import find_audio, loose_files
 from speechshap.data.planted import synthesize
@@ -14,12 +15,13 @@ from speechshap.data.splits import draw_subset
 from speechshap.errors import UserError
 from speechshap.explainer import GradientSHAP
 from speechshap.files import whole_file
+from speechshap.report.explanation import TOP_K_FRAMES
 from speechshap.report.rendering import render
 from speechshap.report.results import file_name
 
 logger = logging.getLogger(__name__)
 
-TOP_K_FRAMES = 20
+SPECTRUM = SpectralGrid(num_mel_bands=64)
 SYNTHETIC = "synthetic"
 """Name of the sound that is made where none is given."""
 
@@ -118,7 +120,7 @@ class GradientSHAPDemo:
         for name, waveform in self._sounds(audio_file).items():
             # One pass tells of neurons and of frames.
             mode = "neuron" if len(waveform) <= self.explainer.model.window else "frame"
-            result = self.explainer.explain(waveform, target_class, mode)  # type: ignore[arg-type]
+            result = self.explainer.explain(waveform, target_class, mode, spectrum=SPECTRUM)  # type: ignore[arg-type]
             attribution = result["attribution"]
             results[name] = {
                 **result,
@@ -147,7 +149,9 @@ class GradientSHAPDemo:
         return sounds
 
     def _save(self, folder: Path, name: str, waveform: np.ndarray, result: dict[str, Any]) -> dict[str, Any]:
-        rendering = render(waveform, SAMPLE_RATE, self.explainer.explanation(Path(name), result), TOP_K_FRAMES)
+        rendering = render(
+            waveform, SAMPLE_RATE, self.explainer.explanation(Path(name), result, SPECTRUM), TOP_K_FRAMES
+        )
         picture = folder / f"{file_name(name)}.png"
         with whole_file(picture) as partial:
             partial.write_bytes(rendering.png)

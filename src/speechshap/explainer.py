@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Attribution, Baseline, gradient_shap
+from speechshap.attribution import Attribution, Baseline, SpectralGrid, gradient_shap
 from speechshap.attribution.gradient_shap import as_baseline
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.sampling import PathDensity, PathSampler, Scheme
-from speechshap.attribution.targets import Output
+from speechshap.attribution.targets import NO_CLASS, Output
 from speechshap.attribution.validation import check_choice
 from speechshap.data.audio import SAMPLE_RATE, load_audio
 from speechshap.data.frames import FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, EmotionModule, load_backbone, mlp_head
 from speechshap.models.modes import evaluation_mode
-from speechshap.report.explanation import Explanation
+from speechshap.report.explanation import CONTRAST, UNITS, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,6 +128,7 @@ class GradientSHAP:
         output: Output = "logit",
         layers: list[int] | None = None,
         layer_method: LayerMethod = "endpoint",
+        spectrum: SpectralGrid | None = None,
         scheme: Scheme = "adaptive",
         sample_rate: int = SAMPLE_RATE,
         progress: bool = True,
@@ -146,6 +147,8 @@ class GradientSHAP:
             output: ``"logit"``, ``"log_odds"`` or ``"probability"``.
             layers: Numbers of the layers for the mode ``"neuron"``, the first being 1; None takes all.
             layer_method: ``"endpoint"`` or ``"path"``.
+            spectrum: Time-frequency transform to carry the attributions to as well
+                (``result["attribution"].time_frequency``).
             scheme: How the points on the paths are drawn.
             sample_rate: Of a tensor or array (Hz); another than 16 kHz is resampled.
             progress: Show a bar where it takes longer than a second.
@@ -192,6 +195,7 @@ class GradientSHAP:
                 against=None if against_class is None else torch.tensor([[against_class]]),
                 output=output,
                 scheme=scheme,
+                spectrum=spectrum,
                 keep_samples=aggregate_frames != "mean",
                 grid=grid,
                 progress=bar.update,
@@ -234,7 +238,13 @@ class GradientSHAP:
         target_class: int | None = None,
         save_path: str | Path | None = None,
         top_k_frames: int = 20,
-        **options: Any,
+        *,
+        mode: Mode = "frame",
+        baselines: str | Baseline | Tensor = "noise",
+        against_class: int | None = None,
+        output: Output = "logit",
+        spectrum: SpectralGrid | None = None,
+        progress: bool = True,
     ) -> "Figure":
         """Explain a sound file and draw it: waveform with the strongest frames, spectrogram, frame attribution.
 
@@ -245,28 +255,43 @@ class GradientSHAP:
             target_class: Class to explain; None takes the predicted one.
             save_path: Where to save the picture; the suffix says as what.
             top_k_frames: How many frames to mark.
-            options: Further arguments of :meth:`explain`, such as ``baselines``.
+            mode: As for :meth:`explain`, as are the arguments behind it.
+            baselines: What the waveform is compared with.
+            against_class: Explain the target's contrast to this class.
+            output: ``"logit"``, ``"log_odds"`` or ``"probability"``.
+            spectrum: Lay the attribution by time and frequency over the spectrogram.
+            progress: Show a bar.
         """
         from speechshap.report.figures import explanation_figure
 
         waveform = load_audio(Path(audio_path))
-        explanation = self.explanation(Path(audio_path), self.explain(waveform, target_class, **options))
+        result = self.explain(
+            waveform, target_class, mode, baselines=baselines, against_class=against_class, output=output,
+            spectrum=spectrum, progress=progress,
+        )  # fmt: skip
+        explanation = self.explanation(Path(audio_path), result, spectrum)
         figure = explanation_figure(waveform, SAMPLE_RATE, explanation, top_k_frames)
         if save_path is not None:
             figure.savefig(save_path)
         return figure
 
-    def explanation(self, path: Path, result: dict[str, Any]) -> Explanation:
+    def explanation(self, path: Path, result: dict[str, Any], spectrum: SpectralGrid | None = None) -> Explanation:
         """What :meth:`explain` returned about a file, as :mod:`speechshap.report` shows it.
 
         Args:
             path: Of the file.
             result: For the resolution ``"frame"``.
+            spectrum: Where the result has time-frequency attributions, of what transform.
         """
         attribution: Attribution = result["attribution"]
         grid = self.model.backbone.grid
         names = [str(name) for name in self.classes or range(attribution.logits.shape[1])]
-        explained = [names[number] for number in attribution.targets.classes[0].tolist()]
+        targets = attribution.targets
+        pairs = zip(targets.classes[0].tolist(), targets.against[0].tolist(), strict=True)
+        explained = [
+            names[target] if against == NO_CLASS else f"{names[target]}{CONTRAST}{names[against]}"
+            for target, against in pairs
+        ]
         layers: dict[str, Any] = {}
         if attribution.layers:
             layers = {
@@ -276,6 +301,13 @@ class GradientSHAP:
                 .numpy(),
                 "layer_mass": attribution.layer_mass()[0].cpu().numpy(),
             }
+        bands: dict[str, Any] = {}
+        if spectrum is not None and attribution.time_frequency is not None:
+            bands = {
+                "frequencies": spectrum.frequencies.numpy(),
+                "time_frequency": attribution.time_frequency[0].cpu().numpy(),
+                "time_frequency_hop": spectrum.hop / SAMPLE_RATE,
+            }
         return Explanation(
             utterance=path.name,
             path=str(path),
@@ -283,7 +315,7 @@ class GradientSHAP:
             prediction=names[result["prediction"]["class"]],
             probability=result["prediction"]["probability"],
             targets=tuple(explained),
-            unit="logits",
+            unit=UNITS[targets.output],
             frame_edges=grid.edges(attribution.values.shape[-1]).numpy() / SAMPLE_RATE,
             frames=attribution.frames[0].cpu().numpy(),
             standard_error=attribution.frames_standard_error[0].cpu().numpy(),
@@ -291,6 +323,7 @@ class GradientSHAP:
             completeness_gap=attribution.completeness_gap[0].cpu().numpy(),
             completeness_gap_standard_error=attribution.completeness_gap_standard_error[0].cpu().numpy(),
             **layers,
+            **bands,
         )
 
     def _read(self, waveform: Waveform, sample_rate: int) -> Tensor:

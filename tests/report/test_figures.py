@@ -112,6 +112,14 @@ def test_layers_have_a_heat_map_and_their_shares() -> None:
     np.testing.assert_allclose([patch.get_width() for patch in bars.patches], 100 * mass / mass.sum())
 
 
+def test_spectrogram_and_attribution_have_the_same_bands() -> None:
+    figure = draw(make_explanation(bands=20))
+    spectrogram, overlay = figure.axes[1].images
+    assert spectrogram.get_extent()[2:] == overlay.get_extent()[2:]
+    assert spectrogram.get_array().shape[0] == overlay.get_array().shape[0] == 20
+    assert figure.axes[1].get_ylim() == pytest.approx(overlay.get_extent()[2:])
+
+
 @pytest.mark.parametrize("scale", ["mel", "linear"])
 def test_the_time_frequency_attribution_lies_over_the_spectrogram(scale: str) -> None:
     bands = np.zeros((1, 64, 101))

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import soundfile
-from helpers import browser, write_rows
+from helpers import browser, write_rows, write_sound
+from plotly.offline import get_plotlyjs
 
 from speechshap.errors import UserError
 from speechshap.report import sound
@@ -81,7 +83,7 @@ def choose(driver: Any, name: str) -> None:
     until(lambda: driver.execute_script("return state.payload !== null"))
     assert driver.find_element("id", "name").text == name
     driver.execute_async_script("state.drawn.then(arguments[0])")
-    until(lambda: driver.execute_script("return state.payload.sound === null || (state.pcm !== null && player.src)"))
+    until(lambda: driver.execute_script("return variantNow().sound === null || player.readyState > 0"))
 
 
 def shown(driver: Any) -> list[str]:
@@ -107,6 +109,21 @@ def pixel_of(driver: Any, seconds: float, panel: int) -> tuple[float, float]:
             panel,
         )
     )
+
+
+HOVERED = """
+const labels = [...picture.querySelectorAll(".hoverlayer .hovertext .nums")].map((label) => label.textContent);
+return labels.filter((label) => label.includes("±"));
+"""
+
+
+def hover(driver: Any, position: tuple[float, float]) -> None:
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    actions = ActionBuilder(driver)
+    x, y = (round(value) for value in position)
+    actions.pointer_action.move_to_location(x - 3, y).move_to_location(x, y).pause(0.3)
+    actions.perform()
 
 
 def click(driver: Any, position: tuple[float, float]) -> None:
@@ -165,6 +182,37 @@ def test_a_click_plays_from_its_moment_in_every_panel(page: Any, panel: int) -> 
     page.execute_script("player.pause()")
 
 
+def test_the_pointer_reads_the_frame_that_it_is_over(page: Any, folder: Path) -> None:
+    choose(page, "first.wav")
+    (rows,) = by_utterance(ResultsFolder(folder).read(utterance="first.wav"))
+    explanation = Explanation.from_rows(rows)
+    near_the_end_of_frame_20 = float(explanation.frame_edges[21]) - 0.004
+    hover(page, pixel_of(page, near_the_end_of_frame_20, 2))
+    (text,) = until(lambda: page.execute_script(HOVERED))
+    assert text == f"happy: {explanation.frames[0, 20]:.3g} ± {1.96 * 0.5:.2g}"
+
+
+def test_a_click_beside_the_panels_changes_nothing(page: Any) -> None:
+    choose(page, "rich.wav")
+    page.execute_script("byId('variant').value = 1; byId('variant').dispatchEvent(new Event('change'))")
+    until(lambda: page.execute_script("return picture._fullLayout.yaxis5 !== undefined && player.readyState >= 3"))
+    x, y = pixel_of(page, 2.0, 4)
+    click(page, (x + 40, y))  # on the bars with the layers' shares
+    assert page.execute_script("return [player.paused, player.currentTime]") == [True, 0]
+
+
+def test_buttons_zoom_around_the_moment(page: Any) -> None:
+    choose(page, "first.wav")
+    page.execute_async_script("hear(0.8, false).then(arguments[0])")
+    page.find_element("id", "closer").click()
+    until(lambda: page.execute_script("return picture.layout.xaxis.range[0]") == pytest.approx(0.5, abs=1e-3))
+    page.find_element("id", "closer").click()
+    until(lambda: page.execute_script("return picture.layout.xaxis.range[1]") == pytest.approx(0.925, abs=1e-3))
+    page.find_element("id", "wider").click()
+    page.find_element("id", "wider").click()
+    until(lambda: page.execute_script("return picture.layout.xaxis.range") == [0, 1])
+
+
 def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
     choose(page, "rich.wav")
     options = "return [...byId(arguments[0]).options].map((option) => option.textContent)"
@@ -187,14 +235,14 @@ def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
         drawn, values = page.execute_script(visible)
         assert drawn == name
         np.testing.assert_allclose(values[:-1], explanation.frames[number], rtol=1e-6)
-        assert name in page.find_element("id", "picture").get_attribute("aria-label")
+        assert f"Attribution to {name} over time" in page.find_element("id", "said").text
 
 
 def test_what_is_heard_is_what_the_library_makes(page: Any, folder: Path) -> None:
     choose(page, "first.wav")
     (rows,) = by_utterance([row for row in ResultsFolder(folder).read() if row["utterance"] == "first.wav"])
     utterance = Utterance.read(rows)
-    explanation, waveform = utterance.explanations[0][1], utterance.waveform
+    explanation, waveform = utterance.variants[0].explanation, utterance.variants[0].waveform
     assert waveform is not None
     mask, edges = sound.evidence(explanation.frames[0]), explanation.frame_edges
     expected = sound.equal_loudness(
@@ -259,15 +307,19 @@ def test_odd_utterances_have_a_picture_and_a_sentence(page: Any, name: str, word
     assert page.find_element("id", "name").text == name
     assert words in page.find_element("id", "reservation").text
     assert page.execute_script("return document.querySelectorAll('#picture .main-svg').length") > 0
-    assert page.execute_script("return document.querySelectorAll('#picture .annotation-text').length") >= 3
+    assert page.execute_script("return document.querySelectorAll('#picture .annotation-text').length") == 3
     assert page.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
 
 
 def test_an_utterance_whose_file_is_gone_is_shown_without_sound(page: Any) -> None:
     choose(page, "gone.wav")
     assert "was gone" in page.find_element("id", "no-sound").text
+    assert not page.find_element("id", "player").is_displayed()
     page.find_elements("css selector", "#strongest button")[0].click()
-    assert page.execute_script("return player.paused")
+    assert page.execute_script("return [player.paused, player.readyState]") == [True, 0]  # of the former sound, too
+    assert page.execute_script("return picture.layout.annotations.map((a) => a.text.split(' ')[0])") == ["frame"]
+    choose(page, "first.wav")
+    assert page.execute_script("return player.readyState") > 0
 
 
 def test_the_theme_follows_and_can_be_switched(page: Any) -> None:
@@ -297,9 +349,11 @@ def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path
     for number in range(3):
         write_rows(tmp_path, f"{number}.wav")
     (tmp_path / "report-7.html").write_text("of an earlier, larger run")
+    (tmp_path / "report-mine.html").write_text("of the user")
     paths = write_report(tmp_path, {}, max_bytes=1)
     assert [path.name for path in paths] == ["report.html", "report-2.html", "report-3.html"]
     assert not (tmp_path / "report-7.html").exists()
+    assert (tmp_path / "report-mine.html").exists()
     with browser() as driver:
         driver.get(paths[0].as_uri())
         until(lambda: driver.execute_script("return state.drawn !== undefined"))
@@ -309,11 +363,37 @@ def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path
         assert driver.current_url.endswith("report-3.html#2")
 
 
+def test_no_file_is_larger_than_asked_for(tmp_path: Path) -> None:
+    for number in range(4):
+        write_rows(tmp_path, f"{number}.wav")
+    (whole,) = write_report(tmp_path, {"time": bytes(10_000)})
+    payload = whole.stat().st_size - len(get_plotlyjs())
+    limit = whole.stat().st_size - payload // 8
+    paths = write_report(tmp_path, {"time": bytes(10_000)}, max_bytes=limit)
+    assert len(paths) == 2
+    assert max(path.stat().st_size for path in paths) <= limit
+
+
+def test_a_file_that_was_changed_since_is_not_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_rows(tmp_path, "a.wav")
+    write_sound(tmp_path / "sounds" / "a.wav", 2.0)
+    write_report(tmp_path, {})
+    assert "another sound than was explained" in caplog.text
+
+
+def test_a_file_that_was_explained_anew_has_its_latest_explanation_alone(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a.wav", prediction="happy")
+    write_rows(tmp_path, "a.wav", seconds=2.0, fingerprint="of the new sound", prediction="sad")
+    utterance = Utterance.read(ResultsFolder(tmp_path).read(utterance="a.wav"))
+    (variant,) = utterance.variants
+    assert (variant.explanation.prediction, variant.explanation.duration) == ("sad", 2.0)
+
+
 def test_a_payload_is_sound_and_whole(tmp_path: Path) -> None:
     write_rows(tmp_path, "a.wav")
     (path,) = write_report(tmp_path, {})
     packed = path.read_text().split('id="payload-0">')[1].split("<")[0]
-    payload = json.loads(gzip.decompress(base64.b64decode(packed)))
+    (payload,) = json.loads(gzip.decompress(base64.b64decode(packed)))
     heard, rate = soundfile.read(io.BytesIO(base64.b64decode(payload["sound"])))
     original, _ = soundfile.read(tmp_path / "sounds" / "a.wav")
     assert rate == 16000
@@ -323,9 +403,11 @@ def test_a_payload_is_sound_and_whole(tmp_path: Path) -> None:
 def test_a_folder_without_explanations_or_with_old_ones_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no explanations"):
         write_report(tmp_path, {})
-    write_rows(tmp_path, "a.wav", duration_seconds=None)
-    with pytest.raises(UserError, match="of an earlier version"):
-        write_report(tmp_path, {})
+    write_rows(tmp_path / "old", "a.wav")
+    (part,) = (tmp_path / "old").glob("*.parquet")
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("explained_at"), part)
+    with pytest.raises(UserError, match="or those of an earlier version only"):
+        write_report(tmp_path / "old", {})
 
 
 def test_nothing_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

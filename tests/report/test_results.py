@@ -1,11 +1,13 @@
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from speechshap.report.results import SCHEMA, ResultsFolder
+from speechshap.report.results import SCHEMA, ResultsFolder, by_utterance
 
 SETTINGS = {"method": "gradient_shap", "seed": 0, "n_samples": 5, "baselines": "noise", "fingerprint": "abc"}
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def row(utterance: str, target: str = "happy", **changes: object) -> dict[str, object]:
@@ -24,6 +26,8 @@ def row(utterance: str, target: str = "happy", **changes: object) -> dict[str, o
         "completeness_gap": 0.0,
         "completeness_gap_standard_error": 0.1,
         "relative_error": 0.3,
+        "explained_at": NOON,
+        "settings_fingerprint": "s",
         **changes,
     }
 
@@ -54,6 +58,27 @@ def test_what_is_explained_is_known_by_target_and_fingerprint(tmp_path: Path) ->
         ("b.wav", "happy", "xyz"),
         ("c.wav", "happy", "abc"),
     }
+
+
+def test_rows_are_found_by_settings_and_utterance(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    first = folder.write([row("a.wav"), row("b.wav", settings_fingerprint="t")])
+    second = folder.write([row("a.wav", settings_fingerprint="t"), row("old.wav", explained_at=None)])
+    assert [found["utterance"] for found in folder.read(settings="t")] == ["b.wav", "a.wav"]
+    assert folder.read(("target",), utterance="b.wav") == [{"target": "happy"}]
+    assert folder.places() == {"a.wav": [first, second], "b.wav": [first]}  # nothing of an earlier version
+
+
+def test_of_a_sound_that_was_changed_the_later_rows_stand() -> None:
+    later = NOON + timedelta(seconds=1)
+    rows = [
+        row("a.wav", fingerprint="new", explained_at=later),
+        row("b.wav"),
+        row("a.wav", fingerprint="old"),
+        row("a.wav", "sad", fingerprint="new", explained_at=later),
+        row("a.wav", settings_fingerprint="t"),
+    ]
+    assert by_utterance(rows) == [[rows[0], rows[3]], [rows[1]], [rows[4]]]
 
 
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

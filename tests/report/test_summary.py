@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from helpers import write_rows
 
+from speechshap.errors import UserError
 from speechshap.report.results import ResultsFolder
 from speechshap.report.summary import Summary
 
@@ -32,3 +33,16 @@ def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> Non
     assert list(summary.time.counts) == [2]
     assert summary.unit == "probability"
     assert summary.bands is summary.layers is summary.agreement is None
+
+
+def test_a_file_that_changed_counts_once(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a.wav", targets=("happy",))
+    write_rows(tmp_path, "a.wav", targets=("happy",), fingerprint="new", prediction="sad", target="sad")
+    summary = Summary.read(ResultsFolder(tmp_path))
+    assert summary.time is not None
+    assert (summary.time.emotions, list(summary.time.counts)) == (("sad",), [1])
+
+
+def test_nothing_to_sum_up_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no explanations"):
+        Summary.read(ResultsFolder(tmp_path))

@@ -157,10 +157,37 @@ def test_a_very_long_sound_is_named_and_not_stored(tmp_path: Path) -> None:
     assert "121 s are too long to be heard here" in text
 
 
+def test_names_that_differ_by_a_slash_have_tags_of_their_own(tmp_path: Path) -> None:
+    log = ExplanationLog(tmp_path)
+    for name in ("/a.wav", "a.wav"):
+        log.utterance(name, render(waveform(), 16000, make_explanation(), 5), 16000, 0)
+    log.close()
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()
+    assert sorted(tags["images"]) == ["explain/%2Fa.wav/figure", "explain/a.wav/figure"]
+
+
+def test_the_command_of_the_card_can_be_copied(tmp_path: Path) -> None:
+    log = ExplanationLog(tmp_path / "my $(runs)" / "version_0")
+    log.settings({}, 0)
+    log.close()
+    events = EventAccumulator(str(tmp_path / "my $(runs)" / "version_0")).Reload()
+    (event,) = events.Tensors("explain/settings/text_summary")
+    assert f"--logdir '{tmp_path}/my $(runs)' --samples" in event.tensor_proto.string_val[0].decode()
+
+
+def test_the_projector_tells_the_error_of_the_predicted_class(tmp_path: Path) -> None:
+    log = ExplanationLog(tmp_path)
+    log.summary([row(1), {**row(1), "target": "sad", "relative_error": 9.0}, row(2)], {}, 1.0, "abc", 0)
+    log.close()
+    (metadata,) = tmp_path.glob("**/metadata.tsv")
+    assert [line.split("\t")[4] for line in metadata.read_text().splitlines()[1:]] == ["0.20", "0.20"]
+
+
 def test_one_utterance_and_no_layers_have_a_summary(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     bare = {**row(1), "layer_names": None, "layer_mass": None, "embedding": None, "relative_error": float("inf")}
-    log.summary([bare], {"spectrum": None}, 0.0, "abc", 0)
+    nowhere_finite = {**bare, "target": "sad", "frame_attribution": [float("nan")]}
+    log.summary([bare, nowhere_finite], {"spectrum": None}, 0.0, "abc", 0)
     log.summary([], {}, 0.0, "def", 0)
     log.close()
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()

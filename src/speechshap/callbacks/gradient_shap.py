@@ -3,8 +3,9 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -39,9 +40,9 @@ from speechshap.errors import UserError, require_at_least
 from speechshap.files import whole_file
 from speechshap.models import EmotionModule
 from speechshap.models.modes import evaluation_mode
-from speechshap.report.explanation import Explanation
-from speechshap.report.rendering import BackgroundRenderer, Rendering
-from speechshap.report.results import ResultsFolder, Row, by_utterance
+from speechshap.report.explanation import TOP_K_FRAMES, Explanation
+from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError
+from speechshap.report.results import GROUPED_BY, SHOWN, ResultsFolder, Row, by_utterance
 from speechshap.report.selection import RANKED_BY, Selection, select
 from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
 
@@ -89,7 +90,7 @@ class GradientSHAPCallback(pl.Callback):
             or at its end those that are most confidently ``wrong``, the least sure of all (``unsure``), or the surest
             right one and the surest wrong one of ``each_class``.
         log_every: See ``draw``.
-        max_drawn: How many are shown at most; 0 for none.
+        max_drawn: How many are shown at most by each process of a run; 0 for none.
         output_dir: Folder of the results; the trainer's log folder unless given.
 
     Raises:
@@ -119,7 +120,7 @@ class GradientSHAPCallback(pl.Callback):
         gradient_checkpointing: bool = False,
         seed: int = 0,
         n_references: int = 64,
-        top_k_frames: int = 20,
+        top_k_frames: int = TOP_K_FRAMES,
         draw: Selection = "first",
         log_every: int = 1,
         max_drawn: int = 100,
@@ -217,11 +218,13 @@ class GradientSHAPCallback(pl.Callback):
         self.done = self.results.explained()
         self.tensorboard = ExplanationLog(folder, trainer.global_rank)
         self.shown_settings = {**self.settings, "precision": arithmetic}
-        self.tensorboard.settings(self.shown_settings, self.training_step)
+        if trainer.is_global_zero:
+            self.tensorboard.settings(self.shown_settings, self.training_step)
         self.renderer = BackgroundRenderer(self._show)
         self.num_explained = self.num_found = self.num_drawn = self.num_unconverged = 0
         self.seconds_explaining = 0.0
         self.failed: list[str] = []
+        self.undrawn: list[str] = []
         self.num_samples_heard = self.num_samples_padded = 0
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
         self.first_step = len({(utterance, name) for utterance, _, name in self.done}) + trainer.global_rank
@@ -292,6 +295,7 @@ class GradientSHAPCallback(pl.Callback):
             for result in rows:
                 result |= {
                     **self._columns,
+                    "explained_at": datetime.now(UTC),
                     "settings_fingerprint": self.shared_fingerprint,
                     "fingerprint": fingerprints[row],
                 }
@@ -309,7 +313,7 @@ class GradientSHAPCallback(pl.Callback):
         if attribution.converged is not None:
             self.num_unconverged += int((~attribution.converged).sum())
         self.tensorboard.flush()
-        # Last, since what stands here is not done again: a run that is killed before draws once more.
+        # Not before the curves are on disk: what stands here is not done again.
         self.results.write(explained)
         self.done.update((row["utterance"], row["target"], row["fingerprint"]) for row in explained)
 
@@ -415,11 +419,10 @@ class GradientSHAPCallback(pl.Callback):
         """Show what is known of all utterances, close the files and say where they are."""
         # What is chosen and summed up is of all ranks.
         trainer.strategy.barrier("explained")
-        if trainer.is_global_zero:
-            seconds = self.seconds_explaining / max(1, self.num_explained)
-            key = self.shared_fingerprint
-            rows = self.results.read(SUMMARY_COLUMNS, settings=key)
-            self.tensorboard.summary(rows, self.shown_settings, seconds, key, self.training_step)
+        if trainer.is_global_zero and self.num_explained:
+            seconds = self.seconds_explaining / self.num_explained
+            rows = [row for group in self._groups(SUMMARY_COLUMNS) for row in group]
+            self.tensorboard.summary(rows, self.shown_settings, seconds, self.shared_fingerprint, self.training_step)
             if self.draw != "first":
                 self._draw_selected()
         self._close()
@@ -428,7 +431,11 @@ class GradientSHAPCallback(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the files, so that what was written so far can be seen."""
         if hasattr(self, "bar"):
-            self._close()
+            try:
+                self._close()
+            except Exception as error:
+                # The first mistake is the one to tell.
+                logger.warning("what was explained may not be in TensorBoard: %s", error)
 
     def _close(self) -> None:
         self.bar.close()
@@ -447,6 +454,8 @@ class GradientSHAPCallback(pl.Callback):
             logger.info(
                 "%.1f %% of the batches was padding", 100 - 100 * self.num_samples_heard / self.num_samples_padded
             )
+        if self.undrawn:
+            logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))
         if self.failed:
             logger.warning("%d not explained: %s", len(self.failed), ", ".join(self.failed))
         if self.num_unconverged:
@@ -469,17 +478,27 @@ class GradientSHAPCallback(pl.Callback):
 
     def _draw_selected(self) -> None:
         """Draw what the whole run is needed to choose, from what it has written."""
-        settings = self.shared_fingerprint
-        ranked = self.results.read(("utterance", "fingerprint", *RANKED_BY), settings=settings)
-        for row in select([rows[0] for rows in by_utterance(ranked)], self.draw, self.max_drawn):
-            rows = self.results.read(settings=settings, utterance=row["utterance"])
+        ranked = [rows[0] for rows in self._groups(RANKED_BY)]
+        for row in select(ranked, self.draw, self.max_drawn):
+            (rows,) = self._groups(SHOWN, row["utterance"])
             try:
                 self._draw(rows, load_audio(Path(rows[0]["path"])))
             except AudioFileError as error:
                 logger.warning("%s; it is not drawn", error)
 
-    def _show(self, utterance: str, rendering: Rendering) -> None:
-        self.tensorboard.utterance(utterance, rendering, SAMPLE_RATE, self.training_step)
+    def _groups(self, columns: Sequence[str], utterance: str | None = None) -> list[list[Row]]:
+        """What all ranks have written with these settings, by utterance."""
+        names = list(dict.fromkeys((*GROUPED_BY, *columns)))
+        return by_utterance(self.results.read(names, settings=self.shared_fingerprint, utterance=utterance))
+
+    def _show(self, utterance: str, rendering: Rendering | RenderingError) -> None:
+        if isinstance(rendering, RenderingError):
+            # A picture is not worth the run, which may take days.
+            logger.warning("%s could not be drawn: %s", utterance, str(rendering).strip().splitlines()[-1])
+            logger.debug("%s", rendering)
+            self.undrawn.append(utterance)
+        else:
+            self.tensorboard.utterance(utterance, rendering, SAMPLE_RATE, self.training_step)
 
 
 def _curves(row: Row) -> dict[str, float]:

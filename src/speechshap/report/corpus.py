@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from speechshap.report.colours import CLASSES
+from speechshap.report.explanation import CONTRAST
 from speechshap.report.panels import ATTRIBUTION_MAP, plain
-from speechshap.report.spectrogram import mel
+from speechshap.report.spectrogram import MEL_TICKS_HZ, is_mel, mel
 
 TABLE_SCHEMA = pa.schema(
     [
@@ -35,12 +36,10 @@ TABLE_SCHEMA = pa.schema(
 elsewhere; ``position`` is the middle of a bin as a share of the duration, the centre of a band in Hz or a layer's name,
 and null for an agreement; ``value`` and ``standard_error`` are null where they are unknown."""
 
-_CONTRAST = " - "
 _WIDTH, _DPI = 8.0, 100  # inches
 _NAMED_AT_MOST = 13
 """Layers named on an axis; of more, only every second, third, ... is."""
 _OUTLINE = withStroke(linewidth=1.9, foreground="0.25")  # the yellow among the colours is faint on white
-_MEL_TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,7 @@ def class_agreement(rows: Iterable[Mapping[str, Any]]) -> ClassAgreement | None:
     # By length too: a file that was changed between two runs into one folder has rows of both.
     explained: dict[tuple[str, int], dict[str, np.ndarray | None]] = defaultdict(dict)
     for row in rows:
-        if row.get("frame_attribution") is not None and _CONTRAST not in row["target"]:
+        if row.get("frame_attribution") is not None and CONTRAST not in row["target"]:
             key = row["utterance"], len(row["frame_attribution"])
             explained[key][row["target"]] = _varying(row["frame_attribution"])
     several = [targets for targets in explained.values() if len(targets) > 1]
@@ -241,18 +240,18 @@ def band_profile_figure(profile: Profile, unit: str = "logits") -> Figure:
         profile: Of :func:`band_profile`; bands that are not equally spaced are drawn over the mel scale.
         unit: Of the explained output.
     """
-    is_mel = not np.allclose(np.diff(profile.positions, 2), 0, atol=0.5)
-    edges = _edges_between(mel(profile.positions) if is_mel else profile.positions / 1000)
+    in_mel = len(profile.positions) > 1 and is_mel(profile.positions)
+    edges = _edges_between(mel(profile.positions) if in_mel else profile.positions / 1000)
     figure, panels = _panels_of_emotions(profile, edges, 1.0)
     for axes in panels:
         axes.axhline(0, color="0.5", linewidth=0.8, zorder=1.5)
         axes.set_xlim(max(0.0, edges[0]), edges[-1])
-    if is_mel:
-        ticks = [hz for hz in _MEL_TICKS_HZ if edges[0] <= mel(hz) <= edges[-1]]
+    if in_mel:
+        ticks = [hz for hz in (0, *MEL_TICKS_HZ) if edges[0] <= mel(hz) <= edges[-1]]
         # A few bands may have none of these among them: then each is named.
         ticks = ticks if len(ticks) > 1 else profile.positions.tolist()
         panels[0].set_xticks([float(mel(hz)) for hz in ticks], [f"{hz / 1000:.3g}" for hz in ticks])
-    figure.supxlabel(f"frequency (kHz{', mel scale' if is_mel else ''})", fontsize="medium")
+    figure.supxlabel(f"frequency (kHz{', mel scale' if in_mel else ''})", fontsize="medium")
     figure.supylabel(f"mean attribution\n({unit} a band)", fontsize="medium")
     _headline(figure, "Attribution by frequency band", profile)
     return figure

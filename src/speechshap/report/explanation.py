@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 
+TOP_K_FRAMES = 20
+"""Strongest frames that are marked unless said otherwise."""
+
 NOISY = 0.5
 """Relative error from which on pictures warn that much of them is Monte Carlo noise."""
+
+CONTRAST = " - "
+"""Between the two classes of a contrast."""
 
 UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
 """Of the attributions to each kind of output."""
@@ -22,8 +28,8 @@ class Explanation:
         path: Its sound file.
         label: Its true class, None where unknown.
         prediction: Class that the model predicts, with its ``probability``.
-        targets: What was explained, the predicted class first, then by falling output; the first is the one whose
-            strongest frames are marked and heard.
+        targets: What was explained: the predicted class first, then classes by falling output, then contrasts; the
+            first is the one whose strongest frames are marked and heard.
         unit: Of the explained output (``logits``).
         frame_edges: Bounds of the frames in seconds, ``(frames + 1,)``.
         frames: Frame attributions, ``(targets, frames)``.
@@ -63,7 +69,10 @@ class Explanation:
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> "Explanation":
         """Bring together an utterance's rows of one run, one for each target (columns: ``report.results.SCHEMA``)."""
         first = rows[0]
-        rows = sorted(rows, key=lambda row: (row["target"] != first["prediction"], -row["target_output"]))
+        rows = sorted(
+            rows,
+            key=lambda row: (row["target"] != first["prediction"], CONTRAST in row["target"], -row["target_output"]),
+        )
         optional: dict[str, Any] = {}
         if first["layer_frame_attribution"] is not None:
             optional["layer_names"] = tuple(first["layer_names"])
@@ -99,9 +108,10 @@ class Explanation:
         return float(self.frame_edges[-1])
 
     @property
-    def is_wrong(self) -> bool:
-        """Whether the label is known and another than the prediction."""
-        return self.label is not None and self.label != self.prediction
+    def layer_shares(self) -> np.ndarray:
+        """Percentage of the absolute neuron attributions that each layer has, ``(targets, layers)``."""
+        mass = np.nan_to_num(self.layer_mass) if self.layer_mass is not None else np.zeros((len(self.targets), 0))
+        return 100 * mass / np.maximum(mass.sum(1, keepdims=True), np.finfo(float).tiny)
 
     def reservation(self, target: int = 0) -> str | None:
         """Why the attribution to a target is not to be read as it stands; None where nothing speaks against it."""
@@ -142,4 +152,4 @@ def strongest_frames(frames: np.ndarray, count: int) -> np.ndarray:
 
 
 def _stack(rows: Sequence[Mapping[str, Any]], column: str) -> np.ndarray:
-    return np.array([row[column] for row in rows], dtype=np.float64)
+    return np.array([row[column] for row in rows], dtype=np.float32)

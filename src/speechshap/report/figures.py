@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
-from speechshap.report.explanation import Explanation, frame_edges
+from speechshap.report.explanation import TOP_K_FRAMES, Explanation, frame_edges
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
 
@@ -20,19 +20,17 @@ _LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: of the margins, and between th
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
 _CAPTION_LETTERS = 58
 SPECTROGRAM = "spectrogram, 80 dB from white to black"
-_SATURATED = 0.995
-"""Quantile of the absolute time-frequency attributions from which on colours are saturated: few cells stand out."""
 
 
 def explanation_figure(
-    waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int = 20
+    waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int = TOP_K_FRAMES
 ) -> Figure:
     """Draw all that an explanation has on one time axis.
 
     From the top: the waveform with the strongest frames marked; the spectrogram, with the time-frequency attribution
-    laid over it; the frame attribution of the target with its 95 % interval, and of the runner-up where it was
-    explained; all targets where there are more than two; the layers, with the share of each. All targets have one
-    scale of colours.
+    laid over it; the frame attribution of the first target with its 95 % interval, and of the second (the runner-up
+    of the classes that were explained); all targets where there are more than two; the layers, with the share of
+    each. All targets have one scale of colours.
 
     Args:
         waveform: ``(time,)``.
@@ -59,14 +57,13 @@ def explanation_figure(
     _caption(axes["waveform"], f"strongest frames: orange for {targets[0]}, blue against")
 
     bands = explanation.time_frequency
-    is_mel = explanation.frequencies is None or not np.allclose(np.diff(explanation.frequencies, 2), 0, atol=0.5)
-    panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, 64 if is_mel else None))
+    panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, explanation.frequencies))
     if bands is None or explanation.frequencies is None:
         _caption(axes["spectrogram"], SPECTROGRAM)
     else:
-        scale = symmetric_scale(bands, quantile=_SATURATED)
+        scale = symmetric_scale(bands, quantile=panels.SATURATED)
         overlay = panels.lay_over(
-            axes["spectrogram"], bands[0], explanation.frequencies, explanation.time_frequency_hop, scale, is_mel
+            axes["spectrogram"], bands[0], explanation.frequencies, explanation.time_frequency_hop, scale
         )
         _caption(axes["spectrogram"], f"spectrogram, time-frequency attribution to {targets[0]}")
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
@@ -78,13 +75,13 @@ def explanation_figure(
         rows = panels.draw_rows(axes["targets"], shown, edges, targets, symmetric_scale(shown))
         _caption(axes["targets"], "frame attribution of every target")
         _colour_bar(figure, axes["targets"], rows, explanation.unit)
-    if explanation.layer_frames is not None and explanation.layer_mass is not None:
+    if explanation.layer_frames is not None:
         scale = symmetric_scale(explanation.layer_frames)
         names = [name.removeprefix("layer_") for name in explanation.layer_names]
         rows = panels.draw_rows(axes["layers"], explanation.layer_frames[0], edges, names, scale)
         axes["layers"].set_ylabel("layer")
         _caption(axes["layers"], f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit})")
-        panels.draw_shares(_beside(figure, axes["layers"], 0.52), explanation.layer_mass[0])
+        panels.draw_shares(_beside(figure, axes["layers"], 0.52), explanation.layer_shares[0])
 
     _share_time(list(axes.values()), explanation.duration)
     return figure
@@ -97,7 +94,7 @@ def audio_attribution_figure(
     standard_error: np.ndarray,
     edges: np.ndarray,
     title: str,
-    top_k_frames: int = 20,
+    top_k_frames: int = TOP_K_FRAMES,
 ) -> Figure:
     """Draw attributions of which no more is known than their values.
 
@@ -199,7 +196,7 @@ def visualize_audio_attributions(
     sample_rate: int,
     target_class: int | str,
     prediction_prob: float,
-    top_k: int = 20,
+    top_k: int = TOP_K_FRAMES,
 ) -> Figure:
     """Draw a sound and attributions that were computed anywhere.
 

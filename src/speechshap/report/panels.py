@@ -10,11 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.explanation import strongest_frames
-from speechshap.report.spectrogram import Spectrogram, mel, waveform_outline
+from speechshap.report.spectrogram import MEL_TICKS_HZ, Spectrogram, band_positions, is_mel, mel, waveform_outline
 
 ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGING))
 
-_MEL_TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
+SATURATED = 0.995
+"""Quantile of the absolute time-frequency attributions from which on colours are saturated: few cells stand out."""
+
 _NARROWEST_MARK = 1 / 400
 """Of the width of the axes: a frame of a long sound would not be seen otherwise."""
 
@@ -69,22 +71,19 @@ def mark_frames(axes: Axes, frames: np.ndarray, edges: np.ndarray, count: int) -
 
 def draw_spectrogram(axes: Axes, picture: Spectrogram) -> None:
     """Draw a spectrogram in greys, which leaves the colours to attributions laid over it."""
-    low, high = _band_limits(picture.frequencies, picture.is_mel)
+    low, high = band_limits(picture.frequencies)
     axes.imshow(
         picture.decibels, origin="lower", aspect="auto", extent=(picture.start, picture.end, low, high), cmap="Greys",
         vmin=-80, vmax=0, interpolation="nearest",
     )  # fmt: skip
-    highest = float(mel(2 * picture.frequencies[-1] - picture.frequencies[-2]))
-    if picture.is_mel:
-        ticks = [hz for hz in _MEL_TICKS_HZ if mel(hz) <= highest]
+    if is_mel(picture.frequencies):
+        ticks = [hz for hz in MEL_TICKS_HZ if mel(hz) <= high]
         axes.set_yticks([float(mel(hz)) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks])
     axes.set_ylabel("frequency (kHz)")
 
 
-def lay_over(
-    axes: Axes, bands: np.ndarray, frequencies: np.ndarray, hop: float, scale: Normalize, is_mel: bool
-) -> ScalarMappable:
-    """Lay time-frequency attributions over a spectrogram; the weaker they are, the more of it is seen.
+def lay_over(axes: Axes, bands: np.ndarray, frequencies: np.ndarray, hop: float, scale: Normalize) -> ScalarMappable:
+    """Lay time-frequency attributions over a spectrogram of the same bands; weak ones let it be seen.
 
     Args:
         axes: With the spectrogram.
@@ -92,19 +91,16 @@ def lay_over(
         frequencies: Centres of the bands in Hz, ``(bands,)``.
         hop: Seconds from one column to the next, the first centred on 0.
         scale: Of the colours.
-        is_mel: Whether the axis is in mel.
     """
     values = np.nan_to_num(bands)
-    rgba = ATTRIBUTION_MAP(scale(values))
-    strength = np.clip(np.abs(values) / scale.vmax, 0, 1)
-    # The middle of the scale is white, which would be seen as a veil: what is weak is transparent instead.
+    # Opaque at the ends of the scale, transparent at 0, where its white would lie over the spectrogram as a veil. On
+    # white ground this is the scale itself.
+    rgba = np.empty((*values.shape, 4), dtype=np.float32)
     rgba[..., :3] = np.where(values[..., None] > 0, ATTRIBUTION_MAP(1.0)[:3], ATTRIBUTION_MAP(0.0)[:3])
-    rgba[..., 3] = strength**0.7
-    low, high = _band_limits(frequencies, is_mel)
-    limits = axes.get_ylim()
+    rgba[..., 3] = np.clip(np.abs(values) / scale.vmax, 0, 1)
+    low, high = band_limits(frequencies)
     extent = (-hop / 2, hop * (bands.shape[1] - 0.5), low, high)
     axes.imshow(rgba, origin="lower", aspect="auto", extent=extent, interpolation="nearest", zorder=2)
-    axes.set_ylim(limits)
     return ScalarMappable(scale, ATTRIBUTION_MAP)
 
 
@@ -160,19 +156,18 @@ def draw_rows(
     return mesh
 
 
-def draw_shares(axes: Axes, mass: np.ndarray) -> None:
-    """Draw what share each layer has of the absolute neuron attributions ``(layers,)``, the first on top."""
-    share = 100 * mass / max(float(np.nansum(mass)), np.finfo(float).tiny)
-    axes.barh(np.arange(len(mass)) + 0.5, np.nan_to_num(share), height=0.8, color="0.45")
-    axes.set_ylim(len(mass), 0)
+def draw_shares(axes: Axes, shares: np.ndarray) -> None:
+    """Draw what percentage each layer has of the absolute neuron attributions, ``(layers,)``, the first on top."""
+    axes.barh(np.arange(len(shares)) + 0.5, shares, height=0.8, color="0.45")
+    axes.set_ylim(len(shares), 0)
     axes.set_yticks([])
-    axes.set_xlim(0, max(1.15 * float(np.nan_to_num(share).max()), 1e-6))
+    axes.set_xlim(0, max(1.15 * float(shares.max()), 1e-6))
     axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.set_xlabel("share (%)")
 
 
-def _band_limits(frequencies: np.ndarray, is_mel: bool) -> tuple[float, float]:
+def band_limits(frequencies: np.ndarray) -> tuple[float, float]:
     """Lower and upper bound of evenly spaced bands, in mel or in kHz."""
-    centers = mel(frequencies) if is_mel else np.asarray(frequencies) / 1000
+    centers = band_positions(frequencies)
     half = (centers[1] - centers[0]) / 2
     return float(centers[0] - half), float(centers[-1] + half)

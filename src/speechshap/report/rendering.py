@@ -10,10 +10,12 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -23,8 +25,8 @@ from speechshap.report.explanation import Explanation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_WAITING = 16
-"""Requests that may wait before the caller does: their waveforms are in memory."""
+MAX_WAITING_BYTES = 64_000_000
+"""Of waveforms and attributions that may wait to be drawn before the caller waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +73,33 @@ def png_bytes(figure: "Figure") -> tuple[bytes, tuple[int, int]]:
     return buffer.getvalue(), image.size
 
 
+class RenderingError(Exception):
+    """A picture that could not be made; the text is the traceback of the process that tried."""
+
+
 class BackgroundRenderer:
     """Calls :func:`render` in another process, one request after the other.
 
     Args:
-        done: Called with the request's key and its rendering, in the order of the requests, from another thread.
-
-    Raises:
-        Exception: From :meth:`submit` or :meth:`close`, what went wrong with an earlier request.
+        done: Called from another thread, in the order of the requests, with a request's key and its rendering, or the
+            :class:`RenderingError` where there is none. What it raises comes out of :meth:`submit` or :meth:`close`.
     """
 
-    def __init__(self, done: Callable[[Any, Rendering], None]) -> None:
+    def __init__(self, done: Callable[[Any, Rendering | RenderingError], None]) -> None:
         self.done = done
         self.executor = ThreadPoolExecutor(1, "rendering")
         self.process: subprocess.Popen[bytes] | None = None
-        self.waiting: list[Future[None]] = []
+        self.waiting: deque[tuple[Future[None], int]] = deque()
 
-    def submit(self, key: Any, *request: Any) -> None:
-        """Ask for a rendering (arguments of :func:`render`); waits where too many are asked for already."""
-        self._collect(MAX_WAITING - 1)
-        self.waiting.append(self.executor.submit(self._render, key, request))
+    def submit(
+        self, key: Any, waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int
+    ) -> None:
+        """Ask for a rendering (arguments of :func:`render`); waits while others of much memory are asked for."""
+        arrays = (getattr(explanation, field.name, None) for field in fields(explanation))
+        size = waveform.nbytes + sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        self._collect(MAX_WAITING_BYTES - size)
+        request = (waveform, sample_rate, explanation, top_k_frames)
+        self.waiting.append((self.executor.submit(self._render, key, request), size))
 
     def close(self) -> None:
         """Wait for all requests and end the process."""
@@ -98,51 +107,67 @@ class BackgroundRenderer:
             self._collect(0)
         finally:
             self.executor.shutdown(cancel_futures=True)
-            if self.process is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    cast(BinaryIO, self.process.stdin).close()
-                cast(BinaryIO, self.process.stdout).close()
-                self.process.wait()
+            self._end()
 
-    def _collect(self, count: int) -> None:
-        """Wait until no more than ``count`` requests are open."""
-        while len(self.waiting) > count or (self.waiting and self.waiting[0].done()):
-            self.waiting.pop(0).result()
+    def _collect(self, size: int) -> None:
+        """Wait until open requests are of no more than this size together."""
+        while self.waiting and (self.waiting[0][0].done() or sum(waiting for _, waiting in self.waiting) > size):
+            self.waiting.popleft()[0].result()
 
     def _render(self, key: Any, request: tuple[Any, ...]) -> None:
+        try:
+            answer = self._ask(request)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            self._end()  # the next request starts another
+            answer = RenderingError(f"the process that draws has ended before its time; it may lack memory ({error})")
+        self.done(key, answer)
+
+    def _ask(self, request: tuple[Any, ...]) -> Rendering | RenderingError:
         if self.process is None:
-            # A session of its own: Ctrl-C is for the caller, which still wants what it asked for. Not multiprocessing,
+            # A group of its own: Ctrl-C is for the caller, which still wants what it asked for. Not multiprocessing,
             # which would run a user's script again that has no guard around its main part.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", "from speechshap.report.rendering import main; main()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path)), "OMP_NUM_THREADS": "1"},
             )
-        requests, answers = cast(BinaryIO, self.process.stdin), cast(BinaryIO, self.process.stdout)
+        requests = cast(BinaryIO, self.process.stdin)
+        pickle.dump(request, requests)
+        requests.flush()
+        return pickle.load(cast(BinaryIO, self.process.stdout))  # noqa: S301, what our own process wrote
+
+    def _end(self) -> None:
+        """End the process: by a word, since processes forked from this one may hold its input open."""
+        if self.process is None:
+            return
+        with contextlib.suppress(OSError):
+            pickle.dump(None, cast(BinaryIO, self.process.stdin))
+            cast(BinaryIO, self.process.stdin).close()
         try:
-            pickle.dump(request, requests)
-            requests.flush()
-            answer = pickle.load(answers)  # noqa: S301, what our own process wrote
-        except (BrokenPipeError, EOFError) as error:
-            raise RuntimeError("the process that draws has ended before its time; it may lack memory") from error
-        if isinstance(answer, Exception):
-            raise answer
-        self.done(key, answer)
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        cast(BinaryIO, self.process.stdout).close()
+        self.process = None
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer pickled requests with pickled renderings until there are no more."""
+    """Answer pickled requests with pickled renderings until None or the end comes."""
     while True:
         try:
             request = pickle.load(requests)  # noqa: S301, from the process that started this one
         except EOFError:
             return
+        if request is None:
+            return
         try:
-            answer: Any = render(*request)
-        except Exception as error:
-            answer = error
+            answer: Rendering | RenderingError = render(*request)
+        except Exception:
+            answer = RenderingError(traceback.format_exc())
         pickle.dump(answer, answers)
         answers.flush()
 
@@ -151,6 +176,9 @@ def main() -> None:
     """Run the other process."""
     # Letters in names that the font lacks are shown as boxes.
     warnings.filterwarnings("ignore", "Glyph .* missing")
+    # Where the model runs on the CPU, its threads wait for each other as soon as one of them has to share a core.
+    if hasattr(os, "nice"):
+        os.nice(19)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing that a library prints comes between the answers
     with contextlib.suppress(BrokenPipeError):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,9 @@ from torch import Tensor
 from speechshap.files import PARTIAL_SUFFIX, whole_file
 
 Row = dict[str, Any]
+
+GROUPED_BY = ("utterance", "settings_fingerprint", "fingerprint", "explained_at")
+"""Columns that :func:`by_utterance` looks at."""
 
 SCHEMA = pa.schema(
     [
@@ -46,6 +50,7 @@ SCHEMA = pa.schema(
         ("time_frequency_attribution", pa.list_(pa.list_(pa.float32()))),
         ("time_frequency_standard_error", pa.list_(pa.list_(pa.float32()))),
         ("embedding", pa.list_(pa.float32())),
+        ("explained_at", pa.timestamp("us", "UTC")),
         ("settings_fingerprint", pa.string()),
         ("fingerprint", pa.string()),
     ]
@@ -54,8 +59,13 @@ SCHEMA = pa.schema(
 ``target_output`` is what was explained (``output`` says of what kind); ``layer_frame_attribution`` has the sum over the
 neurons for each layer and frame, ``layer_mass`` the sum of their absolute values for each layer; time-frequency
 attributions are bands of frames; ``embedding`` is what the classifier's head hears; what was not asked for is null.
+``explained_at`` is when a row was computed.
 ``settings_fingerprint`` names all that is common to the rows of a run (weights, precision, references, settings),
 ``fingerprint`` all that a row was computed from (its sound, too): rows with the same one hold the same result."""
+
+
+SHOWN = tuple(name for name in SCHEMA.names if name not in ("time_frequency_standard_error", "embedding"))
+"""Columns that pictures are made from."""
 
 
 class ResultsFolder:
@@ -98,8 +108,8 @@ class ResultsFolder:
 
     @property
     def parts(self) -> list[Path]:
-        """Of all ranks, in the order in which they were written."""
-        return sorted(self.folder.glob("part-*.parquet"), key=lambda part: (part.stat().st_mtime_ns, part.name))
+        """Of all ranks."""
+        return sorted(self.folder.glob("part-*.parquet"))
 
     def read(
         self,
@@ -109,7 +119,7 @@ class ResultsFolder:
         utterance: str | None = None,
         parts: Sequence[Path] | None = None,
     ) -> list[Row]:
-        """Rows, in the order in which they were written.
+        """Rows, in the order of the parts; those of an earlier version, which lack columns, are passed over.
 
         Args:
             columns: Some of :data:`SCHEMA`; None takes all.
@@ -122,17 +132,16 @@ class ResultsFolder:
         parts = self.parts if parts is None else parts
         if not parts:
             return []
-        wanted = None
+        # The schema fills in, with nulls, columns that parts of an earlier version lack.
+        wanted = pyarrow.dataset.field("explained_at").is_valid()
         for name, value in (("settings_fingerprint", settings), ("utterance", utterance)):
             if value is not None:
-                condition = pyarrow.dataset.field(name) == value
-                wanted = condition if wanted is None else wanted & condition
-        # The schema fills in, with nulls, columns that parts of an earlier version lack.
+                wanted &= pyarrow.dataset.field(name) == value
         dataset = pyarrow.dataset.dataset([str(part) for part in parts], schema=SCHEMA)
         return dataset.to_table(columns=None if columns is None else list(columns), filter=wanted).to_pylist()
 
     def places(self) -> dict[str, list[Path]]:
-        """Parts that hold something of each utterance, in the order in which they were written."""
+        """Parts that hold something of each utterance."""
         places: dict[str, dict[Path, None]] = {}
         for part in self.parts:
             for row in self.read(("utterance",), parts=[part]):
@@ -158,8 +167,25 @@ def file_name(utterance: str) -> str:
 
 
 def by_utterance(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one utterance and one fingerprint together, in the order of their first."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+    """Rows of one utterance and the same settings together, groups in the order of their first row.
+
+    Where a sound file was changed between two runs, the rows of the later one stand.
+
+    Args:
+        rows: With the columns :data:`GROUPED_BY`.
+    """
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
-        groups.setdefault((row["utterance"], row["fingerprint"]), []).append(row)
-    return list(groups.values())
+        group = groups.setdefault((row["utterance"], row["settings_fingerprint"]), {})
+        group.setdefault(row["fingerprint"], []).append(row)
+    return [max(versions.values(), key=explained_at) for versions in groups.values()]
+
+
+def nothing_to_show(folder: Path) -> str:
+    """What to say of a folder without rows that can be read."""
+    return f"{folder} has no explanations, or those of an earlier version only; explain.py writes them"
+
+
+def explained_at(rows: Sequence[Row]) -> datetime:
+    """When the latest of some rows was computed."""
+    return max(row["explained_at"] for row in rows)

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW, HOP = 400, 160  # at 16 kHz 25 ms and 10 ms
+WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.01
 DYNAMIC_RANGE_DB = 80.0
 SILENT_DB = -120.0
+NUM_MEL_BANDS = 64
+MEL_TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
+_FINEST_HZ = 16.0
+"""Distance of the bins that mel bands are gathered from: low bands are narrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +22,12 @@ class Spectrogram:
         frequencies: Centres of the bands in Hz, ``(bands,)``, equally spaced in mel or in Hz.
         start: Left bound of the first column in seconds: half a hop before the sound.
         hop: Width of a column in seconds.
-        is_mel: Whether the bands are equally spaced in mel.
     """
 
     decibels: np.ndarray
     frequencies: np.ndarray
     start: float
     hop: float
-    is_mel: bool
 
     @property
     def end(self) -> float:
@@ -34,31 +36,38 @@ class Spectrogram:
 
 
 def spectrogram(
-    waveform: np.ndarray, sample_rate: int, num_mel_bands: int | None = 64, max_columns: int = 1200
+    waveform: np.ndarray, sample_rate: int, frequencies: np.ndarray | None = None, max_columns: int = 1200
 ) -> Spectrogram:
-    """Compute a power spectrogram, 25 ms windows every 10 ms at 16 kHz.
+    """Compute a power spectrogram, 25 ms windows every 10 ms.
 
     Args:
         waveform: ``(time,)``.
         sample_rate: Hz.
-        num_mel_bands: None keeps the linear frequency bins.
+        frequencies: Centres of the bands in Hz, equally spaced in mel or in Hz; None takes 64 in mel.
         max_columns: Neighbouring columns of a long sound are averaged until there are no more than these.
 
     Example:
         >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
-        >>> picture = spectrogram(tone, 16000, num_mel_bands=None)
+        >>> picture = spectrogram(tone, 16000, np.linspace(0, 8000, 201))
         >>> picture.frequencies[picture.decibels.mean(1).argmax()]
         np.float64(1000.0)
     """
     import librosa
-    from librosa.filters import mel as mel_filters
 
+    if frequencies is None:
+        frequencies = hertz(np.linspace(0, mel(sample_rate / 2), NUM_MEL_BANDS))
     waveform = np.nan_to_num(np.asarray(waveform, dtype=np.float32))
-    power = np.abs(librosa.stft(waveform, n_fft=WINDOW, hop_length=HOP, pad_mode="constant")) ** 2
-    frequencies = np.linspace(0, sample_rate / 2, len(power))
-    if num_mel_bands is not None:
-        power = mel_filters(sr=sample_rate, n_fft=WINDOW, n_mels=num_mel_bands, htk=True, norm=None) @ power
-        frequencies = librosa.mel_frequencies(num_mel_bands + 2, fmax=sample_rate / 2, htk=True)[1:-1]
+    window, hop = (max(1, round(seconds * sample_rate)) for seconds in (WINDOW_SECONDS, HOP_SECONDS))
+    bands = band_positions(frequencies)
+    finest = _FINEST_HZ if is_mel(frequencies) else float(frequencies[1] - frequencies[0])
+    num_points = max(window, round(sample_rate / finest))
+    columns = 1 + len(waveform) // hop
+    waveform = np.pad(waveform, (0, max(0, num_points - len(waveform))))  # librosa wants a window at least
+    options = {"n_fft": num_points, "win_length": window, "hop_length": hop, "pad_mode": "constant"}
+    power = np.abs(librosa.stft(waveform, **options)[:, :columns]) ** 2
+    bins = band_positions(frequencies, np.linspace(0, sample_rate / 2, len(power)))
+    # Triangles that sum to 1 in each bin, as those of time-frequency attributions.
+    power = np.clip(1 - np.abs(bins - bands[:, None]) / (bands[1] - bands[0]), 0, 1).astype(np.float32) @ power
     factor = -(-power.shape[1] // max_columns)
     starts = np.arange(0, power.shape[1], factor)
     power = np.add.reduceat(power, starts, axis=1) / np.diff(np.append(starts, power.shape[1]))
@@ -67,8 +76,29 @@ def spectrogram(
         decibels = np.full_like(power, -DYNAMIC_RANGE_DB)
     else:
         decibels = 10 * np.log10(np.maximum(power / loudest, 10 ** (-DYNAMIC_RANGE_DB / 10)))
-    hop = HOP / sample_rate
-    return Spectrogram(decibels, frequencies, -hop / 2, factor * hop, num_mel_bands is not None)
+    return Spectrogram(decibels, frequencies, -hop / sample_rate / 2, factor * hop / sample_rate)
+
+
+def is_mel(frequencies: np.ndarray) -> bool:
+    """Whether bands are equally spaced in mel rather than in Hz.
+
+    Example:
+        >>> is_mel(np.array([0.0, 1000.0, 2000.0])), is_mel(hertz(np.array([0.0, 1000.0, 2000.0])))
+        (False, True)
+    """
+    in_hertz, in_mel = (np.diff(positions) for positions in (np.asarray(frequencies, float), mel(frequencies)))
+    return bool(np.ptp(in_mel) / in_mel.mean() <= np.ptp(in_hertz) / in_hertz.mean())
+
+
+def band_positions(frequencies: np.ndarray, hz: np.ndarray | None = None) -> np.ndarray:
+    """Where bands lie on an axis on which they are equally spaced: in mel or in kHz.
+
+    Args:
+        frequencies: Centres of the bands in Hz, which decide on the axis.
+        hz: Frequencies to place there; None takes the centres.
+    """
+    hz = frequencies if hz is None else hz
+    return mel(hz) if is_mel(frequencies) else np.asarray(hz) / 1000
 
 
 def waveform_outline(waveform: np.ndarray, max_columns: int = 2000) -> tuple[np.ndarray, np.ndarray]:
@@ -90,3 +120,8 @@ def mel(hz: np.ndarray | float) -> np.ndarray:
         1000.0
     """
     return 2595 * np.log10(1 + np.asarray(hz) / 700)
+
+
+def hertz(mels: np.ndarray | float) -> np.ndarray:
+    """Frequency in Hz, the inverse of :func:`mel`."""
+    return 700 * (10 ** (np.asarray(mels) / 2595) - 1)

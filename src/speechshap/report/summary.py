@@ -7,14 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 from matplotlib.figure import Figure
 
+from speechshap.errors import UserError
 from speechshap.files import whole_file
 from speechshap.report import corpus
 from speechshap.report.explanation import UNITS
 from speechshap.report.rendering import png_bytes
-from speechshap.report.results import ResultsFolder, Row
+from speechshap.report.results import GROUPED_BY, ResultsFolder, by_utterance, nothing_to_show
 
 _COLUMNS = (
-    "utterance", "prediction", "target", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
+    "prediction", "target", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
     "time_frequency_attribution",
 )  # fmt: skip
 
@@ -39,12 +40,17 @@ class Summary:
 
     @classmethod
     def read(cls, results: ResultsFolder) -> "Summary":
-        """From the rows that have the settings of the last ones written."""
-        *_, last = results.read(("settings_fingerprint", "output"))
-        latest: dict[tuple[str, str], Row] = {}
-        for row in results.read(_COLUMNS, settings=last["settings_fingerprint"]):
-            latest[row["utterance"], row["target"]] = row  # of a file that was changed, too
-        rows = list(latest.values())
+        """From the rows that have the settings of the latest ones.
+
+        Raises:
+            UserError: There are none.
+        """
+        settings = results.read(("settings_fingerprint", "output", "explained_at"))
+        if not settings:
+            raise UserError(nothing_to_show(results.folder))
+        last = max(settings, key=lambda row: row["explained_at"])
+        groups = by_utterance(results.read((*GROUPED_BY, *_COLUMNS), settings=last["settings_fingerprint"]))
+        rows = [row for group in groups for row in group]
         return cls(
             UNITS[last["output"]],
             corpus.time_profile(rows),

@@ -1,5 +1,7 @@
 """Explanations in TensorBoard: which tag holds what."""
 
+import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,10 +20,10 @@ LONGEST_SOUND_SECONDS = 120
 """A longer sound is not put into the event file, which holds it uncompressed and thrice."""
 
 SUMMARY_COLUMNS = (
-    "utterance", "label", "prediction", "probability", "target", "relative_error", "completeness_gap",
+    "label", "prediction", "probability", "target", "relative_error", "completeness_gap",
     "frame_attribution", "layer_names", "layer_mass", "embedding",
 )  # fmt: skip
-"""Of the rows that :meth:`ExplanationLog.summary` takes."""
+"""Of the rows that :meth:`ExplanationLog.summary` takes, beside those that they are grouped by."""
 
 
 class ExplanationLog:
@@ -44,8 +46,11 @@ class ExplanationLog:
     def settings(self, settings: Mapping[str, Any], step: int) -> None:
         """A text card with the settings and the command that shows all utterances, and charts of the curves."""
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
-        command = SEE_ALL.format(folder=self.folder.parent)
-        text = "\n".join(["| setting | value |", "| --- | --- |", *rows, "", f"To see every utterance: `{command}`"])
+        command = SEE_ALL.format(folder=shlex.quote(str(self.folder.parent)))
+        # A block of code, since a folder may have any letters in its name.
+        text = "\n".join(
+            ["| setting | value |", "| --- | --- |", *rows, "", "To see every utterance:", "", f"    {command}"]
+        )
         self.writer.add_text("explain/settings", text, step)
         gap = "explain/completeness_gap"
         charts = {
@@ -66,7 +71,8 @@ class ExplanationLog:
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        tag = f"explain/{name.strip('/')}"
+        # TensorBoard takes a leading slash away, which is all that tells some names apart.
+        tag = f"explain/{'%2F' + name[1:] if name.startswith('/') else name}"
         width, height = rendering.size
         # As it is: the writer's own method would decode the picture and encode it again in full colour.
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=rendering.png)
@@ -103,7 +109,10 @@ class ExplanationLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self._histograms(rows, step)
-        with SummaryWriter(str(self.folder / "explanations" / "settings" / key)) as writer:
+        folder = self.folder / "explanations" / "settings" / key
+        # Of a run that was stopped and went on.
+        shutil.rmtree(folder, ignore_errors=True)
+        with SummaryWriter(str(folder)) as writer:
             _add_hyperparameters(writer, rows, settings, seconds)
             _add_embeddings(writer, rows)
 
@@ -111,13 +120,15 @@ class ExplanationLog:
         frames: dict[str, list[np.ndarray]] = {}
         shares: dict[str, list[float]] = {}
         for row in rows:
-            frames.setdefault(row["target"], []).append(np.asarray(row["frame_attribution"]))
+            values = np.asarray(row["frame_attribution"])
+            frames.setdefault(row["target"], []).append(values[np.isfinite(values)])
             mass = np.asarray(row["layer_mass"] or [])
             if row["target"] == row["prediction"] and mass.sum() > 0:
                 for layer, share in zip(row["layer_names"], mass / mass.sum(), strict=True):
                     shares.setdefault(layer, []).append(share)
-        for target, values in frames.items():
-            self.writer.add_histogram(f"explain/frame_attribution/{target}", np.concatenate(values), step)
+        for target, of_target in frames.items():
+            if any(values.size for values in of_target):
+                self.writer.add_histogram(f"explain/frame_attribution/{target}", np.concatenate(of_target), step)
         for layer, layer_shares in shares.items():
             self.writer.add_histogram(f"explain/layer_share/{layer}", np.asarray(layer_shares), step)
 
@@ -152,7 +163,10 @@ def _add_hyperparameters(
 
 def _add_embeddings(writer: "SummaryWriter", rows: Sequence[Row]) -> None:
     """Points of the projector, one an utterance; its colours go by the column that is chosen there."""
-    points = {row["utterance"]: row for row in rows if row["embedding"]}
+    points: dict[str, Row] = {}
+    for row in rows:
+        if row["embedding"]:
+            points.setdefault(row["utterance"], row)  # an utterance's first row is of the predicted class
     if len(points) < 2:
         return
     header = ["label", "prediction", "outcome", "probability", "relative_error", "utterance"]

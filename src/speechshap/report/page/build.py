@@ -15,23 +15,21 @@ from typing import IO, Any
 
 import numpy as np
 import soundfile
+from plotly.offline import get_plotlyjs
 from tqdm.auto import tqdm
 
 from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
 from speechshap.errors import UserError
 from speechshap.files import whole_file
 from speechshap.report import sound
-from speechshap.report.explanation import Explanation, strongest_frames
+from speechshap.report.explanation import TOP_K_FRAMES, Explanation, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
-from speechshap.report.results import ResultsFolder, Row, by_utterance
-from speechshap.report.spectrogram import spectrogram
+from speechshap.report.results import SHOWN, ResultsFolder, Row, by_utterance, explained_at, nothing_to_show
 
 logger = logging.getLogger(__name__)
 
-MAX_BYTES = 45_000_000
+MAX_BYTES = 48_000_000
 """Of a file, beyond which the next utterances go to another one."""
-
-TOP_K_FRAMES = 20
 
 _VARIANT_COLUMNS = ("method", "baselines", "output", "scheme", "n_samples", "seed")
 """What tells several explanations of one utterance apart, as far as it is not the same for all of them."""
@@ -59,21 +57,25 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         The files.
 
     Raises:
-        UserError: The folder has no explanations, or those of an earlier version.
+        UserError: The folder has no explanations, or those of an earlier version only.
     """
     results = ResultsFolder(folder)
-    _refuse_what_cannot_be_shown(results)
     places = results.places()
+    if not places:
+        raise UserError(nothing_to_show(folder))
     with tempfile.TemporaryFile() as spool:
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
         for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
-            utterance = Utterance.read(results.read(utterance=name, parts=parts))
+            utterance = Utterance.read(results.read(SHOWN, utterance=name, parts=parts))
             payload = _pack(utterance.payload())
             spool.write(payload)
             sizes.append(len(payload))
             entries.append(utterance.entry())
-        numbers = _split(sizes, max_bytes)
+        # What every file has: the library that draws, the table, the figures of the corpus.
+        pictures = sum(4 * len(png) // 3 for png in corpus.values())
+        shared = len(get_plotlyjs()) + len(json.dumps(entries)) + pictures + 50_000
+        numbers = _split(sizes, max_bytes - shared)
         for entry, number in zip(entries, numbers, strict=True):
             entry["part"] = number
         paths = [folder / f"report{f'-{number + 1}' if number else ''}.html" for number in range(numbers[-1] + 1)]
@@ -93,38 +95,59 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
                 _write(file, {**page, "part": number}, spool, sizes[position : position + count], position)
             position += count
     for old in folder.glob("report-*.html"):
-        if old not in paths:
+        if old not in paths and re.fullmatch(r"report-\d+\.html", old.name):
             old.unlink()
     return paths
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
-    """An utterance with all of its explanations, the latest first.
+class Variant:
+    """One of several explanations of an utterance.
 
     Attributes:
-        waveform: ``(time,)``; None where the sound file is gone.
-        explanations: Each with the name that tells it from the others.
+        name: What tells it from the others.
+        explanation: The attributions.
+        waveform: ``(time,)``; None where the sound file is gone, or is not any more what was explained.
     """
 
+    name: str
+    explanation: Explanation
     waveform: np.ndarray | None
-    explanations: list[tuple[str, Explanation]]
+
+    def payload(self) -> dict[str, Any]:
+        """Sound, picture, and what is said about the moments."""
+        explanation, waveform = self.explanation, self.waveform
+        figure = interactive_figure(waveform, SAMPLE_RATE, explanation)
+        return {
+            "name": self.name,
+            "sound": None if waveform is None else _flac(waveform),
+            "unit": explanation.unit,
+            "edges": _numbers(explanation.frame_edges, 4),
+            "figure": json.loads(figure.to_json()),
+            "targets": [_target(explanation, target, waveform) for target in range(len(explanation.targets))],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """An utterance with all of its explanations, the latest first."""
+
+    variants: list[Variant]
 
     @classmethod
     def read(cls, rows: Sequence[Row]) -> "Utterance":
         """From rows of one utterance."""
-        variants = by_utterance(rows)[::-1]
-        path = Path(variants[0][0]["path"])
-        try:
-            waveform = load_audio(path)
-        except AudioFileError as error:
-            logger.warning("%s; it is shown without sound", error)
-            waveform = None
-        return cls(waveform, list(zip(_names(variants), map(Explanation.from_rows, variants), strict=True)))
+        groups = sorted(by_utterance(rows), key=explained_at, reverse=True)
+        return cls(
+            [
+                Variant(name, Explanation.from_rows(group), _waveform(group[0]))
+                for name, group in zip(_names(groups), groups, strict=True)
+            ]
+        )
 
     def entry(self) -> dict[str, Any]:
         """Line of the table."""
-        explanation = self.explanations[0][1]
+        explanation = self.variants[0].explanation
         return {
             "utterance": explanation.utterance,
             "label": explanation.label,
@@ -135,27 +158,25 @@ class Utterance:
             "seconds": _number(explanation.duration),
         }
 
-    def payload(self) -> dict[str, Any]:
-        """Sound, pictures, and what is said about the moments."""
-        return {
-            "sound": None if self.waveform is None else _flac(self.waveform),
-            "variants": [
-                {"name": name, **_variant(explanation, self.waveform)} for name, explanation in self.explanations
-            ],
-        }
+    def payload(self) -> list[dict[str, Any]]:
+        """Of all variants; a sound that is the same for several stands with the first of them."""
+        payloads = [variant.payload() for variant in self.variants]
+        for number, payload in enumerate(payloads):
+            same = [other for other in payloads[:number] if other["sound"] == payload["sound"] is not None]
+            payload["sound"] = payloads.index(same[0]) if same else payload["sound"]
+        return payloads
 
 
-def _variant(explanation: Explanation, waveform: np.ndarray | None) -> dict[str, Any]:
-    heard = np.zeros(max(1, round(explanation.duration * SAMPLE_RATE)), np.float32) if waveform is None else waveform
-    linear = explanation.frequencies is not None and np.allclose(np.diff(explanation.frequencies, 2), 0, atol=0.5)
-    picture = spectrogram(heard, SAMPLE_RATE, None if linear else 64)
-    figure = interactive_figure(heard, SAMPLE_RATE, explanation, picture)
-    return {
-        "unit": explanation.unit,
-        "edges": _numbers(explanation.frame_edges, 4),
-        "figure": json.loads(figure.to_json()),
-        "targets": [_target(explanation, target, waveform) for target in range(len(explanation.targets))],
-    }
+def _waveform(row: Row) -> np.ndarray | None:
+    try:
+        waveform = load_audio(Path(row["path"]))
+    except AudioFileError as error:
+        logger.warning("%s; it is shown without sound", error)
+        return None
+    if len(waveform) != round(row["duration_seconds"] * SAMPLE_RATE):
+        logger.warning("%s: another sound than was explained; it is shown without", row["path"])
+        return None
+    return waveform
 
 
 def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) -> dict[str, Any]:
@@ -209,17 +230,6 @@ def _flac(waveform: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _refuse_what_cannot_be_shown(results: ResultsFolder) -> None:
-    rows = results.read(("duration_seconds",))
-    if not rows:
-        raise UserError(f"{results.folder} has no explanations; explain.py writes them")
-    if any(row["duration_seconds"] is None for row in rows):
-        raise UserError(
-            f"{results.folder} has explanations of an earlier version, which a report cannot show; explain anew into "
-            "another folder (--explain.output_dir)"
-        )
-
-
 def _names(variants: Sequence[Sequence[Row]]) -> list[str]:
     """What distinguishes the explanations of an utterance, from each other only."""
     told = [{name: rows[0][name] for name in _VARIANT_COLUMNS} | {"targets": len(rows)} for rows in variants]
@@ -254,8 +264,6 @@ def _title(folder: Path) -> str:
 
 
 def _write(file: IO[str], page: Mapping[str, Any], spool: IO[bytes], sizes: Sequence[int], first: int) -> None:
-    from plotly.offline import get_plotlyjs
-
     texts = {
         "style": _asset("report.css"),
         "plotly": get_plotlyjs(),
@@ -276,7 +284,7 @@ def _asset(name: str) -> str:
     return (files("speechshap.report.page") / name).read_text(encoding="utf-8")
 
 
-def _pack(payload: dict[str, Any]) -> bytes:
+def _pack(payload: list[dict[str, Any]]) -> bytes:
     """Compressed text of an alphabet that HTML leaves alone."""
     plain = json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
     return base64.b64encode(gzip.compress(plain, 6, mtime=0))

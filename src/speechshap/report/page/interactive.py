@@ -7,8 +7,16 @@ import plotly.graph_objects as go
 
 from speechshap.report.colours import CLASSES, SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.explanation import Explanation
-from speechshap.report.panels import symmetric_scale
-from speechshap.report.spectrogram import Spectrogram, mel, waveform_outline
+from speechshap.report.panels import SATURATED, band_limits, symmetric_scale
+from speechshap.report.spectrogram import (
+    MEL_TICKS_HZ,
+    Spectrogram,
+    band_positions,
+    is_mel,
+    mel,
+    spectrogram,
+    waveform_outline,
+)
 
 # The middle is transparent, so that it is the ground of a light page and of a dark one.
 _DIVERGING = [
@@ -16,38 +24,37 @@ _DIVERGING = [
 ]  # fmt: skip
 _GAP_PIXELS, _MARGINS_PIXELS = 34, (30, 44)
 _TIME_ENDS = 0.88  # where colour bars and the layers' shares begin
-_MEL_TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
-_SATURATED = 0.995
+_MOST_COLUMNS = 1200
 _LEVELS = 127  # of 8-bit integers, which a colour scale does with
 _OUTLINE_COLUMNS = 1500
 
 
-def interactive_figure(
-    waveform: np.ndarray, sample_rate: int, explanation: Explanation, picture: Spectrogram
-) -> go.Figure:
+def interactive_figure(waveform: np.ndarray | None, sample_rate: int, explanation: Explanation) -> go.Figure:
     """Draw an explanation with one time axis for all panels: zooming one zooms all.
 
     A trace that belongs to one target has that target's number as ``meta["target"]``; the page shows those of the
     chosen one. ``meta["role"]`` is ``ink`` or ``spectrogram`` where the colours follow the page's theme.
 
     Args:
-        waveform: ``(time,)``.
+        waveform: ``(time,)``; None where there is none to show.
         sample_rate: Hz.
         explanation: What to draw.
-        picture: Spectrogram of the waveform.
     """
-    heights = {"waveform": 90, "spectrogram": 170, "frames": 170}
-    if len(explanation.targets) > 1:
+    heights = {} if waveform is None else {"waveform": 90, "spectrogram": 170}
+    heights["frames"] = 170
+    if len(explanation.targets) > 2:
         heights["targets"] = 22 * len(explanation.targets) + 12
     if explanation.layer_frames is not None:
         heights["layers"] = min(300, 16 * len(explanation.layer_names) + 30)
     axes = {name: "y" if number == 0 else f"y{number + 1}" for number, name in enumerate(heights)}
     figure = go.Figure(layout=_layout(heights, axes, explanation))
-    figure.add_traces(_waveform(waveform, sample_rate, axes["waveform"]))
-    figure.add_traces(_spectrogram(picture, axes["spectrogram"]))
-    _scale_frequencies(figure, picture, axes["spectrogram"])
-    if explanation.time_frequency is not None:
-        figure.add_traces(_overlays(explanation, picture, axes["spectrogram"], figure))
+    if waveform is not None:
+        figure.add_traces(_waveform(waveform, sample_rate, axes["waveform"]))
+        picture = spectrogram(waveform, sample_rate, explanation.frequencies)
+        figure.add_trace(_spectrogram(picture, axes["spectrogram"]))
+        _scale_frequencies(figure, picture, axes["spectrogram"])
+        if explanation.time_frequency is not None:
+            figure.add_traces(_overlays(explanation, axes["spectrogram"], figure))
     for target in range(len(explanation.targets)):
         figure.add_traces(_frames(explanation, target, axes["frames"]))
     if "targets" in axes:
@@ -75,6 +82,7 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
         "height": inside + sum(_MARGINS_PIXELS),
         "margin": {"l": 76, "r": 12, "t": _MARGINS_PIXELS[0], "b": _MARGINS_PIXELS[1]},
         "hovermode": "x",
+        "hoverdistance": -1,
         "dragmode": "zoom",
         "showlegend": True,
         "annotations": [],
@@ -123,43 +131,42 @@ def _waveform(waveform: np.ndarray, sample_rate: int, axis: str) -> list[go.Scat
     ]
 
 
-def _spectrogram(picture: Spectrogram, axis: str) -> list[go.Heatmap]:
-    return [
-        go.Heatmap(
-            z=np.round(picture.decibels).astype(np.int8), zmin=-80, zmax=0, x0=picture.start + picture.hop / 2,
-            dx=picture.hop, y=_float32(_height(picture.frequencies, picture.is_mel)), yaxis=axis, showscale=False,
-            customdata=None, hovertemplate="%{z} dB<extra></extra>", meta={"role": "spectrogram"},
-        )
-    ]  # fmt: skip
+def _spectrogram(picture: Spectrogram, axis: str) -> go.Heatmap:
+    return go.Heatmap(
+        z=np.round(picture.decibels).astype(np.int8), zmin=-80, zmax=0, x0=picture.start + picture.hop / 2,
+        dx=picture.hop, y=_float32(band_positions(picture.frequencies)), yaxis=axis, showscale=False,
+        hovertemplate="%{z} dB<extra></extra>", meta={"role": "spectrogram"},
+    )  # fmt: skip
 
 
 def _scale_frequencies(figure: go.Figure, picture: Spectrogram, axis: str) -> None:
-    heights = _height(picture.frequencies, picture.is_mel)
-    half = (heights[1] - heights[0]) / 2
-    options: dict[str, Any] = {
-        "range": [heights[0] - half, heights[-1] + half], "title": {"text": "kHz"}, "autorange": False
-    }  # fmt: skip
-    if picture.is_mel:
-        shown = [hz for hz in _MEL_TICKS_HZ if hz <= picture.frequencies[-1] * 1.05]
+    low, high = band_limits(picture.frequencies)
+    options: dict[str, Any] = {"range": [low, high], "title": {"text": "kHz"}, "autorange": False}
+    if is_mel(picture.frequencies):
+        shown = [hz for hz in MEL_TICKS_HZ if mel(hz) <= high]
         options |= {"tickvals": [float(mel(hz)) for hz in shown], "ticktext": [f"{hz / 1000:g}" for hz in shown]}
     figure.update_layout({axis.replace("y", "yaxis"): options})
 
 
-def _overlays(explanation: Explanation, picture: Spectrogram, axis: str, figure: go.Figure) -> list[go.Heatmap]:
+def _overlays(explanation: Explanation, axis: str, figure: go.Figure) -> list[go.Heatmap]:
     """Time-frequency attribution of each target, on one scale; small integers, since a run may have many."""
     bands, frequencies = explanation.time_frequency, explanation.frequencies
     assert bands is not None  # noqa: S101, the caller has looked
     assert frequencies is not None  # noqa: S101
-    reach = symmetric_scale(bands, quantile=_SATURATED).vmax
-    levels = np.clip(np.round(np.nan_to_num(bands) / reach * _LEVELS), -_LEVELS, _LEVELS).astype(np.int8)
+    # Neighbouring columns of a long sound are added up, as those of the spectrogram are averaged.
+    factor = -(-bands.shape[2] // _MOST_COLUMNS)
+    columns = np.add.reduceat(np.nan_to_num(bands), np.arange(0, bands.shape[2], factor), axis=2)
+    reach = symmetric_scale(columns, quantile=SATURATED).vmax
+    levels = np.clip(np.round(columns / reach * _LEVELS), -_LEVELS, _LEVELS).astype(np.int8)
+    hop = explanation.time_frequency_hop
     bar = _colour_bar(figure, axis) | {
         "tickvals": [-_LEVELS, 0, _LEVELS],
         "ticktext": [f"−{reach:.2g}", "0", f"{reach:.2g}"],
     }
     return [
         go.Heatmap(
-            z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=0, dx=explanation.time_frequency_hop,
-            y=_float32(_height(frequencies, picture.is_mel)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
+            z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=(factor - 1) * hop / 2, dx=factor * hop,
+            y=_float32(band_positions(frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
             hoverinfo="skip", visible=target == 0, meta={"target": target},
         )
         for target in range(len(explanation.targets))
@@ -169,37 +176,37 @@ def _overlays(explanation: Explanation, picture: Spectrogram, axis: str, figure:
 def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter]:
     """Steps with their interval; behind them, of another target that was explained, its steps for comparison."""
     edges = _float32(explanation.frame_edges)
-    values, errors = explanation.frames[target], explanation.standard_error[target]
-    shared = {"x": edges, "yaxis": axis, "mode": "lines", "visible": target == 0}
-    steps = {**shared, "line": {"shape": "hv", "width": 1.6}}
-    bound = {
-        **shared,
-        "line": {"shape": "hv", "width": 0},
-        "hoverinfo": "skip",
-        "meta": {"target": target},
-        "showlegend": False,
-    }
+    values, reach = explanation.frames[target], 1.96 * explanation.standard_error[target]
+    shared = {"yaxis": axis, "mode": "lines", "visible": target == 0, "hoverinfo": "skip"}
+    steps = {**shared, "x": edges}
+    bound = {**steps, "line": {"shape": "hv", "width": 0}, "meta": {"target": target}, "showlegend": False}
     traces = [
-        go.Scatter(y=_steps(values - 1.96 * errors), **bound),
-        go.Scatter(y=_steps(values + 1.96 * errors), fill="tonexty", fillcolor="rgba(128,128,128,0.35)", **bound),
+        go.Scatter(y=_steps(values - reach), **bound),
+        go.Scatter(y=_steps(values + reach), fill="tonexty", fillcolor="rgba(128,128,128,0.35)", **bound),
     ]
-    rival = 1 if target == 0 else 0
-    if len(explanation.targets) > 1:
-        name = escape(explanation.targets[rival])
-        line = {"shape": "hv", "width": 1.1, "color": CLASSES[1]}
-        traces.append(
-            go.Scatter(
-                y=_steps(explanation.frames[rival]), name=name, meta={"target": target},
-                hovertemplate=f"{name}: %{{y:.3g}}<extra></extra>", **{**shared, "line": line},
-            )
-        )  # fmt: skip
     name = escape(explanation.targets[target])
-    traces.append(
+    told = f"{name}: %{{y:.3g}} ± %{{customdata[0]:.2g}}"
+    customdata = [reach]
+    if len(explanation.targets) > 1:
+        rival = 1 if target == 0 else 0
+        line = {"shape": "hv", "width": 1.1, "color": CLASSES[1]}
+        other = escape(explanation.targets[rival])
+        rivals = explanation.frames[rival]
+        traces.append(go.Scatter(y=_steps(rivals), name=other, line=line, meta={"target": target}, **steps))
+        told += f"<br>{other}: %{{customdata[1]:.3g}}"
+        customdata.append(rivals)
+    traces += [
         go.Scatter(
-            y=_steps(values), customdata=_steps(1.96 * errors), name=name, meta={"target": target, "role": "ink"},
-            hovertemplate=f"{name}: %{{y:.3g}} ± %{{customdata:.2g}}<extra></extra>", **steps,
-        )
-    )  # fmt: skip
+            y=_steps(values), name=name, line={"shape": "hv", "width": 1.6}, meta={"target": target, "role": "ink"},
+            **steps,
+        ),
+        # What the pointer reads, from the middles of the frames: steps have their values at the bounds.
+        go.Scatter(
+            x=(edges[:-1] + edges[1:]) / 2, y=_float32(values), customdata=_float32(np.stack(customdata, 1)),
+            line={"width": 0}, hovertemplate=f"{told}<extra></extra>", meta={"target": target}, showlegend=False,
+            **{**shared, "hoverinfo": None},
+        ),
+    ]  # fmt: skip
     return traces
 
 
@@ -214,14 +221,12 @@ def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatm
 
 
 def _layers(explanation: Explanation, axis: str) -> list[Any]:
-    layers, mass = explanation.layer_frames, explanation.layer_mass
+    layers, shares = explanation.layer_frames, explanation.layer_shares
     assert layers is not None  # noqa: S101, the caller has looked
-    assert mass is not None  # noqa: S101
     scale = symmetric_scale(layers)
     names = [escape(name.replace("layer_", "layer ")) for name in explanation.layer_names]
     traces: list[Any] = []
     for target in range(len(explanation.targets)):
-        share = 100 * mass[target] / max(float(np.nansum(mass[target])), np.finfo(float).tiny)
         traces += [
             go.Heatmap(
                 z=_float32(layers[target]), x=_float32(explanation.frame_edges), y=names, yaxis=axis, zmin=scale.vmin,
@@ -229,7 +234,7 @@ def _layers(explanation: Explanation, axis: str) -> list[Any]:
                 hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
             ),
             go.Bar(
-                x=_float32(np.nan_to_num(share)), y=names, orientation="h", xaxis="x2", yaxis=axis,
+                x=_float32(shares[target]), y=names, orientation="h", xaxis="x2", yaxis=axis,
                 marker={"color": "rgba(128,128,128,0.8)"}, hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
                 visible=target == 0, meta={"target": target}, showlegend=False,
             ),
@@ -243,11 +248,6 @@ def _colour_bar(figure: go.Figure, axis: str) -> dict[str, Any]:
         "x": _TIME_ENDS + 0.01, "xanchor": "left", "y": (bottom + top) / 2, "yanchor": "middle", "len": top - bottom,
         "thickness": 10, "xpad": 0, "ypad": 0, "outlinewidth": 0,
     }  # fmt: skip
-
-
-def _height(frequencies: np.ndarray, is_mel: bool) -> np.ndarray:
-    """Position on the frequency axis: mel, or kHz."""
-    return mel(frequencies) if is_mel else np.asarray(frequencies) / 1000
 
 
 def _steps(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,9 @@ const COLUMNS = [
   { key: "gap", title: "Gap", says: "Completeness gap", digits: 2 },
   { key: "seconds", title: "Length", says: "Length in seconds", digits: 1 },
 ];
-const state = { sort: { key: null, falling: false }, utterance: null, payload: null, variant: 0, target: 0, pcm: null };
+const state = {
+  sort: { key: null, falling: false }, utterance: null, payload: null, variant: 0, target: 0, seconds: 0, pcm: null,
+};
 
 const element = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
@@ -70,7 +72,7 @@ function tableRow(number) {
     const link = isHere
       ? element("button", { type: "button", textContent: entry.utterance, onclick: () => choose(number, true) })
       : element("a", { textContent: entry.utterance, href: `${page.files[entry.part]}#${number}` });
-    return element("td", { className: key }, link);
+    return element("th", { className: key, scope: "row" }, link);
   });
   const row = element("tr", { className: outcome(entry) }, ...cells);
   row.dataset.number = number;
@@ -90,31 +92,25 @@ async function unpack(number) {
 async function choose(number, focus = false) {
   const entry = page.entries[number];
   state.utterance = number;
-  player.pause();
+  state.seconds = 0;
+  silence();
   for (const row of byId("rows").children) {
     row.setAttribute("aria-current", String(Number(row.dataset.number) === number));
   }
   const payload = await unpack(number);
   if (state.utterance !== number) return;
-  Object.assign(state, { payload, pcm: null, variant: 0, target: 0 });
-  history.replaceState(null, "", `#${number}`);
+  Object.assign(state, { payload, variant: 0, target: 0 });
+  if (location.hash !== `#${number}`) {
+    // The utterance that a page opens with is no step to go back from.
+    history[location.hash === "" ? "replaceState" : "pushState"](null, "", `#${number}`);
+  }
   byId("name").textContent = entry.utterance;
   const truth = entry.label === null ? "no label" : `labelled ${entry.label}`;
   const length = shown(entry.seconds, 2);
   byId("facts").textContent =
     `predicted ${entry.prediction} with ${(100 * entry.probability).toFixed(0)} %, ${truth}, ${length} s`;
-  fillSelect(byId("variant"), payload.variants.map((variant) => variant.name), 0);
-  showVariant();
-  byId("no-sound").hidden = payload.sound !== null;
-  byId("sounds").disabled = payload.sound === null;
-  if (payload.sound !== null) {
-    const sound = await decode(payload.sound);
-    if (state.utterance !== number) return;
-    state.pcm = sound;
-    await hear(0, false);
-  } else {
-    player.removeAttribute("src");
-  }
+  fillSelect(byId("variant"), payload.map((variant) => variant.name), 0);
+  await showVariant();
   if (focus) byId("viewer").focus({ preventScroll: false });
 }
 
@@ -124,18 +120,29 @@ function fillSelect(select, names, chosen) {
   select.disabled = names.length < 2;
 }
 
-const variantNow = () => state.payload.variants[state.variant];
+const variantNow = () => state.payload[state.variant];
 const targetNow = () => variantNow().targets[state.target];
 
-function showVariant() {
+async function showVariant() {
   const variant = variantNow();
-  const name = state.targetName;
-  const same = variant.targets.findIndex((target) => target.name === name);
+  const same = variant.targets.findIndex((target) => target.name === state.targetName);
   state.target = Math.max(0, same);
   fillSelect(byId("target"), variant.targets.map((target) => target.name), state.target);
   byId("moment").max = variant.edges.length - 2;
+  const isHeard = variant.sound !== null;
+  byId("no-sound").hidden = isHeard;
+  byId("sounds").disabled = !isHeard;
+  player.hidden = !isHeard;
   draw();
   showTarget();
+  silence();
+  if (!isHeard) return;
+  // A sound that is the same as that of another explanation is stored there.
+  const text = typeof variant.sound === "number" ? state.payload[variant.sound].sound : variant.sound;
+  const pcm = await decode(text);
+  if (variant !== variantNow()) return;
+  state.pcm = pcm;
+  await hear(state.seconds, false);
 }
 
 function showTarget() {
@@ -154,8 +161,7 @@ function showTarget() {
     : `No moment speaks for or against ${target.name}`;
   const where = target.strongest.slice(0, 3).map((frame) => `${variant.edges[frame].toFixed(2)} s (${value(frame)})`);
   const sum = where.length ? `; strongest at ${where.join(", ")} ${variant.unit}` : "";
-  picture.setAttribute("aria-label",
-    `Waveform, spectrogram and attribution to ${target.name} over time${sum}. The slider above reads every moment.`);
+  byId("said").textContent = `Attribution to ${target.name} over time${sum}. The slider reads every moment.`;
   showMoment();
 }
 
@@ -190,7 +196,7 @@ function shapes() {
     type: "rect", xref: "x", yref: "y domain", x0: variant.edges[frame], x1: variant.edges[frame + 1], y0: 0, y1: 1,
     line: { width: 0 }, fillcolor: target.values[frame] > 0 ? "#D55E00" : "#0072B2", opacity: 0.4,
   }));
-  const time = player.currentTime || 0;
+  const time = state.seconds;
   const cursor = { type: "line", xref: "x", yref: "paper", x0: time, x1: time, y0: 0, y1: 1,
     line: { color: style("--for"), width: 2 } };
   return [cursor, ...marks];
@@ -214,12 +220,41 @@ function draw() {
   state.drawn = Plotly.react(picture, data, layout, options).then(() => {
     if (picture.listens) return;
     picture.listens = true;
-    picture.on("plotly_click", (event) => hear(event.points[0].x));
+    picture.on("plotly_click", ({ event }) => {
+      const seconds = secondsAt(event.clientX);
+      if (seconds !== null) hear(seconds);
+    });
   });
   return state.drawn;
 }
 
+// The moment under a pixel, null beside the panels. What plotly says of a click is the nearest point of some trace.
+function secondsAt(x) {
+  const box = picture.querySelector(".nsewdrag").getBoundingClientRect();
+  const [first, last] = picture.layout.xaxis.range;
+  const share = (x - box.left) / box.width;
+  return share < 0 || share > 1 ? null : first + share * (last - first);
+}
+
+function zoom(factor) {
+  const end = variantNow().edges.at(-1);
+  const [first, last] = picture.layout.xaxis.range;
+  const width = Math.min(end, (last - first) * factor);
+  const start = Math.min(Math.max(0, state.seconds - width / 2), end - width);
+  return Plotly.relayout(picture, { "xaxis.range": [start, start + width] });
+}
+
 // ---- sound ----
+
+// Forget the sound that was heard, so that none is played under another picture.
+function silence() {
+  player.pause();
+  if (player.src) URL.revokeObjectURL(player.src);
+  player.removeAttribute("src");
+  player.load();
+  delete player.dataset.key;
+  state.pcm = null;
+}
 
 async function decode(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -252,6 +287,7 @@ function wave(samples) {
 }
 
 async function hear(seconds, play = true) {
+  state.seconds = seconds;
   if (state.pcm === null) {
     setMoment(seconds);
     return;
@@ -259,11 +295,11 @@ async function hear(seconds, play = true) {
   const chosen = document.querySelector("input[name=sound]:checked").value;
   const key = [state.utterance, state.variant, state.target, chosen].join();
   if (player.dataset.key !== key) {
-    const former = player.src;
+    if (player.src) URL.revokeObjectURL(player.src);
     player.dataset.key = key;
     player.src = URL.createObjectURL(wave(withGain(state.pcm, targetNow().sounds[chosen])));
-    if (former) URL.revokeObjectURL(former);
     await new Promise((resolve) => player.addEventListener("loadedmetadata", resolve, { once: true }));
+    if (player.dataset.key !== key) return;
   }
   player.currentTime = seconds;
   if (play) await player.play().catch((reason) => { if (reason.name !== "AbortError") throw reason; });
@@ -291,17 +327,21 @@ async function follow() {
   if (following) return;
   following = true;
   let last = null;
-  do {
-    const time = player.currentTime;
-    if (time !== last && state.payload !== null) {
-      last = time;
-      setMoment(time);
-      await state.drawn;
-      await Plotly.relayout(picture, { "shapes[0].x0": time, "shapes[0].x1": time });
-    }
-    await new Promise(requestAnimationFrame);
-  } while (!player.paused && !player.ended);
-  following = false;
+  try {
+    do {
+      const time = player.currentTime;
+      if (time !== last && state.pcm !== null) {
+        last = time;
+        state.seconds = time;
+        setMoment(time);
+        await state.drawn;
+        await Plotly.relayout(picture, { "shapes[0].x0": time, "shapes[0].x1": time });
+      }
+      await new Promise(requestAnimationFrame);
+    } while (!player.paused && !player.ended);
+  } finally {
+    following = false;
+  }
 }
 
 // ---- what a reader does ----
@@ -334,19 +374,20 @@ function start() {
   byId("variant").addEventListener("change", (event) => {
     state.variant = Number(event.target.value);
     showVariant();
-    hear(player.currentTime, !player.paused);
   });
   byId("target").addEventListener("change", (event) => {
     state.target = Number(event.target.value);
     state.targetName = targetNow().name;
     draw();
     showTarget();
-    hear(player.currentTime, !player.paused);
+    hear(state.seconds, !player.paused);
   });
   for (const radio of document.querySelectorAll("input[name=sound]")) {
-    radio.addEventListener("change", () => hear(player.currentTime, !player.paused));
+    radio.addEventListener("change", () => hear(state.seconds, !player.paused));
   }
   byId("moment").addEventListener("input", () => hear(variantNow().edges[Number(byId("moment").value)], !player.paused));
+  byId("closer").addEventListener("click", () => zoom(0.5));
+  byId("wider").addEventListener("click", () => zoom(2));
   for (const event of ["play", "seeked"]) player.addEventListener(event, follow);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
@@ -357,9 +398,15 @@ function start() {
     element("figcaption", { textContent: caption }))));
   byId("corpus").hidden = page.corpus.length === 0;
   fillTable();
-  const asked = Number(location.hash.slice(1) || NaN);
+  const asked = () => Number(location.hash.slice(1) || NaN);
+  const isHere = (number) => page.entries[number]?.part === page.part;
+  for (const event of ["hashchange", "popstate"]) {
+    window.addEventListener(event, () => {
+      if (isHere(asked()) && asked() !== state.utterance) choose(asked());
+    });
+  }
   const first = page.entries.findIndex((entry) => entry.part === page.part);
-  choose(page.entries[asked]?.part === page.part ? asked : first);
+  choose(isHere(asked()) ? asked() : first);
 }
 
 start();
