@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -141,3 +142,10 @@ def test_normalisation_passes_a_gradient_and_none_into_padding() -> None:
     assert gradient[1, 30:].abs().max() == 0
     # Shifting or scaling an utterance changes nothing, so that the gradient is orthogonal to both directions.
     assert abs(float(gradient[0].sum())) < 1e-3
+
+
+def test_a_name_that_is_not_utf_8_is_told_readably(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    with pytest.raises(AudioFileError, match="a name that is not UTF-8; rename it") as error:
+        load_audio(path)
+    assert str(error.value).encode().decode().startswith(f"{tmp_path}/caf\ufffd.wav: ")

@@ -235,7 +235,7 @@ def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
         drawn, values = page.execute_script(visible)
         assert drawn == name
         np.testing.assert_allclose(values[:-1], explanation.frames[number], rtol=1e-6)
-        assert f"Attribution to {name} over time" in page.find_element("id", "said").text
+        assert f"Attribution to {name} over time" in page.find_element("id", "said").get_attribute("textContent")
 
 
 def test_what_is_heard_is_what_the_library_makes(page: Any, folder: Path) -> None:

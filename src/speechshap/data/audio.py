@@ -1,5 +1,6 @@
 """Sound files to waveforms: decoding, checks, and the normalisation that a checkpoint asks for."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     import librosa
     import soundfile
 
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        # Neither tables nor pages can hold such a name.
+        shown = Path(os.fsencode(path).decode(errors="replace"))
+        raise AudioFileError(shown, "a name that is not UTF-8; rename it") from error
     if path.is_dir():
         raise AudioFileError(path, "a folder, not a sound file; --data.root takes folders")
     if not path.is_file():

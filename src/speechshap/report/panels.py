@@ -162,7 +162,7 @@ def draw_shares(axes: Axes, shares: np.ndarray) -> None:
     axes.set_ylim(len(shares), 0)
     axes.set_yticks([])
     axes.set_xlim(0, max(1.15 * float(shares.max()), 1e-6))
-    axes.xaxis.set_major_locator(MaxNLocator(2))
+    axes.xaxis.set_major_locator(MaxNLocator(2, prune="lower"))  # whose 0 would be in the way of the time
     axes.set_xlabel("share (%)")
 
 
