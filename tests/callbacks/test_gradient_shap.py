@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import pytorch_lightning as pl
+import soundfile
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -23,6 +25,7 @@ from speechshap.callbacks.questions import Question, Targets
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.data.frames import FrameGrid
 from speechshap.errors import UserError
+from speechshap.report.rendering import BackgroundRenderer, RenderingError
 from speechshap.report.results import file_name
 
 
@@ -176,9 +179,48 @@ def test_a_file_that_is_gone_is_not_drawn(
     def gone(path: Path) -> Any:
         raise AudioFileError(path, "no such file")
 
-    monkeypatch.setattr("speechshap.callbacks.gradient_shap.load_audio", gone)
+    monkeypatch.setattr("speechshap.callbacks.display.load_audio", gone)
     predict(tiny_checkpoint, planted_root, tmp_path, draw="unsure", max_drawn=1)
     assert "no such file; it is not drawn" in caplog.text
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def ask(renderer: BackgroundRenderer, request: Any) -> RenderingError:
+        return RenderingError("Traceback …\nMemoryError: too large")
+
+    monkeypatch.setattr(BackgroundRenderer, "_ask", ask)
+    predict(tiny_checkpoint, planted_root, tmp_path, max_drawn=2)
+    assert len(read(tmp_path)) == 3
+    assert "could not be drawn: MemoryError: too large" in caplog.text
+    assert "2 not drawn: " in caplog.text
+
+
+def test_a_sound_that_was_changed_is_drawn_as_it_is_now(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(planted_root, root)
+    _, data = predict(tiny_checkpoint, root, tmp_path)
+    (path,) = {utterance.path for utterance in data.predict_utterances[:1]}
+    soundfile.write(path, load_audio(path)[:8000], 16000)
+    predict(tiny_checkpoint, root, tmp_path, draw="unsure", max_drawn=3)
+    assert len(read(tmp_path)) == 4
+    events = events_of(tmp_path)
+    assert len(events.Tags()["images"]) == 3
+    (sounds,) = [events.Audio(tag) for tag in events.Tags()["audio"] if data.predict_utterances[0].id in tag][:1]
+    assert sounds[0].length_frames == 8000
+
+
+def test_a_run_in_which_all_is_known_leaves_the_summary(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        predict(tiny_checkpoint, planted_root, tmp_path)
+        (folder,) = (tmp_path / "explanations" / "settings").iterdir()
+        assert events_of(folder).Scalars("explain/mean_seconds")[0].value > 0
 
 
 def test_predicted_and_runner_up_follow_the_logits(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:

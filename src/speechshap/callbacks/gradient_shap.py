@@ -3,13 +3,12 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
@@ -31,20 +30,20 @@ from speechshap.attribution import (
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.sampling import POINTS_PER_REPLICATE, SCHEMES, Scheme
 from speechshap.attribution.targets import OUTPUTS, Output
+from speechshap.callbacks.display import Display
 from speechshap.callbacks.fingerprint import fingerprint
 from speechshap.callbacks.questions import Question, Targets, choose_layers
 from speechshap.callbacks.rows import layer_tensors, utterance_rows
 from speechshap.data import AudioDataModule, Batch
-from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
+from speechshap.data.audio import SAMPLE_RATE
 from speechshap.errors import UserError, require_at_least
 from speechshap.files import whole_file
 from speechshap.models import EmotionModule
 from speechshap.models.modes import evaluation_mode
-from speechshap.report.explanation import TOP_K_FRAMES, Explanation
-from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError
-from speechshap.report.results import GROUPED_BY, SHOWN, ResultsFolder, Row, by_utterance
-from speechshap.report.selection import RANKED_BY, Selection, select
-from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
+from speechshap.report.explanation import TOP_K_FRAMES
+from speechshap.report.results import ResultsFolder, Row
+from speechshap.report.selection import Selection
+from speechshap.report.tensorboard import ExplanationLog
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +193,7 @@ class GradientSHAPCallback(pl.Callback):
         """Open the results folder, find out what is done already, and learn the density if asked to."""
         module = cast(EmotionModule, pl_module)
         # The trainer's own step is 0 when it only predicts.
-        self.training_step = max(trainer.global_step, module.trained_steps)
+        training_step = max(trainer.global_step, module.trained_steps)
         self.asked = Targets(self.targets, module.classes)
         self.layer_modules = choose_layers(self.layers, module.layers)
         self.references = self._load_references(trainer)
@@ -216,15 +215,14 @@ class GradientSHAPCallback(pl.Callback):
         self.density = self._calibrate(trainer, module, shared) if self.calibration else PathDensity.base()
         self.shared_fingerprint = fingerprint(shared, self.density)
         self.done = self.results.explained()
-        self.tensorboard = ExplanationLog(folder, trainer.global_rank)
+        log = ExplanationLog(folder, trainer.global_rank)
         self.shown_settings = {**self.settings, "precision": arithmetic}
         if trainer.is_global_zero:
-            self.tensorboard.settings(self.shown_settings, self.training_step)
-        self.renderer = BackgroundRenderer(self._show)
-        self.num_explained = self.num_found = self.num_drawn = self.num_unconverged = 0
+            log.settings(self.shown_settings, training_step)
+        self.display = Display(log, self.draw, self.log_every, self.max_drawn, self.top_k_frames, training_step)
+        self.num_explained = self.num_found = self.num_unconverged = 0
         self.seconds_explaining = 0.0
         self.failed: list[str] = []
-        self.undrawn: list[str] = []
         self.num_samples_heard = self.num_samples_padded = 0
         # Curves go on where those of an earlier run ended; each rank has steps of its own.
         self.first_step = len({(utterance, name) for utterance, _, name in self.done}) + trainer.global_rank
@@ -301,9 +299,7 @@ class GradientSHAPCallback(pl.Callback):
                 }
             waveform = batch.waveforms[index, :length].float().cpu().numpy()
             step = self.first_step + self.num_explained * trainer.world_size
-            self.tensorboard.scalars({**_curves(rows[0]), "seconds": seconds}, step + 1)
-            if self.draw == "first" and self.num_explained % self.log_every == 0:
-                self._draw(rows, waveform)
+            self.display.utterance(rows, waveform, seconds, step + 1)
             if self.layer_modules:
                 tensors = layer_tensors(attribution, index, [question.name for question in questions[row]])
                 metadata = {"utterance": batch.ids[index], "fingerprint": fingerprints[row]}
@@ -312,7 +308,7 @@ class GradientSHAPCallback(pl.Callback):
             explained += [row for row in rows if (row["utterance"], row["target"], row["fingerprint"]) not in self.done]
         if attribution.converged is not None:
             self.num_unconverged += int((~attribution.converged).sum())
-        self.tensorboard.flush()
+        self.display.log.flush()
         # Not before the curves are on disk: what stands here is not done again.
         self.results.write(explained)
         self.done.update((row["utterance"], row["target"], row["fingerprint"]) for row in explained)
@@ -421,10 +417,7 @@ class GradientSHAPCallback(pl.Callback):
         trainer.strategy.barrier("explained")
         if trainer.is_global_zero and self.num_explained:
             seconds = self.seconds_explaining / self.num_explained
-            rows = [row for group in self._groups(SUMMARY_COLUMNS) for row in group]
-            self.tensorboard.summary(rows, self.shown_settings, seconds, self.shared_fingerprint, self.training_step)
-            if self.draw != "first":
-                self._draw_selected()
+            self.display.finish(self.results, self.shown_settings, seconds, self.shared_fingerprint)
         self._close()
         self._say_where(" by this process" if trainer.world_size > 1 else "")
 
@@ -439,23 +432,16 @@ class GradientSHAPCallback(pl.Callback):
 
     def _close(self) -> None:
         self.bar.close()
-        try:
-            self.renderer.close()
-        finally:
-            self.tensorboard.close()
+        self.display.close()
 
     @rank_zero_only
     def _say_where(self, by_whom: str) -> None:
         known = f", {self.num_found} were there already" if self.num_found else ""
         logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
-        if self.num_drawn == self.max_drawn > 0:
-            logger.info("%d of them are in TensorBoard, --explain.max_drawn allows more", self.num_drawn)
         if self.num_samples_padded:
             logger.info(
                 "%.1f %% of the batches was padding", 100 - 100 * self.num_samples_heard / self.num_samples_padded
             )
-        if self.undrawn:
-            logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))
         if self.failed:
             logger.warning("%d not explained: %s", len(self.failed), ", ".join(self.failed))
         if self.num_unconverged:
@@ -468,49 +454,6 @@ class GradientSHAPCallback(pl.Callback):
         if self.baselines != "dataset":
             return None
         return _data_module(trainer, "--explain.baselines dataset").reference_set(self.n_references)
-
-    def _draw(self, rows: list[Row], waveform: np.ndarray) -> None:
-        """Ask for the picture and the sounds of an utterance."""
-        if self.num_drawn < self.max_drawn:
-            explanation = Explanation.from_rows(rows)
-            self.renderer.submit(explanation.utterance, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
-            self.num_drawn += 1
-
-    def _draw_selected(self) -> None:
-        """Draw what the whole run is needed to choose, from what it has written."""
-        ranked = [rows[0] for rows in self._groups(RANKED_BY)]
-        for row in select(ranked, self.draw, self.max_drawn):
-            (rows,) = self._groups(SHOWN, row["utterance"])
-            try:
-                self._draw(rows, load_audio(Path(rows[0]["path"])))
-            except AudioFileError as error:
-                logger.warning("%s; it is not drawn", error)
-
-    def _groups(self, columns: Sequence[str], utterance: str | None = None) -> list[list[Row]]:
-        """What all ranks have written with these settings, by utterance."""
-        names = list(dict.fromkeys((*GROUPED_BY, *columns)))
-        return by_utterance(self.results.read(names, settings=self.shared_fingerprint, utterance=utterance))
-
-    def _show(self, utterance: str, rendering: Rendering | RenderingError) -> None:
-        if isinstance(rendering, RenderingError):
-            # A picture is not worth the run, which may take days.
-            logger.warning("%s could not be drawn: %s", utterance, str(rendering).strip().splitlines()[-1])
-            logger.debug("%s", rendering)
-            self.undrawn.append(utterance)
-        else:
-            self.tensorboard.utterance(utterance, rendering, SAMPLE_RATE, self.training_step)
-
-
-def _curves(row: Row) -> dict[str, float]:
-    """Scalars of one utterance."""
-    gap, reach = row["completeness_gap"], 1.96 * row["completeness_gap_standard_error"]
-    return {
-        "completeness_gap": gap,
-        "completeness_gap_lower": gap - reach,
-        "completeness_gap_upper": gap + reach,
-        "relative_error": row["relative_error"],
-        "probability": row["probability"],
-    }
 
 
 def _arithmetic(trainer: pl.Trainer) -> str:
