@@ -208,6 +208,10 @@ def test_buttons_zoom_around_the_moment(page: Any) -> None:
     until(lambda: page.execute_script("return picture.layout.xaxis.range[0]") == pytest.approx(0.5, abs=1e-3))
     page.find_element("id", "closer").click()
     until(lambda: page.execute_script("return picture.layout.xaxis.range[1]") == pytest.approx(0.925, abs=1e-3))
+    page.find_element("id", "theme").click()
+    page.find_element("id", "theme").click()
+    page.execute_async_script("state.drawn.then(arguments[0])")
+    assert page.execute_script("return picture.layout.xaxis.range[1]") == pytest.approx(0.925, abs=1e-3)
     page.find_element("id", "wider").click()
     page.find_element("id", "wider").click()
     until(lambda: page.execute_script("return picture.layout.xaxis.range") == [0, 1])
@@ -317,6 +321,7 @@ def test_an_utterance_whose_file_is_gone_is_shown_without_sound(page: Any) -> No
     assert not page.find_element("id", "player").is_displayed()
     page.find_elements("css selector", "#strongest button")[0].click()
     assert page.execute_script("return [player.paused, player.readyState]") == [True, 0]  # of the former sound, too
+    assert page.execute_script("return picture.layout.shapes[0].x0") > 0
     assert page.execute_script("return picture.layout.annotations.map((a) => a.text.split(' ')[0])") == ["frame"]
     choose(page, "first.wav")
     assert page.execute_script("return player.readyState") > 0

@@ -215,6 +215,9 @@ function draw() {
     hoverlabel: { bgcolor: style("--panel"), font: { color: style("--ink") } }, shapes: shapes(), template: {},
     hoversubplots: "axis", modebar: { bgcolor: "rgba(0,0,0,0)", color: style("--quiet"), activecolor: style("--ink") },
   });
+  // A zoom stays where target, explanation or theme change.
+  if (picture.utterance === state.utterance) layout.xaxis.range = picture.layout.xaxis.range;
+  picture.utterance = state.utterance;
   const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
   picture.style.minHeight = `${layout.height}px`;
   state.drawn = Plotly.react(picture, data, layout, options).then(() => {
@@ -289,7 +292,7 @@ function wave(samples) {
 async function hear(seconds, play = true) {
   state.seconds = seconds;
   if (state.pcm === null) {
-    setMoment(seconds);
+    await showCursor();
     return;
   }
   const chosen = document.querySelector("input[name=sound]:checked").value;
@@ -304,6 +307,13 @@ async function hear(seconds, play = true) {
   player.currentTime = seconds;
   if (play) await player.play().catch((reason) => { if (reason.name !== "AbortError") throw reason; });
   follow();
+}
+
+// The moment that is heard, on the slider and in the picture.
+async function showCursor() {
+  setMoment(state.seconds);
+  await state.drawn;
+  await Plotly.relayout(picture, { "shapes[0].x0": state.seconds, "shapes[0].x1": state.seconds });
 }
 
 function setMoment(seconds) {
@@ -333,9 +343,7 @@ async function follow() {
       if (time !== last && state.pcm !== null) {
         last = time;
         state.seconds = time;
-        setMoment(time);
-        await state.drawn;
-        await Plotly.relayout(picture, { "shapes[0].x0": time, "shapes[0].x1": time });
+        await showCursor();
       }
       await new Promise(requestAnimationFrame);
     } while (!player.paused && !player.ended);
