@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
@@ -187,7 +188,8 @@ def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
 def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str) -> None:
     bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.08))
     bar.ax.set_title(unit, fontsize="x-small", loc="left", pad=4)
-    bar.ax.yaxis.set_major_locator(panels.MaxNLocator(3, symmetric=True))
+    bar.formatter = FuncFormatter(lambda value, position: f"{value:.2g}".replace("-", "−"))
+    bar.ax.yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
 
 
 def visualize_audio_attributions(

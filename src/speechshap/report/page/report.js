@@ -23,6 +23,7 @@ const element = (name, properties = {}, ...children) => {
   return made;
 };
 const shown = (value, digits) => (value === null ? "–" : digits === undefined ? value : value.toFixed(digits));
+const counted = (count) => (count === 1 ? "1 utterance" : `${count} utterances`);
 const outcome = (entry) => (entry.label === null ? "unknown" : entry.label === entry.prediction ? "right" : "wrong");
 
 // ---- the table ----
@@ -54,7 +55,7 @@ function fillTable() {
   const numbers = matching();
   byId("rows").replaceChildren(...numbers.map(tableRow));
   const wrong = numbers.filter((number) => outcome(page.entries[number]) === "wrong").length;
-  byId("shown").textContent = `${numbers.length} of ${page.entries.length} utterances, ${wrong} of them wrong`;
+  byId("shown").textContent = `${numbers.length} of ${counted(page.entries.length)}, ${wrong} of them wrong`;
   for (const header of byId("columns").children) {
     const { key, falling } = state.sort;
     header.setAttribute("aria-sort", header.dataset.key !== key ? "none" : falling ? "descending" : "ascending");
@@ -192,10 +193,16 @@ function themed(trace) {
 
 function shapes() {
   const [variant, target] = [variantNow(), targetNow()];
-  const marks = target.strongest.map((frame) => ({
-    type: "rect", xref: "x", yref: "y domain", x0: variant.edges[frame], x1: variant.edges[frame + 1], y0: 0, y1: 1,
-    line: { width: 0 }, fillcolor: target.values[frame] > 0 ? "#D55E00" : "#0072B2", opacity: 0.4,
-  }));
+  // Wide enough to be seen in a long sound.
+  const narrowest = variant.edges.at(-1) / 400;
+  const marks = target.strongest.map((frame) => {
+    const [begin, end] = [variant.edges[frame], variant.edges[frame + 1]];
+    const widen = Math.max(0, narrowest - (end - begin)) / 2;
+    return {
+      type: "rect", xref: "x", yref: "y domain", x0: begin - widen, x1: end + widen, y0: 0, y1: 1,
+      line: { width: 0 }, fillcolor: target.values[frame] > 0 ? "#D55E00" : "#0072B2", opacity: 0.4,
+    };
+  });
   const time = state.seconds;
   const cursor = { type: "line", xref: "x", yref: "paper", x0: time, x1: time, y0: 0, y1: 1,
     line: { color: style("--for"), width: 2 } };
@@ -365,7 +372,7 @@ function start() {
   byId("title").textContent = document.title;
   const known = page.entries.filter((entry) => entry.label !== null);
   const right = known.filter((entry) => entry.label === entry.prediction).length;
-  byId("counts").textContent = `${page.entries.length} utterances` +
+  byId("counts").textContent = counted(page.entries.length) +
     (known.length ? `, ${right} of ${known.length} with a label predicted right` : "");
   byId("columns").append(...COLUMNS.map(({ key, title, says = title }) => {
     const header = element("th", { scope: "col" }, element("button", { type: "button", title: says, onclick: () => {
