@@ -46,3 +46,11 @@ def test_a_file_that_changed_counts_once(tmp_path: Path) -> None:
 def test_nothing_to_sum_up_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no explanations"):
         Summary.read(ResultsFolder(tmp_path))
+
+
+def test_figures_of_other_settings_do_not_stay(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a.wav", layers=2)
+    Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    write_rows(tmp_path, "a.wav", n_samples=20)
+    Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["table.csv", "time.png"]

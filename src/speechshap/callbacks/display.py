@@ -83,7 +83,7 @@ class Display:
             self.renderer.close()
         finally:
             self.log.close()
-        if self.num_drawn == self.max_drawn > 0:
+        if self.num_shown > self.num_drawn == self.max_drawn > 0:
             logger.info("%d utterances are in TensorBoard, --explain.max_drawn allows more", self.num_drawn)
         if self.undrawn:
             logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))

@@ -119,7 +119,7 @@ def draw_frames(
     """
     for row, name in reversed(list(enumerate(names))):
         axes.stairs(
-            frames[row], edges, baseline=None, color=CLASSES[row % len(CLASSES)] if row else "0.1",
+            frames[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
             linewidth=1.3 if row == 0 else 1.0, label=plain(name), zorder=3 - row / 100,
         )  # fmt: skip
     reach = 1.96 * standard_error[0]
@@ -162,7 +162,7 @@ def draw_shares(axes: Axes, shares: np.ndarray) -> None:
     axes.set_ylim(len(shares), 0)
     axes.set_yticks([])
     axes.set_xlim(0, max(1.15 * float(shares.max()), 1e-6))
-    axes.xaxis.set_major_locator(MaxNLocator(2, prune="lower"))  # whose 0 would be in the way of the time
+    axes.xaxis.set_major_locator(MaxNLocator(3, prune="lower"))  # whose 0 would be in the way of the time
     axes.set_xlabel("share (%)")
 
 

@@ -20,6 +20,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+FIGURES = ("time", "frequency", "layers", "agreement")
+"""Names of the figures that a run may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Aggregates over the utterances of a run; None where it has no such attributions.
@@ -82,6 +86,8 @@ class Summary:
         with whole_file(folder / "table.csv") as partial:
             pyarrow.csv.write_csv(self.table, partial)
         pictures = {name: png_bytes(figure)[0] for name, figure in self.figures()}
+        for name in set(FIGURES) - set(pictures):
+            (folder / f"{name}.png").unlink(missing_ok=True)  # of other settings
         for name, picture in pictures.items():
             with whole_file(folder / f"{name}.png") as partial:
                 partial.write_bytes(picture)

@@ -189,7 +189,7 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
     customdata = [reach]
     if len(explanation.targets) > 1:
         rival = 1 if target == 0 else 0
-        line = {"shape": "hv", "width": 1.1, "color": CLASSES[1]}
+        line = {"shape": "hv", "width": 1.1, "color": CLASSES[2]}
         other = escape(explanation.targets[rival])
         rivals = explanation.frames[rival]
         traces.append(go.Scatter(y=_steps(rivals), name=other, line=line, meta={"target": target}, **steps))

@@ -55,7 +55,8 @@ function fillTable() {
   const numbers = matching();
   byId("rows").replaceChildren(...numbers.map(tableRow));
   const wrong = numbers.filter((number) => outcome(page.entries[number]) === "wrong").length;
-  byId("shown").textContent = `${numbers.length} of ${counted(page.entries.length)}, ${wrong} of them wrong`;
+  byId("shown").textContent = `${numbers.length} of ${counted(page.entries.length)}, ${wrong} of them wrong` +
+    (numbers.length ? "" : "; none matches the filters");
   for (const header of byId("columns").children) {
     const { key, falling } = state.sort;
     header.setAttribute("aria-sort", header.dataset.key !== key ? "none" : falling ? "descending" : "ascending");
@@ -111,6 +112,7 @@ async function choose(number, focus = false) {
   byId("facts").textContent =
     `predicted ${entry.prediction} with ${(100 * entry.probability).toFixed(0)} %, ${truth}, ${length} s`;
   fillSelect(byId("variant"), payload.map((variant) => variant.name), 0);
+  byId("variant").parentElement.hidden = payload.length < 2;
   await showVariant();
   if (focus) byId("viewer").focus({ preventScroll: false });
 }
@@ -158,7 +160,7 @@ function showTarget() {
   });
   byId("strongest").replaceChildren(...list);
   byId("strongest-heading").textContent = list.length
-    ? `Strongest moments for (+) and against (−) ${target.name}, in ${variant.unit}`
+    ? `Strongest moments for (+) and against (−) ${target.name}, in ${variant.unit}, with their 95 % intervals`
     : `No moment speaks for or against ${target.name}`;
   const where = target.strongest.slice(0, 3).map((frame) => `${variant.edges[frame].toFixed(2)} s (${value(frame)})`);
   const sum = where.length ? `; strongest at ${where.join(", ")} ${variant.unit}` : "";
@@ -363,7 +365,7 @@ async function follow() {
 
 function setTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
-  byId("theme").setAttribute("aria-pressed", String(dark));
+  byId("theme").textContent = dark ? "Light" : "Dark";
   if (state.payload !== null) draw();
 }
 
