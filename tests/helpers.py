@@ -13,6 +13,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from speechshap.mel import hertz, mel
 from speechshap.report.explanation import Explanation, frame_edges
 from speechshap.report.results import SCHEMA, ResultsFolder, file_name
 
@@ -55,7 +56,7 @@ def make_explanation(
         optional["layer_frames"] = generator.normal(size=(len(targets), layers, count))
         optional["layer_mass"] = generator.uniform(size=(len(targets), layers))
     if bands:
-        optional["frequencies"] = 700 * (10 ** (np.linspace(0, 2840.02, bands) / 2595) - 1)
+        optional["frequencies"] = hertz(np.linspace(0, mel(8000), bands))
         optional["time_frequency"] = generator.normal(size=(len(targets), bands, int(seconds * 100) + 1))
         optional["time_frequency_hop"] = 0.01
     return Explanation(

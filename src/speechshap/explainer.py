@@ -20,7 +20,7 @@ from speechshap.data.audio import SAMPLE_RATE, load_audio
 from speechshap.data.frames import FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, EmotionModule, load_backbone, mlp_head
 from speechshap.models.modes import evaluation_mode
-from speechshap.report.explanation import CONTRAST, UNITS, Explanation
+from speechshap.report.explanation import TOP_K_FRAMES, UNITS, Explanation, target_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -237,7 +237,7 @@ class GradientSHAP:
         audio_path: str | Path,
         target_class: int | None = None,
         save_path: str | Path | None = None,
-        top_k_frames: int = 20,
+        top_k_frames: int = TOP_K_FRAMES,
         *,
         mode: Mode = "frame",
         baselines: str | Baseline | Tensor = "noise",
@@ -289,16 +289,13 @@ class GradientSHAP:
         targets = attribution.targets
         pairs = zip(targets.classes[0].tolist(), targets.against[0].tolist(), strict=True)
         explained = [
-            names[target] if against == NO_CLASS else f"{names[target]}{CONTRAST}{names[against]}"
-            for target, against in pairs
+            target_name(names[target], None if against == NO_CLASS else names[against]) for target, against in pairs
         ]
         layers: dict[str, Any] = {}
         if attribution.layers:
             layers = {
                 "layer_names": tuple(attribution.layers),
-                "layer_frames": torch.stack([values[0].sum(-1) for values in attribution.layers.values()], 1)
-                .cpu()
-                .numpy(),
+                "layer_frames": attribution.layer_frames()[0].cpu().numpy(),
                 "layer_mass": attribution.layer_mass()[0].cpu().numpy(),
             }
         bands: dict[str, Any] = {}

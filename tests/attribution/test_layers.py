@@ -93,6 +93,8 @@ def test_summaries_by_hand() -> None:
     assert result.layer_mass().shape == (1, 1, 2)
     assert result.layer_frame_mass().shape == (1, 1, 2, 6)
     torch.testing.assert_close(result.layer_frame_mass().sum(-1), result.layer_mass())
+    for number, values in enumerate(result.layers.values()):
+        torch.testing.assert_close(result.layer_frames()[:, :, number], values.sum(-1))
     indices, sums = result.strongest_neurons("layer_2", 3)
     by_neuron = result.layers["layer_2"][0, 0].sum(0)
     assert int(indices[0, 0, 0]) == int(by_neuron.abs().argmax())

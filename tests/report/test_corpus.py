@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from speechshap.report.colours import CLASSES
 from speechshap.report.corpus import (
     TABLE_SCHEMA,
+    ClassAgreement,
     band_profile,
     band_profile_figure,
     class_agreement,
@@ -218,7 +219,8 @@ def test_the_agreement_is_the_mean_correlation_within_utterances() -> None:
     assert (np.diag(agreement.correlation) == 1).all()
 
 
-def test_classes_that_no_utterance_has_both_of_have_no_agreement() -> None:
+def agreement_of_three() -> ClassAgreement:
+    """Of classes a, b and c, where no utterance has both a and c."""
     up, down = [0.0, 1.0, 2.0], [1.0, 0.0, -1.0]
     rows = [
         row("a", "a", "1.wav", frame_attribution=up), row("b", "a", "1.wav", frame_attribution=down),
@@ -226,6 +228,11 @@ def test_classes_that_no_utterance_has_both_of_have_no_agreement() -> None:
     ]  # fmt: skip
     agreement = class_agreement(rows)
     assert agreement is not None
+    return agreement
+
+
+def test_classes_that_no_utterance_has_both_of_have_no_agreement() -> None:
+    agreement = agreement_of_three()
     np.testing.assert_allclose(agreement.correlation, [[1, -1, NAN], [-1, 1, 1], [NAN, 1, 1]])
     assert agreement.counts.tolist() == [[1, 1, 0], [1, 2, 1], [0, 1, 1]]
 
@@ -385,13 +392,7 @@ def test_of_many_layers_every_second_is_named() -> None:
 
 
 def test_the_agreement_is_drawn_with_numbers_on_one_scale_to_both_sides_of_0() -> None:
-    up, down = [0.0, 1.0, 2.0], [1.0, 0.0, -1.0]
-    rows = [
-        row("a", "a", "1.wav", frame_attribution=up), row("b", "a", "1.wav", frame_attribution=down),
-        row("b", "b", "2.wav", frame_attribution=up), row("c", "b", "2.wav", frame_attribution=up),
-    ]  # fmt: skip
-    agreement = class_agreement(rows)
-    assert agreement is not None
+    agreement = agreement_of_three()
     axes = class_agreement_figure(agreement).axes[0]
     assert " ".join(text.get_text() for text in axes.texts) == "1.00 −1.00 none −1.00 1.00 1.00 none 1.00 1.00"
     image = axes.images[0]

@@ -7,10 +7,10 @@ from helpers import make_explanation
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 
+from speechshap.mel import mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
 from speechshap.report.explanation import Explanation
 from speechshap.report.figures import confusion_matrix_figure, explanation_figure, visualize_audio_attributions
-from speechshap.report.spectrogram import mel
 
 RATE = 16000
 

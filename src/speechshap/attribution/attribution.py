@@ -89,6 +89,10 @@ class Attribution:
         """Sum of the absolute attributions over the neurons of a frame, ``(batch, targets, layers, frames)``."""
         return torch.stack([values.abs().sum(-1) for values in self.layers.values()], dim=2)
 
+    def layer_frames(self) -> Tensor:
+        """Sum of the attributions over the neurons of a frame, ``(batch, targets, layers, frames)``."""
+        return torch.stack([values.sum(-1) for values in self.layers.values()], dim=2)
+
     def strongest_neurons(self, layer: str, count: int = 10) -> tuple[Tensor, Tensor]:
         """Neurons of a layer whose attribution, summed over the frames, is greatest in absolute value.
 

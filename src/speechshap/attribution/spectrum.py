@@ -4,12 +4,14 @@ The virtual inspection layer of Vielhaben et al. 2023 ("Explainable AI for time 
 section 3): where ``x = ISTFT(X)`` is put before the model, the chain rule gives the gradient for every coefficient.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from speechshap.mel import hertz, mel
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,7 @@ class SpectralGrid:
         highest = self.sample_rate / 2
         if self.num_mel_bands is None:
             return torch.linspace(0, highest, self.num_bins)
-        centres = torch.linspace(0, _to_mel(highest), self.num_mel_bands, dtype=torch.float64)
-        return (700 * (10 ** (centres / 2595) - 1)).float()
+        return torch.from_numpy(hertz(np.linspace(0, mel(highest), self.num_mel_bands))).float()
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of an utterance."""
@@ -122,15 +123,9 @@ class SpectralGrid:
 def _mel_weights(grid: SpectralGrid) -> Tensor:
     """Share of each bin in each band, ``(bands, bins)``: triangles that sum to 1 in each bin, so that none is lost."""
     highest = grid.sample_rate / 2
-    hz = torch.linspace(0, highest, grid.num_bins, dtype=torch.float64)
-    position = torch.tensor([_to_mel(float(frequency)) for frequency in hz]) / _to_mel(highest)
+    position = torch.from_numpy(mel(np.linspace(0, highest, grid.num_bins))).float() / float(mel(highest))
     distance = position * (grid.num_bands - 1) - torch.arange(grid.num_bands)[:, None]
     return (1 - distance.abs()).clamp_min(0)
-
-
-def _to_mel(hz: float) -> float:
-    """O'Shaughnessy 1987, page 150."""
-    return 2595 * math.log10(1 + hz / 700)
 
 
 def _at_least_float(values: Tensor) -> Tensor:

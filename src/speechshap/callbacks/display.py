@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
-from speechshap.report.explanation import Explanation
+from speechshap.report.explanation import REACH_95, Explanation
 from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError
 from speechshap.report.results import GROUPED_BY, SHOWN, ResultsFolder, Row, by_utterance
 from speechshap.report.selection import RANKED_BY, Selection, select
@@ -70,8 +70,10 @@ class Display:
         if self.draw == "first":
             return
         ranked = [group[0] for group in _groups(results, key, RANKED_BY)]
+        places = results.places()
         for row in select(ranked, self.draw, self.max_drawn):
-            (rows,) = _groups(results, key, SHOWN, row["utterance"])
+            name = row["utterance"]
+            (rows,) = by_utterance(results.read(SHOWN, settings=key, utterance=name, parts=places[name]))
             try:
                 self._draw(rows, load_audio(Path(rows[0]["path"])))
             except AudioFileError as error:
@@ -104,15 +106,14 @@ class Display:
             self.log.utterance(utterance, rendering, SAMPLE_RATE, self.step)
 
 
-def _groups(results: ResultsFolder, key: str, columns: Sequence[str], utterance: str | None = None) -> list[list[Row]]:
+def _groups(results: ResultsFolder, key: str, columns: Sequence[str]) -> list[list[Row]]:
     """What all ranks have written with these settings, by utterance."""
-    names = list(dict.fromkeys((*GROUPED_BY, *columns)))
-    return by_utterance(results.read(names, settings=key, utterance=utterance))
+    return by_utterance(results.read((*GROUPED_BY, *columns), settings=key))
 
 
 def _curves(row: Row) -> dict[str, float]:
     """Scalars of one utterance."""
-    gap, reach = row["completeness_gap"], 1.96 * row["completeness_gap_standard_error"]
+    gap, reach = row["completeness_gap"], REACH_95 * row["completeness_gap_standard_error"]
     return {
         "completeness_gap": gap,
         "completeness_gap_lower": gap - reach,

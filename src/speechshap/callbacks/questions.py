@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from speechshap.attribution.targets import NO_CLASS
 from speechshap.errors import UserError
+from speechshap.report.explanation import target_name
 
 PREDICTED, RUNNER_UP = "predicted", "runner-up"
 """Words for classes that each utterance has of its own: those of the greatest and of the second greatest logit."""
@@ -56,8 +57,8 @@ class Targets:
         return [self._question(*(numbers[name] for name in pair)) for pair in self.pairs]
 
     def _question(self, target: int, against: int = NO_CLASS) -> Question:
-        name = self.classes[target]
-        return Question(name if against == NO_CLASS else f"{name} - {self.classes[against]}", target, against)
+        subtracted = None if against == NO_CLASS else self.classes[against]
+        return Question(target_name(self.classes[target], subtracted), target, against)
 
 
 def _parse_target(name: str, classes: Sequence[str]) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ def utterance_rows(
         "first_frame_seconds": (grid.receptive_field - 1) / 2 / SAMPLE_RATE,
         "embedding": embedding.tolist(),
     }
-    layer_mass = attribution.layer_mass()[index].tolist() if attribution.layers else []
+    if attribution.layers:
+        layer_mass, layer_frames = attribution.layer_mass()[index].tolist(), attribution.layer_frames()[index]
     rows = []
     # A class that was asked for by name and as the predicted one was explained twice, alike.
     for question, column in {question: column for column, question in enumerate(questions)}.items():
@@ -60,9 +61,7 @@ def utterance_rows(
         if attribution.layers:
             row["layer_names"] = list(attribution.layers)
             row["layer_mass"] = layer_mass[column]
-            row["layer_frame_attribution"] = [
-                values[index, column, :num_frames].sum(-1).tolist() for values in attribution.layers.values()
-            ]
+            row["layer_frame_attribution"] = layer_frames[column, :, :num_frames].tolist()
         bands, errors = attribution.time_frequency, attribution.time_frequency_standard_error
         if spectrum is not None and bands is not None and errors is not None:
             frames = spectrum.num_frames(int(batch.lengths[index]))

@@ -16,10 +16,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from speechshap.mel import mel
 from speechshap.report.colours import CLASSES
 from speechshap.report.explanation import CONTRAST
 from speechshap.report.panels import ATTRIBUTION_MAP, plain
-from speechshap.report.spectrogram import MEL_TICKS_HZ, is_mel, mel
+from speechshap.report.spectrogram import MEL_TICKS_HZ, is_mel
 
 TABLE_SCHEMA = pa.schema(
     [

@@ -12,6 +12,9 @@ TOP_K_FRAMES = 20
 NOISY = 0.5
 """Relative error from which on pictures warn that much of them is Monte Carlo noise."""
 
+REACH_95 = 1.96
+"""Standard errors to either side of a 95 % interval."""
+
 CONTRAST = " - "
 """Between the two classes of a contrast."""
 
@@ -126,6 +129,16 @@ class Explanation:
         if abs(gap) > max(4 * gap_error, 0.02):
             return f"{gap:+.2f} ± {gap_error:.2f} {self.unit} are unaccounted for, take other baselines"
         return None
+
+
+def target_name(target: str, against: str | None = None) -> str:
+    """A class, or the contrast of two.
+
+    Example:
+        >>> target_name("happy", "sad")
+        'happy - sad'
+    """
+    return target if against is None else f"{target}{CONTRAST}{against}"
 
 
 def frame_edges(count: int, hop: float, first_center: float, duration: float) -> np.ndarray:

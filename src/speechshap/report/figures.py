@@ -19,8 +19,9 @@ from speechshap.report.spectrogram import spectrogram
 _WIDTH, _DPI = 5.2, 140  # inches
 _LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: of the margins, and between the panels and what is beside them
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
+_HEIGHTS = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
 _CAPTION_LETTERS = 58
-SPECTROGRAM = "spectrogram, 80 dB from white to black"
+_SPECTROGRAM = "spectrogram, 80 dB from white to black"
 
 
 def explanation_figure(
@@ -40,7 +41,7 @@ def explanation_figure(
         top_k_frames: How many frames to mark in the waveform.
     """
     targets = explanation.targets
-    heights = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
+    heights = dict(_HEIGHTS)
     if len(targets) > 2:
         heights["targets"] = min(2.2, 0.16 * len(targets) + 0.15)
     if explanation.layer_frames is not None:
@@ -53,14 +54,12 @@ def explanation_figure(
     _title(figure, explanation)
 
     edges, shown = explanation.frame_edges, explanation.frames
-    panels.draw_waveform(axes["waveform"], waveform, sample_rate)
-    panels.mark_frames(axes["waveform"], shown[0], edges, top_k_frames)
-    _caption(axes["waveform"], f"strongest frames: orange for {targets[0]}, blue against")
+    _draw_waveform(axes["waveform"], waveform, sample_rate, shown[0], edges, targets[0], top_k_frames)
 
     bands = explanation.time_frequency
     panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, explanation.frequencies))
     if bands is None or explanation.frequencies is None:
-        _caption(axes["spectrogram"], SPECTROGRAM)
+        _caption(axes["spectrogram"], _SPECTROGRAM)
     else:
         scale = symmetric_scale(bands, quantile=panels.SATURATED)
         overlay = panels.lay_over(
@@ -88,7 +87,7 @@ def explanation_figure(
     return figure
 
 
-def audio_attribution_figure(
+def _audio_attribution_figure(
     waveform: np.ndarray,
     sample_rate: int,
     frames: np.ndarray,
@@ -108,13 +107,11 @@ def audio_attribution_figure(
         title: Above the picture.
         top_k_frames: How many frames to mark in the waveform.
     """
-    figure, axes = _stack({"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35})
+    figure, axes = _stack(_HEIGHTS)
     figure.text(0.5, 1 - 0.15 / figure.get_figheight(), title, ha="center", va="top", parse_math=False)
-    panels.draw_waveform(axes["waveform"], waveform, sample_rate)
-    panels.mark_frames(axes["waveform"], frames, edges, top_k_frames)
-    _caption(axes["waveform"], "strongest frames: orange for the class, blue against")
+    _draw_waveform(axes["waveform"], waveform, sample_rate, frames, edges, "the class", top_k_frames)
     panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate))
-    _caption(axes["spectrogram"], SPECTROGRAM)
+    _caption(axes["spectrogram"], _SPECTROGRAM)
     panels.draw_frames(axes["frames"], frames[None], standard_error[None], edges, ["attribution"], "attribution")
     if not np.isfinite(frames).all():
         _caption(axes["frames"], f"{np.sum(~np.isfinite(frames))} of {frames.size} frames are not finite", warn=True)
@@ -122,6 +119,15 @@ def audio_attribution_figure(
         _caption(axes["frames"], "the attribution is 0 everywhere", warn=True)
     _share_time(list(axes.values()), len(waveform) / sample_rate)
     return figure
+
+
+def _draw_waveform(
+    axes: Axes, waveform: np.ndarray, sample_rate: int, frames: np.ndarray, edges: np.ndarray, target: str, count: int
+) -> None:
+    """The waveform with the strongest frames for and against a target."""
+    panels.draw_waveform(axes, waveform, sample_rate)
+    panels.mark_frames(axes, frames, edges, count)
+    _caption(axes, f"strongest frames: orange for {target}, blue against")
 
 
 def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str, Axes]]:
@@ -143,8 +149,9 @@ def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str,
 
 
 def _share_time(axes: Sequence[Axes], duration: float) -> None:
+    for panel in axes[1:]:
+        panel.sharex(axes[0])
     for panel in axes:
-        panel.sharex(axes[0]) if panel is not axes[0] else None
         panel.set_xlim(0, duration)
         panel.tick_params(labelbottom=panel is axes[-1])
     axes[-1].set_xlabel("time (s)")
@@ -245,7 +252,7 @@ def visualize_audio_attributions(
         error = rows.std(0, ddof=1) / np.sqrt(len(rows))
     name = f"class {target_class}" if isinstance(target_class, int | np.integer) else target_class
     title = f"attribution to {name}, predicted with {prediction_prob:.0%}"
-    return audio_attribution_figure(audio, sample_rate, rows.mean(0), error, edges, title, top_k)
+    return _audio_attribution_figure(audio, sample_rate, rows.mean(0), error, edges, title, top_k)
 
 
 def _edges_of(count: int, duration: float) -> np.ndarray:

@@ -9,8 +9,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.explanation import strongest_frames
-from speechshap.report.spectrogram import MEL_TICKS_HZ, Spectrogram, band_positions, is_mel, mel, waveform_outline
+from speechshap.report.explanation import REACH_95, strongest_frames
+from speechshap.report.spectrogram import Spectrogram, band_positions, is_mel, mel_ticks, waveform_outline
 
 ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGING))
 
@@ -77,8 +77,7 @@ def draw_spectrogram(axes: Axes, picture: Spectrogram) -> None:
         vmin=-80, vmax=0, interpolation="nearest",
     )  # fmt: skip
     if is_mel(picture.frequencies):
-        ticks = [hz for hz in MEL_TICKS_HZ if mel(hz) <= high]
-        axes.set_yticks([float(mel(hz)) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks])
+        axes.set_yticks(*mel_ticks(high))
     axes.set_ylabel("frequency (kHz)")
 
 
@@ -122,7 +121,7 @@ def draw_frames(
             frames[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
             linewidth=1.3 if row == 0 else 1.0, label=plain(name), zorder=3 - row / 100,
         )  # fmt: skip
-    reach = 1.96 * standard_error[0]
+    reach = REACH_95 * standard_error[0]
     if np.isfinite(reach).any() and reach.any():
         axes.stairs(
             frames[0] + reach, edges, baseline=frames[0] - reach, fill=True, color="0.5", alpha=0.35,

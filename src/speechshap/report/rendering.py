@@ -50,14 +50,9 @@ def render(waveform: np.ndarray, sample_rate: int, explanation: Explanation, top
     from speechshap.report.figures import explanation_figure
 
     png, size = png_bytes(explanation_figure(waveform, sample_rate, explanation, top_k_frames))
-    mask = sound.evidence(explanation.frames[0])
-    edges = explanation.frame_edges
-    heard = {
-        "original": waveform,
-        "kept": sound.kept(mask, edges).apply(waveform, sample_rate),
-        "removed": sound.removed(mask, edges).apply(waveform, sample_rate),
-    }
-    return Rendering(png, size, sound.equal_loudness(heard))
+    envelopes = sound.heard(explanation.frames[0], explanation.frame_edges)
+    sounds = {name: envelopes[name].apply(waveform, sample_rate) for name in ("original", "kept", "removed")}
+    return Rendering(png, size, sound.equal_loudness(sounds))
 
 
 def png_bytes(figure: "Figure") -> tuple[bytes, tuple[int, int]]:
@@ -95,7 +90,7 @@ class BackgroundRenderer:
         self, key: Any, waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int
     ) -> None:
         """Ask for a rendering (arguments of :func:`render`); waits while others of much memory are asked for."""
-        arrays = (getattr(explanation, field.name, None) for field in fields(explanation))
+        arrays = (getattr(explanation, field.name) for field in fields(explanation))
         size = waveform.nbytes + sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
         self._collect(MAX_WAITING_BYTES - size)
         request = (waveform, sample_rate, explanation, top_k_frames)

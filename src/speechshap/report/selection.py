@@ -33,10 +33,13 @@ def select(rows: Sequence[Row], selection: Selection, count: int) -> list[Row]:
         return sorted(rows, key=lambda row: row["probability"])[:count]
     surest = sorted(rows, key=lambda row: -row["probability"])
     if selection == "wrong":
-        return [row for row in surest if _is_wrong(row)][:count]
-    chosen = {(row["label"] or row["prediction"], _is_wrong(row)): row for row in reversed(surest)}
+        return [row for row in surest if outcome(row) == "wrong"][:count]
+    chosen = {(row["label"] or row["prediction"], outcome(row) == "wrong"): row for row in reversed(surest)}
     return [chosen[key] for key in sorted(chosen)][:count]
 
 
-def _is_wrong(row: Row) -> bool:
-    return row["label"] is not None and row["label"] != row["prediction"]
+def outcome(row: Row) -> Literal["right", "wrong", "unknown"]:
+    """Whether a prediction is that of the label, where there is one."""
+    if row["label"] is None:
+        return "unknown"
+    return "right" if row["label"] == row["prediction"] else "wrong"

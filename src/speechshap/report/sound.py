@@ -31,6 +31,26 @@ class Envelope:
         return (waveform * np.interp(time, self.seconds, self.gains)).astype(np.float32)
 
 
+def heard(frames: np.ndarray, edges: np.ndarray) -> dict[str, Envelope]:
+    """What can be heard of an attribution, as gains over time.
+
+    Args:
+        frames: ``(frames,)``.
+        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
+
+    Returns:
+        ``original``, the evidence alone (``kept``), all but the evidence (``removed``), and the sound as loud as its
+        attribution (``weighted``).
+    """
+    mask = evidence(frames)
+    return {
+        "original": Envelope(edges[[0, -1]], np.ones(2)),
+        "kept": kept(mask, edges),
+        "removed": removed(mask, edges),
+        "weighted": weighted(frames, edges),
+    }
+
+
 def evidence(frames: np.ndarray, share: float = 0.2) -> np.ndarray:
     """The strongest ``share`` of the frames, of those that speak for the target: mask ``(frames,)``.
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechshap.mel import hertz, mel
+
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.01
 DYNAMIC_RANGE_DB = 80.0
 SILENT_DB = -120.0
@@ -101,6 +103,12 @@ def band_positions(frequencies: np.ndarray, hz: np.ndarray | None = None) -> np.
     return mel(hz) if is_mel(frequencies) else np.asarray(hz) / 1000
 
 
+def mel_ticks(high: float) -> tuple[list[float], list[str]]:
+    """Where to name frequencies on an axis in mel that ends at ``high``, and their names in kHz."""
+    shown = [hz for hz in MEL_TICKS_HZ if mel(hz) <= high]
+    return [float(mel(hz)) for hz in shown], [f"{hz / 1000:g}" for hz in shown]
+
+
 def waveform_outline(waveform: np.ndarray, max_columns: int = 2000) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest sample of each of at most ``max_columns`` stretches of equal length.
 
@@ -110,18 +118,3 @@ def waveform_outline(waveform: np.ndarray, max_columns: int = 2000) -> tuple[np.
     """
     starts = np.linspace(0, len(waveform), min(max_columns, len(waveform)), endpoint=False).astype(int)
     return np.minimum.reduceat(waveform, starts), np.maximum.reduceat(waveform, starts)
-
-
-def mel(hz: np.ndarray | float) -> np.ndarray:
-    """Frequency in mel (O'Shaughnessy 1987, page 150).
-
-    Example:
-        >>> float(mel(1000.0).round(1))
-        1000.0
-    """
-    return 2595 * np.log10(1 + np.asarray(hz) / 700)
-
-
-def hertz(mels: np.ndarray | float) -> np.ndarray:
-    """Frequency in Hz, the inverse of :func:`mel`."""
-    return 700 * (10 ** (np.asarray(mels) / 2595) - 1)

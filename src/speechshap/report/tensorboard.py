@@ -10,6 +10,7 @@ import numpy as np
 
 from speechshap.report.rendering import Rendering
 from speechshap.report.results import Row
+from speechshap.report.selection import outcome
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -74,7 +75,7 @@ class ExplanationLog:
         # TensorBoard takes a leading slash away, which is all that tells some names apart.
         tag = f"explain/{'%2F' + name[1:] if name.startswith('/') else name}"
         width, height = rendering.size
-        # As it is: the writer's own method would decode the picture and encode it again in full colour.
+        # As it is: the writer's own method would decode the picture and encode it a second time.
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=rendering.png)
         cast(Any, self.writer.file_writer).add_summary(
             Summary(value=[Summary.Value(tag=f"{tag}/figure", image=image)]), step
@@ -172,9 +173,8 @@ def _add_embeddings(writer: "SummaryWriter", rows: Sequence[Row]) -> None:
     header = ["label", "prediction", "outcome", "probability", "relative_error", "utterance"]
     metadata = []
     for name, row in points.items():
-        label = row["label"] or "unknown"
-        outcome = "unknown" if row["label"] is None else "right" if label == row["prediction"] else "wrong"
-        cells = (label, row["prediction"], outcome, f"{row['probability']:.2f}", f"{row['relative_error']:.2f}", name)
+        numbers = (f"{row[column]:.2f}" for column in ("probability", "relative_error"))
+        cells = (row["label"] or "unknown", row["prediction"], outcome(row), *numbers, name)
         # The file is separated by tabs and line ends.
         metadata.append([" ".join(cell.split()) for cell in cells])
     vectors = np.array([row["embedding"] for row in points.values()], dtype=np.float32)

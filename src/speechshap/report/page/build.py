@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +23,8 @@ from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
 from speechshap.errors import UserError
 from speechshap.files import whole_file
 from speechshap.report import sound
-from speechshap.report.explanation import TOP_K_FRAMES, Explanation, strongest_frames
+from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.explanation import REACH_95, TOP_K_FRAMES, Explanation, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.report.results import SHOWN, ResultsFolder, Row, by_utterance, explained_at, nothing_to_show
 
@@ -82,6 +84,7 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         page = {
             "title": _title(results.folder),
             "files": [path.name for path in paths],
+            "colours": {"for": SPEAKS_FOR, "against": SPEAKS_AGAINST},
             "entries": entries,
             "corpus": [
                 {"caption": CAPTIONS[name], "png": base64.b64encode(png).decode()} for name, png in corpus.items()
@@ -115,15 +118,14 @@ class Variant:
     waveform: np.ndarray | None
 
     def payload(self) -> dict[str, Any]:
-        """Sound, picture, and what is said about the moments."""
+        """Picture, and what is said about the moments."""
         explanation, waveform = self.explanation, self.waveform
         figure = interactive_figure(waveform, SAMPLE_RATE, explanation)
         return {
             "name": self.name,
-            "sound": None if waveform is None else _flac(waveform),
             "unit": explanation.unit,
             "edges": _numbers(explanation.frame_edges, 4),
-            "figure": json.loads(figure.to_json()),
+            "figure": figure.to_dict(),
             "targets": [_target(explanation, target, waveform) for target in range(len(explanation.targets))],
         }
 
@@ -138,9 +140,10 @@ class Utterance:
     def read(cls, rows: Sequence[Row]) -> "Utterance":
         """From rows of one utterance."""
         groups = sorted(by_utterance(rows), key=explained_at, reverse=True)
+        read = cache(_waveform)
         return cls(
             [
-                Variant(name, Explanation.from_rows(group), _waveform(group[0]))
+                Variant(name, Explanation.from_rows(group), read(group[0]["path"], group[0]["duration_seconds"]))
                 for name, group in zip(_names(groups), groups, strict=True)
             ]
         )
@@ -160,21 +163,25 @@ class Utterance:
 
     def payload(self) -> list[dict[str, Any]]:
         """Of all variants; a sound that is the same for several stands with the first of them."""
-        payloads = [variant.payload() for variant in self.variants]
-        for number, payload in enumerate(payloads):
-            same = [other for other in payloads[:number] if other["sound"] == payload["sound"] is not None]
-            payload["sound"] = payloads.index(same[0]) if same else payload["sound"]
+        first: dict[int, int] = {}
+        payloads = []
+        for number, variant in enumerate(self.variants):
+            stored: str | int | None = None
+            if variant.waveform is not None:
+                holder = first.setdefault(id(variant.waveform), number)
+                stored = _flac(variant.waveform) if holder == number else holder
+            payloads.append({"sound": stored, **variant.payload()})
         return payloads
 
 
-def _waveform(row: Row) -> np.ndarray | None:
+def _waveform(path: str, seconds: float) -> np.ndarray | None:
     try:
-        waveform = load_audio(Path(row["path"]))
+        waveform = load_audio(Path(path))
     except AudioFileError as error:
         logger.warning("%s; it is shown without sound", error)
         return None
-    if len(waveform) != round(row["duration_seconds"] * SAMPLE_RATE):
-        logger.warning("%s: another sound than was explained; it is shown without", row["path"])
+    if len(waveform) != round(seconds * SAMPLE_RATE):
+        logger.warning("%s: another sound than was explained; it is shown without", path)
         return None
     return waveform
 
@@ -188,7 +195,7 @@ def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) 
         "gap": _number(explanation.completeness_gap[target]),
         "gapError": _number(explanation.completeness_gap_standard_error[target]),
         "values": _numbers(frames),
-        "reach": _numbers(1.96 * explanation.standard_error[target]),
+        "reach": _numbers(REACH_95 * explanation.standard_error[target]),
         "strongest": strongest_frames(frames, TOP_K_FRAMES).tolist(),
         "sounds": {} if waveform is None else _sounds(frames, explanation.frame_edges, waveform),
     }
@@ -196,14 +203,7 @@ def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) 
 
 def _sounds(frames: np.ndarray, edges: np.ndarray, waveform: np.ndarray) -> dict[str, Any]:
     """Gains over time, which the page applies to the sound: one sound is all that has to be in the file."""
-    mask = sound.evidence(frames)
-    whole = sound.Envelope(edges[[0, -1]], np.ones(2))
-    envelopes = {
-        "original": whole,
-        "kept": sound.kept(mask, edges),
-        "removed": sound.removed(mask, edges),
-        "weighted": sound.weighted(frames, edges),
-    }
+    envelopes = sound.heard(frames, edges)
     played = _full_scale(waveform)
     levels = sound.equal_loudness_gains(
         {name: envelope.apply(played, SAMPLE_RATE) for name, envelope in envelopes.items()}

@@ -6,14 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.report.colours import CLASSES, SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.explanation import Explanation
+from speechshap.report.explanation import REACH_95, Explanation
 from speechshap.report.panels import SATURATED, band_limits, symmetric_scale
 from speechshap.report.spectrogram import (
-    MEL_TICKS_HZ,
     Spectrogram,
     band_positions,
     is_mel,
-    mel,
+    mel_ticks,
     spectrogram,
     waveform_outline,
 )
@@ -143,8 +142,7 @@ def _scale_frequencies(figure: go.Figure, picture: Spectrogram, axis: str) -> No
     low, high = band_limits(picture.frequencies)
     options: dict[str, Any] = {"range": [low, high], "title": {"text": "kHz"}, "autorange": False}
     if is_mel(picture.frequencies):
-        shown = [hz for hz in MEL_TICKS_HZ if mel(hz) <= high]
-        options |= {"tickvals": [float(mel(hz)) for hz in shown], "ticktext": [f"{hz / 1000:g}" for hz in shown]}
+        options["tickvals"], options["ticktext"] = mel_ticks(high)
     figure.update_layout({axis.replace("y", "yaxis"): options})
 
 
@@ -176,7 +174,7 @@ def _overlays(explanation: Explanation, axis: str, figure: go.Figure) -> list[go
 def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter]:
     """Steps with their interval; behind them, of another target that was explained, its steps for comparison."""
     edges = _float32(explanation.frame_edges)
-    values, reach = explanation.frames[target], 1.96 * explanation.standard_error[target]
+    values, reach = explanation.frames[target], REACH_95 * explanation.standard_error[target]
     shared = {"yaxis": axis, "mode": "lines", "visible": target == 0, "hoverinfo": "skip"}
     steps = {**shared, "x": edges}
     bound = {**steps, "line": {"shape": "hv", "width": 0}, "meta": {"target": target}, "showlegend": False}

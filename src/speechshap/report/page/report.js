@@ -202,7 +202,7 @@ function shapes() {
     const widen = Math.max(0, narrowest - (end - begin)) / 2;
     return {
       type: "rect", xref: "x", yref: "y domain", x0: begin - widen, x1: end + widen, y0: 0, y1: 1,
-      line: { width: 0 }, fillcolor: target.values[frame] > 0 ? "#D55E00" : "#0072B2", opacity: 0.4,
+      line: { width: 0 }, fillcolor: page.colours[target.values[frame] > 0 ? "for" : "against"], opacity: 0.4,
     };
   });
   const time = state.seconds;
