@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
-from speechshap.allocator import keep_freed_memory
+from speechshap.cli.allocator import keep_freed_memory
 from speechshap.models import accelerate
 from speechshap.models.gated_attention import GatedAttention
 

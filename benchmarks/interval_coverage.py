@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechshap.attribution import gradient_shap
 from speechshap.attribution.sampling import SCHEMES
-from speechshap.data import FrameGrid
+from speechshap.frames import FrameGrid
 
 GRID = FrameGrid(hop=40, receptive_field=40)
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from harness import machine, print_table
 
-from speechshap.data.audio import SAMPLE_RATE, load_audio
-from speechshap.report.explanation import Explanation
+from speechshap.data.audio import load_audio
+from speechshap.frames import SAMPLE_RATE
 from speechshap.report.page import write_report
 from speechshap.report.rendering import render
-from speechshap.report.results import ResultsFolder, Row, by_utterance
 from speechshap.report.summary import Summary
 from speechshap.report.tensorboard import ExplanationLog
+from speechshap.results.explanation import Explanation
+from speechshap.results.folder import ResultsFolder, Row, by_utterance
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 import torch
 from helpers import tiny_config
 
-from speechshap.data import AudioDataModule, make_planted_corpus
-from speechshap.models import EmotionModule
+from speechshap.data import make_planted_corpus
+from speechshap.training import AudioDataModule, EmotionModule
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from speechshap.mel import hertz, mel
-from speechshap.report.explanation import Explanation, frame_edges
-from speechshap.report.results import SCHEMA, ResultsFolder, file_name
+from speechshap.results.explanation import Explanation, frame_edges
+from speechshap.results.folder import SCHEMA, ResultsFolder, file_name
 
 TINY = {
     "hidden_size": 32,

@@ -5,12 +5,12 @@ from typing import Any
 
 _HOMES = {
     "Attribution": "speechshap.attribution",
-    "AudioDataModule": "speechshap.data",
-    "EmotionModule": "speechshap.models",
-    "GradientSHAP": "speechshap.explainer",
-    "GradientSHAPCallback": "speechshap.callbacks",
-    "GradientSHAPDemo": "speechshap.demonstration",
-    "create_synthetic_audio": "speechshap.demonstration",
+    "AudioDataModule": "speechshap.training",
+    "EmotionModule": "speechshap.training",
+    "GradientSHAP": "speechshap.explaining.explainer",
+    "GradientSHAPCallback": "speechshap.explaining",
+    "GradientSHAPDemo": "speechshap.explaining.demonstration",
+    "create_synthetic_audio": "speechshap.explaining.demonstration",
     "visualize_audio_attributions": "speechshap.report.figures",
 }
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from speechshap.attribution import Attribution, NonFiniteGradientError, gradient_shap
 from speechshap.attribution.baselines import from_references
 from speechshap.attribution.sampling import EDGES, SCHEMES, Scheme
-from speechshap.data import FrameGrid
-from speechshap.models import EmotionModule
+from speechshap.frames import FrameGrid
+from speechshap.training import EmotionModule
 
 GRID = FrameGrid(hop=4, receptive_field=6)
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
 from speechshap.attribution.layers import LayerMethod
-from speechshap.data.frames import FrameGrid
-from speechshap.models import EmotionModule
+from speechshap.frames import FrameGrid
+from speechshap.training import EmotionModule
 
 
 def speech_model(hidden_layer: int | None, norm: str = "group") -> EmotionModule:

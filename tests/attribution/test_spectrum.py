@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution import SpectralGrid, gradient_shap
-from speechshap.data import FrameGrid
+from speechshap.frames import FrameGrid
 
 GRID = FrameGrid(hop=40, receptive_field=60)
 

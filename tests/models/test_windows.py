@@ -6,8 +6,8 @@ from helpers import tiny_config
 from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
-from speechshap.data.frames import FrameGrid
 from speechshap.errors import UserError
+from speechshap.frames import FrameGrid
 from speechshap.models import EmotionClassifier, build_backbone
 from speechshap.models.windows import split_into_windows
 

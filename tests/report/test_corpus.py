@@ -22,7 +22,7 @@ from speechshap.report.corpus import (
     time_profile,
     time_profile_figure,
 )
-from speechshap.report.results import SCHEMA
+from speechshap.results.folder import SCHEMA
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 NAN, INF = float("nan"), float("inf")

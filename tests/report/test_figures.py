@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from speechshap.mel import mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
-from speechshap.report.explanation import Explanation
 from speechshap.report.figures import confusion_matrix_figure, explanation_figure, visualize_audio_attributions
+from speechshap.results.explanation import Explanation
 
 RATE = 16000
 

@@ -18,10 +18,10 @@ from plotly.offline import get_plotlyjs
 
 from speechshap.errors import UserError
 from speechshap.report import sound
-from speechshap.report.explanation import Explanation
 from speechshap.report.page import write_report
 from speechshap.report.page.build import Utterance
-from speechshap.report.results import ResultsFolder, by_utterance
+from speechshap.results.explanation import Explanation
+from speechshap.results.folder import ResultsFolder, by_utterance
 
 HOSTILE = "<img src=x onerror=alert(1)> & </script><b>$x$</b>.wav"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from speechshap.report import sound
-from speechshap.report.explanation import frame_edges
+from speechshap.results.explanation import frame_edges
 
 RATE = 16000
 EDGES = frame_edges(49, 0.02, 0.0125, 1.0)

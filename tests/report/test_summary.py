@@ -5,8 +5,8 @@ import pytest
 from helpers import write_rows
 
 from speechshap.errors import UserError
-from speechshap.report.results import ResultsFolder
 from speechshap.report.summary import Summary
+from speechshap.results.folder import ResultsFolder
 
 
 def test_a_table_and_a_figure_for_each_aggregate(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from speechshap.attribution.path_gradients import (
 from speechshap.attribution.sampling import PathSampler, Replicate
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
-from speechshap.data.frames import FrameGrid
+from speechshap.frames import FrameGrid
 
 ReplicateKey = tuple[int, int]
 """Batch index of the utterance, and number of the replicate."""

@@ -1,7 +1,8 @@
 """What is explained of the logits: a class, or the contrast of two, as logit, log-odds or probability."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -13,9 +14,29 @@ NO_CLASS = -1
 """In ``against``: nothing is subtracted."""
 
 
+class Target(NamedTuple):
+    """A class to explain, by its name.
+
+    Attributes:
+        label: The class.
+        against: The class whose output is subtracted; None for none.
+
+    Example:
+        >>> str(Target("happy")), str(Target("happy", "sad"))
+        ('happy', 'happy - sad')
+    """
+
+    label: str
+    against: str | None = None
+
+    def __str__(self) -> str:
+        """As people read it; a name may have a hyphen, so that this is never parsed again."""
+        return self.label if self.against is None else f"{self.label} - {self.against}"
+
+
 @dataclass(frozen=True, slots=True)
 class Targets:
-    r"""Outputs to explain.
+    r"""Outputs to explain, for each utterance of a batch.
 
     Attributes:
         classes: ``(batch, targets)`` int64.
@@ -34,6 +55,21 @@ class Targets:
     classes: Tensor
     against: Tensor
     output: Output = "logit"
+
+    @classmethod
+    def from_names(
+        cls, targets: Sequence[Sequence[Target]], classes: Sequence[str], output: Output = "logit"
+    ) -> "Targets":
+        """Targets of each utterance, equally many for all, as indices into the classes.
+
+        Example:
+            >>> Targets.from_names([[Target("b", "a")]], ["a", "b"])
+            Targets(classes=tensor([[1]]), against=tensor([[0]]), output='logit')
+        """
+        index = {label: number for number, label in enumerate(classes)}
+        own = [[index[target.label] for target in row] for row in targets]
+        against = [[NO_CLASS if t.against is None else index[t.against] for t in row] for row in targets]
+        return cls(torch.tensor(own), torch.tensor(against), output)
 
     def __call__(self, logits: Tensor, utterances: Tensor | None = None) -> Tensor:
         """Explained outputs ``(R, targets)`` of logits ``(R, classes)``.

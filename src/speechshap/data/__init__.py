@@ -2,19 +2,15 @@
 
 from speechshap.data.audio import AudioFileError, load_audio, normalize_waveforms
 from speechshap.data.corpora import Corpus, read_corpus
-from speechshap.data.datamodule import AudioDataModule
 from speechshap.data.dataset import AudioDataset, Batch
-from speechshap.data.frames import FrameGrid
 from speechshap.data.planted import make_planted_corpus
 from speechshap.data.utterance import Utterance
 
 __all__ = [
-    "AudioDataModule",
     "AudioDataset",
     "AudioFileError",
     "Batch",
     "Corpus",
-    "FrameGrid",
     "Utterance",
     "load_audio",
     "make_planted_corpus",

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from speechshap.errors import UserError
-
-SAMPLE_RATE = 16_000
-"""Samples a second that every model of this project hears (Hz)."""
+from speechshap.frames import SAMPLE_RATE
 
 MIN_SAMPLES = 400
 """Receptive field of the convolutional stem of WavLM, wav2vec2 and HuBERT: nothing shorter makes a frame."""

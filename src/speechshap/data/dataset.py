@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from speechshap.data.audio import SAMPLE_RATE, load_audio, normalize_waveforms
+from speechshap.data.audio import load_audio, normalize_waveforms
 from speechshap.data.corpora import read_corpus
 from speechshap.data.splits import draw_subset
 from speechshap.data.utterance import Utterance
+from speechshap.frames import SAMPLE_RATE
 
 Transform = Callable[[Tensor], Tensor]
 """Augmentation: waveform ``(time,)`` to waveform ``(time,)``."""

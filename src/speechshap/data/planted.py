@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechshap.data.audio import SAMPLE_RATE
 from speechshap.files import PARTIAL_SUFFIX, whole_file
+from speechshap.frames import SAMPLE_RATE
 
 CONTROL_RATE = 200
 """Points a second at which prosody is described (Hz)."""

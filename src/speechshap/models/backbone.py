@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from speechshap.data.audio import normalize_waveforms
-from speechshap.data.frames import FrameGrid
 from speechshap.errors import UserError
+from speechshap.frames import FrameGrid
 from speechshap.models.accelerate import FAMILIES, accelerate
 
 Padding = Literal["masked", "published"]

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from speechshap.data.audio import SAMPLE_RATE
 from speechshap.errors import UserError
+from speechshap.frames import SAMPLE_RATE
 from speechshap.models.backbone import Backbone
 from speechshap.models.pooling import masked_mean
 from speechshap.models.windows import Window, split_into_windows

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from speechshap.data.frames import FrameGrid
+from speechshap.frames import FrameGrid
 
 
 class Window(NamedTuple):

@@ -1,6 +1,6 @@
 """What the explanations of many utterances have in common: means by emotion, as arrays, one table, and figures.
 
-Rows are those of a run's Parquet (:data:`speechshap.report.results.SCHEMA`), all of one setting. They are read once,
+Rows are those of a run's Parquet (:data:`speechshap.results.folder.SCHEMA`), all of one setting. They are read once,
 so that a generator will do. An emotion is a class as predicted: profiles are made from the rows that explain it.
 """
 
@@ -18,9 +18,9 @@ from matplotlib.patheffects import withStroke
 
 from speechshap.mel import mel
 from speechshap.report.colours import CLASSES
-from speechshap.report.explanation import CONTRAST
 from speechshap.report.panels import ATTRIBUTION_MAP, plain
 from speechshap.report.spectrogram import MEL_TICKS_HZ, is_mel
+from speechshap.results.explanation import CONTRAST
 
 TABLE_SCHEMA = pa.schema(
     [

@@ -11,9 +11,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
-from speechshap.report.explanation import TOP_K_FRAMES, Explanation, frame_edges
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
+from speechshap.results.explanation import TOP_K_FRAMES, Explanation, frame_edges
 
 # TensorBoard shows pictures 350 pixels wide, and as large as they are after a click: narrow ones have legible letters.
 _WIDTH, _DPI = 5.2, 140  # inches
@@ -260,31 +260,3 @@ def _edges_of(count: int, duration: float) -> np.ndarray:
     if count == int((duration - 0.025) / 0.02 + 1e-9) + 1:
         return frame_edges(count, 0.02, 0.01247, duration)
     return np.linspace(0, duration, count + 1)
-
-
-def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw how often each class is taken for each other one.
-
-    Args:
-        counts: ``(true classes, predicted classes)``.
-        classes: Their names.
-
-    Returns:
-        The figure; colours show each row's share (recall on the diagonal), numbers the counts.
-    """
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    size = 2.5 + 0.55 * len(classes)
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(f"{counts.sum():.0f} utterances")
-    for row in range(len(classes)):
-        for column in range(len(classes)):
-            colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour)
-    figure.colorbar(image, ax=axes, label="share of the true class")
-    return figure

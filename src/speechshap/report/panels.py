@@ -9,8 +9,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.explanation import REACH_95, strongest_frames
 from speechshap.report.spectrogram import Spectrogram, band_positions, is_mel, mel_ticks, waveform_outline
+from speechshap.results.explanation import REACH_95, strongest_frames
 
 ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGING))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from speechshap.report.explanation import Explanation
+from speechshap.results.explanation import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from speechshap.report.results import Row
+from speechshap.results.folder import Row
 
 Selection = Literal["first", "wrong", "unsure", "each_class"]
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from speechshap.errors import UserError
 from speechshap.files import whole_file
 from speechshap.report import corpus
-from speechshap.report.explanation import UNITS
 from speechshap.report.rendering import png_bytes
-from speechshap.report.results import GROUPED_BY, ResultsFolder, by_utterance, nothing_to_show
+from speechshap.results.explanation import UNITS
+from speechshap.results.folder import GROUPED_BY, ResultsFolder, by_utterance, nothing_to_show
 
 _COLUMNS = (
     "prediction", "target", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from speechshap.report.rendering import Rendering
-from speechshap.report.results import Row
 from speechshap.report.selection import outcome
+from speechshap.results.folder import Row
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -19,14 +19,15 @@ import soundfile
 from plotly.offline import get_plotlyjs
 from tqdm.auto import tqdm
 
-from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
+from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
 from speechshap.files import whole_file
+from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.explanation import REACH_95, TOP_K_FRAMES, Explanation, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
-from speechshap.report.results import SHOWN, ResultsFolder, Row, by_utterance, explained_at, nothing_to_show
+from speechshap.results.explanation import REACH_95, TOP_K_FRAMES, Explanation, strongest_frames
+from speechshap.results.folder import SHOWN, ResultsFolder, Row, by_utterance, explained_at, nothing_to_show
 
 logger = logging.getLogger(__name__)
 

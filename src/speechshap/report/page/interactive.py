@@ -6,7 +6,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.report.colours import CLASSES, SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.explanation import REACH_95, Explanation
 from speechshap.report.panels import SATURATED, band_limits, symmetric_scale
 from speechshap.report.spectrogram import (
     Spectrogram,
@@ -16,6 +15,7 @@ from speechshap.report.spectrogram import (
     spectrogram,
     waveform_outline,
 )
+from speechshap.results.explanation import REACH_95, Explanation
 
 # The middle is transparent, so that it is the ground of a light page and of a dark one.
 _DIVERGING = [

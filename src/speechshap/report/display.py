@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
-from speechshap.report.explanation import REACH_95, Explanation
+from speechshap.data.audio import AudioFileError, load_audio
+from speechshap.frames import SAMPLE_RATE
 from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError
-from speechshap.report.results import GROUPED_BY, SHOWN, ResultsFolder, Row, by_utterance
 from speechshap.report.selection import RANKED_BY, Selection, select
 from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
+from speechshap.results.explanation import REACH_95, Explanation
+from speechshap.results.folder import GROUPED_BY, SHOWN, ResultsFolder, Row, by_utterance
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechshap.data.audio import SAMPLE_RATE
+SAMPLE_RATE = 16_000
+"""Samples a second that every model of this project hears (Hz)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from speechshap.attribution.targets import NO_CLASS
 from speechshap.errors import UserError
-from speechshap.report.explanation import target_name
+from speechshap.results.explanation import target_name
 
 PREDICTED, RUNNER_UP = "predicted", "runner-up"
 """Words for classes that each utterance has of its own: those of the greatest and of the second greatest logit."""

@@ -8,16 +8,17 @@ import numpy as np
 import soundfile
 
 from speechshap.attribution import SpectralGrid
-from speechshap.data.audio import SAMPLE_RATE, AudioFileError, load_audio
+from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.data.corpora import find_audio, loose_files
 from speechshap.data.planted import synthesize
 from speechshap.data.splits import draw_subset
 from speechshap.errors import UserError
-from speechshap.explainer import GradientSHAP
+from speechshap.explaining.explainer import GradientSHAP
 from speechshap.files import whole_file
-from speechshap.report.explanation import TOP_K_FRAMES
+from speechshap.frames import SAMPLE_RATE
 from speechshap.report.rendering import render
-from speechshap.report.results import file_name
+from speechshap.results.explanation import TOP_K_FRAMES
+from speechshap.results.folder import file_name
 
 logger = logging.getLogger(__name__)
 

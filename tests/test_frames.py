@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
-from speechshap.data import FrameGrid
+from speechshap.frames import FrameGrid
 
 
 def test_frame_counts_are_those_of_hugging_face_for_every_length() -> None:

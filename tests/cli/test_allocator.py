@@ -7,7 +7,7 @@ import pytest
 FREE_AND_LOOK = """
 import ctypes, os, sys
 from pathlib import Path
-from speechshap.allocator import keep_freed_memory
+from speechshap.cli.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 library = ctypes.CDLL(None)

@@ -4,9 +4,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from speechshap.callbacks import ConfusionMatrixCallback
-from speechshap.data import AudioDataModule
-from speechshap.models import EmotionModule
+from speechshap.training import AudioDataModule, ConfusionMatrixCallback, EmotionModule
 
 
 def test_the_figure_of_validation_and_test_is_in_tensorboard(

@@ -18,7 +18,7 @@ from speechshap.attribution.path_gradients import Forward
 from speechshap.attribution.sampling import SCHEMES, GivenDraws, PathDensity, PathSampler, Scheme
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import NO_CLASS, OUTPUTS, Output, Targets
-from speechshap.data.frames import FrameGrid
+from speechshap.frames import FrameGrid
 
 _FIRST_ROUND = 16  # samples; each round doubles what there is
 

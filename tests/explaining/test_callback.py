@@ -20,13 +20,13 @@ from speechshap.attribution import (
     gaussian_noise,
     gradient_shap,
 )
-from speechshap.callbacks.fingerprint import fingerprint
-from speechshap.callbacks.questions import Question, Targets
 from speechshap.data.audio import AudioFileError, load_audio
-from speechshap.data.frames import FrameGrid
 from speechshap.errors import UserError
+from speechshap.explaining.targets import Question, Targets
+from speechshap.frames import FrameGrid
 from speechshap.report.rendering import BackgroundRenderer, RenderingError
-from speechshap.report.results import file_name
+from speechshap.results.fingerprint import fingerprint
+from speechshap.results.folder import file_name
 
 
 def predict(
@@ -179,7 +179,7 @@ def test_a_file_that_is_gone_is_not_drawn(
     def gone(path: Path) -> Any:
         raise AudioFileError(path, "no such file")
 
-    monkeypatch.setattr("speechshap.callbacks.display.load_audio", gone)
+    monkeypatch.setattr("speechshap.report.display.load_audio", gone)
     predict(tiny_checkpoint, planted_root, tmp_path, draw="unsure", max_drawn=1)
     assert "no such file; it is not drawn" in caplog.text
 
@@ -251,7 +251,7 @@ def test_what_is_done_is_not_computed_again(
         explained.extend(args[5])
         return gradient_shap(*args, **options)
 
-    monkeypatch.setattr("speechshap.callbacks.gradient_shap.gradient_shap", spy)
+    monkeypatch.setattr("speechshap.explaining.callback.gradient_shap", spy)
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert len(explained) == 3
     (tmp_path / "explanations" / "part-0-00001.parquet").unlink()  # as if it had been stopped before the second part
@@ -398,7 +398,7 @@ def test_a_gradient_that_is_not_finite_costs_its_utterance_only(
             raise NonFiniteGradientError(args[5][0])
         return gradient_shap(*args, **options)
 
-    monkeypatch.setattr("speechshap.callbacks.gradient_shap.gradient_shap", broken)
+    monkeypatch.setattr("speechshap.explaining.callback.gradient_shap", broken)
     predict(tiny_checkpoint, planted_root, tmp_path)
     table = read(tmp_path)
     assert len(table) == 2
@@ -417,7 +417,7 @@ def test_what_calibration_learns_is_kept_and_used(
         densities.append(options.get("density"))
         return gradient_shap(*args, **options)
 
-    monkeypatch.setattr("speechshap.callbacks.gradient_shap.gradient_shap", spy)
+    monkeypatch.setattr("speechshap.explaining.callback.gradient_shap", spy)
     predict(tiny_checkpoint, planted_root, tmp_path, calibration=2)
     assert densities[:2] == [None, None]  # the two that are learnt from
     assert densities[2] == densities[3] != PathDensity.base()

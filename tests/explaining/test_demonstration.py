@@ -10,7 +10,7 @@ from helpers import write_sound
 from speechshap import GradientSHAPDemo, create_synthetic_audio
 from speechshap.data import AudioFileError, load_audio
 from speechshap.errors import UserError
-from speechshap.explainer import GradientSHAP
+from speechshap.explaining.explainer import GradientSHAP
 
 
 def test_one_file_is_explained_seen_and_heard(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.sampling import PathDensity, PathSampler, Scheme
 from speechshap.attribution.targets import NO_CLASS, Output
 from speechshap.attribution.validation import check_choice
-from speechshap.data.audio import SAMPLE_RATE, load_audio
-from speechshap.data.frames import FrameGrid
-from speechshap.models import Backbone, EmotionClassifier, EmotionModule, load_backbone, mlp_head
+from speechshap.data.audio import load_audio
+from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.models import Backbone, EmotionClassifier, load_backbone, mlp_head
 from speechshap.models.modes import evaluation_mode
-from speechshap.report.explanation import TOP_K_FRAMES, UNITS, Explanation, target_name
+from speechshap.results.explanation import TOP_K_FRAMES, UNITS, Explanation, target_name
+from speechshap.training import EmotionModule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,10 @@ import torch
 from helpers import tiny_config
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from speechshap.data import AudioDataModule, Batch
+from speechshap.data import Batch
 from speechshap.errors import UserError
-from speechshap.models import EmotionModule, masked_mean
+from speechshap.models import masked_mean
+from speechshap.training import AudioDataModule, EmotionModule
 
 CLASSES = ["angry", "happy", "sad"]
 

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from speechshap.attribution import Attribution, SpectralGrid
 from speechshap.attribution.targets import NO_CLASS
-from speechshap.callbacks.questions import Question
 from speechshap.data import Batch
-from speechshap.data.audio import SAMPLE_RATE
-from speechshap.models import EmotionModule
-from speechshap.report.results import SCHEMA, Row
+from speechshap.explaining.targets import Question
+from speechshap.frames import SAMPLE_RATE
+from speechshap.results.folder import SCHEMA, Row
+from speechshap.training import EmotionModule
 
 
 def utterance_rows(

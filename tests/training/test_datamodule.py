@@ -7,8 +7,9 @@ import pytest
 import torch
 from helpers import write_sound
 
-from speechshap.data import AudioDataModule, AudioFileError, load_audio
+from speechshap.data import AudioFileError, load_audio
 from speechshap.errors import UserError
+from speechshap.training import AudioDataModule
 
 
 def make_module(root: Path, stage: str = "fit", **options: object) -> AudioDataModule:

@@ -17,14 +17,13 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from speechshap.allocator import keep_freed_memory
 from speechshap.attribution import SpectralGrid
-from speechshap.callbacks import ConfusionMatrixCallback, GradientSHAPCallback
-from speechshap.data import AudioDataModule
-from speechshap.data.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
+from speechshap.cli.allocator import keep_freed_memory
 from speechshap.errors import UserError
-from speechshap.models import EmotionModule
-from speechshap.report.results import ResultsFolder
+from speechshap.explaining import GradientSHAPCallback
+from speechshap.results.folder import ResultsFolder
+from speechshap.training import AudioDataModule, ConfusionMatrixCallback, EmotionModule
+from speechshap.training.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from speechshap.report.results import SCHEMA, ResultsFolder, by_utterance
+from speechshap.results.folder import SCHEMA, ResultsFolder, by_utterance
 
 SETTINGS = {"method": "gradient_shap", "seed": 0, "n_samples": 5, "baselines": "noise", "fingerprint": "abc"}
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

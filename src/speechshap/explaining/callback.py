@@ -30,20 +30,20 @@ from speechshap.attribution import (
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.sampling import POINTS_PER_REPLICATE, SCHEMES, Scheme
 from speechshap.attribution.targets import OUTPUTS, Output
-from speechshap.callbacks.display import Display
-from speechshap.callbacks.fingerprint import fingerprint
-from speechshap.callbacks.questions import Question, Targets, choose_layers
-from speechshap.callbacks.rows import layer_tensors, utterance_rows
-from speechshap.data import AudioDataModule, Batch
-from speechshap.data.audio import SAMPLE_RATE
+from speechshap.data import Batch
 from speechshap.errors import UserError, require_at_least
+from speechshap.explaining.targets import Question, Targets, choose_layers
 from speechshap.files import whole_file
-from speechshap.models import EmotionModule
+from speechshap.frames import SAMPLE_RATE
 from speechshap.models.modes import evaluation_mode
-from speechshap.report.explanation import TOP_K_FRAMES
-from speechshap.report.results import ResultsFolder, Row
+from speechshap.report.display import Display
 from speechshap.report.selection import Selection
 from speechshap.report.tensorboard import ExplanationLog
+from speechshap.results.explanation import TOP_K_FRAMES
+from speechshap.results.fingerprint import fingerprint
+from speechshap.results.folder import ResultsFolder, Row
+from speechshap.results.rows import layer_tensors, utterance_rows
+from speechshap.training import AudioDataModule, EmotionModule
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,76 @@
+"""What is asked of a method: everything that decides the numbers of an explanation beside model and sound."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
+from speechshap.attribution.spectrum import SpectralGrid
+from speechshap.attribution.targets import OUTPUTS, Output
+from speechshap.errors import UserError, require_at_least
+
+References = Literal["noise", "silence", "dataset"]
+
+
+def require_choice(name: str, value: object, legal: tuple[object, ...]) -> None:
+    """Raise a UserError for a parameter that is none of the legal values."""
+    if value not in legal:
+        raise UserError(f"`{name}` is {value!r}; expected {', '.join(map(str, legal))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of a run that every method has.
+
+    A method adds fields of its own in a subclass. The command line has an option for each field; all of them together
+    are fingerprinted and stored with each explanation.
+
+    Attributes:
+        targets: What is explained: the ``predicted`` class, the ``runner-up``, ``all`` classes, class names, or
+            contrasts of two (``happy - neutral``, ``predicted - runner-up``), with commas between them.
+        output: Explain the ``logit``, the ``log_odds`` or the ``probability``.
+        baselines: What an utterance is compared with: Gaussian ``noise`` of its own mean and level, ``silence``, or
+            clips of the training split (``dataset``).
+        snr_db: How far below the utterance's level the ``noise`` is, in decibels.
+        n_references: Training clips to draw from where ``baselines`` is ``dataset``.
+        seed: Of the random draws.
+
+    Raises:
+        UserError: A value is not legal.
+    """
+
+    targets: str = "predicted"
+    output: Output = "logit"
+    baselines: References = "noise"
+    snr_db: float = 0.0
+    n_references: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_choice("output", self.output, OUTPUTS)
+        require_choice("baselines", self.baselines, ("noise", "silence", "dataset"))
+        require_at_least(1, n_references=self.n_references)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as plain values that JSON can hold."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSettings(Settings):
+    """Settings of the methods that take gradients along paths from references to an utterance.
+
+    Attributes:
+        layers: Layers whose neurons are explained: ``none``, ``all``, or numbers or names with commas between them,
+            the first layer being 1.
+        layer_method: Multiply a layer's gradient by the difference of its outputs for utterance and reference
+            (``endpoint``), or by its slope along the path (``path``, which sums to the input attribution).
+        spectrum: Time-frequency transform to carry the attributions to as well.
+    """
+
+    layers: str = "none"
+    layer_method: LayerMethod = "endpoint"
+    spectrum: SpectralGrid | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("layer_method", self.layer_method, LAYER_METHODS)

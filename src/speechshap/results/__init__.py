@@ -1,0 +1,1 @@
+"""The record of an explanation, and the folder that a run leaves behind."""
