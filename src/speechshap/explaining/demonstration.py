@@ -1,6 +1,7 @@
 """A first look at explanations, from a model's name and a few sounds."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from speechshap.errors import UserError
 from speechshap.explaining.explainer import GradientSHAP
 from speechshap.files import whole_file
 from speechshap.frames import SAMPLE_RATE
+from speechshap.report.moments import TOP_K_FRAMES
 from speechshap.report.rendering import render
-from speechshap.results.explanation import TOP_K_FRAMES
 from speechshap.results.folder import file_name
 
 logger = logging.getLogger(__name__)
@@ -59,13 +60,13 @@ class GradientSHAPDemo:
     """Explain a few sounds, and save a picture and the sound of the evidence for each.
 
     Args:
-        model_name: Checkpoint of ``train.py`` (``….ckpt``), or a WavLM, wav2vec2 or HuBERT by its name on the Hugging
-            Face hub or its folder; these get an untrained head, and a warning.
+        model_name: Checkpoint of ``train.py`` (``….ckpt``), or a trained audio classifier of transformers by its name
+            on the Hugging Face hub or its folder.
         data_path: Folder of sound files, at any depth; None makes a synthetic sound.
-        num_classes: Of an untrained head.
+        num_classes: Classes that the model is expected to have; None for any number.
         batch_size: Points on the paths that go through the model at once.
         max_samples: How many files of the folder to explain, drawn at random but always the same.
-        num_samples: Points on the paths.
+        num_samples: Draws: points on the paths.
         seed: Of all draws.
 
     Raises:
@@ -81,7 +82,7 @@ class GradientSHAPDemo:
         self,
         model_name: str = "microsoft/wavlm-base-plus",
         data_path: str | Path | None = None,
-        num_classes: int = 8,
+        num_classes: int | None = None,
         batch_size: int = 8,
         max_samples: int = 4,
         *,
@@ -92,9 +93,12 @@ class GradientSHAPDemo:
         if data_path is not None:
             utterances = loose_files(find_audio(Path(data_path)))
             self.files = [utterance.path for utterance in draw_subset(utterances, max_samples, seed)]
-        self.explainer = GradientSHAP(
-            model_name, num_samples=num_samples, batch_size=batch_size, num_classes=num_classes, seed=seed
-        )
+        self.explainer = GradientSHAP(model_name, num_samples=num_samples, batch_size=batch_size, seed=seed)
+        classes = self.explainer.classes
+        if num_classes is not None and classes is not None and len(classes) != num_classes:
+            raise UserError(
+                f"`num_classes` is {num_classes}, but {model_name} has {len(classes)} classes: {', '.join(classes)}"
+            )
 
     def run_demo(
         self,
@@ -120,7 +124,8 @@ class GradientSHAPDemo:
         results = {}
         for name, waveform in self._sounds(audio_file).items():
             # One pass tells of neurons and of frames.
-            mode = "neuron" if len(waveform) <= self.explainer.model.window else "frame"
+            window = self.explainer.model.window
+            mode = "neuron" if window is None or len(waveform) <= window else "frame"
             result = self.explainer.explain(waveform, target_class, mode, spectrum=SPECTRUM)  # type: ignore[arg-type]
             attribution = result["attribution"]
             results[name] = {
@@ -150,9 +155,8 @@ class GradientSHAPDemo:
         return sounds
 
     def _save(self, folder: Path, name: str, waveform: np.ndarray, result: dict[str, Any]) -> dict[str, Any]:
-        rendering = render(
-            waveform, SAMPLE_RATE, self.explainer.explanation(Path(name), result, SPECTRUM), TOP_K_FRAMES
-        )
+        explanation = replace(result["explanation"], utterance=name, path=name)
+        rendering = render(waveform, SAMPLE_RATE, explanation, TOP_K_FRAMES)
         picture = folder / f"{file_name(name)}.png"
         with whole_file(picture) as partial:
             partial.write_bytes(rendering.png)

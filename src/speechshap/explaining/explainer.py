@@ -1,7 +1,6 @@
 """Explanations of single waveforms from Python, in a few lines."""
 
-import copy
-import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -10,23 +9,23 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Attribution, Baseline, SpectralGrid, gradient_shap
-from speechshap.attribution.gradient_shap import as_baseline
+from speechshap.attribution import Attribution, Baseline, SpectralGrid, Target, as_baseline, gradient_shap
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.sampling import PathDensity, PathSampler, Scheme
 from speechshap.attribution.targets import NO_CLASS, Output
 from speechshap.attribution.validation import check_choice
 from speechshap.data.audio import load_audio
+from speechshap.explaining.loading import adopt_model, load_model
+from speechshap.explaining.predictions import predicted_class
+from speechshap.explaining.targets import choose_layers
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-from speechshap.models import Backbone, EmotionClassifier, load_backbone, mlp_head
 from speechshap.models.modes import evaluation_mode
-from speechshap.results.explanation import TOP_K_FRAMES, UNITS, Explanation, target_name
-from speechshap.training import EmotionModule
+from speechshap.report.moments import TOP_K_FRAMES
+from speechshap.results.conversion import from_attribution
+from speechshap.results.explanation import Explanation, Provenance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-logger = logging.getLogger(__name__)
 
 Waveform = Tensor | np.ndarray | str | Path
 Mode = Literal["frame", "neuron"]
@@ -40,18 +39,19 @@ class GradientSHAP:
     goes to ``device`` if one is named.
 
     Args:
-        model_name: Checkpoint of ``train.py`` (``….ckpt``), or a WavLM, wav2vec2 or HuBERT by its name on the Hugging
-            Face hub or its folder. Not looked at where ``model`` is given.
+        model_name: Checkpoint of ``train.py`` (``….ckpt``), or an audio classifier of transformers by its name on the
+            Hugging Face hub or its folder; a bare WavLM, wav2vec2 or HuBERT needs a ``classifier``. Ignored where
+            ``model`` is given.
         device: Where to compute; None takes that of a given model, else the GPU if there is one.
-        num_samples: Points on the paths.
+        num_samples: Draws: points on the paths.
         batch_size: Points that go through the model at once; None takes what suits the device.
         feature_layer: Hidden state of a bare speech transformer that the classifier hears (0 is the stem's output);
             None takes the last.
-        classifier: Head from the mean over time ``(batch, hidden size)`` to logits. Without one a bare speech
-            transformer gets an untrained head, and a warning.
-        model: :class:`EmotionModule`, :class:`EmotionClassifier`, or a base model of transformers (which is copied).
+        classifier: Head from the mean over time ``(batch, hidden size)`` to logits, for a bare speech transformer: a
+            head that nobody trained is never explained.
+        model: :class:`~speechshap.EmotionModule`, a classifier of :mod:`speechshap.models`, or a model of transformers
+            (which is copied): an audio classifier, or a bare speech transformer for the ``classifier``.
         feature_extractor: Of a transformers model; says whether waveforms are normalised. None: they are not.
-        num_classes: Of an untrained head.
         seed: Of all draws.
 
     Raises:
@@ -59,6 +59,7 @@ class GradientSHAP:
         UserError: The model cannot be loaded.
 
     Example:
+        >>> from speechshap import EmotionModule
         >>> _ = torch.manual_seed(0)
         >>> model = EmotionModule(["calm", "angry"], backbone_config={
         ...     "model_type": "wavlm", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -82,30 +83,16 @@ class GradientSHAP:
         *,
         model: nn.Module | None = None,
         feature_extractor: Any = None,
-        num_classes: int = 8,
         seed: int = 0,
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
-        if model is None and model_name.endswith(".ckpt"):
-            model = EmotionModule.load_from_checkpoint(model_name, map_location="cpu", weights_only=True)
-        if isinstance(model, EmotionModule | EmotionClassifier):
-            if classifier is not None or feature_layer is not None or feature_extractor is not None:
-                raise ValueError(
-                    f"a {type(model).__name__} has a classifier, a layer and a normalisation of its own; "
-                    "classifier, feature_layer and feature_extractor are for a bare speech transformer"
-                )
-            self.model: EmotionModule | EmotionClassifier = model
-        else:
-            backbone = load_backbone(model_name) if model is None else _backbone(model, feature_extractor)
-            if classifier is None:
-                logger.warning("the classifier is not trained: what is explained are chance decisions; give one")
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(seed)
-                    classifier = mlp_head(backbone.hidden_size, num_classes)
-            layer = backbone.num_layers if feature_layer is None else feature_layer
-            self.model = EmotionClassifier(backbone, classifier, layer)
+        self.model: Any = (
+            load_model(model_name, classifier, feature_layer)
+            if model is None
+            else adopt_model(model, classifier, feature_layer, feature_extractor)
+        )
         if device is None:
             device = next(self.model.parameters()).device if model is not None else _default_device()
         self.device = torch.device(device)
@@ -114,7 +101,7 @@ class GradientSHAP:
     @property
     def classes(self) -> list[str] | None:
         """Names of the classes, where the model knows them."""
-        return self.model.classes if isinstance(self.model, EmotionModule) else None
+        return None if self.model.classes is None else list(self.model.classes)
 
     def explain(
         self,
@@ -158,9 +145,11 @@ class GradientSHAP:
             ``attributions``: ``(frames,)`` or ``(time,)``, with a first dimension for the samples where they are not
             aggregated; for neurons a tensor ``(frames, hidden size)`` by layer (``"layer_6"``).
             ``standard_error``: the same shapes, of the mean; None for other aggregations.
-            ``prediction``: ``class``, ``probability``, ``probabilities``, and ``label`` where the classes have names.
-            ``mode``, ``target_class``, ``relative_error``, ``completeness_gap``, and ``attribution``, the
-            :class:`Attribution` with everything.
+            ``prediction``: ``class``, ``probability``, ``probabilities``, and ``label`` where the classes have names; of
+            a regression its ``outputs``.
+            ``mode``, ``target_class``, ``relative_error``, ``completeness_gap``, ``attribution``, the
+            :class:`Attribution` with everything, and ``explanation``, the record that pictures are made from (for
+            frames).
 
         Raises:
             ValueError: An argument is unknown or does not fit the others.
@@ -172,14 +161,19 @@ class GradientSHAP:
         if mode == "neuron" and (aggregate_frames != "mean" or resolution != "frame"):
             raise ValueError("neurons are explained by frame, as the mean over the reference samples")
         signal = self._read(waveform, sample_rate)
-        if mode == "neuron" and len(signal) > self.model.window:
+        window = self.model.window
+        if mode == "neuron" and window is not None and len(signal) > window:
             raise ValueError(
                 f"the waveform has {len(signal) / SAMPLE_RATE:g} s; neurons are explained within a window of the "
-                f"classifier, which has {self.model.window / SAMPLE_RATE:g} s (window_seconds)"
+                f"classifier, which has {window / SAMPLE_RATE:g} s (`window_seconds`)"
             )
-        grid = FrameGrid(1, 1) if resolution == "sample" else self.model.backbone.grid
+        if target_class is None and self.model.is_regression:
+            raise ValueError(
+                f"the model predicts no class; choose one of its outputs with `target_class`: {self._numbered}"
+            )
+        grid = FrameGrid(1, 1) if resolution == "sample" else self.model.grid
         with (
-            tqdm(total=self.num_samples, desc="explaining", unit="sample", delay=1, disable=not progress) as bar,
+            tqdm(total=self.num_samples, desc="explaining", unit="draw", delay=1, disable=not progress) as bar,
             evaluation_mode(self.model),
         ):
             attribution = gradient_shap(
@@ -202,6 +196,10 @@ class GradientSHAP:
                 progress=bar.update,
             )
         values, errors = _values(attribution, mode, aggregate_frames)
+        asked = {
+            "output": output, "baselines": baselines if isinstance(baselines, str) else "given", "scheme": scheme,
+            "n_samples": self.num_samples, "seed": self.seed, "layer_method": layer_method,
+        }  # fmt: skip
         return {
             "attributions": values,
             "standard_error": errors,
@@ -211,6 +209,9 @@ class GradientSHAP:
             "relative_error": float(attribution.relative_error[0, 0]),
             "completeness_gap": float(attribution.completeness_gap[0, 0]),
             "attribution": attribution,
+            "explanation": None
+            if resolution == "sample"
+            else self._record(waveform, signal, attribution, spectrum, asked),
         }
 
     def generate_reference_samples(
@@ -265,64 +266,52 @@ class GradientSHAP:
         """
         from speechshap.report.figures import explanation_figure
 
-        waveform = load_audio(Path(audio_path))
         result = self.explain(
-            waveform, target_class, mode, baselines=baselines, against_class=against_class, output=output,
+            Path(audio_path), target_class, mode, baselines=baselines, against_class=against_class, output=output,
             spectrum=spectrum, progress=progress,
         )  # fmt: skip
-        explanation = self.explanation(Path(audio_path), result, spectrum)
-        figure = explanation_figure(waveform, SAMPLE_RATE, explanation, top_k_frames)
+        figure = explanation_figure(load_audio(Path(audio_path)), SAMPLE_RATE, result["explanation"], top_k_frames)
         if save_path is not None:
             figure.savefig(save_path)
         return figure
 
-    def explanation(self, path: Path, result: dict[str, Any], spectrum: SpectralGrid | None = None) -> Explanation:
-        """What :meth:`explain` returned about a file, as :mod:`speechshap.report` shows it.
-
-        Args:
-            path: Of the file.
-            result: For the resolution ``"frame"``.
-            spectrum: Where the result has time-frequency attributions, of what transform.
-        """
-        attribution: Attribution = result["attribution"]
-        grid = self.model.backbone.grid
-        names = [str(name) for name in self.classes or range(attribution.logits.shape[1])]
-        targets = attribution.targets
-        pairs = zip(targets.classes[0].tolist(), targets.against[0].tolist(), strict=True)
-        explained = [
-            target_name(names[target], None if against == NO_CLASS else names[against]) for target, against in pairs
-        ]
-        layers: dict[str, Any] = {}
-        if attribution.layers:
-            layers = {
-                "layer_names": tuple(attribution.layers),
-                "layer_frames": attribution.layer_frames()[0].cpu().numpy(),
-                "layer_mass": attribution.layer_mass()[0].cpu().numpy(),
-            }
-        bands: dict[str, Any] = {}
-        if spectrum is not None and attribution.time_frequency is not None:
-            bands = {
-                "frequencies": spectrum.frequencies.numpy(),
-                "time_frequency": attribution.time_frequency[0].cpu().numpy(),
-                "time_frequency_hop": spectrum.hop / SAMPLE_RATE,
-            }
-        return Explanation(
-            utterance=path.name,
-            path=str(path),
+    def _record(
+        self,
+        source: Waveform,
+        signal: Tensor,
+        attribution: Attribution,
+        spectrum: SpectralGrid | None,
+        settings: dict[str, Any],
+    ) -> Explanation:
+        """What was found, as :mod:`speechshap.report` shows it."""
+        path = Path(source) if isinstance(source, str | Path) else None
+        names = self._names(attribution.logits.shape[1])
+        prediction, probability = predicted_class(attribution.logits[0], names, self.model.is_regression)
+        pairs = zip(attribution.targets.classes[0].tolist(), attribution.targets.against[0].tolist(), strict=True)
+        return from_attribution(
+            attribution,
+            0,
+            utterance="waveform" if path is None else path.name,
+            path="" if path is None else str(path),
             label=None,
-            prediction=names[result["prediction"]["class"]],
-            probability=result["prediction"]["probability"],
-            targets=tuple(explained),
-            unit=UNITS[targets.output],
-            frame_edges=grid.edges(attribution.values.shape[-1]).numpy() / SAMPLE_RATE,
-            frames=attribution.frames[0].cpu().numpy(),
-            standard_error=attribution.frames_standard_error[0].cpu().numpy(),
-            relative_error=attribution.relative_error[0].cpu().numpy(),
-            completeness_gap=attribution.completeness_gap[0].cpu().numpy(),
-            completeness_gap_standard_error=attribution.completeness_gap_standard_error[0].cpu().numpy(),
-            **layers,
-            **bands,
-        )
+            prediction=prediction,
+            probability=probability,
+            targets=[Target(names[c], None if against == NO_CLASS else names[against]) for c, against in pairs],
+            grid=self.model.grid,
+            num_samples=len(signal),
+            spectrum=spectrum,
+            provenance=Provenance(
+                method="gradient_shap", settings=settings, model="", precision="32-true", settings_fingerprint="",
+                fingerprint="", explained_at=datetime.now(UTC),
+            ),
+        )  # fmt: skip
+
+    def _names(self, count: int) -> list[str]:
+        return self.classes or [str(number) for number in range(count)]
+
+    @property
+    def _numbered(self) -> str:
+        return ", ".join(f"{number} {name}" for number, name in enumerate(self.classes or []))
 
     def _read(self, waveform: Waveform, sample_rate: int) -> Tensor:
         if isinstance(waveform, str | Path):
@@ -339,41 +328,26 @@ class GradientSHAP:
             import librosa
 
             signal = torch.from_numpy(librosa.resample(signal.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE))
-        shortest = self.model.backbone.grid.receptive_field
+        shortest = self.model.shortest
         if len(signal) < shortest:
             raise ValueError(f"the waveform has {len(signal)} samples; the model needs {shortest} at least")
         return signal
 
     def _layers(self, numbers: list[int] | None) -> dict[str, nn.Module]:
-        available = self.model.layers
-        if numbers is None:
-            return available
-        if unknown := [number for number in numbers if f"layer_{number}" not in available]:
-            raise ValueError(f"no layer {unknown[0]}; the model has 1 to {len(available)}")
-        return {f"layer_{number}": available[f"layer_{number}"] for number in numbers}
+        asked = "all" if numbers is None else ",".join(map(str, numbers))
+        return choose_layers(asked, self.model.layers, self.model)
 
     def _prediction(self, logits: Tensor) -> dict[str, Any]:
-        probabilities = logits.softmax(0).cpu()
-        predicted = int(probabilities.argmax())
-        label = {"label": self.classes[predicted]} if self.classes else {}
+        names = self._names(len(logits))
+        label, probability = predicted_class(logits, names, self.model.is_regression)
+        if label is None:
+            return {"outputs": dict(zip(names, logits.tolist(), strict=True))}
         return {
-            "class": predicted,
-            "probability": float(probabilities[predicted]),
-            "probabilities": probabilities.tolist(),
-            **label,
+            "class": names.index(label),
+            "probability": probability,
+            "probabilities": logits.softmax(0).tolist(),
+            **({"label": label} if self.classes else {}),
         }
-
-
-def _backbone(model: nn.Module, feature_extractor: Any) -> Backbone:
-    if isinstance(model, Backbone):
-        return model
-    if not hasattr(model, "config"):
-        raise ValueError(
-            f"model is a {type(model).__name__}; expected an EmotionModule, an EmotionClassifier, or a base model of "
-            "transformers. speechshap.attribution.gradient_shap explains any function"
-        )
-    # The backbone puts modules of its own into the model.
-    return Backbone(copy.deepcopy(model), bool(getattr(feature_extractor, "do_normalize", False)))
 
 
 def _values(

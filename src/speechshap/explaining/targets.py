@@ -1,91 +1,137 @@
-"""What a user asks to be explained, read from the words of a configuration."""
+"""Targets and layers, read from the words of a configuration."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
-from speechshap.attribution.targets import NO_CLASS
+from speechshap.attribution import Target
 from speechshap.errors import UserError
-from speechshap.results.explanation import target_name
 
-PREDICTED, RUNNER_UP = "predicted", "runner-up"
-"""Words for classes that each utterance has of its own: those of the greatest and of the second greatest logit."""
+PREDICTED, RUNNER_UP, ALL = "predicted", "runner-up", "all"
 
+Rank = Literal[0, 1]
+"""Place of a class among the logits of an utterance, the greatest first."""
 
-class Question(NamedTuple):
-    """A target by its name: the class, and the one that is subtracted (-1 for none)."""
+_RANKS: dict[str, Rank] = {PREDICTED: 0, RUNNER_UP: 1}
 
-    name: str
-    target: int
-    against: int = NO_CLASS
+_Request = tuple[str | Rank, str | Rank | None]
+"""A class (by name, or by its rank in each utterance), and the one that is subtracted."""
 
 
-class Targets:
-    """What is asked about each utterance.
+class TargetChoice:
+    """What is explained of each utterance.
 
     Args:
-        text: ``predicted``, ``runner-up``, ``all``, class names, or contrasts of two, with commas between them.
-        classes: Names of the classes.
+        text: ``predicted``, ``runner-up``, ``all``, class names, or contrasts of two, with commas between them. The
+            name of a class may itself have commas and hyphens: the longest name that fits is taken.
+        classes: Names of the classes, or of the outputs of a regression.
+        is_regression: Whether the outputs are no classes; ``predicted`` then stands for all of them.
 
     Raises:
-        UserError: A class does not exist.
+        UserError: A class does not exist, or a text can be read as two different contrasts.
 
     Example:
         >>> import torch
-        >>> Targets("sad, happy - sad", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
-        [Question(name='sad', target=1, against=-1), Question(name='happy - sad', target=0, against=1)]
-        >>> Targets("predicted, predicted - runner-up", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
-        [Question(name='happy', target=0, against=-1), Question(name='happy - sad', target=0, against=1)]
+        >>> TargetChoice("sad, happy - sad", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
+        [Target(label='sad', against=None), Target(label='happy', against='sad')]
+        >>> TargetChoice("predicted, predicted - runner-up", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
+        [Target(label='happy', against=None), Target(label='happy', against='sad')]
+        >>> TargetChoice("wow, great - meh", ["wow, great", "meh"]).of(torch.tensor([2.0, 1.0]))
+        [Target(label='wow, great', against='meh')]
     """
 
-    def __init__(self, text: str, classes: Sequence[str]) -> None:
-        self.classes = classes
-        names = list(classes) if text == "all" else [name.strip() for name in text.split(",")]
-        self.pairs = list(dict.fromkeys(_parse_target(name, classes) for name in names))
-        if len(classes) < 2 and any(RUNNER_UP in pair for pair in self.pairs):
-            raise UserError(f"--explain.targets: no runner-up; the model has one class, {classes[0]!r}")
+    def __init__(self, text: str, classes: Sequence[str], is_regression: bool = False) -> None:
+        self.classes = list(classes)
+        if text == ALL or (is_regression and text == PREDICTED):
+            self._requests: list[_Request] = [(label, None) for label in classes]
+            return
+        self._ranks = {} if is_regression else _RANKS
+        requests = self._read_list(text.split(","))
+        if requests is None:
+            raise UserError(self._no_target(text))
+        self._requests = list(dict.fromkeys(requests))
+        if len(classes) < 2 and any(1 in request for request in self._requests):
+            raise UserError(f"`targets` is {text!r}, but the model has one class, {classes[0]!r}, and no runner-up")
 
-    def of(self, logits: Tensor) -> list[Question]:
-        """Questions about an utterance of which the model has these logits ``(classes,)``.
+    def of(self, logits: Tensor) -> list[Target]:
+        """Targets of an utterance with these logits ``(classes,)``, as many for every utterance.
 
-        As many for every utterance; two are the same where its predicted class was asked for by name as well.
+        Two are the same where the predicted class was asked for by name as well.
         """
         order = logits.argsort(descending=True, stable=True).tolist()
-        own = {PREDICTED: order[0], RUNNER_UP: order[min(1, len(order) - 1)]}
-        numbers = own | {name: number for number, name in enumerate(self.classes)}
-        return [self._question(*(numbers[name] for name in pair)) for pair in self.pairs]
 
-    def _question(self, target: int, against: int = NO_CLASS) -> Question:
-        subtracted = None if against == NO_CLASS else self.classes[against]
-        return Question(target_name(self.classes[target], subtracted), target, against)
+        def label(name: str | Rank) -> str:
+            return name if isinstance(name, str) else self.classes[order[name]]
+
+        return [Target(label(name), None if other is None else label(other)) for name, other in self._requests]
+
+    def _read_list(self, pieces: Sequence[str]) -> list[_Request] | None:
+        """Read what commas separate; as many pieces as possible belong to the first target."""
+        if not pieces:
+            return []
+        for count in range(len(pieces), 0, -1):
+            first = self._read(",".join(pieces[:count]).strip())
+            rest = None if first is None else self._read_list(pieces[count:])
+            if first is not None and rest is not None:
+                return [first, *rest]
+        return None
+
+    def _read(self, text: str) -> _Request | None:
+        if text in self.classes:
+            return text, None
+        if text in self._ranks:
+            return self._ranks[text], None
+        contrasts = list(dict.fromkeys(self._contrasts(text)))
+        if len(contrasts) > 1:
+            raise UserError(f"`targets`: {text!r} can be read as {len(contrasts)} different contrasts of these classes")
+        return contrasts[0] if contrasts else None
+
+    def _contrasts(self, text: str) -> Iterator[_Request]:
+        """Contrasts of two classes, or of the two ranks, that a text may stand for: a name may have hyphens."""
+        for position in (index for index, character in enumerate(text) if character == "-"):
+            left, right = text[:position].strip(), text[position + 1 :].strip()
+            if left != right and {left, right} <= set(self.classes):
+                yield left, right
+            elif left != right and {left, right} <= set(self._ranks):
+                yield self._ranks[left], self._ranks[right]
+
+    def _no_target(self, text: str) -> str:
+        unknown = next((piece.strip() for piece in text.split(",") if self._read(piece.strip()) is None), text)
+        words = [*self._ranks, ALL]
+        return (
+            f"`targets`: no class {unknown!r}; expected {', '.join(words)}, some of {', '.join(self.classes)}, or the "
+            f"contrast of two ({' - '.join(self.classes[:2])})"
+        )
 
 
-def _parse_target(name: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """A class or a word, or two of the same kind."""
-    words = (PREDICTED, RUNNER_UP)
-    if name in (*classes, *words):
-        return (name,)
-    # A class may have a hyphen in its name.
-    for position in (index for index, character in enumerate(name) if character == "-"):
-        pair = name[:position].strip(), name[position + 1 :].strip()
-        if pair[0] != pair[1] and any(set(pair) <= set(known) for known in (classes, words)):
-            return pair
-    raise UserError(
-        f"--explain.targets: no class {name!r}; expected predicted, runner-up, all, some of {', '.join(classes)}, or "
-        "the contrast of two ('happy - sad', 'predicted - runner-up')"
-    )
+def choose_layers(text: str, available: dict[str, nn.Module], module: nn.Module) -> dict[str, nn.Module]:
+    """Pick the layers whose neurons are explained.
 
-
-def choose_layers(text: str, layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """Pick the layers that ``layers`` asks for.
+    Args:
+        text: ``none``, ``all``, or numbers (of ``layer_<number>``) and names with commas between them.
+        available: Layers of the model by name.
+        module: The model; its submodules may be named too (``encoder.2``).
 
     Raises:
         UserError: A layer does not exist.
+
+    Example:
+        >>> list(choose_layers("0", {}, nn.Sequential(nn.Linear(1, 1))))
+        ['0']
     """
-    if text in ("none", "all"):
-        return layers if text == "all" else {}
-    chosen = {f"layer_{number.strip()}": number for number in text.split(",")}
-    if unknown := [number for name, number in chosen.items() if name not in layers]:
-        raise UserError(f"--explain.layers: no layer {unknown[0]!r}; expected none, all, or some of 1 to {len(layers)}")
-    return {name: layers[name] for name in chosen}
+    if text == "none":
+        return {}
+    if text == "all":
+        if not available:
+            raise UserError('`layers="all"`: the layers of this model are not known; name modules of it (`layers`)')
+        return available
+    submodules = dict(module.named_modules())
+    chosen = {}
+    for name in (part.strip() for part in text.split(",")):
+        known = f"layer_{name}" if f"layer_{name}" in available else name
+        if known not in available and (not name or name not in submodules):
+            layers = f"1 to {len(available)}" if available else "the names of its modules"
+            raise UserError(f"`layers`: no layer {name!r}; expected none, all, or some of {layers}")
+        chosen[known] = available[known] if known in available else submodules[name]
+    return chosen

@@ -1,0 +1,73 @@
+"""How a run computes and shows: nothing here changes a number of an explanation."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args
+
+from torch import Tensor
+
+from speechshap.errors import UserError, require_at_least
+from speechshap.report.selection import Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run computes and shows; nothing here changes a number of an explanation.
+
+    Attributes:
+        chunk_size: Points on the paths, or other variants of an utterance, that go through the model at once; left
+            out, what suits the device.
+        gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
+            for each point of a chunk, for a third more time. Chunks are then of one point unless said otherwise.
+        top_k_frames: Strongest frames to mark in a figure.
+        draw: Utterances that TensorBoard shows: every ``log_every``-th from the ``first`` on, while the run goes on;
+            or at its end those that are most confidently ``wrong``, the least sure of all (``unsure``), or the surest
+            right one and the surest wrong one of ``each_class``.
+        log_every: See ``draw``.
+        max_drawn: How many are shown at most by each process of a run; 0 for none.
+
+    Raises:
+        UserError: A value is not legal.
+    """
+
+    chunk_size: int | None = None
+    gradient_checkpointing: bool = False
+    top_k_frames: int = 20
+    draw: Selection = "first"
+    log_every: int = 1
+    max_drawn: int = 100
+
+    def __post_init__(self) -> None:
+        require_at_least(1, chunk_size=self.chunk_size, log_every=self.log_every)
+        require_at_least(0, top_k_frames=self.top_k_frames, max_drawn=self.max_drawn)
+        if self.draw not in get_args(Selection):
+            raise UserError(f"`draw` is {self.draw!r}; expected {', '.join(get_args(Selection))}")
+
+
+class Arithmetic(NamedTuple):
+    """Precision of the model's forward passes.
+
+    Attributes:
+        name: What is stored with the results.
+        context: Made around each forward pass.
+        convert: Takes the waveforms to the precision of the model's input.
+    """
+
+    name: str = "32-true"
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    convert: Callable[[Tensor], Tensor] = lambda waveforms: waveforms
+
+
+class Place(NamedTuple):
+    """Where a run is among the processes that share it, and behind the training of its model.
+
+    Attributes:
+        rank: Of this process.
+        num_ranks: Processes of the run.
+        step: Training step of the model, which is the step of figures and sounds.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+    step: int = 0

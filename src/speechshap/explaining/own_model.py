@@ -1,0 +1,106 @@
+"""A model of the user's own, with the face that the runner explains."""
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from speechshap.errors import UserError
+from speechshap.frames import FrameGrid
+
+STRETCHES = FrameGrid(hop=320, receptive_field=320)
+"""Plain stretches of 20 ms, for a model that has no frames of its own."""
+
+
+class OwnModel(nn.Module):
+    """Any module that classifies waveforms, as a :class:`~speechshap.models.SpeechClassifier`.
+
+    Args:
+        module: Its ``forward`` takes waveforms ``(batch, time)``, and lengths ``(batch,)`` or an attention mask
+            ``(batch, time)`` if it has a second parameter for them. A model without one is asked about utterances of
+            different lengths one by one, since it would hear their padding.
+        logits: From what the model returns to its logits ``(batch, classes)``; None takes a tensor as it is, and
+            ``.logits`` of an object.
+        classes: Names of the classes; None takes ``module.classes``, or numbers.
+        grid: Where the frames of the model lie; None takes stretches of 20 ms.
+
+    Example:
+        >>> model = OwnModel(nn.Sequential(nn.Linear(640, 2)))
+        >>> model(torch.zeros(1, 640), torch.tensor([640])).shape, model.grid.num_frames(640)
+        (torch.Size([1, 2]), 2)
+    """
+
+    is_regression = False
+    window = None
+    shortest = 1
+
+    def __init__(
+        self,
+        module: nn.Module,
+        logits: Callable[[Any], Tensor] | None = None,
+        classes: Sequence[str] | None = None,
+        grid: FrameGrid | None = None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.logits = logits
+        self.grid = grid or STRETCHES
+        self.classes = _class_names(getattr(module, "classes", None) if classes is None else classes)
+        self.second_argument = _second_argument(module)
+        self.layers: dict[str, nn.Module] = {}
+
+    @property
+    def takes_lengths(self) -> bool:
+        """Whether the model is told which part of a waveform is padding."""
+        return self.second_argument is not None
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether utterances of different lengths must not share a batch."""
+        return not self.takes_lengths
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of waveforms ``(batch, time)``.
+
+        Raises:
+            UserError: The model returns something else.
+        """
+        if self.second_argument == "lengths":
+            output = self.module(waveforms, lengths)
+        elif self.second_argument == "mask":
+            output = self.module(waveforms, torch.arange(waveforms.shape[1], device=lengths.device) < lengths[:, None])
+        else:
+            output = self.module(waveforms)
+        found = self.logits(output) if self.logits is not None else getattr(output, "logits", output)
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(waveforms):
+            told = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise UserError(
+                f"the model returns {told} for {len(waveforms)} waveforms; expected logits ({len(waveforms)}, classes) "
+                "or an object with them as `.logits`; give `logits`, a function from what it returns to its logits"
+            )
+        return found
+
+    def embed(self, waveforms: Tensor, lengths: Tensor) -> None:
+        """What the head hears of an utterance is not known."""
+
+
+def _second_argument(module: nn.Module) -> Literal["lengths", "mask"] | None:
+    """What ``forward`` takes beside the waveforms."""
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [part for part in signature(module.forward).parameters.values() if part.kind in positional]
+    if len(parameters) < 2:
+        return None
+    name = parameters[1].name
+    if "mask" in name:
+        return "mask"
+    is_required = parameters[1].default is Parameter.empty
+    return "lengths" if is_required or "len" in name else None
+
+
+def _class_names(classes: Any) -> tuple[str, ...] | None:
+    """Names, where these are names."""
+    if isinstance(classes, Sequence) and classes and all(isinstance(label, str) for label in classes):
+        return tuple(classes)
+    return None

@@ -1,0 +1,29 @@
+"""A classifier that is only asked, for Lightning's prediction loop."""
+
+from typing import cast
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+
+from speechshap.data import Batch
+from speechshap.models import SpeechClassifier
+
+
+class ClassifierModule(pl.LightningModule):
+    """LightningModule around a trained classifier of speech that knows nothing of Lightning.
+
+    Args:
+        classifier: For instance of :func:`speechshap.models.load_classifier`.
+    """
+
+    def __init__(self, classifier: SpeechClassifier) -> None:
+        super().__init__()
+        self.classifier = cast(nn.Module, classifier)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Outputs ``(batch, classes)`` for waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples."""
+        return self.classifier(waveforms, lengths)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Outputs ``(batch, classes)``; None of a model whose utterances must not share a batch."""
+        return None if self.classifier.one_by_one else self(batch.waveforms, batch.lengths)
