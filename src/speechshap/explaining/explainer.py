@@ -145,8 +145,8 @@ class GradientSHAP:
             ``attributions``: ``(frames,)`` or ``(time,)``, with a first dimension for the samples where they are not
             aggregated; for neurons a tensor ``(frames, hidden size)`` by layer (``"layer_6"``).
             ``standard_error``: the same shapes, of the mean; None for other aggregations.
-            ``prediction``: ``class``, ``probability``, ``probabilities``, and ``label`` where the classes have names; of
-            a regression its ``outputs``.
+            ``prediction``: ``class``, ``probability``, ``probabilities``, and ``label`` where the classes have names;
+            of a regression its ``outputs``.
             ``mode``, ``target_class``, ``relative_error``, ``completeness_gap``, ``attribution``, the
             :class:`Attribution` with everything, and ``explanation``, the record that pictures are made from (for
             frames).

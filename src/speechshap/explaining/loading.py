@@ -54,8 +54,8 @@ def adopt_model(
     if not hasattr(model, "config"):
         raise UserError(
             f"`model` is a {type(model).__name__}; expected an EmotionModule, an audio classifier of transformers, or "
-            "a bare speech transformer with a `classifier`. speechshap.attribution.gradient_shap explains any function, "
-            "and GradientSHAPCallback any LightningModule"
+            "a bare speech transformer with a `classifier`. speechshap.attribution.gradient_shap explains any "
+            "function, and GradientSHAPCallback any LightningModule"
         )
     return from_transformers(model, feature_extractor, classifier, feature_layer)
 

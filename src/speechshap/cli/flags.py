@@ -1,0 +1,80 @@
+"""Parameters by the names of their options: only the command line speaks of flags."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import signature
+
+from speechshap.errors import UserError
+
+_PARAMETER = re.compile(r"`(\w+)(?:=\"?([^`\"]*)\"?)?`")
+
+
+def flags_of(**groups: Sequence[Callable[..., object]]) -> dict[str, str]:
+    """Option of each parameter of some classes; of two with one name that of the first group.
+
+    Example:
+        >>> class Data:
+        ...     def __init__(self, root): ...
+        >>> flags_of(data=[Data])
+        {'root': '--data.root', 'ckpt_path': '--ckpt_path'}
+    """
+    flags: dict[str, str] = {}
+    for group, classes in groups.items():
+        for class_ in classes:
+            for name in signature(class_).parameters:
+                flags.setdefault(name, f"--{group}.{name}")
+    return {**flags, "ckpt_path": "--ckpt_path"}
+
+
+def name_flags(message: str, flags: Mapping[str, str]) -> str:
+    """A message with each parameter in backticks replaced by its option.
+
+    Example:
+        >>> name_flags('`n_samples` is 1; try `layers="none"`', {"n_samples": "--explain.n_samples"})
+        '--explain.n_samples is 1; try layers none'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        flag = flags.get(match[1], match[1])
+        return flag if match[2] is None else f"{flag} {match[2]}"
+
+    return _PARAMETER.sub(option, message)
+
+
+@contextmanager
+def parameters_as_flags(flags: Callable[[], Mapping[str, str]]) -> Iterator[None]:
+    """Have mistakes and messages from below the command line name its options.
+
+    Args:
+        flags: Option of each parameter; asked for when there is something to tell.
+    """
+
+    def rename(record: logging.LogRecord) -> bool:
+        if "`" in str(record.msg) and record.name.startswith("speechshap"):
+            record.msg, record.args = name_flags(record.getMessage(), flags()), ()
+        return True
+
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(rename)
+    try:
+        yield
+    except Exception as error:
+        mistake = user_error(error)
+        if mistake is None:
+            raise
+        raise UserError(name_flags(str(mistake), flags())) from error
+    finally:
+        for handler in handlers:
+            handler.removeFilter(rename)
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The UserError that an exception is or wraps."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,70 @@
+"""What the programs share: how they start and end, and how mistakes are told."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from jsonargparse import ArgumentError
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from speechshap.cli.allocator import keep_freed_memory
+from speechshap.cli.flags import user_error
+
+# Told by the libraries to their developers; a user can do nothing about them.
+_IRRELEVANT_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*The number of training batches.*",
+    ".*treespec, LeafSpec.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*LightningCLI's args parameter is intended.*",
+    ".*The dirpath has changed from.*",
+    ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",
+)
+
+
+def run(main: Callable[[list[str]], None], interrupted: str = "interrupted") -> None:
+    """Run a command: a mistake of the user in one line, anything else too unless ``--debug`` asks for the traceback.
+
+    Args:
+        main: The command; takes the arguments without ``--debug``.
+        interrupted: What to say after Ctrl-C or SIGTERM.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    _quieten(debug)
+    keep_freed_memory()
+    try:
+        main(arguments)
+    except (KeyboardInterrupt, SIGTERMException):
+        sys.exit(interrupted)
+    except SystemExit as exit_:
+        # Lightning turns Ctrl-C into an exit of its own.
+        if isinstance(exit_.__context__, KeyboardInterrupt):
+            sys.exit(interrupted)
+        raise
+    except ArgumentError as error:
+        sys.exit(f"error: {_one_line(error)} (--help lists the options)")
+    except Exception as error:
+        if debug:
+            raise
+        mistake = user_error(error)
+        if mistake is not None:
+            sys.exit(f"error: {_one_line(mistake)}")
+        sys.exit(f"error: {type(error).__name__}: {_one_line(error)} (the same command with --debug tells where)")
+
+
+def _quieten(debug: bool) -> None:
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("speechshap").setLevel(logging.INFO)
+    if debug:
+        return
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
+    for pattern in _IRRELEVANT_WARNINGS:
+        warnings.filterwarnings("ignore", pattern)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

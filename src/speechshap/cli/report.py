@@ -1,0 +1,40 @@
+"""``report.py``: show what ``explain.py`` has written."""
+
+import logging
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from speechshap.errors import UserError
+from speechshap.results.folder import ResultsFolder
+
+logger = logging.getLogger(__name__)
+
+
+def report(arguments: list[str]) -> None:
+    """``report.py``: show what ``explain.py`` has written."""
+    parser = ArgumentParser(
+        prog="report.py",
+        usage="report.py runs/<experiment>/version_N",
+        description="Write report.html (every explanation of a run, to see and to hear, in one file that needs no "
+        "server) and corpus/ (means over time, frequency bands, layers and pairs of classes by emotion, as figures "
+        "and as table.csv). explain.py does so at its end; this does it for a run that was stopped or moved.",
+        exit_on_error=False,
+    )
+    parser.add_argument("folder", type=str, help="Folder of the run, or its explanations.")
+    folder = Path(parser.parse_args(arguments).folder)
+    if not folder.is_dir():
+        raise UserError(f"folder: no folder {folder}; give the folder of a run (runs/<experiment>/version_N)")
+    inside = folder / "explanations"
+    results = ResultsFolder(inside if inside.is_dir() else folder)
+    write_report(results)
+
+
+def write_report(results: ResultsFolder) -> None:
+    """Write the report and the figures of the corpus, and say where they are."""
+    from speechshap.report import page
+    from speechshap.report.summary import Summary
+
+    pictures = Summary.read(results).write(results.folder / "corpus")
+    first, *more = page.write_report(results.folder, pictures)
+    logger.info("report: %s%s", first, f" and {len(more)} more files that it leads to" if more else "")

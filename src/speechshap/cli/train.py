@@ -1,0 +1,86 @@
+"""``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
+from speechshap.cli.flags import flags_of, parameters_as_flags
+from speechshap.training import AudioDataModule, ConfusionMatrixCallback, EmotionModule, read_checkpoint
+
+# A run's files go to runs/<experiment>/version_N; --trainer.logger.init_args.name names the experiment.
+_LOGGER = {
+    "class_path": "pytorch_lightning.loggers.TensorBoardLogger",
+    "init_args": {"save_dir": "runs", "name": "emotion", "default_hp_metric": False},
+}
+
+
+def train(arguments: list[str]) -> None:
+    """``train.py``: fit, validate or test."""
+    with parameters_as_flags(lambda: flags_of(data=[AudioDataModule], model=[EmotionModule], trainer=[pl.Trainer])):
+        TrainCLI(arguments)
+
+
+class TrainCLI(LightningCLI):
+    """``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        super().__init__(
+            EmotionModule,
+            AudioDataModule,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "logger": _LOGGER,
+                "max_epochs": 30,
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 5,
+            },
+            args=arguments,
+            auto_configure_optimizers=False,
+            parser_kwargs={
+                "prog": "train.py",
+                "description": "Train, validate or test a speech emotion classifier.",
+                "exit_on_error": False,
+                **{name: {"exit_on_error": False} for name in self.subcommands()},
+            },
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks that every run has, and take the classes from the data."""
+        whole_epochs = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+        best = {"filename": "best", "monitor": "val/uar", "mode": "max"}
+        # The option save_last of the one above keeps the latest of the best; to resume takes the latest of all.
+        last = {"filename": "last"}
+        for group, defaults in (("checkpoint", best), ("last_checkpoint", last)):
+            parser.add_lightning_class_args(ModelCheckpoint, group)
+            options = {**whole_epochs, **defaults}
+            parser.set_defaults({f"{group}.{name}": value for name, value in options.items()})
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.set_defaults(
+            {"early_stopping.monitor": "val/uar", "early_stopping.mode": "max", "early_stopping.patience": 10}
+        )
+        parser.add_lightning_class_args(ConfusionMatrixCallback, "confusion_matrix")
+        add_matmul_precision(parser)
+        parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Make the trainer; the learning rate is monitored where there is a logger to keep it."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.callbacks.append(LearningRateMonitor(logging_interval="step"))  # type: ignore[attr-defined]
+        return trainer
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """What can be done; explaining has a script of its own."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse a checkpoint that cannot be read before anything else happens."""
+        super().parse_arguments(parser, args)
+        set_matmul_precision(self.config[self.config.subcommand].float32_matmul_precision)
+        if path := self.config[self.config.subcommand].get("ckpt_path"):
+            read_checkpoint(path)
