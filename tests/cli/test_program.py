@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from speechshap.cli import explain, report, run, train
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 CONFIGS = PROJECT / "configs"
 
 

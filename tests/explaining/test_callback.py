@@ -17,12 +17,14 @@ from speechshap.attribution import (
     NonFiniteGradientError,
     PathDensity,
     SpectralGrid,
+    Target,
     gaussian_noise,
     gradient_shap,
 )
+from speechshap.data import Batch
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
-from speechshap.explaining.targets import Question, Targets
+from speechshap.explaining.runner import Runner
 from speechshap.frames import FrameGrid
 from speechshap.report.rendering import BackgroundRenderer, RenderingError
 from speechshap.results.fingerprint import fingerprint
@@ -40,9 +42,11 @@ def predict(
     """Explain a few utterances of the planted-evidence corpus."""
     module = EmotionModule.load_from_checkpoint(checkpoint, weights_only=True)
     data_module = AudioDataModule(
-        root=str(root), corpus="planted", **{"max_samples": 3, "batch_size": 2, **(data or {})}
+        root=str(root), corpus="planted", **{"max_utterances": 3, "batch_size": 2, **(data or {})}
     )
-    callback = GradientSHAPCallback(output_dir=str(folder), **{"n_samples": 4, "max_drawn": 0, **options})
+    parameters = {"n_samples": 4, "max_drawn": 0, **options}
+    parameters = {name: value for name, value in parameters.items() if value is not None}
+    callback = GradientSHAPCallback(output_dir=str(folder), **parameters)
     arguments = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, **(trainer or {})}
     pl.Trainer(callbacks=[callback], default_root_dir=folder, **arguments).predict(
         module, data_module, return_predictions=False
@@ -51,11 +55,13 @@ def predict(
 
 
 def read(folder: Path) -> pd.DataFrame:
-    return (
-        pd.read_parquet(sorted((folder / "explanations").glob("part-*.parquet")))
-        .sort_values(["utterance", "target"])
-        .reset_index(drop=True)
-    )
+    table = pd.read_parquet(sorted((folder / "explanations").glob("part-*.parquet")))
+    table["target"] = [str(target) for target in target_columns(table)]
+    return table.sort_values(["utterance", "target"]).reset_index(drop=True)
+
+
+def target_columns(table: pd.DataFrame) -> list[Target]:
+    return [Target(*pair) for pair in zip(table.target, table.against.where(table.against.notna(), None), strict=True)]
 
 
 @pytest.mark.parametrize("inference_mode", [True, False])
@@ -157,7 +163,7 @@ def test_each_setting_has_its_hyperparameters_and_the_projector_its_points(
 
 @pytest.mark.parametrize("draw", ["first", "wrong", "unsure", "each_class"])
 def test_what_is_drawn_is_limited(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, draw: str) -> None:
-    predict(tiny_checkpoint, planted_root, tmp_path, data={"max_samples": 6}, max_drawn=2, log_every=2, draw=draw)
+    predict(tiny_checkpoint, planted_root, tmp_path, data={"max_utterances": 6}, max_drawn=2, log_every=2, draw=draw)
     rows = read(tmp_path)
     assert len(rows) == 6
     drawn = {tag.removeprefix("explain/").removesuffix("/figure") for tag in events_of(tmp_path).Tags()["images"]}
@@ -246,12 +252,13 @@ def test_what_is_done_is_not_computed_again(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explained: list[str] = []
+    attribute = Runner._attribute
 
-    def spy(*args: Any, **options: Any) -> Any:
-        explained.extend(args[5])
-        return gradient_shap(*args, **options)
+    def spy(runner: Runner, batch: Batch, targets: Any) -> Any:
+        explained.extend(batch.ids)
+        return attribute(runner, batch, targets)
 
-    monkeypatch.setattr("speechshap.explaining.callback.gradient_shap", spy)
+    monkeypatch.setattr(Runner, "_attribute", spy)
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert len(explained) == 3
     (tmp_path / "explanations" / "part-0-00001.parquet").unlink()  # as if it had been stopped before the second part
@@ -317,7 +324,7 @@ def test_bfloat16_follows_the_trainer(tiny_checkpoint: Path, planted_root: Path,
 def test_an_unknown_target_is_named(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no class 'bored'; expected predicted, runner-up, all, some of angry, fearful"):
         predict(tiny_checkpoint, planted_root, tmp_path, targets="bored")
-    with pytest.raises(UserError, match=r"--explain.n_samples is 1; expected 4 at least"):
+    with pytest.raises(UserError, match=r"`n_samples` is 1; expected 4 at least"):
         GradientSHAPCallback(n_samples=1)
 
 
@@ -336,7 +343,7 @@ def test_contrasts_layers_and_frequencies_by_configuration(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
     module, data = predict(
-        tiny_checkpoint, planted_root, tmp_path, data={"max_samples": 2}, targets="happy - sad, angry",
+        tiny_checkpoint, planted_root, tmp_path, data={"max_utterances": 2}, targets="happy - sad, angry",
         output="log_odds", layers="all", layer_method="path", spectrum=SpectralGrid(num_mel_bands=20), snr_db=6.0,
     )  # fmt: skip
     table = read(tmp_path)
@@ -380,7 +387,7 @@ def test_auto_draws_as_many_as_an_utterance_needs(
     table = read(tmp_path)
     assert ((table.relative_error <= 0.5) | (table.n_samples == 24)).all()
     unconverged = int((table.relative_error > 0.5).sum())
-    assert (f"{unconverged} utterances did not reach a relative error of 0.5" in caplog.text) == (unconverged > 0)
+    assert (f"{unconverged} utterances did not reach the tolerance" in caplog.text) == (unconverged > 0)
 
 
 def test_a_gradient_that_is_not_finite_costs_its_utterance_only(
@@ -391,19 +398,20 @@ def test_a_gradient_that_is_not_finite_costs_its_utterance_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     attempts = []
+    attribute = Runner._attribute
 
-    def broken(*args: Any, **options: Any) -> Any:
-        attempts.append(list(args[5]))
+    def broken(runner: Runner, batch: Batch, targets: Any) -> Any:
+        attempts.append(list(batch.ids))
         if len(attempts) == 1:
-            raise NonFiniteGradientError(args[5][0])
-        return gradient_shap(*args, **options)
+            raise NonFiniteGradientError(batch.ids[0])
+        return attribute(runner, batch, targets)
 
-    monkeypatch.setattr("speechshap.explaining.callback.gradient_shap", broken)
+    monkeypatch.setattr(Runner, "_attribute", broken)
     predict(tiny_checkpoint, planted_root, tmp_path)
     table = read(tmp_path)
     assert len(table) == 2
     assert attempts[0][0] not in set(table.utterance)
-    assert f"the gradient of utterance {attempts[0][0]} is not finite; it is not explained" in caplog.text
+    assert f"{attempts[0][0]} is not explained: the gradient" in caplog.text
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert len(read(tmp_path)) == 3  # tried again by the next run
 
@@ -412,19 +420,20 @@ def test_what_calibration_learns_is_kept_and_used(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     densities = []
+    attribute = Runner._attribute
 
-    def spy(*args: Any, **options: Any) -> Any:
-        densities.append(options.get("density"))
-        return gradient_shap(*args, **options)
+    def spy(runner: Runner, batch: Batch, targets: Any) -> Any:
+        densities.append(runner.settings.density)
+        return attribute(runner, batch, targets)
 
-    monkeypatch.setattr("speechshap.explaining.callback.gradient_shap", spy)
+    monkeypatch.setattr(Runner, "_attribute", spy)
     predict(tiny_checkpoint, planted_root, tmp_path, calibration=2)
-    assert densities[:2] == [None, None]  # the two that are learnt from
-    assert densities[2] == densities[3] != PathDensity.base()
-    (kept,) = (tmp_path / "explanations").glob("_density-*.json")
-    assert tuple(json.loads(kept.read_text())["heights"]) == densities[2].heights
+    assert densities[0] == densities[1] != PathDensity.base().heights
+    (kept,) = (tmp_path / "explanations").glob("_learnt-*.json")
+    assert tuple(json.loads(kept.read_text())["density"]) == densities[0]
     predict(tiny_checkpoint, planted_root, tmp_path, calibration=2)
-    assert len(densities) == 4  # neither learnt nor explained again
+    assert len(densities) == 2  # neither learnt nor explained again
+    assert json.loads(read(tmp_path).settings[0])["density"] == list(densities[0])
 
 
 @pytest.mark.parametrize(
@@ -444,30 +453,19 @@ def test_what_the_model_does_not_have(
 
 
 def test_settings_that_cannot_be() -> None:
-    with pytest.raises(UserError, match=r"--explain.tolerance is 0; expected a relative error above 0"):
+    with pytest.raises(UserError, match=r"`tolerance` is 0; expected a relative error above 0"):
         GradientSHAPCallback(n_samples="auto", tolerance=0)
-    with pytest.raises(UserError, match=r"--explain.calibration is -1; expected 0 at least"):
+    with pytest.raises(UserError, match=r"`calibration` is -1; expected 0 at least"):
         GradientSHAPCallback(calibration=-1)
-    with pytest.raises(UserError, match=r"--explain.calibration is for the adaptive scheme"):
+    with pytest.raises(UserError, match=r"`calibration` is for the adaptive scheme"):
         GradientSHAPCallback(calibration=2, scheme="uniform")
-    with pytest.raises(UserError, match=r"--explain.output is 'loss'; expected logit, log_odds, probability"):
+    with pytest.raises(UserError, match=r"`output` is 'loss'; expected logit, log_odds, probability"):
         GradientSHAPCallback(output="loss")
-    with pytest.raises(UserError, match=r"--explain.draw is 'best'; expected first, wrong, unsure, each_class"):
+    with pytest.raises(UserError, match=r"`draw` is 'best'; expected first, wrong, unsure, each_class"):
         GradientSHAPCallback(draw="best")
-    with pytest.raises(UserError, match=r"--explain.log_every is 0; expected 1 at least"):
+    with pytest.raises(UserError, match=r"`log_every` is 0; expected 1 at least"):
         GradientSHAPCallback(log_every=0)
     GradientSHAPCallback(n_samples=2, scheme="uniform")
-
-
-def test_one_class_has_no_runner_up() -> None:
-    assert Targets("predicted", ["only"]).of(torch.zeros(1)) == [Question("only", 0)]
-    with pytest.raises(UserError, match="no runner-up; the model has one class, 'only'"):
-        Targets("runner-up", ["only"])
-
-
-def test_a_class_with_a_hyphen_can_be_contrasted() -> None:
-    asked = Targets("low-arousal - calm,calm-low-arousal", ["calm", "low-arousal"])
-    assert asked.of(torch.zeros(2)) == [Question("low-arousal - calm", 1, 0), Question("calm - low-arousal", 0, 1)]
 
 
 def test_checkpointing_changes_nothing_and_is_over_afterwards(
@@ -481,6 +479,41 @@ def test_checkpointing_changes_nothing_and_is_over_afterwards(
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-4 * float(abs(expected).max()))
 
 
-def test_checkpointing_does_not_go_with_slopes_along_the_path() -> None:
-    with pytest.raises(UserError, match="gradient_checkpointing does not go with"):
-        GradientSHAPCallback(layers="all", layer_method="path", gradient_checkpointing=True)
+def test_checkpointing_does_not_go_with_slopes_along_the_path(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    options = {"layers": "all", "layer_method": "path", "gradient_checkpointing": True}
+    with pytest.raises(UserError, match="`gradient_checkpointing` does not go with"):
+        predict(tiny_checkpoint, planted_root, tmp_path, **options)
+
+
+def test_a_parameter_that_the_method_does_not_have_is_named() -> None:
+    with pytest.raises(UserError, match="there is no parameter `n_sampels`; expected some of .*n_samples"):
+        GradientSHAPCallback(n_sampels=3)
+    with pytest.raises(UserError, match="there is no parameter `n_samples`"):
+        GradientSHAPCallback("occlusion", n_samples=8)
+    with pytest.raises(UserError, match="`method` is 'lime'; expected gradient_shap, integrated_gradients, occlusion"):
+        GradientSHAPCallback("lime")
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+def test_other_methods_leave_the_same_results(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, method: str
+) -> None:
+    predict(tiny_checkpoint, planted_root, tmp_path, method=method, n_samples=None, max_drawn=1)
+    table = read(tmp_path)
+    assert set(table.method) == {method}
+    assert all(abs(values).max() > 0 for values in table.frame_attribution)
+    assert table.frame_standard_error.isna().all()
+    assert table.relative_error.isna().all()
+    assert len(events_of(tmp_path).Tags()["images"]) == 1
+
+
+def test_runs_that_differ_in_a_setting_are_stored_with_it(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    for snr_db in (0.0, 10.0):
+        predict(tiny_checkpoint, planted_root, tmp_path, snr_db=snr_db)
+    table = read(tmp_path)
+    assert [json.loads(settings)["snr_db"] for settings in sorted(set(table.settings))] == [0.0, 10.0]
+    assert len(table) == 6
