@@ -24,7 +24,7 @@ from speechshap.attribution import (
 from speechshap.data import Batch
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
-from speechshap.explaining.runner import Runner
+from speechshap.explaining.batch_explainer import BatchExplainer
 from speechshap.frames import FrameGrid
 from speechshap.report.rendering import BackgroundRenderer, RenderingError
 from speechshap.results.fingerprint import fingerprint
@@ -252,13 +252,13 @@ def test_what_is_done_is_not_computed_again(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explained: list[str] = []
-    attribute = Runner._attribute
+    attribute = BatchExplainer._attribute
 
-    def spy(runner: Runner, batch: Batch, targets: Any) -> Any:
+    def spy(explainer: BatchExplainer, batch: Batch, targets: Any) -> Any:
         explained.extend(batch.ids)
-        return attribute(runner, batch, targets)
+        return attribute(explainer, batch, targets)
 
-    monkeypatch.setattr(Runner, "_attribute", spy)
+    monkeypatch.setattr(BatchExplainer, "_attribute", spy)
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert len(explained) == 3
     (tmp_path / "explanations" / "part-0-00001.parquet").unlink()  # as if it had been stopped before the second part
@@ -398,15 +398,15 @@ def test_a_gradient_that_is_not_finite_costs_its_utterance_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     attempts = []
-    attribute = Runner._attribute
+    attribute = BatchExplainer._attribute
 
-    def broken(runner: Runner, batch: Batch, targets: Any) -> Any:
+    def broken(explainer: BatchExplainer, batch: Batch, targets: Any) -> Any:
         attempts.append(list(batch.ids))
         if len(attempts) == 1:
             raise NonFiniteGradientError(batch.ids[0])
-        return attribute(runner, batch, targets)
+        return attribute(explainer, batch, targets)
 
-    monkeypatch.setattr(Runner, "_attribute", broken)
+    monkeypatch.setattr(BatchExplainer, "_attribute", broken)
     predict(tiny_checkpoint, planted_root, tmp_path)
     table = read(tmp_path)
     assert len(table) == 2
@@ -420,13 +420,13 @@ def test_what_calibration_learns_is_kept_and_used(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     densities = []
-    attribute = Runner._attribute
+    attribute = BatchExplainer._attribute
 
-    def spy(runner: Runner, batch: Batch, targets: Any) -> Any:
-        densities.append(runner.settings.density)
-        return attribute(runner, batch, targets)
+    def spy(explainer: BatchExplainer, batch: Batch, targets: Any) -> Any:
+        densities.append(explainer.settings.density)
+        return attribute(explainer, batch, targets)
 
-    monkeypatch.setattr(Runner, "_attribute", spy)
+    monkeypatch.setattr(BatchExplainer, "_attribute", spy)
     predict(tiny_checkpoint, planted_root, tmp_path, calibration=2)
     assert densities[0] == densities[1] != PathDensity.base().heights
     (kept,) = (tmp_path / "explanations").glob("_learnt-*.json")
@@ -488,7 +488,7 @@ def test_checkpointing_does_not_go_with_slopes_along_the_path(
 
 
 def test_a_parameter_that_the_method_does_not_have_is_named() -> None:
-    with pytest.raises(UserError, match="there is no parameter `n_sampels`; expected some of .*n_samples"):
+    with pytest.raises(UserError, match=r"there is no parameter `n_sampels`; expected some of .*n_samples"):
         GradientSHAPCallback(n_sampels=3)
     with pytest.raises(UserError, match="there is no parameter `n_samples`"):
         GradientSHAPCallback("occlusion", n_samples=8)

@@ -106,9 +106,9 @@ def test_functions_read_batches_and_outputs_that_nothing_else_can(tmp_path: Path
     )  # fmt: skip
     assert set(table.target) == set(module.classes)
     assert len(table) == 9
-    with pytest.raises(UserError, match="the model returns a dict for 2 waveforms; expected logits .* give `logits`"):
+    with pytest.raises(UserError, match=r"the model returns a dict for 2 waveforms; expected logits .* give `logits`"):
         explain(module, loader(WAVEFORMS), tmp_path / "other")
-    with pytest.raises(UserError, match="the waveforms of a batch are str.* give `inputs`"):
+    with pytest.raises(UserError, match=r"the waveforms of a batch are str.* give `inputs`"):
         explain(module, [("a name", WAVEFORMS)], tmp_path / "third")
 
 

@@ -66,6 +66,11 @@ def read_batch(batch: Any, takes_lengths: bool, prefix: str) -> Batch:
     )
 
 
+def alone(waveform: Tensor, name: str) -> Batch:
+    """A waveform ``(time,)`` as a batch of its own."""
+    return Batch(waveform[None], torch.tensor([len(waveform)]), torch.tensor([UNKNOWN_LABEL]), [name], [""])
+
+
 def select(batch: Batch, rows: Sequence[int]) -> Batch:
     """Some utterances of a batch, without padding that none of them needs."""
     return Batch(

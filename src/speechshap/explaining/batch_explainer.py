@@ -1,0 +1,298 @@
+"""One batch: from waveforms to records, with any method and any model."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from speechshap.attribution import (
+    Attribution,
+    Evaluator,
+    GradientError,
+    PathSettings,
+    Settings,
+    Target,
+    Targets,
+    find_method,
+    settings_baseline,
+)
+from speechshap.data import Batch
+from speechshap.errors import UserError
+from speechshap.explaining.batches import alone, select
+from speechshap.explaining.options import Arithmetic, RunOptions
+from speechshap.explaining.own_model import OwnModel
+from speechshap.explaining.predictions import predicted_class
+from speechshap.explaining.targets import TargetChoice, choose_layers
+from speechshap.frames import SAMPLE_RATE
+from speechshap.models import SpeechClassifier
+from speechshap.models.modes import evaluation_mode
+from speechshap.results.conversion import from_attribution, layer_tensors
+from speechshap.results.explanation import Explanation, Provenance
+from speechshap.results.fingerprint import fingerprint
+
+logger = logging.getLogger(__name__)
+
+
+class Explained(NamedTuple):
+    """An utterance that was explained.
+
+    Attributes:
+        explanation: The record.
+        neurons: Neuron attributions by name, for a file beside the table; empty without layers.
+        converged: Whether the tolerance was met; None where none was asked for.
+    """
+
+    explanation: Explanation
+    neurons: dict[str, Tensor]
+    converged: bool | None
+
+
+class BatchExplainer:
+    """Explains the utterances of a batch; one that cannot be explained costs itself alone.
+
+    Args:
+        model: On its device; put in eval mode and frozen while it explains.
+        method: Name of a file in :mod:`speechshap.attribution.methods`.
+        settings: Of the method.
+        options: How to compute.
+        arithmetic: Precision.
+        references: Training clips ``(references, time)``, where the settings' ``baselines`` are ``dataset``.
+        progress: Called with the number of evaluations of the model since the last call.
+
+    Attributes:
+        failed: Ids of the utterances that could not be explained so far.
+
+    Raises:
+        UserError: A setting does not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: SpeechClassifier,
+        method: str,
+        settings: Settings,
+        options: RunOptions,
+        arithmetic: Arithmetic,
+        references: Tensor | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.model = model
+        self.module = cast(nn.Module, model)
+        self.method_name, self.method = method, find_method(method)
+        self.settings = settings
+        self.options = options
+        self.arithmetic = arithmetic
+        self.progress = progress
+        self.failed: list[str] = []
+        self._check()
+        self._choice = None if model.classes is None else self._target_choice(model.classes)
+        named = model.module if isinstance(model, OwnModel) else self.module
+        self.layers = choose_layers(getattr(settings, "layers", "none"), model.layers, named)
+        self.baseline = settings_baseline(settings, references)
+        self.weights = fingerprint(self.module.state_dict())
+        self._common = fingerprint(self.weights, references, arithmetic.name, method)
+
+    def _check(self) -> None:
+        """Refuse what does not fit together, before the model is asked anything."""
+        if self.model.is_regression and self.settings.output != "logit":
+            raise UserError(f'`output` is {self.settings.output!r}, but the model is a regression; expected "logit"')
+        if not self.options.gradient_checkpointing:
+            return
+        if not hasattr(self.model, "backbone"):
+            raise UserError("`gradient_checkpointing` is for the backbones of speechshap; leave it out for this model")
+        if self._is_along_path:
+            raise UserError('`gradient_checkpointing` does not go with `layer_method="path"`; leave one out')
+
+    @property
+    def settings_fingerprint(self) -> str:
+        """Of all that is common to the explanations of a run: model, precision, references, settings."""
+        return fingerprint(self._common, self.settings.as_dict())
+
+    def learn(self, waveforms: Sequence[Tensor]) -> dict[str, Any]:
+        """Let the method learn from waveforms ``(time,)``; the settings that it changed, by name."""
+        if self.method.learn is None:
+            return {}
+        before = self.settings.as_dict()
+        with self.ready():
+            evaluators = (self._evaluator(alone(w, f"calibration {number}")) for number, w in enumerate(waveforms))
+            learnt = self.method.learn(evaluators, self.baseline, self.settings).as_dict()
+        changed = {name: value for name, value in learnt.items() if value != before[name]}
+        self.adopt(changed)
+        return changed
+
+    def adopt(self, changed: dict[str, Any]) -> None:
+        """Take settings that were learnt."""
+        # JSON, from which they may come, has lists alone.
+        frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()}
+        self.settings = replace(self.settings, **frozen)
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """The model as it is explained: in eval mode, frozen, with checkpointing where that was asked for."""
+        with evaluation_mode(self.module):
+            backbone: Any = getattr(self.model, "backbone", None)
+            if backbone is None:
+                yield
+                return
+            kept = backbone.gradient_checkpointing
+            # Slopes along the path are gone when activations are computed again.
+            backbone.gradient_checkpointing = (kept or self.options.gradient_checkpointing) and not self._is_along_path
+            try:
+                yield
+            finally:
+                backbone.gradient_checkpointing = kept
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits ``(batch, classes)`` of the model."""
+        rows = range(len(batch.ids))
+        found = {}
+        for group in self.groups(batch, rows):
+            found.update(zip(group, self._evaluator(select(batch, group)).logits, strict=True))
+        return torch.stack([found[row] for row in rows])
+
+    def targets(self, logits: Tensor) -> list[list[Target]]:
+        """What is explained of each utterance with these logits ``(batch, classes)``."""
+        if self._choice is None:
+            self._choice = self._target_choice([str(number) for number in range(logits.shape[1])])
+        return [self._choice.of(row) for row in logits]
+
+    def fingerprints(self, batch: Batch) -> list[str]:
+        """Of each utterance: explanations with the same one hold the same numbers."""
+        common = self.settings_fingerprint
+        sounds = zip(batch.waveforms, batch.lengths.tolist(), strict=True)
+        return [fingerprint(common, waveform[:length]) for waveform, length in sounds]
+
+    def explain(
+        self, batch: Batch, targets: Sequence[Sequence[Target]], fingerprints: Sequence[str]
+    ) -> Iterator[Explained]:
+        """Explain all utterances of a batch.
+
+        Args:
+            batch: On the device of the model.
+            targets: Of each utterance, equally many.
+            fingerprints: Of each utterance.
+
+        Yields:
+            Each utterance that can be explained.
+        """
+        for rows in self.groups(batch, self._explainable(batch)):
+            attribution = None
+            while rows and attribution is None:
+                chosen = select(batch, rows)
+                try:
+                    attribution = self._attribute(chosen, [targets[row] for row in rows])
+                except GradientError as error:
+                    # The others do not suffer for it.
+                    self._fail(error.utterance_id, str(error))
+                    rows = [row for row in rows if batch.ids[row] != error.utterance_id]
+            if attribution is None:
+                continue
+            embeddings = self._embed(chosen)
+            for index, row in enumerate(rows):
+                embedding = None if embeddings is None else embeddings[index]
+                explanation = self._record(attribution, index, chosen, targets[row], fingerprints[row], embedding)
+                neurons = layer_tensors(attribution, index, targets[row]) if self.layers else {}
+                converged = None if attribution.converged is None else bool(attribution.converged[index])
+                yield Explained(explanation, neurons, converged)
+
+    def groups(self, batch: Batch, rows: Sequence[int]) -> list[list[int]]:
+        """Utterances that go through the model together."""
+        if self.model.one_by_one and len(set(batch.lengths[list(rows)].tolist())) > 1:
+            return [[row] for row in rows]
+        return [list(rows)] if rows else []
+
+    @property
+    def _is_along_path(self) -> bool:
+        settings = self.settings
+        return isinstance(settings, PathSettings) and settings.layers != "none" and settings.layer_method == "path"
+
+    def _target_choice(self, classes: Sequence[str]) -> TargetChoice:
+        return TargetChoice(self.settings.targets, classes, self.model.is_regression)
+
+    def _forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        with self.arithmetic.context():
+            return self.model(self.arithmetic.convert(waveforms), lengths).float()
+
+    def _evaluator(self, batch: Batch) -> Evaluator:
+        size = self.options.chunk_size
+        if size is None and self.options.gradient_checkpointing:
+            size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
+        return Evaluator(
+            self._forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=self.layers, grid=self.model.grid,
+            chunk_size=size, progress=self.progress,
+        )  # fmt: skip
+
+    def _explainable(self, batch: Batch) -> list[int]:
+        """Utterances without those that are too short for the model, or too long for its layers."""
+        window = self.model.window if self.layers else None
+        explainable = []
+        for row, length in enumerate(batch.lengths.tolist()):
+            if length < self.model.shortest:
+                self._fail(batch.ids[row], f"it has {length} samples, and the model needs {self.model.shortest}")
+            elif window is not None and length > window:
+                seconds = window / SAMPLE_RATE
+                self._fail(
+                    batch.ids[row], f"neurons are explained within a window of {seconds:g} s; leave `layers` out"
+                )
+            else:
+                explainable.append(row)
+        return explainable
+
+    def _fail(self, utterance: str, reason: str) -> None:
+        self.failed.append(utterance)
+        logger.warning("%s is not explained: %s", utterance, reason)
+
+    def _attribute(self, batch: Batch, targets: Sequence[Sequence[Target]]) -> Attribution:
+        indices = Targets.from_names(targets, self._classes, self.settings.output)
+        return self.method.explain(self._evaluator(batch), indices, self.baseline, self.settings)
+
+    @property
+    def _classes(self) -> list[str]:
+        assert self._choice is not None  # noqa: S101, made with the first logits
+        return self._choice.classes
+
+    def _embed(self, batch: Batch) -> Tensor | None:
+        """What the head hears of each utterance, ``(batch, features)``."""
+        with torch.no_grad(), self.arithmetic.context():
+            embeddings = self.model.embed(self.arithmetic.convert(batch.waveforms), batch.lengths)
+        return None if embeddings is None else embeddings.float().cpu()
+
+    def _record(
+        self,
+        attribution: Attribution,
+        index: int,
+        batch: Batch,
+        targets: Sequence[Target],
+        own_fingerprint: str,
+        embedding: Tensor | None,
+    ) -> Explanation:
+        label = int(batch.labels[index])
+        prediction, probability = predicted_class(attribution.logits[index], self._classes, self.model.is_regression)
+        return from_attribution(
+            attribution,
+            index,
+            utterance=batch.ids[index],
+            path=batch.paths[index],
+            label=self._classes[label] if label >= 0 else None,
+            prediction=prediction,
+            probability=probability,
+            targets=targets,
+            grid=self.model.grid,
+            num_samples=int(batch.lengths[index]),
+            spectrum=self.settings.spectrum if isinstance(self.settings, PathSettings) else None,
+            embedding=embedding,
+            provenance=Provenance(
+                method=self.method_name,
+                settings=self.settings.as_dict(),
+                model=self.weights,
+                precision=self.arithmetic.name,
+                settings_fingerprint=self.settings_fingerprint,
+                fingerprint=own_fingerprint,
+                explained_at=datetime.now(UTC),
+            ),
+        )
