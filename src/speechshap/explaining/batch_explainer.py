@@ -62,9 +62,9 @@ class BatchExplainer:
         options: How to compute.
         arithmetic: Precision.
         references: Training clips ``(references, time)``, where the settings' ``baselines`` are ``dataset``.
-        progress: Called with the number of evaluations of the model since the last call.
 
     Attributes:
+        progress: Called with the number of evaluations of the model since the last call, if set.
         failed: Ids of the utterances that could not be explained so far.
 
     Raises:
@@ -79,7 +79,6 @@ class BatchExplainer:
         options: RunOptions,
         arithmetic: Arithmetic,
         references: Tensor | None = None,
-        progress: Callable[[int], None] | None = None,
     ) -> None:
         self.model = model
         self.module = cast(nn.Module, model)
@@ -87,7 +86,7 @@ class BatchExplainer:
         self.settings = settings
         self.options = options
         self.arithmetic = arithmetic
-        self.progress = progress
+        self.progress: Callable[[int], None] | None = None
         self.failed: list[str] = []
         self._check()
         self._choice = None if model.classes is None else self._target_choice(model.classes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Settings
+from speechshap.attribution import Settings, Target
 from speechshap.data import Batch
 from speechshap.explaining.batch_explainer import BatchExplainer, Explained
 from speechshap.explaining.batches import select
@@ -60,7 +60,7 @@ class Runner:
         num_utterances: int | None = None,
     ) -> None:
         self.place = place
-        self.explainer = BatchExplainer(model, method, settings, options, arithmetic, references, self._count)
+        self.explainer = BatchExplainer(model, method, settings, options, arithmetic, references)
         self.results = ResultsFolder(folder / "explanations", place.rank)
         if calibration:
             self._learn(calibration)
@@ -83,6 +83,7 @@ class Runner:
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} utterances [{elapsed}<{remaining}{postfix}]",
             disable=place.rank != 0,
         )
+        self.explainer.progress = self._count
 
     def _learn(self, calibration: Sequence[Tensor]) -> None:
         """Have the method learn, or take what it has learnt in an earlier run, the same on every rank."""
@@ -125,7 +126,7 @@ class Runner:
         return explained
 
     def _explain(
-        self, batch: Batch, rows: list[int], targets: Sequence[Sequence], fingerprints: Sequence[str]
+        self, batch: Batch, rows: list[int], targets: Sequence[Sequence[Target]], fingerprints: Sequence[str]
     ) -> list[Explanation]:
         chosen = select(batch, rows)
         started = time.perf_counter()
