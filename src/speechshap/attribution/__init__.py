@@ -1,22 +1,43 @@
-"""GradientSHAP of any differentiable classifier of waveforms; knows nothing of Lightning, models or files."""
+"""Attributions of any classifier of waveforms; knows nothing of Lightning, transformers or sound files."""
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.baselines import Baseline, gaussian_noise
-from speechshap.attribution.estimator import GradientError, NonFiniteGradientError, ZeroGradientError
-from speechshap.attribution.gradient_shap import gradient_shap
+from speechshap.attribution.baselines import Baseline, as_baseline, baseline_from_settings, gaussian_noise
+from speechshap.attribution.errors import (
+    GradientError,
+    NonFiniteGradientError,
+    NonFiniteOutputError,
+    UtteranceError,
+    ZeroGradientError,
+)
+from speechshap.attribution.evaluator import Evaluator
+from speechshap.attribution.methods import Method, find_method, method_names
+from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings, gradient_shap
 from speechshap.attribution.sampling import PathDensity
+from speechshap.attribution.settings import PathSettings, Settings
 from speechshap.attribution.spectrum import SpectralGrid
-from speechshap.attribution.targets import Targets
+from speechshap.attribution.targets import Target, Targets
 
 __all__ = [
     "Attribution",
     "Baseline",
+    "Evaluator",
     "GradientError",
+    "GradientSHAPSettings",
+    "Method",
     "NonFiniteGradientError",
+    "NonFiniteOutputError",
     "PathDensity",
+    "PathSettings",
+    "Settings",
     "SpectralGrid",
+    "Target",
     "Targets",
+    "UtteranceError",
     "ZeroGradientError",
+    "as_baseline",
+    "baseline_from_settings",
+    "find_method",
     "gaussian_noise",
     "gradient_shap",
+    "method_names",
 ]

@@ -11,48 +11,50 @@ from speechshap.attribution.targets import Targets
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What made a classifier decide as it did, with standard errors.
+    """What made a classifier decide as it did, with standard errors where the method has them.
 
     Attributes:
-        values: Attribution of each sample of the waveform, ``(batch, targets, time)``; 0 in the padding.
-        values_standard_error: Standard error of each, ``(batch, targets, time)``.
-        frames: Attribution of each frame, the sum over the samples it owns, ``(batch, targets, frames)``; 0 beyond
-            the end of an utterance.
-        frames_standard_error: Standard error of each, ``(batch, targets, frames)``.
+        frames: Attribution of each frame, ``(batch, targets, frames)``; 0 beyond the end of an utterance.
         frame_lengths: Frames of each utterance, ``(batch,)``.
         targets: What was explained.
         logits: Output of the model for the utterances, ``(batch, classes)``.
         outputs: Explained outputs for the utterances, ``(batch, targets)``.
-        completeness_gap: ``sum(values) - (f(x) - E[f(baseline)])`` of the mean, ``(batch, targets)``; 0 but for
-            sampling error when the explanation is right.
-        completeness_gap_standard_error: Standard error of that, ``(batch, targets)``.
-        n_samples: Points on the paths of each utterance, ``(batch,)``.
+        completeness_gap: ``sum(values) - (f(x) - E[f(baseline)])``, ``(batch, targets)``: 0 but for the error of
+            sampling or quadrature when the explanation is right. Not a number where the method has no such sum.
+        n_samples: Points on the paths of each utterance, or other evaluations of the model, ``(batch,)``.
         n_replicates: Independent replicates that these make, ``(batch,)``.
+        values: Attribution of each sample of the waveform, ``(batch, targets, time)``, whose sums are the frames; 0
+            in the padding. None where the method attributes whole frames.
+        values_standard_error: Standard error of each; None, like every standard error, where there are fewer than two
+            replicates to tell it from.
+        frames_standard_error: Standard error of each frame.
+        completeness_gap_standard_error: Standard error of the gap.
         path_second_moments: Second moment of the frame attributions in bins of alpha, relative to that of the base
-            density, ``(batch, bins)``: where on the path the variance is (:meth:`PathDensity.learnt`).
+            density, ``(batch, bins)``: where on the path the variance is (:meth:`PathDensity.learnt`). None where
+            alphas are not drawn.
         converged: Whether each utterance's relative error met the tolerance for every target, ``(batch,)``; None
             where no tolerance was asked for.
         layers: Attribution of each neuron, by layer: ``(batch, targets, frames, hidden size)`` for a transformer.
-        layers_standard_error: Standard error of each.
+        layers_standard_error: Standard error of each; empty where there are none.
         time_frequency: Attribution of each band and frame, ``(batch, targets, bands, frames)``, where asked for.
         time_frequency_standard_error: Standard error of each.
-        sample_frames: Frame attributions of every sample, ``(samples, targets, frames)`` for each utterance, with
-            the weights that make their mean :attr:`frames`; where asked for.
+        sample_frames: Frame attributions of every draw, ``(draws, targets, frames)`` for each utterance, with the
+            weights that make their mean :attr:`frames`; where asked for.
     """
 
-    values: Tensor
-    values_standard_error: Tensor
     frames: Tensor
-    frames_standard_error: Tensor
     frame_lengths: Tensor
     targets: Targets
     logits: Tensor
     outputs: Tensor
     completeness_gap: Tensor
-    completeness_gap_standard_error: Tensor
     n_samples: Tensor
     n_replicates: Tensor
-    path_second_moments: Tensor
+    values: Tensor | None = None
+    values_standard_error: Tensor | None = None
+    frames_standard_error: Tensor | None = None
+    completeness_gap_standard_error: Tensor | None = None
+    path_second_moments: Tensor | None = None
     converged: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
     layers_standard_error: Mapping[str, Tensor] = field(default_factory=dict)
@@ -61,12 +63,14 @@ class Attribution:
     sample_frames: list[Tensor] | None = None
 
     @property
-    def relative_error(self) -> Tensor:
+    def relative_error(self) -> Tensor | None:
         """Root-mean-square standard error of the frames relative to the frames, ``(batch, targets)``.
 
         0.1 is a sharp picture; from about 1 on most of it is Monte Carlo noise. Infinite where all frames are 0 but
-        their errors are not, and 0 where both are.
+        their errors are not, and 0 where both are. None where there are no standard errors.
         """
+        if self.frames_standard_error is None:
+            return None
         return relative_error(self.frames, self.frames_standard_error)
 
     def frames_interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
@@ -74,9 +78,14 @@ class Attribution:
 
         Student's t with a degree of freedom for each replicate but one; the replicates of an utterance are
         independent, or uncorrelated where the scheme is adaptive.
+
+        Raises:
+            ValueError: There are no standard errors.
         """
         from scipy.stats import t
 
+        if self.frames_standard_error is None:
+            raise ValueError("one replicate has no standard error, and so no interval; draw two at least")
         quantiles = t.ppf((1 + level) / 2, (self.n_replicates - 1).cpu().numpy())
         reach = torch.from_numpy(quantiles).to(self.frames)[:, None, None] * self.frames_standard_error
         return self.frames - reach, self.frames + reach

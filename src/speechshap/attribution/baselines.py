@@ -5,6 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from speechshap.attribution.settings import Settings
+from speechshap.errors import UserError
+
 Baseline = Callable[[Tensor, torch.Generator], Tensor]
 """Draws one reference ``(time,)`` for an utterance ``(time,)`` with the numbers of a generator (both on the CPU)."""
 
@@ -30,7 +33,7 @@ def gaussian_noise(snr_db: float = 0.0) -> Baseline:
 def silence(waveform: Tensor, generator: torch.Generator) -> Tensor:
     """Zeros.
 
-    A model that normalises its input hears the same sound at every point of the path but the very start of it: the
+    A model that normalises its input hears the same sound at every point of the path but its very start: the
     attributions are then incomplete, which the completeness gap shows.
     """
     return torch.zeros_like(waveform)
@@ -60,3 +63,60 @@ def from_references(references: Tensor) -> Baseline:
 
 
 NAMED_BASELINES: dict[str, Baseline] = {"noise": gaussian_noise(), "silence": silence}
+
+
+def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
+    """The distribution that a name, a callable or a tensor of references stands for.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(baselines, str):
+        if baselines not in NAMED_BASELINES:
+            raise ValueError(f"`baselines` is {baselines!r}; expected {', '.join(map(repr, NAMED_BASELINES))}")
+        return NAMED_BASELINES[baselines]
+    if isinstance(baselines, Tensor):
+        if baselines.ndim != 2 or baselines.numel() == 0:
+            raise ValueError(f"`baselines` have shape {tuple(baselines.shape)}; expected (references, time)")
+        if not bool(baselines.isfinite().all()):
+            raise ValueError("`baselines` are not finite")
+        return from_references(baselines)
+    if not callable(baselines):
+        raise ValueError(f"`baselines` are a {type(baselines).__name__}; expected a name, a callable or a tensor")
+    return baselines
+
+
+def baseline_from_settings(settings: Settings, references: Tensor | None = None) -> Baseline:
+    """The distribution that settings ask for.
+
+    Args:
+        settings: Their ``baselines`` and ``snr_db``.
+        references: ``(references, time)`` clips, which ``baselines="dataset"`` draws from.
+
+    Raises:
+        UserError: There are no references, and the settings ask for them.
+    """
+    if settings.baselines == "noise":
+        return gaussian_noise(settings.snr_db)
+    if settings.baselines == "silence":
+        return silence
+    if references is None:
+        raise UserError('`baselines="dataset"` draws from clips of the training split; expected the data of these')
+    return as_baseline(references)
+
+
+def draw_reference(baseline: Baseline, waveform: Tensor, utterance_id: str, generator: torch.Generator) -> Tensor:
+    """Draw a reference for an utterance ``(time,)`` on the CPU.
+
+    Raises:
+        ValueError: It has another shape than the utterance, or is not finite.
+    """
+    reference = baseline(waveform.clone(), generator)  # a copy, since the callable may work in place
+    if reference.shape != waveform.shape:
+        raise ValueError(
+            f"the reference of utterance {utterance_id} has shape {tuple(reference.shape)}; "
+            f"expected {tuple(waveform.shape)}"
+        )
+    if not bool(reference.isfinite().all()):
+        raise ValueError(f"a reference of utterance {utterance_id} is not finite")
+    return reference

@@ -9,7 +9,7 @@ from torch import Tensor
 class Completeness:
     """Gap between the sum of the attributions and ``f(x) - E[f(b)]``, with its standard error.
 
-    The output at the references varies much less than a row's sum: a twentieth as many references as samples, two at
+    The output at the references varies much less than a row's sum: a twentieth as many references as points, two at
     least, tell its mean, and cost a fortieth of the gradients.
 
     Args:
@@ -36,21 +36,27 @@ class Completeness:
         for (utterance, replicate), value in zip(keys, outputs.cpu().double(), strict=True):
             self._references[utterance][replicate] = value
 
-    def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
         r"""Gap and standard error, ``(B, K)`` each, of utterances with the explained outputs ``(B, K)``.
+
+        There is no standard error where an utterance has fewer than two replicates.
 
         With sums :math:`A_r` of ``n`` replicates and :math:`f(b_r)` of ``m`` of the same references, the gap is
         :math:`\bar A + \bar f(b) - f(x)`; its variance
         :math:`\mathrm{Var}(A)/n + \mathrm{Var}(f(b))/m + 2\,\mathrm{Cov}(A, f(b))/n`.
         """
         gaps, errors = zip(*(self._gap(row, output) for row, output in enumerate(outputs.cpu().double())), strict=True)
-        return torch.stack(gaps), torch.stack(errors)
+        known = [error for error in errors if error is not None]
+        return torch.stack(gaps), torch.stack(known) if len(known) == len(errors) else None
 
-    def _gap(self, utterance: int, output: Tensor) -> tuple[Tensor, Tensor]:
+    def _gap(self, utterance: int, output: Tensor) -> tuple[Tensor, Tensor | None]:
         sums = torch.stack(list(self._sums[utterance].values()))  # (n, K)
         references = torch.stack(list(self._references[utterance].values()))  # (m, K)
-        paired = torch.stack([self._sums[utterance][replicate] for replicate in self._references[utterance]])
         n, m = len(sums), len(references)
+        gap = sums.mean(0) + references.mean(0) - output
+        if n < 2:
+            return gap, None
+        paired = torch.stack([self._sums[utterance][replicate] for replicate in self._references[utterance]])
         covariance = ((paired - paired.mean(0)) * (references - references.mean(0))).sum(0) / (m - 1)
         variance = sums.var(0) / n + references.var(0) / m + 2 * covariance / n
-        return sums.mean(0) + references.mean(0) - output, variance.clamp_min(0).sqrt()
+        return gap, variance.clamp_min(0).sqrt()

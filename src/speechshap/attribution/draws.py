@@ -1,21 +1,21 @@
-"""Random numbers that belong to an utterance and a sample index, whatever the batch, the order or the device."""
+"""Random numbers that belong to an utterance and a draw, whatever the batch, the order or the device."""
 
 import hashlib
 
 import torch
 
 
-def sample_generator(seed: int, utterance_id: str, sample: int) -> torch.Generator:
-    """Generator of one Monte Carlo sample of one utterance.
+def draw_generator(seed: int, utterance_id: str, draw: int) -> torch.Generator:
+    """Generator of one draw for one utterance.
 
     Its numbers depend on the three arguments alone; they are drawn on the CPU, so that every device sees the same.
 
     Example:
-        >>> one = torch.rand(1, generator=sample_generator(0, "a.wav", 3))
-        >>> bool(one == torch.rand(1, generator=sample_generator(0, "a.wav", 3)))
+        >>> one = torch.rand(1, generator=draw_generator(0, "a.wav", 3))
+        >>> bool(one == torch.rand(1, generator=draw_generator(0, "a.wav", 3)))
         True
-        >>> bool(one == torch.rand(1, generator=sample_generator(0, "a.wav", 4)))
+        >>> bool(one == torch.rand(1, generator=draw_generator(0, "a.wav", 4)))
         False
     """
-    digest = hashlib.blake2b(f"{seed}|{sample}|{utterance_id}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed}|{draw}|{utterance_id}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)

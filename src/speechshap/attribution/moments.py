@@ -68,11 +68,18 @@ class ReplicateMoments:
         self.mean[where] += shift * (new / (known + new))
         self.count[utterance] = known + new
 
-    def standard_error(self) -> Tensor:
-        """Standard error of the means, ``(B, ...)``; not a number where there are fewer than two replicates."""
+    def standard_error(self) -> Tensor | None:
+        """Standard error of the means, ``(B, ...)``; None where an utterance has fewer than two replicates."""
+        if min(self.count) < 2:
+            return None
         count = torch.tensor(self.count, device=self.mean.device)
         per_utterance = (-1, *[1] * (self.mean.ndim - 1))
         return (self.squares / (count * (count - 1)).view(per_utterance)).sqrt()
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """Double precision, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have none
 
 
 def _pad(values: Tensor, shape: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where on the paths the gradients are taken: references and alphas of every sample, and their weights.
+"""Where on the paths the gradients are taken: references and alphas of every draw, and their weights.
 
 A *replicate* is one reference with the points on its path; replicates are the independent repetitions that a standard
 error is computed from. Every scheme keeps the expectation: the weighted mean over the points of a replicate has the
@@ -9,13 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
 
-from speechshap.attribution.baselines import Baseline
-from speechshap.attribution.draws import sample_generator
+from speechshap.attribution.baselines import Baseline, draw_reference
+from speechshap.attribution.draws import draw_generator
 
 Scheme = Literal["uniform", "antithetic", "stratified", "adaptive"]
 SCHEMES: tuple[str, ...] = get_args(Scheme)
@@ -137,6 +137,22 @@ class Replicate(NamedTuple):
     weights: Tensor
 
 
+class Sampler(Protocol):
+    """Places the points on the paths.
+
+    Attributes:
+        points_per_replicate: Points on the path of one reference.
+    """
+
+    points_per_replicate: int
+
+    def draw(self, utterance: int, replicate: int) -> Replicate:
+        """The replicate of this number for an utterance of the batch; the same one each time within a round."""
+
+    def observe(self, utterance: int, alphas: Tensor, squared_norms: Tensor) -> None:
+        """Take note of the squared norms ``(points,)`` of the integrand at alphas ``(points,)``."""
+
+
 class PathSampler:
     """Draws the replicates of each utterance of a batch.
 
@@ -181,10 +197,10 @@ class PathSampler:
 
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """Draw a replicate; the same one each time within a round."""
-        generator = sample_generator(self._seed, self._ids[utterance], replicate)
+        generator = draw_generator(self._seed, self._ids[utterance], replicate)
         uniforms = torch.rand(self._num_uniforms, generator=generator, dtype=torch.float64)
-        # A copy: the callable may work in place.
-        reference = self._baseline(self._inputs[utterance, : self._lengths[utterance]].clone(), generator)
+        waveform = self._inputs[utterance, : self._lengths[utterance]]
+        reference = draw_reference(self._baseline, waveform, self._ids[utterance], generator)
         if self._scheme == "antithetic":
             return Replicate(reference, torch.cat([uniforms, 1 - uniforms]), torch.ones(2, dtype=torch.float64))
         strata = (torch.arange(self._num_uniforms) + uniforms) / self._num_uniforms
@@ -226,9 +242,18 @@ class PathSampler:
 
 
 class GivenDraws(PathSampler):
-    """Draws that the caller made: alphas ``(samples,)`` and references ``(samples, time)``, the same for all."""
+    """Draws that the caller made: alphas ``(draws,)`` and references ``(draws, time)``, the same for all.
+
+    Raises:
+        ValueError: They do not fit each other or the inputs, or an alpha is not from 0 to 1.
+    """
 
     def __init__(self, inputs: Tensor, lengths: Sequence[int], alphas: Tensor, references: Tensor) -> None:
+        expected = (len(alphas), inputs.shape[1])
+        if not isinstance(references, Tensor) or references.shape != expected:
+            raise ValueError(f"given `alphas` take `baselines` as a tensor {expected}, one for each")
+        if alphas.ndim != 1 or not bool(((alphas >= 0) & (alphas <= 1)).all()):
+            raise ValueError("`alphas` are not numbers from 0 to 1 in one dimension")
         super().__init__(inputs, lengths, [""] * len(lengths), lambda *_: inputs[0], "uniform", 0, PathDensity.base())
         self._alphas = alphas.detach().double().cpu()
         self._references = references.detach().cpu()

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import OUTPUTS, Output
-from speechshap.errors import UserError, require_at_least
+from speechshap.errors import UserError
 
 References = Literal["noise", "silence", "dataset"]
 
@@ -15,6 +15,24 @@ def require_choice(name: str, value: object, legal: tuple[object, ...]) -> None:
     """Raise a UserError for a parameter that is none of the legal values."""
     if value not in legal:
         raise UserError(f"`{name}` is {value!r}; expected {', '.join(map(str, legal))}")
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer, and not one of the truth values that Python takes for one."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def require_integers(least: int, **parameters: object) -> None:
+    """Raise a UserError for a parameter that is no integer, or one below ``least``.
+
+    Example:
+        >>> require_integers(1, chunk_size=2.5)
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `chunk_size` is 2.5; expected an integer, 1 at least
+    """
+    for name, value in parameters.items():
+        if not isinstance(value, int) or not is_integer(value) or value < least:
+            raise UserError(f"`{name}` is {value!r}; expected an integer, {least} at least")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +66,7 @@ class Settings:
     def __post_init__(self) -> None:
         require_choice("output", self.output, OUTPUTS)
         require_choice("baselines", self.baselines, ("noise", "silence", "dataset"))
-        require_at_least(1, n_references=self.n_references)
+        require_integers(1, n_references=self.n_references)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values that JSON can hold."""

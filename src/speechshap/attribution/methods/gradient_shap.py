@@ -1,36 +1,93 @@
 """GradientSHAP (expected gradients) of a classifier of waveforms."""
 
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from speechshap.attribution import validation
-from speechshap.attribution.attribution import Attribution, relative_error
-from speechshap.attribution.baselines import NAMED_BASELINES, Baseline, from_references
-from speechshap.attribution.chunks import ChunkSize
-from speechshap.attribution.estimator import Estimator
-from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
-from speechshap.attribution.path_gradients import Forward
-from speechshap.attribution.sampling import SCHEMES, GivenDraws, PathDensity, PathSampler, Scheme
+from speechshap.attribution.attribution import Attribution
+from speechshap.attribution.baselines import Baseline, as_baseline
+from speechshap.attribution.errors import GradientError
+from speechshap.attribution.evaluator import NO_LAYERS, Evaluator
+from speechshap.attribution.layers import LayerMethod
+from speechshap.attribution.methods import Method
+from speechshap.attribution.path import PathEstimator
+from speechshap.attribution.sampling import (
+    POINTS_PER_REPLICATE,
+    SCHEMES,
+    GivenDraws,
+    PathDensity,
+    PathSampler,
+    Scheme,
+)
+from speechshap.attribution.settings import PathSettings, is_integer, require_choice, require_integers
 from speechshap.attribution.spectrum import SpectralGrid
-from speechshap.attribution.targets import NO_CLASS, OUTPUTS, Output, Targets
+from speechshap.attribution.targets import Output, Targets
+from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 
-_FIRST_ROUND = 16  # samples; each round doubles what there is
+logger = logging.getLogger(__name__)
 
-NO_LAYERS: Mapping[str, nn.Module] = MappingProxyType({})
+_FIRST_ROUND = 16  # points; each round doubles what there is
+_LEARNING_POINTS = 64  # on the paths of each utterance that the density is learnt from
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSHAPSettings(PathSettings):
+    """Settings of GradientSHAP.
+
+    Attributes:
+        n_samples: Monte Carlo samples (points on the paths) of each utterance; the error falls with the square root
+            of it. ``auto`` draws until the relative error is within ``tolerance``.
+        tolerance: Relative error to reach with ``auto``.
+        max_samples: Where ``auto`` gives up.
+        scheme: How the points on the paths are drawn.
+        calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its
+            cost where many are explained.
+        density: What the first round of the ``adaptive`` scheme draws from, as learnt from such utterances.
+    """
+
+    n_samples: int | Literal["auto"] = 50
+    tolerance: float = 0.1
+    max_samples: int = 2000
+    scheme: Scheme = "adaptive"
+    calibration: int = 0
+    density: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("scheme", self.scheme, SCHEMES)
+        points = POINTS_PER_REPLICATE[self.scheme]
+        least = 2 * points
+        if self.n_samples != "auto" and not (is_integer(self.n_samples) and self.n_samples >= least):
+            raise UserError(
+                f"`n_samples` is {self.n_samples!r}; expected auto, or {least} at least: an error bar needs two "
+                f"references, each with {points} of the points in {self.scheme} sampling"
+            )
+        require_integers(least, max_samples=self.max_samples)
+        if not self.tolerance > 0:
+            raise UserError(f"`tolerance` is {self.tolerance}; expected a relative error above 0")
+        require_integers(0, calibration=self.calibration)
+        if self.calibration and self.scheme != "adaptive":
+            raise UserError(f"`calibration` is for the adaptive scheme; {self.scheme} sampling learns nothing")
+        self.path_density  # noqa: B018 - is refused here, before anything is drawn
+
+    @property
+    def path_density(self) -> PathDensity:
+        """The density that the first round draws from."""
+        return PathDensity.base() if self.density is None else PathDensity(tuple(self.density))
 
 
 def gradient_shap(
-    forward: Forward,
+    forward: Callable[..., Tensor],
     inputs: Tensor,
     baselines: str | Baseline | Tensor = "noise",
-    targets: Tensor | None = None,
-    lengths: Tensor | None = None,
+    targets: int | Sequence[Any] | Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     ids: Sequence[str] | None = None,
     n_samples: int | Literal["auto"] = 50,
     chunk_size: int | None = None,
@@ -38,7 +95,7 @@ def gradient_shap(
     layers: Mapping[str, nn.Module] = NO_LAYERS,
     *,
     layer_method: LayerMethod = "endpoint",
-    against: Tensor | None = None,
+    against: int | Sequence[Any] | Tensor | None = None,
     output: Output = "logit",
     scheme: Scheme = "adaptive",
     density: PathDensity = PathDensity.base(),  # noqa: B008 - immutable
@@ -62,12 +119,13 @@ def gradient_shap(
     neurons in single precision.
 
     Args:
-        forward: Classifier. It must not mix the utterances of a batch, nor look at padding.
+        forward: Differentiable classifier, as :class:`speechshap.attribution.Evaluator` takes it.
         inputs: ``(batch, time)`` float waveforms; what lies beyond their lengths is taken as 0.
         baselines: ``"noise"`` (Gaussian with the utterance's mean and standard deviation), ``"silence"``, a callable
             that draws a reference, or a tensor ``(references, time)`` to draw from.
-        targets: ``(batch, targets)`` int64 classes to explain; None takes the predicted one.
-        lengths: ``(batch,)`` int64 samples of each utterance; None takes all of ``time``.
+        targets: Classes to explain: one for all utterances, one for each ``(batch,)``, or several for each
+            ``(batch, targets)``; None takes the predicted one.
+        lengths: ``(batch,)`` samples of each utterance; None takes all of ``time``.
         ids: Names of the utterances, unique within the batch; None numbers them.
         n_samples: Points on the paths of each utterance, rounded up to whole replicates; ``"auto"`` draws until the
             relative error of every target is within ``tolerance``.
@@ -78,9 +136,9 @@ def gradient_shap(
         layer_method: ``"endpoint"`` multiplies a layer's gradient by the difference of its outputs for utterance and
             reference (LayerGradientShap of Captum); ``"path"`` by its slope along the path (conductance, Dhamdhere et
             al. 2018), whose sum is that of the input attribution wherever all information passes through the layer.
-        against: ``(batch, targets)`` int64 classes whose output is subtracted from that of the target, -1 for none.
+        against: Classes whose output is subtracted from that of the target, in the same shape; -1 for none.
         output: Explain the ``"logit"``, the ``"log_odds"`` (Bolanos et al. 2025) or the ``"probability"``.
-        scheme: How alphas are drawn; all keep the expectation. ``"uniform"``: one alpha and one reference a sample.
+        scheme: How alphas are drawn; all keep the expectation. ``"uniform"``: one alpha and one reference a draw.
             ``"antithetic"``: pairs that mirror each other about 1/2, with one reference. ``"stratified"``: two to a
             reference, one in each half. ``"adaptive"``: importance sampling, stratified; first with more points
             towards the ends of the path, then, round by round, where the gradients of the same utterance were large.
@@ -91,7 +149,7 @@ def gradient_shap(
         tolerance: Relative error to reach with ``n_samples="auto"``.
         max_samples: Where ``"auto"`` gives up; the attribution says for which utterances it did.
         spectrum: Carry the attributions to this time-frequency transform too.
-        keep_samples: Keep the frame attributions of every sample.
+        keep_samples: Keep the frame attributions of every draw.
         grid: Frames that the samples are gathered in.
         progress: Called with the number of points after each chunk.
 
@@ -114,56 +172,89 @@ def gradient_shap(
     """
     if alphas is not None:
         n_samples, scheme = len(alphas), "uniform"
-    validation.check_waveforms(inputs)
-    lengths = torch.full((len(inputs),), inputs.shape[1]) if lengths is None else lengths
-    ids = [str(index) for index in range(len(inputs))] if ids is None else ids
-    validation.check_batch(inputs, lengths, ids)
-    for name, value, legal in (
-        ("scheme", scheme, SCHEMES), ("output", output, OUTPUTS), ("layer_method", layer_method, LAYER_METHODS),
-    ):  # fmt: skip
-        validation.check_choice(name, value, legal)
-    validation.check_samples(n_samples, scheme, chunk_size, tolerance, max_samples)
-    validation.check_baselines(baselines, alphas, inputs.shape[1])
-    validation.check_layers(layers)
-
-    # Lightning predicts in inference mode, where no graph can be built; tensors made there have to be copied.
-    with torch.inference_mode(False):
-        own_lengths: list[int] = lengths.tolist()
-        inside = torch.arange(inputs.shape[1]) < torch.tensor(own_lengths)[:, None]
-        inputs = torch.where(inside.to(inputs.device), inputs.detach().clone(), 0)
-        baseline = as_baseline(baselines)
-        sampler = (
-            PathSampler(inputs.cpu(), own_lengths, ids, baseline, scheme, seed, density)
-            if alphas is None or not isinstance(baselines, Tensor)
-            else GivenDraws(inputs.cpu(), own_lengths, alphas, baselines)
-        )
-        estimator = Estimator(
-            forward, inputs, own_lengths, ids, sampler, ChunkSize(chunk_size, inputs.device), grid, layers,
-            layer_method, spectrum, keep_samples, progress,
-        )  # fmt: skip
-        logits = estimator.outputs.logits
-        targets = logits.argmax(1, keepdim=True) if targets is None else targets.to(inputs.device).clone()
-        against = torch.full_like(targets, NO_CLASS) if against is None else against.to(inputs.device).clone()
-        validation.check_targets(targets, against, output, logits)
-        estimator.start(Targets(targets, against, output))
-        if n_samples == "auto":
-            converged = _advance_to_tolerance(estimator, tolerance, max_samples)
-        else:
-            _advance_to(estimator, n_samples)
-            converged = None
-        return _attribution(estimator, converged)
+    settings = GradientSHAPSettings(
+        n_samples=n_samples, seed=seed, layer_method=layer_method, output=output, scheme=scheme,
+        density=density.heights, tolerance=tolerance, max_samples=max_samples, spectrum=spectrum,
+    )  # fmt: skip
+    evaluator = Evaluator(
+        forward, inputs, lengths, ids, layers=layers, grid=grid, chunk_size=chunk_size, progress=progress
+    )
+    baseline = as_baseline(baselines)
+    sampler = (
+        _sampler(evaluator, baseline, settings)
+        if alphas is None
+        else GivenDraws(evaluator.inputs.cpu(), evaluator.lengths, alphas, baselines)
+    )
+    none = 0 if targets is None else targets  # a stand-in, so that the shape of `against` is looked at first
+    asked = Targets.from_classes(len(evaluator), none, against, output)
+    if targets is None:
+        asked = replace(asked, classes=evaluator.logits.argmax(1, keepdim=True))
+    return _attribute(evaluator, asked, sampler, settings, keep_samples)
 
 
-def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
-    """The distribution that a name, a tensor of references or a callable stands for."""
-    if isinstance(baselines, str):
-        return NAMED_BASELINES[baselines]
-    return from_references(baselines) if isinstance(baselines, Tensor) else baselines
+def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: GradientSHAPSettings) -> Attribution:
+    """Attribute a batch by GradientSHAP; see :func:`gradient_shap`."""
+    return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings)
 
 
-def _advance_to(estimator: Estimator, n_samples: int) -> None:
+def learn(evaluators: Iterable[Evaluator], baseline: Baseline, settings: GradientSHAPSettings) -> GradientSHAPSettings:
+    """Learn where on the path the variance is, so that the first round of utterances like these draws there.
+
+    Args:
+        evaluators: One for each utterance to learn from, without layers; their predicted classes are explained.
+        baseline: Draws the references.
+        settings: Those of the run.
+
+    Returns:
+        The settings with the density that was learnt, or the base density where no utterance could be explained.
+    """
+    pilot = replace(settings, n_samples=_LEARNING_POINTS, density=None, spectrum=None)
+    moments = []
+    for evaluator in evaluators:
+        predicted = Targets.from_classes(len(evaluator), evaluator.logits.argmax(1), output=settings.output)
+        try:
+            attribution = explain(evaluator, predicted, baseline, pilot)
+        except GradientError as error:
+            logger.warning("%s; nothing is learnt from it", error)
+            continue
+        assert attribution.path_second_moments is not None  # noqa: S101 - told to the type checker
+        moments += [own / own.mean() for own in attribution.path_second_moments]
+    density = PathDensity.learnt(torch.stack(moments).mean(0)) if moments else PathDensity.base()
+    return replace(settings, density=density.heights)
+
+
+def _sampler(evaluator: Evaluator, baseline: Baseline, settings: GradientSHAPSettings) -> PathSampler:
+    return PathSampler(
+        evaluator.inputs.cpu(), evaluator.lengths, evaluator.ids, baseline, settings.scheme, settings.seed,
+        settings.path_density,
+    )  # fmt: skip
+
+
+def _attribute(
+    evaluator: Evaluator,
+    targets: Targets,
+    sampler: PathSampler,
+    settings: GradientSHAPSettings,
+    keep_samples: bool = False,
+) -> Attribution:
+    estimator = PathEstimator(
+        evaluator, targets, sampler, settings.layer_method, settings.spectrum, keep_draws=keep_samples
+    )
+    converged = None
+    if settings.n_samples == "auto":
+        converged = _advance_to_tolerance(estimator, sampler, settings.tolerance, settings.max_samples)
+    else:
+        _advance_to(estimator, sampler, settings.n_samples)
+    return replace(
+        estimator.attribution(),
+        path_second_moments=torch.stack([sampler.second_moments(number) for number in range(len(evaluator))]),
+        converged=None if converged is None else converged.to(evaluator.device),
+    )
+
+
+def _advance_to(estimator: PathEstimator, sampler: PathSampler, n_samples: int) -> None:
     """Draw ``n_samples``, in rounds."""
-    sampler, batch = estimator.sampler, len(estimator.ids)
+    batch = len(estimator.replicates)
     goal = min(_FIRST_ROUND, n_samples)
     while True:
         estimator.advance([math.ceil(goal / sampler.points_per_replicate)] * batch)
@@ -174,19 +265,18 @@ def _advance_to(estimator: Estimator, n_samples: int) -> None:
             sampler.next_round(utterance)
 
 
-def _advance_to_tolerance(estimator: Estimator, tolerance: float, max_samples: int) -> Tensor:
+def _advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, tolerance: float, max_samples: int) -> Tensor:
     """Draw until each utterance's relative error is within the tolerance; tell which ones made it, ``(B,)``.
 
-    The next round is as long as the error of the last one asks for, but at most doubles the samples.
+    The next round is as long as the error of the last one asks for, but at most doubles the draws.
     """
-    sampler, batch = estimator.sampler, len(estimator.ids)
+    batch = len(estimator.replicates)
     points = sampler.points_per_replicate
     most = max_samples // points
     goals = [min(_FIRST_ROUND // points, most)] * batch
-    converged = torch.zeros(batch, dtype=torch.bool)
     while True:
         estimator.advance(goals)
-        error = relative_error(estimator.frames.mean, estimator.frames.standard_error()).amax(1).cpu()  # (B,)
+        error = estimator.relative_error().amax(1).cpu()  # (B,)
         converged = error <= tolerance
         active = [u for u in range(batch) if not converged[u] and estimator.replicates[u] < most]
         if not active:
@@ -199,32 +289,4 @@ def _advance_to_tolerance(estimator: Estimator, tolerance: float, max_samples: i
             sampler.next_round(utterance)
 
 
-def _attribution(estimator: Estimator, converged: Tensor | None) -> Attribution:
-    device, dtype = estimator.device, estimator.inputs.dtype
-    targets = estimator.targets
-    outputs = targets(estimator.outputs.logits)
-    gap, gap_error = estimator.completeness.gap(outputs)
-    replicates = torch.tensor(estimator.replicates, device=device)
-    bands = estimator.time_frequency
-    batch = range(len(estimator.ids))
-    return Attribution(
-        values=estimator.values.mean.to(dtype),
-        values_standard_error=estimator.values.standard_error().to(dtype),
-        frames=estimator.frames.mean.to(dtype),
-        frames_standard_error=estimator.frames.standard_error().to(dtype),
-        frame_lengths=estimator.frame_lengths,
-        targets=targets,
-        logits=estimator.outputs.logits,
-        outputs=outputs,
-        completeness_gap=gap.to(device, dtype),
-        completeness_gap_standard_error=gap_error.to(device, dtype),
-        n_samples=replicates * estimator.sampler.points_per_replicate,
-        n_replicates=replicates,
-        path_second_moments=torch.stack([estimator.sampler.second_moments(utterance) for utterance in batch]),
-        converged=None if converged is None else converged.to(device),
-        layers={name: moments.mean for name, moments in estimator.neurons.items()},
-        layers_standard_error={name: moments.standard_error() for name, moments in estimator.neurons.items()},
-        time_frequency=None if bands is None else bands.mean.to(dtype),
-        time_frequency_standard_error=None if bands is None else bands.standard_error().to(dtype),
-        sample_frames=[torch.stack(rows) for rows in estimator.sample_frames] if estimator.sample_frames else None,
-    )
+METHOD = Method(GradientSHAPSettings, explain, learn)

@@ -1,18 +1,18 @@
-"""Gradients at points on the paths from references to utterances: what one chunk of rows costs."""
+"""One call of the model: outputs of rows, and their gradients."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from speechshap.attribution.layers import LayerMethod, caught_outputs
+from speechshap.attribution.layers import caught_outputs
 from speechshap.attribution.targets import Targets
 
 Forward = Callable[[Tensor, Tensor], Tensor]
-"""Differentiable classifier: waveforms ``(batch, time)`` and lengths ``(batch,)`` to logits ``(batch, classes)``."""
+"""Classifier: waveforms ``(batch, time)`` and lengths ``(batch,)`` int64 to logits ``(batch, classes)``."""
 
 
 class Outputs(NamedTuple):
@@ -22,13 +22,13 @@ class Outputs(NamedTuple):
     layers: dict[str, Tensor]
 
 
-class PathGradients(NamedTuple):
+class Gradients(NamedTuple):
     """Gradients of the explained outputs at points.
 
     Attributes:
-        inputs: ``(R, K, T)``.
-        layers: ``(R, K, ...)`` for each layer.
-        layer_slopes: How the layers change along the path, ``(R, ...)`` each; only for the method ``path``.
+        inputs: ``(R, targets, T)``.
+        layers: ``(R, targets, ...)`` for each layer.
+        layer_slopes: How the layers change in the given directions, ``(R, ...)`` each; empty without directions.
     """
 
     inputs: Tensor
@@ -37,57 +37,60 @@ class PathGradients(NamedTuple):
 
 
 def outputs_of(forward: Forward, waveforms: Tensor, lengths: Tensor, layers: Mapping[str, nn.Module]) -> Outputs:
-    """Evaluate ``forward`` for rows ``(R, T)`` and keep what the layers put out."""
+    """Call ``forward`` for rows ``(R, T)`` and keep what the layers put out.
+
+    Raises:
+        ValueError: The output is no tensor ``(R, classes)``, or a layer did not run.
+    """
     with caught_outputs(layers) as caught:
-        logits = forward(waveforms, lengths).float()
-    if logits.ndim != 2 or len(logits) != len(waveforms):
-        raise ValueError(
-            f"forward gave {tuple(logits.shape)} for {len(waveforms)} waveforms; expected ({len(waveforms)}, classes)"
-        )
+        logits = forward(waveforms, lengths)
+    _check_logits(logits, len(waveforms))
     for name in layers:
         if name not in caught:
             raise ValueError(f"layer {name} did not run within forward; give a module that the model calls")
-    return Outputs(logits, {name: caught[name] for name in layers})
+    return Outputs(logits.float(), {name: caught[name] for name in layers})
 
 
-def path_gradients(
+def gradients_of(
     forward: Forward,
     points: Tensor,
-    differences: Tensor,
     lengths: Tensor,
-    targets: Targets,
     utterances: Tensor,
+    targets: Targets,
     layers: Mapping[str, nn.Module],
-    layer_method: LayerMethod,
-) -> PathGradients:
+    directions: Tensor | None = None,
+) -> Gradients:
     """Gradients for all targets and all layers from one forward pass, and one backward pass for each target.
 
     Args:
         forward: Classifier.
         points: ``(R, T)``.
-        differences: ``(R, T)``, the direction of the path.
         lengths: ``(R,)``.
-        targets: What is explained.
         utterances: ``(R,)`` utterance of each row.
+        targets: What is explained.
         layers: Modules to take gradients at.
-        layer_method: ``path`` differentiates the layers along the path too, in the same forward pass.
+        directions: ``(R, T)``; how the layers change in these is computed in the same forward pass.
 
     Raises:
         RuntimeError: The output does not depend on the points.
     """
     points = points.detach().requires_grad_()
+    slopes: dict[str, Tensor] = {}
     with torch.enable_grad():
-        if layers and layer_method == "path":
+        if layers and directions is not None:
             # The fused attention kernels have no forward-mode derivative.
             with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-                logits, hidden = outputs_of(forward, forward_ad.make_dual(points, differences), lengths, layers)
+                logits, hidden = outputs_of(forward, forward_ad.make_dual(points, directions), lengths, layers)
                 slopes = {name: _tangent(layer) for name, layer in hidden.items()}
                 logits = forward_ad.unpack_dual(logits).primal
         else:
             logits, hidden = outputs_of(forward, points, lengths, layers)
-            slopes = {}
-        explained = targets(logits, utterances)  # (R, K)
-        require_gradient(explained)
+        explained = targets(logits, utterances)  # (R, targets)
+        if not explained.requires_grad:
+            raise RuntimeError(
+                "the output of forward does not depend on its input in a way that autograd can follow; "
+                "it must not detach the waveforms, convert them to numpy, or run under no_grad"
+            )
         sources = [points, *hidden.values()]
         last = explained.shape[1] - 1
         gradients = [
@@ -98,16 +101,22 @@ def path_gradients(
         torch.stack([torch.zeros_like(source) if part is None else part for part in parts], dim=1).detach()
         for source, *parts in zip(sources, *gradients, strict=True)
     )
-    return PathGradients(of_inputs, {name: part.float() for name, part in zip(layers, of_layers, strict=True)}, slopes)
+    return Gradients(of_inputs, {name: part.float() for name, part in zip(layers, of_layers, strict=True)}, slopes)
 
 
-def require_gradient(output: Tensor) -> None:
-    """Refuse an output that autograd cannot follow to the input."""
-    if not output.requires_grad:
-        raise RuntimeError(
-            "the output of forward does not depend on its input in a way that autograd can follow; "
-            "it must not detach the waveforms, convert them to numpy, or run under no_grad"
+def _check_logits(logits: Any, rows: int) -> None:
+    if not isinstance(logits, Tensor):
+        way_out = "lambda waveforms, lengths: model(waveforms, lengths)"
+        if hasattr(logits, "logits"):
+            way_out += ".logits"
+        elif isinstance(logits, tuple | list):
+            way_out += "[0]"
+        raise ValueError(
+            f"forward gave a {type(logits).__name__}; expected the logits alone, a tensor (batch, classes). Wrap the "
+            f"model in a function that picks them, such as `{way_out}`"
         )
+    if logits.ndim != 2 or len(logits) != rows or logits.shape[1] == 0:
+        raise ValueError(f"forward gave {tuple(logits.shape)} for {rows} waveforms; expected ({rows}, classes)")
 
 
 def _tangent(tensor: Tensor) -> Tensor:

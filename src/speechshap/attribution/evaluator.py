@@ -1,0 +1,234 @@
+"""Evaluation of a model in chunks of rows: what every method asks of it, with gradients or without."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from speechshap.attribution import validation
+from speechshap.attribution.chunks import ChunkSize, ForwardChunkSize, GradientChunkSize
+from speechshap.attribution.gradients import Gradients, Outputs, gradients_of, outputs_of
+from speechshap.attribution.settings import require_integers
+from speechshap.attribution.targets import Targets
+from speechshap.frames import FrameGrid
+
+Result = TypeVar("Result")
+
+NO_LAYERS: Mapping[str, nn.Module] = MappingProxyType({})
+
+
+class Evaluator:
+    """A batch of utterances, and the model that classifies them.
+
+    A method makes *rows* of the utterances, waveforms such as points on a path or the utterance without a stretch,
+    and has them evaluated, many at a time. Rows of several utterances share a chunk, the longest utterances first.
+    The numbers do not depend on the chunks. Works inside ``torch.inference_mode``, where no graph can be built, since
+    it copies what was made there.
+
+    Args:
+        forward: Classifier of ``(waveforms (batch, time), lengths (batch,))``, or of waveforms alone where all are
+            equally long; returns logits ``(batch, classes)``. It must not mix the utterances of a batch, nor look at
+            padding. Methods that take gradients need it to be differentiable.
+        waveforms: ``(batch, time)`` float; what lies beyond their lengths is taken as 0.
+        lengths: ``(batch,)`` samples of each utterance; None takes all of ``time``.
+        ids: Names of the utterances, unique within the batch; None numbers them.
+        layers: Modules that ``forward`` calls, by name, whose outputs are kept and differentiated.
+        grid: Frames that the samples are gathered in.
+        chunk_size: Rows that go through the model at once; None finds what the device does well. Halved when the
+            device runs out of memory.
+        progress: Called with the number of rows after each chunk.
+
+    Attributes:
+        inputs: The waveforms, ``(batch, time)``, 0 in the padding.
+        lengths: Samples of each utterance, as numbers.
+        ids: Names of the utterances.
+        layers: As given.
+        grid: As given.
+        device: Of the waveforms.
+        frame_lengths: Frames of each utterance, ``(batch,)`` int64.
+        frame_owners: Frame that each sample belongs to, ``(batch, time)`` int64; 0 in the padding.
+
+    Raises:
+        ValueError: An argument does not fit the others.
+
+    Example:
+        >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2], torch.tensor([[1.0, 2.0, 3.0]]))
+        >>> evaluator.logits
+        tensor([[1., 2.]])
+        >>> evaluator.evaluate([0, 0], lambda row: row * evaluator.inputs[0])
+        tensor([[0., 0.],
+                [1., 2.]])
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Tensor],
+        waveforms: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        ids: Sequence[str] | None = None,
+        *,
+        layers: Mapping[str, nn.Module] = NO_LAYERS,
+        grid: FrameGrid = FrameGrid(),  # noqa: B008 - immutable
+        chunk_size: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        validation.check_waveforms(waveforms)
+        self.lengths = validation.as_lengths(lengths, waveforms)
+        self.ids = validation.as_ids(ids, len(waveforms))
+        validation.check_finite(waveforms, self.lengths, self.ids)
+        validation.check_layers(layers)
+        if chunk_size is not None:
+            require_integers(1, chunk_size=chunk_size)
+        self._forward = validation.as_forward(forward, self.lengths)
+        self._progress = progress
+        self.layers = layers
+        self.grid = grid
+        self.device = waveforms.device
+        with torch.inference_mode(False):
+            inside = torch.arange(waveforms.shape[1]) < torch.tensor(self.lengths)[:, None]
+            self.inputs = torch.where(inside.to(self.device), waveforms.detach().clone(), 0)
+            self._lengths = torch.tensor(self.lengths, device=self.device)
+            frames = [max(1, grid.num_frames(length)) for length in self.lengths]
+            self.frame_lengths = torch.tensor(frames, device=self.device)
+            owners = torch.zeros(waveforms.shape, dtype=torch.int64)
+            for own, length in zip(owners, self.lengths, strict=True):
+                own[:length] = grid.owner(length)
+            self.frame_owners = owners.to(self.device)
+        longest_bytes = waveforms.element_size() * max(self.lengths)
+        self._forward_size = ForwardChunkSize(chunk_size, self.device, longest_bytes)
+        self._gradient_size = GradientChunkSize(chunk_size, self.device, longest_bytes)
+
+    def __len__(self) -> int:
+        """Utterances of the batch."""
+        return len(self.ids)
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """Logits ``(batch, classes)`` and layer outputs ``(batch, ...)`` for the utterances; 0 beyond their ends."""
+        return self._gather(range(len(self)), self.waveform, self.layers, progress=None)
+
+    @property
+    def logits(self) -> Tensor:
+        """Output of the model for the utterances, ``(batch, classes)``."""
+        return self.outputs.logits
+
+    def waveform(self, utterance: int) -> Tensor:
+        """An utterance without its padding, ``(time,)``."""
+        return self.inputs[utterance, : self.lengths[utterance]]
+
+    def targets(self, targets: Targets) -> Targets:
+        """The targets, on the device of the batch.
+
+        Raises:
+            ValueError: They do not fit the batch, or the model does not have these classes.
+        """
+        if len(targets.classes) != len(self):
+            raise ValueError(f"targets are for {len(targets.classes)} utterances; the batch has {len(self)}")
+        with torch.inference_mode(False):
+            return targets.for_classes(self.logits.shape[1], self.device)
+
+    def evaluate(self, utterances: Sequence[int], waveform: Callable[[int], Tensor]) -> Tensor:
+        """Logits ``(R, classes)`` of rows, without gradients.
+
+        No graph is built, so that ``forward`` need not be differentiable, and more rows go through it at once.
+
+        Args:
+            utterances: Batch index of the utterance that each row is made of.
+            waveform: Makes the row of a number, ``(time,)`` as its utterance.
+        """
+        return self._gather(utterances, waveform, {}, self._progress).logits
+
+    def evaluate_with_gradients(
+        self, utterances: Sequence[int], evaluate: Callable[[list[int]], Result]
+    ) -> Iterator[tuple[list[int], Result]]:
+        """Evaluate rows in chunks whose gradients fit into memory; yields the numbers of the rows, and the result.
+
+        Args:
+            utterances: Batch index of the utterance that each row is made of.
+            evaluate: Takes the numbers of a chunk's rows and calls :meth:`gradients`, and perhaps :meth:`outputs_at`,
+                for these. It is tried again with fewer rows when memory runs out, and must change nothing.
+        """
+        return self._chunks(utterances, evaluate, self._gradient_size, self._progress)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def outputs_at(self, waveforms: Tensor, utterances: Sequence[int], *, with_layers: bool = False) -> Outputs:
+        """Outputs for rows ``(R, time)`` made of these utterances, in one call of the model and without gradients."""
+        return outputs_of(self._forward, waveforms, self.lengths_of(utterances), self.layers if with_layers else {})
+
+    @torch.inference_mode(False)
+    def gradients(
+        self, points: Tensor, utterances: Sequence[int], targets: Targets, directions: Tensor | None = None
+    ) -> Gradients:
+        """Gradients for rows, in one call of the model.
+
+        Args:
+            points: ``(R, time)``.
+            utterances: Batch index of the utterance that each row is made of.
+            targets: What is explained of the batch, as :meth:`targets` returns it.
+            directions: ``(R, time)``; how the layers change in these is told too.
+        """
+        # Copies, since no graph begins at a tensor that was made in inference mode.
+        points, directions = points.clone(), None if directions is None else directions.clone()
+        lengths, rows = self.lengths_of(utterances), self.indices(utterances)
+        return gradients_of(self._forward, points, lengths, rows, targets, self.layers, directions)
+
+    def lengths_of(self, utterances: Sequence[int]) -> Tensor:
+        """Samples of rows, ``(R,)`` int64 on the device."""
+        return self._lengths[self.indices(utterances)]
+
+    def indices(self, utterances: Sequence[int]) -> Tensor:
+        """Numbers of utterances as a tensor on the device, ``(R,)`` int64."""
+        return torch.tensor(utterances, dtype=torch.int64, device=self.device)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _gather(
+        self,
+        utterances: Sequence[int],
+        waveform: Callable[[int], Tensor],
+        layers: Mapping[str, nn.Module],
+        progress: Callable[[int], None] | None,
+    ) -> Outputs:
+        def evaluate(rows: list[int]) -> Outputs:
+            waveforms = pad_sequence([waveform(row).to(self.inputs) for row in rows], batch_first=True)
+            return outputs_of(self._forward, waveforms, self.lengths_of([utterances[row] for row in rows]), layers)
+
+        logits, hidden = torch.empty(0), dict[str, Tensor]()
+        for rows, part in self._chunks(utterances, evaluate, self._forward_size, progress):
+            if not len(logits):  # the first rows are the longest
+                logits = part.logits.new_zeros(len(utterances), part.logits.shape[1])
+                hidden = {name: out.new_zeros(len(utterances), *out.shape[1:]) for name, out in part.layers.items()}
+            logits[rows] = part.logits.detach()
+            for name, out in part.layers.items():
+                for row, own in zip(rows, out.detach(), strict=True):
+                    hidden[name][row][within(own.shape)] = own
+        return Outputs(logits, hidden)
+
+    def _chunks(
+        self,
+        utterances: Sequence[int],
+        evaluate: Callable[[list[int]], Result],
+        size: ChunkSize,
+        progress: Callable[[int], None] | None,
+    ) -> Iterator[tuple[list[int], Result]]:
+        """Chunks of rows, the longest first: it tells what memory a row takes, and neighbours share little padding."""
+        order = sorted(range(len(utterances)), key=lambda row: -self.lengths[utterances[row]])
+        start = 0
+        while start < len(order):
+            rows = order[start : start + size.rows]
+            result = size.run(len(rows), partial(evaluate, rows))
+            if result is not None:
+                yield rows, result
+                start += len(rows)
+                if progress is not None:
+                    progress(len(rows))
+
+
+def within(shape: Sequence[int]) -> tuple[slice, ...]:
+    """Where a tensor of this shape lies in a larger one."""
+    return tuple(slice(size) for size in shape)

@@ -1,0 +1,122 @@
+"""Occlusion: how far an output drops when a stretch of the sound is replaced."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speechshap.attribution.attribution import Attribution
+from speechshap.attribution.baselines import Baseline, draw_reference
+from speechshap.attribution.draws import draw_generator
+from speechshap.attribution.errors import NonFiniteOutputError
+from speechshap.attribution.evaluator import Evaluator
+from speechshap.attribution.methods import Method
+from speechshap.attribution.settings import Settings, require_integers
+from speechshap.attribution.targets import Targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class OcclusionSettings(Settings):
+    """Settings of occlusion.
+
+    Attributes:
+        stretch_frames: Frames of the stretches that are replaced, one stretch at a time (5 frames of WavLM are
+            100 ms).
+        n_draws: References that each stretch is replaced by; from two on there are standard errors.
+    """
+
+    stretch_frames: int = 5
+    n_draws: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integers(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
+
+
+def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: OcclusionSettings) -> Attribution:
+    r"""Attribute a batch by occlusion (Zeiler & Fergus 2014, section 4.2), with forward passes alone.
+
+    The frames of an utterance are divided into stretches; the last one may be shorter. A stretch's attribution is the
+    drop :math:`E_b[f_c(x) - f_c(x \text{ with the stretch of } b \text{ in its place})]`, spread evenly over its
+    frames, so that these sum to the drop. The drops of all stretches have no sum that they must come to: the
+    completeness gap is not a number. Samples have no attributions of their own.
+
+    Raises:
+        ValueError: The model does not have the targets, or a reference does not fit.
+        NonFiniteOutputError: An output of the model is not finite; the error names the utterance.
+
+    Example:
+        >>> from speechshap.frames import FrameGrid
+        >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2], torch.ones(1, 4), grid=FrameGrid(1, 1))
+        >>> silence = lambda waveform, generator: torch.zeros_like(waveform)
+        >>> explain(evaluator, Targets.from_classes(1, 1), silence, OcclusionSettings(stretch_frames=2)).frames
+        tensor([[[0.5000, 0.5000, 0.0000, 0.0000]]])
+    """
+    targets = evaluator.targets(targets)
+    num_stretches = [math.ceil(int(frames) / settings.stretch_frames) for frames in evaluator.frame_lengths]
+    rows = [
+        (utterance, draw, stretch)
+        for utterance in range(len(evaluator))
+        for draw in range(settings.n_draws)
+        for stretch in range(num_stretches[utterance])
+    ]
+    references = {
+        (utterance, draw): draw_reference(
+            baseline, evaluator.waveform(utterance).cpu(), name, draw_generator(settings.seed, name, draw)
+        )
+        for utterance, name in enumerate(evaluator.ids)
+        for draw in range(settings.n_draws)
+    }
+
+    def occluded(row: int) -> Tensor:
+        """The utterance with one stretch replaced."""
+        utterance, draw, stretch = rows[row]
+        waveform = evaluator.waveform(utterance).clone()
+        first, last = (settings.stretch_frames * number for number in (stretch, stretch + 1))
+        edges = evaluator.grid.edges(len(waveform)).tolist()
+        samples = slice(edges[first], edges[min(last, len(edges) - 1)])
+        waveform[samples] = references[utterance, draw][samples].to(waveform)
+        return waveform
+
+    utterances = [utterance for utterance, _, _ in rows]
+    occluded_logits = evaluator.evaluate(utterances, occluded)
+    index = evaluator.indices(utterances)
+    outputs = targets(evaluator.logits)
+    drops = outputs[index] - targets(occluded_logits, index)  # (rows, targets)
+    finite = drops.isfinite().all(1)
+    if not finite.all():
+        raise NonFiniteOutputError(evaluator.ids[utterances[finite.tolist().index(False)]])
+
+    frames = outputs.new_zeros(*outputs.shape, int(evaluator.frame_lengths.max()))
+    errors = torch.zeros_like(frames)
+    start = 0
+    for utterance, count in enumerate(num_stretches):
+        own = drops[start : start + settings.n_draws * count].unflatten(0, (settings.n_draws, count))
+        start += settings.n_draws * count
+        length = int(evaluator.frame_lengths[utterance])
+        frames[utterance, :, :length] = _spread(own.mean(0), settings.stretch_frames, length)
+        if settings.n_draws > 1:
+            error = own.std(0) / math.sqrt(settings.n_draws)
+            errors[utterance, :, :length] = _spread(error, settings.stretch_frames, length)
+    counts = torch.tensor(num_stretches, device=evaluator.device)
+    return Attribution(
+        frames=frames,
+        frames_standard_error=errors if settings.n_draws > 1 else None,
+        frame_lengths=evaluator.frame_lengths,
+        targets=targets,
+        logits=evaluator.logits,
+        outputs=outputs,
+        completeness_gap=torch.full_like(outputs, torch.nan),
+        n_samples=counts * settings.n_draws,
+        n_replicates=torch.full_like(counts, settings.n_draws),
+    )
+
+
+def _spread(stretches: Tensor, stretch_frames: int, num_frames: int) -> Tensor:
+    """Deal values of stretches ``(stretches, targets)`` out evenly to their frames, ``(targets, frames)``."""
+    owner = torch.arange(num_frames, device=stretches.device) // stretch_frames
+    return (stretches / owner.bincount()[:, None])[owner].T
+
+
+METHOD = Method(OcclusionSettings, explain)
