@@ -4,10 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from speechshap.models.positional_convolution import PositionalConvolution
+from speechshap.models.positional_convolution import PositionalConvolution, PositionalConvolutions
 from speechshap.models.stem import Stem
 
-FAMILIES = ("wavlm", "wav2vec2", "hubert")
+FAMILIES = ("wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-audio")
+"""Families built like wav2vec2 (convolutional stem, positional convolution, transformer), by their ``model_type``."""
 
 
 def accelerate(model: nn.Module) -> nn.Module:
@@ -15,10 +16,11 @@ def accelerate(model: nn.Module) -> nn.Module:
 
     The model is changed in place: it gives the same numbers, with masks and without, for the outputs and for their
     gradients, and its state dict keeps its keys, so that checkpoints load both ways. Attention weights of WavLM, where
-    asked for, are each head's own and not their mean. Attention of wav2vec2 and HuBERT is transformers' own.
+    asked for, are each head's own and not their mean. The attention of the other families and the positional
+    convolutions of data2vec are transformers' own.
 
     Args:
-        model: WavLM, wav2vec2 or HuBERT of transformers, bare or with a head.
+        model: WavLM, wav2vec2, HuBERT, UniSpeech-SAT or data2vec-audio of transformers, bare or with a head.
 
     Returns:
         The same model.
@@ -39,8 +41,9 @@ def accelerate(model: nn.Module) -> nn.Module:
     if family not in FAMILIES:
         raise ValueError(f"the model is a {family}; expected one of {', '.join(FAMILIES)}")
     base: Any = getattr(model, "base_model", model)
+    positions = PositionalConvolutions if family == "data2vec-audio" else PositionalConvolution
     base.feature_extractor = Stem(base.feature_extractor)
-    base.encoder.pos_conv_embed = PositionalConvolution(base.encoder.pos_conv_embed)
+    base.encoder.pos_conv_embed = positions(base.encoder.pos_conv_embed)
     if family == "wavlm":
         from speechshap.models.gated_attention import GatedAttention
 

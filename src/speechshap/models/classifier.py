@@ -1,11 +1,13 @@
 """The classifier as a plain torch module."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from speechshap.errors import UserError
-from speechshap.frames import SAMPLE_RATE
+from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models.backbone import Backbone
 from speechshap.models.pooling import masked_mean
 from speechshap.models.windows import Window, split_into_windows
@@ -34,33 +36,67 @@ class EmotionClassifier(nn.Module):
         backbone: Speech transformer.
         head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``.
         hidden_layer: Hidden state to pool (0 is the stem's output); None weights all of them.
-        window_seconds: Length of a window.
+        window_seconds: Length of a window; None never splits a recording.
+        classes: Names of the outputs.
+        is_regression: Whether the outputs are values and not logits of classes.
+
+    Attributes:
+        window: Samples that go through the backbone at once; None: all.
+        one_by_one: False: utterances of any lengths can share a batch.
 
     Raises:
         UserError: The backbone has no such layer, or the window is too short.
+
+    Example:
+        >>> from speechshap.models import build_backbone
+        >>> backbone = build_backbone({"model_type": "wavlm", "hidden_size": 32, "num_hidden_layers": 2,
+        ...                            "num_attention_heads": 2, "conv_dim": [8] * 7})
+        >>> classifier = EmotionClassifier(backbone, mlp_head(32, 2), hidden_layer=1, classes=["calm", "angry"])
+        >>> classifier(torch.zeros(2, 1200), torch.tensor([1200, 800])).shape, list(classifier.layers)
+        (torch.Size([2, 2]), ['layer_1'])
     """
 
+    one_by_one = False
+
     def __init__(
-        self, backbone: Backbone, head: nn.Module, hidden_layer: int | None = None, window_seconds: float = 20.0
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        hidden_layer: int | None = None,
+        window_seconds: float | None = 20.0,
+        classes: Sequence[str] | None = None,
+        is_regression: bool = False,
     ) -> None:
         super().__init__()
         if hidden_layer is not None and not 0 <= hidden_layer <= backbone.num_layers:
-            raise UserError(f"--model.hidden_layer is {hidden_layer}; this backbone has 0 to {backbone.num_layers}")
-        if not window_seconds >= MIN_WINDOW_SECONDS:
-            raise UserError(f"--model.window_seconds is {window_seconds}; expected {MIN_WINDOW_SECONDS:g} at least")
+            raise UserError(f"`hidden_layer` is {hidden_layer}; this backbone has 0 to {backbone.num_layers}")
+        if window_seconds is not None and not window_seconds >= MIN_WINDOW_SECONDS:
+            raise UserError(f"`window_seconds` is {window_seconds}; expected {MIN_WINDOW_SECONDS:g} at least")
         self.backbone = backbone
         self.head = head
         self.hidden_layer = hidden_layer
-        self.window = round(window_seconds * SAMPLE_RATE)
+        self.window = None if window_seconds is None else round(window_seconds * SAMPLE_RATE)
+        self.classes = None if classes is None else tuple(classes)
+        self.is_regression = is_regression
         if hidden_layer is None:
             self.layer_weights = nn.Parameter(torch.zeros(backbone.num_layers + 1))
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        """Transformer layers that the head hears something of, by name (``layer_1``)."""
+        """Transformer layers that contribute to the head's input, by name (``layer_1``)."""
         layers = self.backbone.layers
-        heard = len(layers) if self.hidden_layer is None else self.hidden_layer
-        return dict(list(layers.items())[:heard])
+        contributing = len(layers) if self.hidden_layer is None else self.hidden_layer
+        return dict(list(layers.items())[:contributing])
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Where the frames lie on the waveform."""
+        return self.backbone.grid
+
+    @property
+    def shortest(self) -> int:
+        """Samples that the shortest utterance must have."""
+        return self.backbone.shortest
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify.
@@ -77,12 +113,12 @@ class EmotionClassifier(nn.Module):
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Pooled features of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
         prepared = self.backbone.prepare(waveforms, lengths)
-        if prepared.shape[1] <= self.window:
+        if self.window is None or prepared.shape[1] <= self.window:
             states, frame_lengths = self.backbone.encode(prepared, lengths, self._states)
             pooled = torch.stack([masked_mean(state, frame_lengths) for state in states])  # (states, batch, size)
         else:
             rows = zip(prepared, lengths.tolist(), strict=True)
-            pooled = torch.stack([self._pool_windows(row[:length]) for row, length in rows], dim=1)
+            pooled = torch.stack([self._pool_windows(row[:length], self.window) for row, length in rows], dim=1)
         # The mean over time is linear: pooling first keeps the sum over layers small.
         if self.hidden_layer is not None:
             return pooled[0]
@@ -92,14 +128,14 @@ class EmotionClassifier(nn.Module):
     def _states(self) -> list[int] | None:
         return None if self.hidden_layer is None else [self.hidden_layer]
 
-    def _pool_windows(self, waveform: Tensor) -> Tensor:
+    def _pool_windows(self, waveform: Tensor, window: int) -> Tensor:
         """Mean of each state over the frames of a prepared recording ``(time,)``: ``(states, hidden size)``."""
         grid = self.backbone.grid
         sums = [
-            checkpoint(self._sum_window, waveform, window, use_reentrant=False, preserve_rng_state=self.training)
+            checkpoint(self._sum_window, waveform, part, use_reentrant=False, preserve_rng_state=self.training)
             if torch.is_grad_enabled()
-            else self._sum_window(waveform, window)
-            for window in split_into_windows(len(waveform), self.window, grid)
+            else self._sum_window(waveform, part)
+            for part in split_into_windows(len(waveform), window, grid)
         ]
         return torch.stack(sums).sum(0) / grid.num_frames(len(waveform))
 

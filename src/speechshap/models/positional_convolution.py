@@ -1,4 +1,4 @@
-"""The positional convolution of WavLM, wav2vec2 and HuBERT."""
+"""Positional convolutions of the models of wav2vec2's kind."""
 
 from typing import Any
 
@@ -29,10 +29,19 @@ class PositionalConvolution(nn.Module):
         self._kernel = Derived()
         self._spectrum = Derived()
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Position embeddings of ``(batch, frames, hidden size)``, the same shape."""
+    def forward(self, hidden_states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute position embeddings.
+
+        Args:
+            hidden_states: ``(batch, frames, hidden size)``, 0 behind the end of an utterance.
+            mask: ``(batch, frames)``, true for the frames of the utterance. Without one, a batch norm lets the padding
+                in, as in transformers.
+
+        Returns:
+            The same shape.
+        """
         if self.batch_norm is not None:
-            hidden_states = self.batch_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+            hidden_states = _silence(self.batch_norm(hidden_states.transpose(1, 2)).transpose(1, 2), mask)
         if hidden_states.device.type == "cpu":
             return self.activation(self._convolve_spectra(hidden_states))
         embeddings = functional.conv1d(
@@ -66,6 +75,40 @@ class PositionalConvolution(nn.Module):
         # Of the full convolution the part that padding by half a kernel leaves.
         first = kernel_size - 1 - self.conv.padding[0]
         return embeddings[:, first : first + frames].to(hidden_states.dtype) + self.conv.bias
+
+
+class PositionalConvolutions(nn.Module):
+    """Stack of positional convolutions of data2vec (Baevski et al. 2022), blind to padding.
+
+    The convolutions are transformers' own: with 19 taps each there is nothing to gain.
+
+    Args:
+        embedding: Of transformers.
+    """
+
+    def __init__(self, embedding: nn.Module) -> None:
+        super().__init__()
+        self.layers: Any = embedding.layers
+
+    def forward(self, hidden_states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute position embeddings.
+
+        Args:
+            hidden_states: ``(batch, frames, hidden size)``, 0 behind the end of an utterance.
+            mask: ``(batch, frames)``, true for the frames of the utterance. Without one, what a convolution writes
+                behind the end of an utterance reaches the next one, as in transformers.
+
+        Returns:
+            The same shape.
+        """
+        for layer in self.layers:
+            hidden_states = _silence(layer(hidden_states.transpose(1, 2)).transpose(1, 2), mask)
+        return hidden_states
+
+
+def _silence(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+    """0 behind the end of each utterance."""
+    return hidden_states if mask is None else hidden_states.masked_fill(~mask[..., None], 0)
 
 
 def _transformable(values: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Long recordings, window by window."""
 
+import math
 from typing import NamedTuple
 
 from speechshap.frames import FrameGrid
@@ -10,9 +11,9 @@ class Window(NamedTuple):
 
     Attributes:
         start: First sample.
-        stop: The sample behind the last one.
+        stop: One past the last sample.
         first: First of its frames that is kept.
-        last: The frame behind the last one that is kept.
+        last: One past the last frame that is kept.
     """
 
     start: int
@@ -22,18 +23,18 @@ class Window(NamedTuple):
 
 
 OVERLAP = 0.1
-"""Share of a window that the next one hears too."""
+"""Share of a window that the next one covers too."""
 
 
 def split_into_windows(num_samples: int, window: int, grid: FrameGrid) -> list[Window]:
     """Cover a recording with overlapping windows whose kept frames are all of its frames, each once.
 
     Where two windows overlap each keeps the frames of its own half, so that no frame that is kept lies at an edge which
-    is not the recording's. The windows are of like length: there is no short one at the end.
+    is not the recording's. The windows are of about the same length: there is no short one at the end.
 
     Args:
-        num_samples: Of the recording.
-        window: Samples that a window has at most, and the last one up to a hop more; a recording that is no longer is a
+        num_samples: Length of the recording.
+        window: Longest window in samples; the last one may be up to a hop longer. A recording that is no longer is a
             single window.
         grid: Where the frames lie.
 
@@ -46,13 +47,13 @@ def split_into_windows(num_samples: int, window: int, grid: FrameGrid) -> list[W
     if num_samples <= window:
         return [Window(0, num_samples, 0, frames)]
     margin = max(1, round(OVERLAP * longest / 2))  # frames at an inner edge that are not kept
-    count = -(-(frames - 2 * margin) // (longest - 2 * margin))
+    count = math.ceil((frames - 2 * margin) / (longest - 2 * margin))
     # Inner borders between the frames that are kept, evenly spread.
     borders = [round(number * (frames - 2 * margin) / count) + margin for number in range(1, count)]
     windows = []
     for left, right in zip([0, *borders], [*borders, frames], strict=True):
         first, last = max(0, left - margin), min(frames, right + margin)
-        # The last window hears what lies behind the last whole frame too.
+        # The last window takes in the samples behind the last whole frame, too.
         stop = num_samples if last == frames else (last - 1) * grid.hop + grid.receptive_field
         windows.append(Window(first * grid.hop, stop, left - first, right - first))
     return windows

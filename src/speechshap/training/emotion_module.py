@@ -1,4 +1,4 @@
-"""The Lightning face of the classifier: training, metrics, checkpoints."""
+"""LightningModule that trains an emotion classifier."""
 
 import warnings
 from typing import Any, Literal, cast
@@ -18,9 +18,8 @@ from torchmetrics.classification import (
 
 from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
-from speechshap.models.backbone import Backbone, Padding
-from speechshap.models.classifier import EmotionClassifier, mlp_head
-from speechshap.models.loading import build_backbone, load_backbone
+from speechshap.frames import FrameGrid
+from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
 
 Freeze = Literal["backbone", "stem", "none"]
 
@@ -28,16 +27,18 @@ STAGES = ("val", "test")
 
 
 class EmotionModule(pl.LightningModule):
-    """Train an emotion classifier on a speech transformer.
+    """LightningModule that trains an emotion classifier on a speech transformer.
 
-    A checkpoint holds the architecture and all weights: it loads without the hub and without the backbone's folder.
+    It is a :class:`~speechshap.models.SpeechClassifier` and can be explained as it is. A checkpoint holds the
+    architecture and all weights: it loads without the hub and without the backbone's folder.
 
     Args:
         classes: Names of the emotions, in the order of the class indices.
-        backbone: Pretrained WavLM, wav2vec2 or HuBERT: a name on the Hugging Face hub or a local folder.
+        backbone: Pretrained WavLM, wav2vec2, HuBERT, UniSpeech-SAT or data2vec-audio: a name on the Hugging Face hub
+            or a local folder.
         backbone_config: Fields of a Hugging Face configuration (``model_type`` and what differs from its defaults).
             Where it is given, the backbone is made from it with random weights, and ``backbone`` is not loaded.
-        hidden_layer: Hidden state that the head hears (0 is the stem's output); left out, the softmax-weighted sum
+        hidden_layer: Hidden state that the head takes (0 is the stem's output); left out, the softmax-weighted sum
             of all of them.
         head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``; left out,
             ``Linear(hidden size, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``. A checkpoint remembers a head
@@ -45,17 +46,19 @@ class EmotionModule(pl.LightningModule):
         window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
             memory stays bounded; see :class:`~speechshap.models.EmotionClassifier`.
         padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` runs the backbone
-            without a mask, as its authors did where they say so; see :class:`~speechshap.models.Backbone`.
+            without a mask, as its authors did; see :class:`~speechshap.models.Wav2Vec2Backbone`.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for a third more time.
-        freeze: What keeps its weights: the whole ``backbone``, its convolutional ``stem``, or ``none``.
+        freeze: What is not trained: the whole ``backbone``, its convolutional ``stem``, or ``none`` of it.
         learning_rate: Highest learning rate of AdamW.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW.
         warmup_fraction: Share of the training steps during which the learning rate rises from 0; it falls linearly
             to 0 over the rest.
 
     Attributes:
-        trained_steps: Optimiser steps behind the checkpoint that was loaded; 0 without one.
+        trained_steps: Optimiser steps of the checkpoint that was loaded; 0 without one.
+        is_regression: False: the outputs are logits of classes.
+        one_by_one: False: utterances of any lengths can share a batch.
 
     Raises:
         UserError: The backbone cannot be loaded or built, or the classes are fewer than two.
@@ -66,6 +69,9 @@ class EmotionModule(pl.LightningModule):
         >>> module(torch.zeros(2, 1200), torch.tensor([1200, 800])).shape
         torch.Size([2, 2])
     """
+
+    is_regression = False
+    one_by_one = False
 
     def __init__(
         self,
@@ -86,15 +92,15 @@ class EmotionModule(pl.LightningModule):
         if len(classes) < 2:
             raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {classes}")
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is taken out again
+            warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
             self.save_hyperparameters()
         if isinstance(head, nn.Module) and self.hparams.get("head") is head:
-            self.hparams["head"] = None  # from Python; from a configuration it is a plain class path, and stays
+            self.hparams["head"] = None  # given in Python; from a configuration it is a class path, which is kept
         speech_backbone = (
             load_backbone(backbone, padding) if backbone_config is None else build_backbone(backbone_config, padding)
         )
         speech_backbone.gradient_checkpointing = gradient_checkpointing
-        # These two are not in what the command line was given, and without them a checkpoint is not whole.
+        # The command line may not have given these two, and a checkpoint cannot be loaded without them.
         self.hparams["classes"] = list(classes)
         self.hparams["backbone_config"] = speech_backbone.export_config()
         self.classes = list(classes)
@@ -112,6 +118,7 @@ class EmotionModule(pl.LightningModule):
             head or mlp_head(speech_backbone.hidden_size, len(classes)),
             hidden_layer,
             window_seconds,
+            classes,
         )
         num_classes = len(classes)
         metrics = MetricCollection(
@@ -133,17 +140,31 @@ class EmotionModule(pl.LightningModule):
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        """Transformer layers that the head hears something of, by name (``layer_1``)."""
+        """Transformer layers that contribute to the head's input, by name (``layer_1``)."""
         return self.classifier.layers
 
     @property
-    def window(self) -> int:
-        """Samples that go through the backbone at once; a longer recording goes in windows."""
+    def grid(self) -> FrameGrid:
+        """Where the frames lie on the waveform."""
+        return self.classifier.grid
+
+    @property
+    def window(self) -> int | None:
+        """Samples that go through the backbone at once; a longer recording is split into windows."""
         return self.classifier.window
+
+    @property
+    def shortest(self) -> int:
+        """Samples that the shortest utterance must have."""
+        return self.classifier.shortest
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples: logits ``(batch, classes)``."""
         return self.classifier(waveforms, lengths)
+
+    def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Pooled features of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
+        return self.classifier.embed(waveforms, lengths)
 
     def train(self, mode: bool = True) -> "EmotionModule":
         """Set the mode; what is frozen stays in eval mode."""
@@ -153,17 +174,17 @@ class EmotionModule(pl.LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose classes are not those of the model, and arithmetic that it overflows in."""
-        if str(self.trainer.precision).startswith("16") and self.backbone.model.config.model_type == "wavlm":
+        """Refuse data whose classes are not those of the model, and a precision in which its activations overflow."""
+        if str(self.trainer.precision).startswith("16") and not self.backbone.supports_float16:
             raise UserError(
-                f"--trainer.precision is {self.trainer.precision}, but activations of WavLM large exceed what half "
-                "precision can hold (65504) and become NaN; take bf16-mixed or 32-true"
+                f"`precision` is {self.trainer.precision}, but activations of this backbone can exceed what half "
+                "precision holds (65504) and become NaN; take bf16-mixed or 32-true"
             )
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and data.classes and list(data.classes) != self.classes:
             raise UserError(
                 f"the model was made for the classes {', '.join(self.classes)}, but the data have "
-                f"{', '.join(data.classes)}; take a checkpoint for these, or set --data.classes"
+                f"{', '.join(data.classes)}; take a checkpoint for these, or set `classes` of the data"
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -209,11 +230,11 @@ class EmotionModule(pl.LightningModule):
         return cast(MulticlassConfusionMatrix, self.confusion[f"{stage}_confusion"])
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting anew."""
+        """Reset the confusion counts."""
         self.confusion_matrix("val").reset()
 
     def on_test_epoch_start(self) -> None:
-        """Start counting anew."""
+        """Reset the confusion counts."""
         self.confusion_matrix("test").reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

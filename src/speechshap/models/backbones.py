@@ -1,0 +1,41 @@
+"""The families of backbones, found by the ``model_type`` of transformers."""
+
+from typing import Any
+
+from torch import nn
+
+from speechshap.errors import UserError
+from speechshap.models.accelerate import FAMILIES
+from speechshap.models.backbone import Backbone, Padding
+from speechshap.models.wav2vec2 import Wav2Vec2Backbone
+
+BACKBONES: dict[str, type[Backbone]] = dict.fromkeys(FAMILIES, Wav2Vec2Backbone)
+"""Implementation by ``model_type``. Loading, building and error messages follow from it."""
+
+
+def known_families() -> str:
+    """Names of all families, for messages.
+
+    Example:
+        >>> known_families()
+        'wavlm, wav2vec2, hubert, unispeech-sat, data2vec-audio'
+    """
+    return ", ".join(BACKBONES)
+
+
+def wrap_backbone(model: nn.Module, normalize: bool, padding: Padding = "masked") -> Backbone:
+    """Make a backbone of a base model of transformers, which is changed in place.
+
+    Args:
+        model: Base model of a known family.
+        normalize: Whether the checkpoint expects each waveform at mean 0 and variance 1.
+        padding: As in :class:`Wav2Vec2Backbone`.
+
+    Raises:
+        UserError: The model is of another family.
+    """
+    config: Any = getattr(model, "config", None)
+    family = getattr(config, "model_type", type(model).__name__)
+    if family not in BACKBONES:
+        raise UserError(f"`backbone`: a {family} model; expected one of {known_families()}")
+    return BACKBONES[family](model, normalize, padding)

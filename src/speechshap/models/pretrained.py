@@ -1,0 +1,273 @@
+"""Trained audio classifiers of transformers."""
+
+import copy
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+
+from speechshap.errors import UserError
+from speechshap.frames import SAMPLE_RATE
+from speechshap.models.backbone import Backbone, Padding
+from speechshap.models.backbones import BACKBONES, known_families, wrap_backbone
+from speechshap.models.classifier import EmotionClassifier
+from speechshap.models.fetching import fetch, quiet_transformers
+from speechshap.models.loading import load_backbone, notice_padding
+from speechshap.models.modes import evaluation_mode
+from speechshap.models.plain import PlainClassifier, output_names
+from speechshap.models.protocols import SpeechClassifier
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 30.0
+"""Longer recordings are split; up to here the logits are those of transformers."""
+
+UNTRAINED = (
+    "an encoder without a trained head, whose decisions would be chance; train a head with train.py, or give "
+    "`classifier`"
+)
+
+
+def load_classifier(
+    name: str,
+    classifier: nn.Module | None = None,
+    hidden_layer: int | None = None,
+    window_seconds: float | None = WINDOW_SECONDS,
+    padding: Padding = "masked",
+) -> SpeechClassifier:
+    """Load a trained audio classifier of transformers, in eval mode.
+
+    Args:
+        name: Name on the Hugging Face hub, or a local folder that ``save_pretrained`` wrote. A name that was
+            downloaded before is taken from the cache, without a request.
+        classifier: As in :func:`from_transformers`.
+        hidden_layer: As in :func:`from_transformers`.
+        window_seconds: As in :func:`from_transformers`.
+        padding: As in :class:`~speechshap.models.Wav2Vec2Backbone`.
+
+    Returns:
+        As :func:`from_transformers`.
+
+    Raises:
+        UserError: The checkpoint cannot be had, has no trained head, or does not take waveforms at 16 kHz.
+    """
+    if classifier is not None:
+        return _with_head(load_backbone(name, padding).eval(), classifier, hidden_layer, window_seconds)
+    _check_no_layer(hidden_layer)
+
+    def load(source: str, is_local: bool) -> SpeechClassifier:
+        from transformers import AutoConfig, AutoFeatureExtractor
+
+        config = AutoConfig.from_pretrained(source, local_files_only=is_local)
+        extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=is_local)
+        normalize = _normalizes(_classifier_class(config), config, extractor)
+        model = _load_trained(name, source, config, is_local)
+        if config.model_type in BACKBONES:
+            notice_padding(name, extractor, padding)
+        return _explainable(model, normalize, window_seconds, padding)
+
+    return fetch(name, "model", load)
+
+
+def from_transformers(
+    model: nn.Module,
+    feature_extractor: Any = None,
+    classifier: nn.Module | None = None,
+    hidden_layer: int | None = None,
+    window_seconds: float | None = WINDOW_SECONDS,
+    padding: Padding = "masked",
+) -> SpeechClassifier:
+    """Make a model of transformers explainable; what comes back has a copy of it, in the same mode.
+
+    WavLM, wav2vec2, HuBERT, UniSpeech-SAT and data2vec-audio get the fast backbone, whose results do not depend on
+    padding. Other classifiers of raw waveforms run as they are, one utterance at a time.
+
+    Args:
+        model: Audio classifier (``AutoModelForAudioClassification``), or a base model together with ``classifier``.
+        feature_extractor: Says whether waveforms are normalised. None: they are not.
+        classifier: Head for a model without a trained one, from the mean over time of a hidden state
+            ``(batch, hidden size)`` to logits ``(batch, classes)``. It is not copied.
+        hidden_layer: Hidden state that ``classifier`` takes (0 is the stem's output); None takes the last.
+        window_seconds: Longer recordings go through the backbone in overlapping windows; see
+            :class:`~speechshap.models.EmotionClassifier`.
+        padding: As in :class:`~speechshap.models.Wav2Vec2Backbone`.
+
+    Returns:
+        :class:`~speechshap.models.EmotionClassifier` or :class:`~speechshap.models.PlainClassifier`.
+
+    Raises:
+        UserError: The model has no trained head, or does not take waveforms at 16 kHz.
+
+    Example:
+        >>> from transformers import WavLMConfig, WavLMForSequenceClassification
+        >>> model = WavLMForSequenceClassification(WavLMConfig(conv_dim=[8] * 7, num_hidden_layers=1, hidden_size=48,
+        ...     id2label={0: "calm", 1: "angry"})).eval()
+        >>> explainable, waveform = from_transformers(model), torch.randn(1, 1200)
+        >>> torch.allclose(explainable(waveform, torch.tensor([1200])), model(waveform).logits, atol=1e-5)
+        True
+        >>> explainable.classes
+        ('calm', 'angry')
+    """
+    config: Any = getattr(model, "config", None)
+    if config is None:
+        raise UserError(f"`model` is a {type(model).__name__}; expected a model of transformers")
+    normalize = _normalizes(type(model), config, feature_extractor)
+    own: Any = copy.deepcopy(model)
+    if classifier is not None:
+        backbone = wrap_backbone(own.base_model, normalize, padding).train(model.training)
+        return _with_head(backbone, classifier, hidden_layer, window_seconds)
+    _check_no_layer(hidden_layer)
+    return _explainable(own, normalize, window_seconds, padding)
+
+
+def _with_head(
+    backbone: Backbone, classifier: nn.Module, hidden_layer: int | None, window_seconds: float | None
+) -> EmotionClassifier:
+    layer = backbone.num_layers if hidden_layer is None else hidden_layer
+    return EmotionClassifier(backbone, classifier, layer, window_seconds)
+
+
+def _check_no_layer(hidden_layer: int | None) -> None:
+    if hidden_layer is not None:
+        raise UserError("`hidden_layer` is for a head of your own, and a trained one has its layer; give `classifier`")
+
+
+def _explainable(model: Any, normalize: bool, window_seconds: float | None, padding: Padding) -> SpeechClassifier:
+    """A classifier around a model that may be changed."""
+    head = _trained_head(model) if model.config.model_type in BACKBONES else None
+    if head is None:
+        _check_classifies(model)
+        logger.info("a %s does not mask padding here: it runs as it is, one utterance at a time", type(model).__name__)
+        return PlainClassifier(model, normalize).train(model.training)
+    weights = model.layer_weights if model.config.use_weighted_layer_sum and hasattr(model, "layer_weights") else None
+    is_normalized = weights is None or _last_state_is_normalized(model.base_model)
+    backbone = wrap_backbone(model.base_model, normalize, padding)
+    backbone.normalize_last_state = is_normalized
+    hidden_layer = backbone.num_layers if weights is None else None
+    classes, is_regression = output_names(model.config)
+    classifier = EmotionClassifier(backbone, head, hidden_layer, window_seconds, classes, is_regression)
+    if weights is not None:
+        classifier.layer_weights = weights
+    return classifier.train(model.training)
+
+
+def _trained_head(model: Any) -> nn.Module | None:
+    """Head from the mean over time of the hidden states to the outputs; None where the model has another one.
+
+    A linear projection before the mean, as in transformers, is the same after it.
+    """
+    if _has_tanh_head(model):
+        pooling = getattr(model.config, "pooling_mode", "mean")
+        if pooling != "mean":
+            raise UserError(f"`model` pools its frames by their {pooling}; expected the mean")
+        return nn.Sequential(model.classifier.dense, nn.Tanh(), model.classifier.out_proj)
+    known = _classifier_class(model.config)
+    if isinstance(model, known) and type(model).forward is known.forward:
+        return nn.Sequential(model.projector, model.classifier)
+    return None
+
+
+def _has_tanh_head(model: Any) -> bool:
+    """Whether the head is dense, tanh, projection (that of Wagner et al. 2023), which its parameters tell."""
+    own = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
+    return own == {f"classifier.{layer}.{kind}" for layer in ("dense", "out_proj") for kind in ("weight", "bias")}
+
+
+def _check_classifies(model: Any) -> None:
+    name = type(model).__name__
+    if model.base_model is model:
+        raise UserError(f"`model`: a {name} is {UNTRAINED}")
+    known = _classifier_class(model.config)
+    is_foreign = not type(model).__module__.startswith("transformers.")  # whose outputs are looked at when it runs
+    if not (is_foreign or (known is not None and isinstance(model, known))):
+        raise UserError(f"`model`: a {name} does not classify utterances; expected one for sequence classification")
+
+
+def _last_state_is_normalized(base: nn.Module) -> bool:
+    """Whether the last hidden state in transformers' list lies behind the final layer norm.
+
+    Versions of transformers differ, and the weighted sum of a classifier is made of what is in the list.
+    """
+    parameter = next(base.parameters())
+    silence = torch.zeros(1, SAMPLE_RATE // 10, device=parameter.device, dtype=parameter.dtype)
+    with evaluation_mode(base), torch.no_grad():
+        output = base(silence, output_hidden_states=True)
+    return torch.equal(output.hidden_states[-1], output.last_hidden_state)
+
+
+def _classifier_class(config: Any) -> Any:
+    """Class of transformers that classifies audio with this configuration; None if there is none."""
+    from transformers import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+
+    return MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING.get(type(config), None)
+
+
+def _normalizes(model_class: Any, config: Any, feature_extractor: Any) -> bool:
+    """Whether waveforms are normalised for a model.
+
+    Raises:
+        UserError: The model takes something other than waveforms at 16 kHz.
+    """
+    from transformers import Wav2Vec2FeatureExtractor
+
+    extractor = getattr(feature_extractor, "feature_extractor", feature_extractor)  # that of a processor
+    takes_waveforms = getattr(model_class, "main_input_name", None) == "input_values" and (
+        isinstance(extractor, Wav2Vec2FeatureExtractor) or (extractor is None and hasattr(config, "conv_kernel"))
+    )
+    if not takes_waveforms:
+        raise UserError(
+            f"`model`: a {config.model_type} model, which does not classify raw waveforms (`input_values` of a "
+            f"Wav2Vec2FeatureExtractor); expected {known_families()} or another classifier of waveforms, such as sew "
+            "or wav2vec2-conformer"
+        )
+    if extractor is None:
+        return False
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise UserError(
+            f"`model` expects waveforms at {extractor.sampling_rate} Hz; expected one for {SAMPLE_RATE} Hz, the rate "
+            "that recordings are read at"
+        )
+    return bool(extractor.do_normalize)
+
+
+def _load_trained(name: str, source: str, config: Any, local_files_only: bool) -> Any:
+    """Model with all of its trained weights.
+
+    Raises:
+        UserError: Weights are missing.
+    """
+    plain = _classifier_class(config)
+    model, report = _load_with_report(plain, source, local_files_only)
+    if "classifier.dense.weight" in report["unexpected_keys"]:
+        model, report = _load_with_report(_with_tanh_head(plain), source, local_files_only)
+    missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if any(not key.startswith(f"{model.base_model_prefix}.") for key in missing):
+        raise UserError(f"`model`: {name} is {UNTRAINED}")
+    if missing:
+        raise UserError(f"`model`: {name} lacks weights of its encoder ({missing[0]} and {len(missing) - 1} more)")
+    return model
+
+
+def _load_with_report(model_class: Any, source: str, local_files_only: bool) -> tuple[Any, dict[str, Any]]:
+    with quiet_transformers():
+        return model_class.from_pretrained(
+            source, local_files_only=local_files_only, output_loading_info=True, dtype=torch.float32
+        )
+
+
+def _with_tanh_head(plain: Any) -> Any:
+    """Class like a classifier of transformers, whose head has the parameters of dense, tanh, projection."""
+
+    class WithTanhHead(plain):
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            del self.projector
+            self.classifier = nn.ModuleDict(
+                {
+                    "dense": nn.Linear(config.hidden_size, config.hidden_size),
+                    "out_proj": nn.Linear(config.hidden_size, config.num_labels),
+                }
+            )
+
+    return WithTanhHead

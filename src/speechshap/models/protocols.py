@@ -1,0 +1,50 @@
+"""What is asked of a classifier that is to be explained."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from speechshap.frames import FrameGrid
+
+
+@runtime_checkable
+class SpeechClassifier(Protocol):
+    """What can be explained: a model that gives outputs for waveforms and lengths.
+
+    Attributes:
+        classes: Names of the outputs; None where they have none.
+        is_regression: Whether the outputs are values (arousal, valence) and not logits of classes.
+        grid: Where the frames lie on the waveform.
+        layers: Layers whose neurons can be explained, by name (``layer_1``); they have the frames of the grid.
+        window: Samples within which each layer runs once: neurons of longer recordings cannot be explained. None: any.
+        shortest: Samples that the shortest utterance must have.
+        one_by_one: Whether utterances of unequal length must not share a batch, since the model does not mask padding.
+    """
+
+    @property
+    def classes(self) -> Sequence[str] | None: ...  # noqa: D102 - these are told above
+
+    @property
+    def is_regression(self) -> bool: ...  # noqa: D102
+
+    @property
+    def grid(self) -> FrameGrid: ...  # noqa: D102
+
+    @property
+    def layers(self) -> dict[str, nn.Module]: ...  # noqa: D102
+
+    @property
+    def window(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def shortest(self) -> int: ...  # noqa: D102
+
+    @property
+    def one_by_one(self) -> bool: ...  # noqa: D102
+
+    def __call__(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Outputs ``(batch, outputs)`` for waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples."""
+
+    def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor | None:
+        """One vector for each utterance, ``(batch, features)``, arguments as for a call; None where there is none."""
