@@ -1,8 +1,11 @@
-"""Sound files to waveforms: decoding, checks, and the normalisation that a checkpoint asks for."""
+"""Sound files to waveforms: finding, decoding, checks, and the normalisation that a checkpoint asks for."""
 
+import hashlib
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +18,32 @@ MIN_SAMPLES = 400
 """Receptive field of the convolutional stem of WavLM, wav2vec2 and HuBERT: nothing shorter makes a frame."""
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
+
+
+def find_audio(root: Path) -> list[Path]:
+    """Sound files below a folder, recursively, in an order that is the same on every machine.
+
+    Hidden files (such as the ``._x.wav`` that some archives carry) are not sound and are passed over.
+
+    Raises:
+        UserError: The folder is missing or holds no sound file.
+    """
+    if not root.exists():
+        raise UserError(f"{root}: no such folder; give the folder of the corpus")
+    if not root.is_dir():
+        raise UserError(f"{root}: not a folder; expected a folder of sound, or a .csv or .jsonl manifest")
+    files = [path for path in _walk(root) if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")]
+    if not files:
+        raise UserError(f"{root}: no sound files in this folder; expected {', '.join(AUDIO_SUFFIXES)} at any depth")
+    return sorted(files, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below a folder; linked folders are followed, but none is entered twice on one way down."""
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        ancestors = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
+        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in ancestors]
+        yield from (Path(folder, name) for name in names)
 
 
 class AudioFileError(UserError):
@@ -47,10 +76,27 @@ def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     return librosa.resample(samples, orig_sr=native_rate, target_sr=sample_rate)
 
 
-def check_audio(path: Path) -> float:
-    """Raise what :func:`load_audio` would raise, without the cost of resampling; the length in seconds."""
+class AudioFacts(NamedTuple):
+    """What is known of a sound file once it has been decoded.
+
+    Attributes:
+        seconds: Its length.
+        digest: Of the decoded samples and their rate, so that FLAC and WAV of the same samples have the same one.
+    """
+
+    seconds: float
+    digest: str
+
+
+def inspect_audio(path: Path) -> AudioFacts:
+    """Length and digest of a sound file, without the cost of resampling.
+
+    Raises:
+        AudioFileError: As :func:`load_audio`.
+    """
     samples, rate = _decode(Path(path))
-    return len(samples) / rate
+    digest = hashlib.blake2b(samples.astype("<f4").tobytes(), digest_size=8, key=str(rate).encode())
+    return AudioFacts(len(samples) / rate, digest.hexdigest())
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int]:
@@ -64,7 +110,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
         shown = Path(os.fsencode(path).decode(errors="replace"))
         raise AudioFileError(shown, "a name that is not UTF-8; rename it") from error
     if path.is_dir():
-        raise AudioFileError(path, "a folder, not a sound file; --data.root takes folders")
+        raise AudioFileError(path, "a folder, not a sound file")
     if not path.is_file():
         raise AudioFileError(path, "no such file")
     if path.stat().st_size == 0:

@@ -89,7 +89,7 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         batches = self._cut(order, lengths)
         while len(batches) % count and len(batches) < len(order):
             largest = max(range(len(batches)), key=lambda number: len(batches[number]))
-            half = -(-len(batches[largest]) // 2)
+            half = math.ceil(len(batches[largest]) / 2)
             batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
         if self.shuffle:
             steps = [batches[start : start + count] for start in range(0, len(batches), count)]

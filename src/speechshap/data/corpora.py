@@ -1,16 +1,14 @@
 """Emotional speech corpora: which emotion and which speaker a file holds, read from its name, folder or manifest."""
 
-import csv
-import json
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-from speechshap.data.audio import AUDIO_SUFFIXES
+from speechshap.data.audio import find_audio
+from speechshap.data.manifests import manifest_files, read_manifest
 from speechshap.data.utterance import Skipped, Utterance
 from speechshap.errors import UserError
 
@@ -124,7 +122,7 @@ class Corpus:
         name: Name of the corpus.
         utterances: In a stable order, by id.
         classes: Labels in the order of the class indices.
-        skipped: Files that carry no usable label, with the reason.
+        skipped: Files that cannot be told a label, and entries without a certain file, with the reason.
     """
 
     name: str
@@ -133,37 +131,12 @@ class Corpus:
     skipped: list[Skipped]
 
 
-def find_audio(root: Path) -> list[Path]:
-    """Sound files below a folder, recursively, in an order that is the same on every machine.
-
-    Hidden files (such as the ``._x.wav`` that some archives carry) are not sound and are passed over.
-
-    Raises:
-        UserError: The folder is missing or holds no sound file.
-    """
-    if not root.exists():
-        raise UserError(f"{root}: no such folder; give the folder of the corpus with --data.root")
-    if not root.is_dir():
-        raise UserError(f"{root}: not a folder; --data.root takes a folder of sound, or a .csv or .jsonl manifest")
-    files = [path for path in _walk(root) if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")]
-    if not files:
-        raise UserError(f"{root}: no sound files in this folder; expected {', '.join(AUDIO_SUFFIXES)} at any depth")
-    return sorted(files, key=lambda path: path.relative_to(root).as_posix())
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Files below a folder; linked folders are followed, but none is entered twice on one way down."""
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        ancestors = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
-        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in ancestors]
-        yield from (Path(folder, name) for name in names)
-
-
 def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None = None) -> Corpus:
     """List the utterances of a corpus.
 
     Args:
-        root: Folder of the corpus, or a manifest file.
+        root: Folder of the corpus, a manifest file, or a folder of fold files (see
+            :func:`~speechshap.data.manifests.read_manifest`).
         corpus: Whose naming rule applies. ``folder`` takes the name of the top folder as the label (and that of a
             second one, if there is one, as the speaker). ``auto`` recognises it, see :func:`detect_corpus`.
         audio_root: Folder that relative paths of a manifest start from; the manifest's own unless given.
@@ -175,7 +148,9 @@ def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None
     if corpus == "auto":
         corpus = detect_corpus(root)
     if corpus in ("manifest", "planted"):
-        return read_manifest(root / "manifest.csv" if root.is_dir() else root, audio_root, name=corpus)
+        listed, skipped = read_manifest(root, audio_root)
+        utterances = with_speakers([replace(utterance, corpus=corpus) for utterance in listed])
+        return Corpus(corpus, utterances, _sorted_labels(utterances), skipped)
     files = find_audio(root)
     return _read_folders(root, files) if corpus == "folder" else _read_named(root, files, corpus)
 
@@ -183,16 +158,42 @@ def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None
 def detect_corpus(root: Path) -> CorpusName:
     """Recognise a corpus.
 
-    A file, or a folder with ``manifest.csv`` in it, is a manifest; otherwise the corpus counts whose rule fits at
-    least nine file names of ten, and ``folder`` where none does.
+    A file, or a folder with ``manifest.csv`` or fold files in it, is a manifest; otherwise the corpus counts whose rule
+    fits at least nine file names of ten, and ``folder`` where none does.
     """
-    if root.is_file() or (root / "manifest.csv").is_file():
+    if manifest_files(root):
         return "manifest"
-    files = find_audio(root)
+    return cast(CorpusName, fitting_rule(find_audio(root)) or "folder")
+
+
+def fitting_rule(paths: Sequence[Path]) -> str | None:
+    """Name of the corpus whose naming rule fits at least nine of ten paths.
+
+    Example:
+        >>> fitting_rule([Path("wav/03a01Fa.wav")])
+        'emodb'
+    """
     for name, rule in NAMING_RULES.items():
-        if sum(rule.parse(path) is not None for path in files) >= 0.9 * len(files):
-            return cast(CorpusName, name)
-    return "folder"
+        if paths and sum(rule.parse(path) is not None for path in paths) >= 0.9 * len(paths):
+            return name
+    return None
+
+
+def with_speakers(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Utterances with the speakers that their file names tell, where none is given and a corpus' rule fits them.
+
+    Example:
+        >>> [utterance.speaker for utterance in with_speakers([Utterance("a", Path("wav/03a01Fa.wav"))])]
+        ['03']
+    """
+    name = fitting_rule([utterance.path for utterance in utterances])
+    if name is None:
+        return list(utterances)
+    parsed = [NAMING_RULES[name].parse(utterance.path) for utterance in utterances]
+    return [
+        replace(utterance, speaker=names[1]) if names and utterance.speaker is None else utterance
+        for utterance, names in zip(utterances, parsed, strict=True)
+    ]
 
 
 def _read_named(root: Path, files: Sequence[Path], corpus: CorpusName) -> Corpus:
@@ -207,7 +208,7 @@ def _read_named(root: Path, files: Sequence[Path], corpus: CorpusName) -> Corpus
     if not utterances:
         raise UserError(
             f"{root}: none of the {len(files)} sound files is named as in {corpus} (like {rule.example}); "
-            "set --data.corpus to the corpus this is, or to folder for one folder a class"
+            "set `corpus` to the corpus this is, or to folder for one folder a class"
         )
     return Corpus(corpus, utterances, rule.classes, skipped)
 
@@ -222,87 +223,20 @@ def _read_folders(root: Path, files: Sequence[Path]) -> Corpus:
     return Corpus("folder", utterances, _sorted_labels(utterances), [])
 
 
-def read_manifest(path: Path, audio_root: Path | None = None, name: str = "manifest") -> Corpus:
-    """Read a manifest: CSV with ``path,label[,speaker,start,end]``, or JSON lines in the form of EmoBox.
-
-    ``start`` and ``end`` mark in seconds the stretch that carries the emotion, where it is known; the whole file is
-    heard all the same. An object of the JSON lines has ``key``, ``wav`` and ``emo``, and may have ``speaker``.
-
-    Raises:
-        UserError: The file is missing, is neither CSV nor JSON lines, or a line of it cannot be read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such manifest; give a .csv or .jsonl file with --data.root")
-    readers: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: unknown kind of manifest; expected .csv or .jsonl")
-    folder = Path(audio_root) if audio_root else path.parent
-    utterances: dict[str, Utterance] = {}
-    for number, row in enumerate(readers[path.suffix.lower()](path), start=1):
-        try:
-            utterance = Utterance(
-                id=row.get("id") or Path(row["path"]).as_posix(),
-                path=folder / row["path"],
-                label=row.get("label") or None,
-                speaker=row.get("speaker") or None,
-                corpus=name,
-                start=float(row["start"]) if row.get("start") else None,
-                end=float(row["end"]) if row.get("end") else None,
-            )
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path}: entry {number} cannot be read ({error})") from error
-        if utterance.id in utterances:
-            raise UserError(f"{path}: entry {number} repeats {utterance.id}; each utterance may stand there once")
-        utterances[utterance.id] = utterance
-    if not utterances:
-        raise UserError(f"{path}: the manifest lists no utterance")
-    ordered = sorted(utterances.values(), key=lambda utterance: utterance.id)
-    return Corpus(name, ordered, _sorted_labels(ordered), [])
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(_text_lines(path))
-    if not {"path", "label"} <= set(reader.fieldnames or ()):
-        raise UserError(f"{path}: the first line must name the columns path,label[,speaker,start,end]")
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num} cannot be read ({error})") from error
-
-
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_text_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            yield {"id": str(row["key"]), "path": row["wav"], "label": str(row["emo"]), "speaker": row.get("speaker")}
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: line {number} is not an object with key, wav and emo ({type(error).__name__}: {error})"
-            ) from error
-
-
-def _text_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the manifest cannot be read as text; save it as UTF-8 ({error})") from error
-
-
 def _sorted_labels(utterances: Iterable[Utterance]) -> list[str]:
     return sorted({utterance.label for utterance in utterances if utterance.label is not None})
 
 
 def loose_files(files: Sequence[Path]) -> list[Utterance]:
-    """Utterances without labels; a path as it was given is the id.
+    """Utterances without labels, from files and from folders at any depth; a path as it was given is the id.
+
+    A file that is named twice, directly or through a folder, counts once.
 
     Raises:
-        UserError: A file is named twice.
+        UserError: A folder holds no sound file.
     """
-    utterances = [Utterance(Path(path).as_posix(), Path(path)) for path in files]
-    most_named, times = Counter(utterance.id for utterance in utterances).most_common(1)[0]
-    if times > 1:
-        raise UserError(f"--data.files names {most_named} {times} times; name each file once")
-    return utterances
+    found: dict[str, Path] = {}
+    for path in map(Path, files):
+        for file in find_audio(path) if path.is_dir() else [path]:
+            found.setdefault(os.path.realpath(file), file)
+    return with_speakers([Utterance(file.as_posix(), file) for file in found.values()])

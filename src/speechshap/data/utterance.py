@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class Utterance:
         corpus: Name of the corpus.
         start: Start in seconds of the stretch that carries the emotion, where somebody marked it.
         end: End in seconds of that stretch.
+        split: ``train``, ``val`` or ``test`` where a manifest says so.
 
     Example:
         >>> Utterance("03a01Fa.wav", Path("wav/03a01Fa.wav"), "happy", "03", "emodb").label
@@ -30,6 +34,7 @@ class Utterance:
     corpus: str = "files"
     start: float | None = None
     end: float | None = None
+    split: SplitName | None = None
 
 
 @dataclass(frozen=True, slots=True)

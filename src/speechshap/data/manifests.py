@@ -1,0 +1,167 @@
+"""Manifests: CSV tables, and the JSON lines and fold files of EmoBox (Ma et al. 2024)."""
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from speechshap.data.audio import find_audio
+from speechshap.data.utterance import Skipped, SplitName, Utterance
+from speechshap.errors import UserError
+
+SPLIT_WORDS: dict[str, SplitName] = {
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "devel", "development", "devset"), "val"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
+}
+"""How manifests and their file names spell the three splits."""
+
+
+def manifest_files(root: Path) -> dict[Path, SplitName | None]:
+    """Files of a manifest, each with the split that its name tells; none where ``root`` is no manifest.
+
+    Args:
+        root: A manifest, a folder with ``manifest.csv`` in it, or a folder of fold files: JSON lines with train,
+            valid or test in their names, such as ``ravdess_train_fold_1.jsonl``.
+    """
+    if root.is_file():
+        return {root: None}
+    if (root / "manifest.csv").is_file():
+        return {root / "manifest.csv": None}
+    files: dict[Path, SplitName | None] = {}
+    for path in sorted(root.glob("*.jsonl")):
+        named = {SPLIT_WORDS[word] for word in re.findall("[a-z]+", path.stem.lower()) if word in SPLIT_WORDS}
+        if len(named) == 1:
+            files[path] = named.pop()
+    return files
+
+
+def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utterance], list[Skipped]]:
+    """Read a manifest: CSV with ``path,label[,speaker,split,start,end]``, or JSON lines in the form of EmoBox.
+
+    ``split`` is train, val or test (or a usual spelling of these) and is kept as it is. ``start`` and ``end`` mark in
+    seconds the stretch that carries the emotion, where it is known; the whole file is heard all the same. An object
+    of the JSON lines has ``key``, ``wav`` and ``emo``, and may have ``speaker`` and ``split``.
+
+    Args:
+        root: As of :func:`manifest_files`.
+        audio_root: Folder that relative paths start from, the manifest's own unless given. What is not at its path
+            there is looked for by its name at any depth, whatever its extension.
+
+    Returns:
+        The utterances by id, and the entries whose file is not certain.
+
+    Raises:
+        UserError: A file is missing, is neither CSV nor JSON lines, or an entry of it cannot be read.
+    """
+    files = manifest_files(root)
+    if not files:
+        inside = "no manifest.csv, and no .jsonl file with train, valid or test in its name"
+        raise UserError(f"{root}: {inside if root.is_dir() else 'no such manifest; give a .csv or .jsonl file'}")
+    utterances: dict[str, Utterance] = {}
+    for path, split in files.items():
+        for number, row in enumerate(_rows(path), start=1):
+            try:
+                utterance = _utterance(row, Path(audio_root) if audio_root else path.parent, split)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{path}: entry {number} cannot be read ({error})") from error
+            if utterance.id in utterances:
+                raise UserError(f"{path}: entry {number} repeats {utterance.id}; each utterance may be listed once")
+            utterances[utterance.id] = utterance
+    if not utterances:
+        raise UserError(f"{root}: the manifest lists no utterance")
+    ordered = sorted(utterances.values(), key=lambda utterance: utterance.id)
+    return (ordered, []) if audio_root is None else _find_by_name(ordered, Path(audio_root))
+
+
+def _utterance(row: Mapping[str, Any], folder: Path, split: SplitName | None) -> Utterance:
+    given = _text(row.get("split"))
+    if given and given.lower() not in SPLIT_WORDS:
+        raise ValueError(f"split {given!r}; expected train, val or test")
+    start, end = _text(row.get("start")), _text(row.get("end"))
+    return Utterance(
+        id=_text(row.get("id")) or Path(row["path"]).as_posix(),
+        path=folder / row["path"],
+        label=_text(row.get("label")),
+        speaker=_text(row.get("speaker")),
+        corpus="manifest",
+        start=float(start) if start else None,
+        end=float(end) if end else None,
+        split=SPLIT_WORDS[given.lower()] if given else split,
+    )
+
+
+def _text(value: object) -> str | None:
+    """A field as text; JSON lines may have numbers, 0 among them."""
+    return None if value is None or value == "" else str(value).strip()
+
+
+def _find_by_name(utterances: Sequence[Utterance], audio_root: Path) -> tuple[list[Utterance], list[Skipped]]:
+    """Put the file that has an utterance's name in place of a path where there is none."""
+    if all(utterance.path.is_file() for utterance in utterances):
+        return list(utterances), []
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in find_audio(audio_root):
+        by_stem[path.stem].append(path)
+    found, skipped = [], []
+    for utterance in utterances:
+        candidates = [] if utterance.path.is_file() else _nearest(utterance.path, by_stem[utterance.path.stem])
+        if len({path.parent for path in candidates}) > 1:
+            reason = f"not certain which file this is: {len(candidates)} under `audio_root` have its name"
+            skipped.append(Skipped(utterance.path, reason))
+        else:
+            found.append(replace(utterance, path=candidates[0]) if candidates else utterance)
+    return found, skipped
+
+
+def _nearest(wanted: Path, candidates: Sequence[Path]) -> list[Path]:
+    """Those of the candidates whose folders agree with the wanted path's on most levels, from the file upwards."""
+
+    def levels(path: Path) -> int:
+        pairs = list(zip(reversed(wanted.parent.parts), reversed(path.parent.parts), strict=False))
+        return next((level for level, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+    most = max(map(levels, candidates), default=0)
+    return [path for path in candidates if levels(path) == most]
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    readers: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+    if path.suffix.lower() not in readers:
+        raise UserError(f"{path}: unknown kind of manifest; expected .csv or .jsonl")
+    return readers[path.suffix.lower()](path)
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    reader = csv.DictReader(_text_lines(path))
+    if not {"path", "label"} <= set(reader.fieldnames or ()):
+        raise UserError(f"{path}: the first line must name the columns path,label[,speaker,split,start,end]")
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num} cannot be read ({error})") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_text_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            fields = {"id": row["key"], "path": row["wav"], "label": row["emo"]}
+            yield {**fields, "speaker": row.get("speaker"), "split": row.get("split")}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: line {number} is not an object with key, wav and emo ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _text_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the manifest cannot be read as text; save it as UTF-8 ({error})") from error

@@ -1,0 +1,221 @@
+"""What a checkpoint knows of the recordings that it was trained with, wherever they lie now.
+
+Ids are paths relative to a root, and a root may be another one tomorrow. A recording is therefore known by its path from
+the end (``Actor_01/a.wav`` is ``RAVDESS/Actor_01/a.wav``), by its name together with its speaker, and by a digest of
+its decoded samples.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, cast
+
+from speechshap.data.audio import AUDIO_SUFFIXES
+from speechshap.data.corpora import with_speakers
+from speechshap.data.splits import Splits, name_some
+from speechshap.data.utterance import SplitName, Utterance
+from speechshap.errors import UserError
+
+
+class Recording(NamedTuple):
+    """One recording, as a checkpoint remembers it.
+
+    Attributes:
+        split: That it was in.
+        id: Of the utterance, at the time.
+        name: Of its file, without extension.
+        speaker: Of the utterance, where it was known.
+        digest: Of its samples (:class:`~speechshap.data.audio.AudioFacts`), where they were decoded.
+    """
+
+    split: SplitName
+    id: str
+    name: str
+    speaker: str | None
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class KnownRecordings:
+    """The recordings of a checkpoint's splits.
+
+    Attributes:
+        recordings: All of them.
+        corpus: Name of the corpus they came from, where it was kept.
+
+    Example:
+        >>> known = KnownRecordings.from_state({"train": ["Actor_01/a.wav"], "val": [], "test": ["Actor_02/a.wav"]})
+        >>> moved = Utterance("RAVDESS/Actor_02/a.flac", Path("/data/RAVDESS/Actor_02/a.flac"))
+        >>> known.find_by_name([moved])[moved.id].split
+        'test'
+    """
+
+    recordings: list[Recording] = field(default_factory=list)
+    corpus: str | None = None
+
+    @classmethod
+    def of(cls, splits: Splits, digests: Mapping[Path, str], corpus: str) -> "KnownRecordings":
+        """Recordings of these splits, with the digests of their files."""
+        return cls(
+            [
+                Recording(cast(SplitName, name), u.id, u.path.stem, u.speaker, digests.get(u.path))
+                for name, part in splits._asdict().items()
+                for u in part
+            ],
+            corpus,
+        )
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "KnownRecordings":
+        """What :meth:`state` gave; earlier versions kept nothing but the ids of each split."""
+        recordings: list[Recording] = []
+        for split in Splits._fields:
+            kept = state.get(split, [])
+            if not isinstance(kept, Mapping):
+                listed = with_speakers([Utterance(id_, Path(id_)) for id_ in kept])
+                kept = {"ids": kept, "speakers": [utterance.speaker for utterance in listed]}
+            ids = kept["ids"]
+            nothing = [None] * len(ids)
+            columns = (kept.get(name, nothing) for name in ("names", "speakers", "digests"))
+            for id_, name, speaker, digest in zip(ids, *columns, strict=True):
+                recordings.append(Recording(cast(SplitName, split), id_, name or _name(id_), speaker, digest))
+        return cls(recordings, state.get("corpus"))
+
+    def state(self) -> dict[str, Any]:
+        """Plain lists and texts, for a checkpoint; a name that the id ends in is left out."""
+        state: dict[str, Any] = {"corpus": self.corpus}
+        for split in Splits._fields:
+            part = [recording for recording in self.recordings if recording.split == split]
+            state[split] = {
+                "ids": [recording.id for recording in part],
+                "names": [None if recording.name == _name(recording.id) else recording.name for recording in part],
+                "speakers": [recording.speaker for recording in part],
+                "digests": [recording.digest for recording in part],
+            }
+        return state
+
+    @property
+    def have_digests(self) -> bool:
+        """Whether recordings can be told by their content."""
+        return any(recording.digest for recording in self.recordings)
+
+    def find_by_name(self, utterances: Iterable[Utterance]) -> dict[str, Recording]:
+        """Recordings that utterances are, by the utterances' ids, as far as paths and speakers tell it.
+
+        An utterance is a recording of the same id; or else of a path that ends in the other's path, by a folder and a
+        name at least; or else of the same name and the same speaker. A name alone is enough where nothing else was
+        kept. Where several recordings fit, they have to be of one split.
+        """
+        by_id = {recording.id: recording for recording in self.recordings}
+        by_name: dict[str, list[Recording]] = defaultdict(list)
+        for recording in self.recordings:
+            by_name[recording.name].append(recording)
+        found = {}
+        for utterance in utterances:
+            if utterance.id in by_id:
+                found[utterance.id] = by_id[utterance.id]
+                continue
+            fitting = [recording for recording in by_name[utterance.path.stem] if _fits(utterance, recording)]
+            nearest = max((_common_levels(utterance.id, recording.id) for recording in fitting), default=0)
+            fitting = [r for r in fitting if _common_levels(utterance.id, r.id) == nearest]
+            if len({recording.split for recording in fitting}) == 1:
+                found[utterance.id] = fitting[0]
+        return found
+
+    def find_by_content(self, utterances: Iterable[Utterance], digests: Mapping[Path, str]) -> dict[str, Recording]:
+        """Recordings that utterances are, by the utterances' ids, as far as their decoded samples tell it."""
+        # Where a recording was in several splits, the last one counts here: train.
+        by_digest = {r.digest: r for r in sorted(self.recordings, key=_lateness) if r.digest}
+        digest_of = {utterance.id: digests.get(utterance.path) for utterance in utterances}
+        return {id_: by_digest[digest] for id_, digest in digest_of.items() if digest in by_digest}
+
+    def namesakes(self, utterances: Sequence[Utterance]) -> str | None:
+        """A sentence where speakers have names of training speakers, for utterances that are none of the recordings."""
+        corpora = {utterance.corpus for utterance in utterances}
+        trained = {recording.speaker for recording in self.recordings if recording.split == "train"}
+        shared = sorted({u.speaker for u in utterances if u.speaker is not None and u.speaker in trained})
+        if not shared or self.corpus not in {None, *corpora}:
+            return None
+        return (
+            f"none of the {len(self.recordings)} recordings of the checkpoint is here, but {len(shared)} speaker(s) have "
+            f"the names of speakers that it was trained on: {name_some(shared)}; if they are the same, what is called "
+            "test may be in voices that the model knows: name others with `test_speakers`"
+        )
+
+    def with_trained(self, earlier: "KnownRecordings", found: Iterable[Recording]) -> "KnownRecordings":
+        """These, and what an earlier checkpoint was trained on besides those that have been found among these."""
+        matched = set(found)
+        besides = [r for r in earlier.recordings if r.split == "train" and r not in matched]
+        return replace(self, recordings=[*self.recordings, *besides])
+
+
+def _lateness(recording: Recording) -> int:
+    return ("test", "val", "train").index(recording.split)
+
+
+def _name(id_: str) -> str:
+    """File name without extension, of an id that is a path."""
+    path = PurePosixPath(id_)
+    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name
+
+
+def _levels(id_: str) -> list[str]:
+    path = PurePosixPath(id_)
+    return [*path.parent.parts, _name(id_)]
+
+
+def _common_levels(one: str, other: str) -> int:
+    """Levels in which two paths agree from the end, 0 unless one of them ends in the whole other.
+
+    Example:
+        >>> _common_levels("RAVDESS/Actor_01/a.wav", "Actor_01/a.flac"), _common_levels("a/b.wav", "c/b.wav")
+        (2, 0)
+    """
+    short, long = sorted((_levels(one), _levels(other)), key=len)
+    return len(short) if long[-len(short) :] == short else 0
+
+
+def _fits(utterance: Utterance, recording: Recording) -> bool:
+    """Whether an utterance of a recording's name is the recording."""
+    known = utterance.speaker is not None and recording.speaker is not None
+    if known and utterance.speaker == recording.speaker:
+        return True
+    levels = _common_levels(utterance.id, recording.id)
+    return not known and (levels >= 2 or (recording.digest is None and levels == 1))
+
+
+def refuse_trained(splits: Splits, recognised: Mapping[str, Recording], names: Iterable[SplitName]) -> None:
+    """Raise a UserError where splits to be evaluated hold recordings that a checkpoint was trained on.
+
+    Args:
+        splits: The splits.
+        recognised: The checkpoint's recordings, by the utterances' ids.
+        names: Of the splits to be evaluated.
+    """
+    for name in names:
+        part = getattr(splits, name)
+        if trained := _of_split(part, recognised, "train"):
+            raise UserError(
+                f"{len(trained)} of {len(part)} recordings of the {name} split are among those that the checkpoint was "
+                f"trained on: {name_some(trained)}; give the manifest or fold that it was trained with, leave out "
+                "`test_speakers` and `val_speakers`, or take other recordings"
+            )
+
+
+def describe_known(utterances: Sequence[Utterance], recognised: Mapping[str, Recording]) -> list[str]:
+    """Sentences on how many of the utterances to explain a checkpoint was trained or validated with."""
+    remarks = []
+    for split, words, meaning in (
+        ("train", "training", "the model has learnt from them"),
+        ("val", "validation", "the checkpoint was chosen by them"),
+    ):
+        if known := _of_split(utterances, recognised, split):
+            count = f"{len(known)} of {len(utterances)} recordings to explain"
+            remarks.append(f"{count} were in the {words} split: {name_some(known)}; {meaning}")
+    return remarks
+
+
+def _of_split(utterances: Iterable[Utterance], recognised: Mapping[str, Recording], split: str) -> list[str]:
+    ids = [utterance.id for utterance in utterances]
+    return [id_ for id_ in ids if id_ in recognised and recognised[id_].split == split]
