@@ -58,12 +58,13 @@ def from_attribution(
     )  # fmt: skip
 
     def estimate(values: Tensor, standard_error: Tensor | None, length: int | None = None) -> Estimate:
-        tensors = (values, standard_error)
-        return Estimate(*(None if each is None else _numpy(each[index, columns][..., :length]) for each in tensors))
+        def own(tensor: Tensor) -> np.ndarray:
+            return _numpy(tensor[index, columns][..., :length])
+
+        return Estimate(own(values), None if standard_error is None else own(standard_error))
 
     logits, classes, against = (
-        tensor[index].cpu()
-        for tensor in (attribution.logits, attribution.targets.classes, attribution.targets.against)
+        tensor[index].cpu() for tensor in (attribution.logits, attribution.targets.classes, attribution.targets.against)
     )
     subtracted = torch.where(against == NO_CLASS, 0, logits[against.clamp_min(0)])
     bands = None
@@ -88,9 +89,7 @@ def from_attribution(
         logits=_numpy((logits[classes] - subtracted)[columns]),
         grid=grid,
         num_samples=num_samples,
-        frames=estimate(
-            attribution.frames, attribution.frames_standard_error, int(attribution.frame_lengths[index])
-        ),
+        frames=estimate(attribution.frames, attribution.frames_standard_error, int(attribution.frame_lengths[index])),
         completeness_gap=estimate(attribution.completeness_gap, attribution.completeness_gap_standard_error),
         n_draws=int(attribution.n_samples[index]),
         n_replicates=int(attribution.n_replicates[index]),

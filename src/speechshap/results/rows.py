@@ -1,7 +1,7 @@
 """Explanations as rows of Parquet, one for each target: schema, and the way there and back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isnan
 from typing import Any
@@ -63,8 +63,8 @@ SCHEMA = pa.schema(
 
 ``target`` is the explained class and ``against`` the one subtracted from it. ``target_output`` is what was explained,
 of the kind ``output``; ``target_logit`` is the same as logit. ``n_samples`` is the number of draws that were taken.
-Frames are centred ``hop_seconds`` apart from ``first_frame_seconds`` on. ``layer_frame_attribution`` is the sum over the
-neurons of each layer and frame, ``layer_mass`` the sum of their absolute values for each layer. Time-frequency
+Frames are centred ``hop_seconds`` apart from ``first_frame_seconds`` on. ``layer_frame_attribution`` is the sum over
+the neurons of each layer and frame, ``layer_mass`` the sum of their absolute values for each layer. Time-frequency
 attributions are lists of bands, each with a value for each column. ``embedding`` is the input of the classifier's head.
 ``settings`` holds all settings of the method as JSON. ``model`` is a fingerprint of the weights.
 ``settings_fingerprint`` is common to the rows of a run (weights, precision, references, settings); rows with the same
@@ -179,12 +179,12 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
     )
 
 
-def target_of(row: Row) -> Target:
+def target_of(row: Mapping[str, Any]) -> Target:
     """What a row explains."""
     return Target(row["target"], row["against"])
 
 
-def explains_prediction(row: Row) -> bool:
+def explains_prediction(row: Mapping[str, Any]) -> bool:
     """Whether a row is of the predicted class; those of a regression are of each of its outputs.
 
     Example:
