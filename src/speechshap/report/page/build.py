@@ -68,11 +68,11 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
         for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
-            entry = ReportEntry.of(results.explanations(utterance=name, parts=parts))
-            payload = _pack(entry.payload())
+            shown = ReportEntry.of(results.explanations(utterance=name, parts=parts))
+            payload = _pack(shown.payload())
             spool.write(payload)
             sizes.append(len(payload))
-            entries.append(entry.table_row())
+            entries.append(shown.table_row())
         # Every file has plotly, the table, and the figures of the corpus.
         pictures = sum(4 * len(png) // 3 for png in corpus.values())
         shared = len(get_plotlyjs()) + len(json.dumps(entries)) + pictures + 50_000
