@@ -13,9 +13,11 @@ import soundfile
 import torch
 from torch import Tensor
 
+from speechshap.attribution.targets import Target
+from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.mel import hertz, mel
-from speechshap.results.explanation import Explanation, frame_edges
-from speechshap.results.folder import SCHEMA, ResultsFolder, file_name
+from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
+from speechshap.results.folder import ResultsFolder, file_name
 
 TINY = {
     "hidden_size": 32,
@@ -44,75 +46,79 @@ def write_sound(path: Path, seconds: float = 0.2, rate: int = 16000, seed: int =
 
 
 def make_explanation(
-    seconds: float = 1.0, targets: tuple[str, ...] = ("happy",), layers: int = 0, bands: int = 0, **fields: Any
+    seconds: float = 1.0,
+    targets: tuple[str | Target, ...] = ("happy",),
+    *,
+    layers: int = 0,
+    bands: int = 0,
+    relative_error: float | None = 0.2,
+    settings: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **fields: Any,
 ) -> Explanation:
-    """An explanation of random numbers, as an utterance of this length has it."""
+    """An explanation of random numbers, the first target being the prediction.
+
+    Args:
+        seconds: Length of the utterance.
+        targets: What is explained; a string is a class.
+        layers: How many layers it has.
+        bands: How many mel bands it has.
+        relative_error: Of every target; None leaves out all errors.
+        settings: Settings that differ from the usual ones.
+        provenance: Other fields of the provenance that do.
+        fields: Fields of the record to have instead.
+    """
     generator = np.random.default_rng(0)
-    count = max(1, int((seconds - 0.025) / 0.02 + 1e-6) + 1)
-    frames = generator.normal(size=(len(targets), count))
+    grid, num_samples, count = FrameGrid(), round(seconds * SAMPLE_RATE), len(targets)
+    asked = tuple(target if isinstance(target, Target) else Target(target) for target in targets)
+    values = generator.normal(size=(count, max(1, grid.num_frames(num_samples)))).astype(np.float32)
+    size = np.sqrt((values**2).mean(1, keepdims=True))
+    gap = np.full(count, 0.1, np.float32)
+    used = {"targets": "all", "output": "logit", "baselines": "noise", "seed": 0, "n_samples": 50, **(settings or {})}
+    common = {"method": "gradient_shap", "model": "weights", "precision": "32-true", **(provenance or {})}
+    key = f"{sorted(common.items())} {sorted(used.items(), key=str)} {layers} {bands}"
+    origin = {
+        "settings_fingerprint": key, "fingerprint": f"{fields.get('utterance')} {key}",
+        "explained_at": datetime.now(UTC), **common,
+    }  # fmt: skip
     optional: dict[str, Any] = {}
     if layers:
-        optional["layer_names"] = tuple(f"layer_{number + 1}" for number in range(layers))
-        optional["layer_frames"] = generator.normal(size=(len(targets), layers, count))
-        optional["layer_mass"] = generator.uniform(size=(len(targets), layers))
+        optional["layers"] = LayerAttribution(
+            tuple(f"layer_{number + 1}" for number in range(layers)),
+            generator.normal(size=(count, layers, values.shape[1])).astype(np.float32),
+            generator.uniform(size=(count, layers)).astype(np.float32),
+        )
     if bands:
-        optional["frequencies"] = hertz(np.linspace(0, mel(8000), bands))
-        optional["time_frequency"] = generator.normal(size=(len(targets), bands, int(seconds * 100) + 1))
-        optional["time_frequency_hop"] = 0.01
+        columns = generator.normal(size=(count, bands, int(seconds * 100) + 1)).astype(np.float32)
+        frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32)
+        optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns))
     return Explanation(
         **{
-            "utterance": "a.wav", "path": "a.wav", "label": "sad", "prediction": targets[0], "probability": 0.75,
-            "targets": targets, "unit": "logits", "frame_edges": frame_edges(count, 0.02, 0.0125, seconds),
-            "frames": frames, "standard_error": np.full_like(frames, 0.5),
-            "relative_error": np.full(len(targets), 0.2), "completeness_gap": np.full(len(targets), 0.1),
-            "completeness_gap_standard_error": np.full(len(targets), 0.1), **optional, **fields,
+            "utterance": "a.wav", "path": "a.wav", "label": "sad", "prediction": asked[0].label, "probability": 0.75,
+            "targets": asked, "outputs": -np.arange(count, dtype=np.float32),
+            "logits": -np.arange(count, dtype=np.float32), "grid": grid, "num_samples": num_samples,
+            "frames": Estimate(
+                values, None if relative_error is None else np.full_like(values, relative_error) * size
+            ),
+            "completeness_gap": Estimate(gap, None if relative_error is None else gap),
+            "n_draws": used["n_samples"], "n_replicates": 25, "provenance": Provenance(settings=used, **origin),
+            **optional, **fields,
         }
     )  # fmt: skip
 
 
-def write_rows(folder: Path, utterance: str, seconds: float = 1.0, **fields: Any) -> Path:
+def write_explanation(folder: Path, utterance: str, seconds: float = 1.0, **fields: Any) -> Path:
     """Write an utterance's sound and its explanation, as ``explain.py`` would; returns the Parquet part.
 
     Args:
         folder: Of the explanations.
         utterance: Its id.
         seconds: Of noise.
-        fields: Columns that every row has instead, or arguments of :func:`make_explanation`; a number for the frames
-            or their error stands for all of them.
+        fields: Arguments of :func:`make_explanation`.
     """
-    sounds = folder / "sounds"
-    path = write_sound(sounds / file_name(utterance), seconds)
-    made = {name: fields.pop(name) for name in ("targets", "layers", "bands") if name in fields}
-    explanation = make_explanation(seconds, **made)
-    rows = []
-    for index, target in enumerate(explanation.targets):
-        row = dict.fromkeys(SCHEMA.names) | {
-            "utterance": utterance, "path": str(path), "label": "sad", "prediction": explanation.targets[0],
-            "probability": 0.5, "target": target, "target_output": float(-index), "method": "gradient_shap",
-            "seed": 0, "scheme": "adaptive", "baselines": "noise", "output": "logit", "n_samples": 50,
-            "duration_seconds": seconds, "hop_seconds": 0.02, "first_frame_seconds": 0.0125,
-            "frame_attribution": explanation.frames[index], "frame_standard_error": explanation.standard_error[index],
-            "completeness_gap": 0.01, "completeness_gap_standard_error": 0.01, "relative_error": 0.2,
-        }  # fmt: skip
-        if explanation.layer_frames is not None and explanation.layer_mass is not None:
-            row["layer_names"] = list(explanation.layer_names)
-            row["layer_frame_attribution"] = explanation.layer_frames[index].tolist()
-            row["layer_mass"] = explanation.layer_mass[index]
-        if explanation.time_frequency is not None and explanation.frequencies is not None:
-            row["frequencies_hz"] = explanation.frequencies
-            row["time_frequency_attribution"] = explanation.time_frequency[index].tolist()
-            row["time_frequency_hop_seconds"] = explanation.time_frequency_hop
-        row |= {
-            {"frames": "frame_attribution", "standard_error": "frame_standard_error"}.get(name, name): (
-                np.full(explanation.frames.shape[1], value) if name in ("frames", "standard_error") else value
-            )
-            for name, value in fields.items()
-        }
-        row["explained_at"] = datetime.now(UTC)
-        row["settings_fingerprint"] = f"{sorted(made.items())} {row['n_samples']}"
-        row["fingerprint"] = fields.get("fingerprint", f"{utterance} {row['settings_fingerprint']}")
-        rows.append(row)
-    return ResultsFolder(folder).write(rows)
+    path = write_sound(folder / "sounds" / file_name(utterance), seconds)
+    explanation = make_explanation(seconds, **{"utterance": utterance, "path": str(path), "probability": 0.5, **fields})
+    return ResultsFolder(folder).write([explanation])
 
 
 @contextmanager

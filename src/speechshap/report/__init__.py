@@ -1,1 +1,1 @@
-"""What people see and hear of an explanation."""
+"""Figures, sounds, TensorBoard, corpus statistics and the HTML page of explanations."""

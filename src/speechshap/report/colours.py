@@ -1,11 +1,11 @@
-"""Colours that mean the same in every picture."""
+"""Colours with the same meaning in every picture."""
 
 CLASSES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-"""One a class; told apart by colour-blind readers too (Okabe & Ito 2008)."""
+"""One for each class; colour-blind readers can distinguish them, too (Okabe & Ito 2008)."""
 
 SPEAKS_FOR, SPEAKS_AGAINST = "#D55E00", "#0072B2"
 
 DIVERGING = ((0.0, SPEAKS_AGAINST), (0.5, "#FFFFFF"), (1.0, SPEAKS_FOR))
-"""Scale from against to for, 0 in its middle: blue and vermilion differ in every kind of colour blindness."""
+"""Scale from against to for, with 0 in the middle; blue and vermilion differ in every kind of colour blindness."""
 
 WARNING = "#B00020"

@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard: which utterances, and when."""
+"""What a run shows in TensorBoard, and when."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,22 @@ from speechshap.frames import SAMPLE_RATE
 from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError
 from speechshap.report.selection import RANKED_BY, Selection, select
 from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
-from speechshap.results.explanation import REACH_95, Explanation
-from speechshap.results.folder import GROUPED_BY, SHOWN, ResultsFolder, Row, by_utterance
+from speechshap.results.explanation import Explanation
+from speechshap.results.folder import ResultsFolder
+from speechshap.results.rows import GROUPED_BY, Row, by_utterance
 
 logger = logging.getLogger(__name__)
 
 
 class Display:
-    """Curves, pictures and sounds of the utterances of a run, within a limit.
+    """Curves of all explanations of a run, and pictures and sounds of some.
 
     Args:
-        log: Where they go.
+        log: Log that they are written to; closed by :meth:`close`.
         draw: Which utterances are drawn.
-        log_every: Of the ``first``, every so many.
-        max_drawn: How many at most.
-        top_k_frames: Strongest frames to mark.
+        log_every: Draw every so many of the ``first``.
+        max_drawn: Draw no more than these.
+        top_k_frames: Number of strongest frames to mark.
         step: Training step of the explained model.
     """
 
@@ -43,28 +44,28 @@ class Display:
         self.num_shown = self.num_drawn = 0
         self.undrawn: list[str] = []
 
-    def utterance(self, rows: Sequence[Row], waveform: np.ndarray, seconds: float, count: int) -> None:
-        """Show an utterance as soon as it is explained.
+    def explanation(self, explanation: Explanation, waveform: np.ndarray, seconds: float, count: int) -> None:
+        """Show an explanation as soon as it is computed.
 
         Args:
-            rows: One a target; the curves are of the first.
+            explanation: What to show; the curves are of its first target.
             waveform: ``(time,)``.
-            seconds: That it took.
+            seconds: Time that it took.
             count: Its place on the curves.
         """
-        self.log.scalars({**_curves(rows[0]), "seconds": seconds}, count)
+        self.log.scalars({**_curves(explanation), "seconds": seconds}, count)
         if self.draw == "first" and self.num_shown % self.log_every == 0:
-            self._draw(rows, waveform)
+            self._draw(explanation, waveform)
         self.num_shown += 1
 
     def finish(self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float, key: str) -> None:
-        """Show what all utterances are needed for.
+        """Show what depends on all utterances.
 
         Args:
-            results: What was written of them.
-            settings: How they were explained.
-            seconds: That an utterance took on average.
-            key: Settings fingerprint of their rows.
+            results: Folder of their explanations.
+            settings: Settings of the run.
+            seconds: Mean time of an utterance.
+            key: Settings fingerprint of the explanations.
         """
         rows = [row for group in _groups(results, key, SUMMARY_COLUMNS) for row in group]
         self.log.summary(rows, settings, seconds, key, self.step)
@@ -74,32 +75,31 @@ class Display:
         places = results.places()
         for row in select(ranked, self.draw, self.max_drawn):
             name = row["utterance"]
-            (rows,) = by_utterance(results.read(SHOWN, settings=key, utterance=name, parts=places[name]))
+            (explanation,) = results.explanations(settings=key, utterance=name, parts=places[name])
             try:
-                self._draw(rows, load_audio(Path(rows[0]["path"])))
+                self._draw(explanation, load_audio(Path(explanation.path)))
             except AudioFileError as error:
                 logger.warning("%s; it is not drawn", error)
 
     def close(self) -> None:
-        """Wait for what is still being drawn, and put everything on disk."""
+        """Wait for the pictures that are still being drawn, and close the log."""
         try:
             self.renderer.close()
         finally:
             self.log.close()
         if self.num_shown > self.num_drawn == self.max_drawn > 0:
-            logger.info("%d utterances are in TensorBoard, --explain.max_drawn allows more", self.num_drawn)
+            logger.info("%d utterances are in TensorBoard, `max_drawn` allows more", self.num_drawn)
         if self.undrawn:
             logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))
 
-    def _draw(self, rows: Sequence[Row], waveform: np.ndarray) -> None:
+    def _draw(self, explanation: Explanation, waveform: np.ndarray) -> None:
         if self.num_drawn < self.max_drawn:
-            explanation = Explanation.from_rows(rows)
             self.renderer.submit(explanation.utterance, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
             self.num_drawn += 1
 
     def _put(self, utterance: str, rendering: Rendering | RenderingError) -> None:
         if isinstance(rendering, RenderingError):
-            # A picture is not worth the run, which may take days.
+            # A run may take days and must not fail for a picture.
             logger.warning("%s could not be drawn: %s", utterance, str(rendering).strip().splitlines()[-1])
             logger.debug("%s", rendering)
             self.undrawn.append(utterance)
@@ -108,17 +108,16 @@ class Display:
 
 
 def _groups(results: ResultsFolder, key: str, columns: Sequence[str]) -> list[list[Row]]:
-    """What all ranks have written with these settings, by utterance."""
+    """Rows that all ranks have written with these settings, by utterance."""
     return by_utterance(results.read((*GROUPED_BY, *columns), settings=key))
 
 
-def _curves(row: Row) -> dict[str, float]:
-    """Scalars of one utterance."""
-    gap, reach = row["completeness_gap"], REACH_95 * row["completeness_gap_standard_error"]
-    return {
-        "completeness_gap": gap,
-        "completeness_gap_lower": gap - reach,
-        "completeness_gap_upper": gap + reach,
-        "relative_error": row["relative_error"],
-        "probability": row["probability"],
-    }
+def _curves(explanation: Explanation) -> dict[str, float]:
+    """Scalars of the first target, as far as they are known."""
+    gap, reach = explanation.completeness_gap.values[0], explanation.completeness_gap.reach
+    curves = {"completeness_gap": gap, "relative_error": explanation.relative_error[0]}
+    if reach is not None:
+        curves |= {"completeness_gap_lower": gap - reach[0], "completeness_gap_upper": gap + reach[0]}
+    if explanation.probability is not None:
+        curves["probability"] = explanation.probability
+    return {name: float(value) for name, value in curves.items() if not np.isnan(value)}

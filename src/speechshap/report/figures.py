@@ -1,4 +1,4 @@
-"""Pictures: plain arrays in, matplotlib figures out, no global state."""
+"""Pictures of explanations as matplotlib figures, without global state."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,15 +9,18 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
+from speechshap.report.moments import TOP_K_FRAMES
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
-from speechshap.results.explanation import TOP_K_FRAMES, Explanation, frame_edges
+from speechshap.report.wording import outputs_text
+from speechshap.results.explanation import Estimate, Explanation
 
-# TensorBoard shows pictures 350 pixels wide, and as large as they are after a click: narrow ones have legible letters.
+# TensorBoard shows pictures 350 pixels wide, and full size after a click: text is legible in narrow ones only.
 _WIDTH, _DPI = 5.2, 140  # inches
-_LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: of the margins, and between the panels and what is beside them
+_LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: margins, and the gap between panels and colour bars
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
 _HEIGHTS = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
 _CAPTION_LETTERS = 58
@@ -27,12 +30,12 @@ _SPECTROGRAM = "spectrogram, 80 dB from white to black"
 def explanation_figure(
     waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int = TOP_K_FRAMES
 ) -> Figure:
-    """Draw all that an explanation has on one time axis.
+    """Draw everything that an explanation has on one time axis.
 
-    From the top: the waveform with the strongest frames marked; the spectrogram, with the time-frequency attribution
-    laid over it; the frame attribution of the first target with its 95 % interval, and of the second (the runner-up
-    of the classes that were explained); all targets where there are more than two; the layers, with the share of
-    each. All targets have one scale of colours.
+    From the top: the waveform with the strongest frames marked; the spectrogram under the time-frequency attribution;
+    the frame attribution of the first target with its 95 % interval, and that of the second (the runner-up among the
+    explained classes); all targets where there are more than two; the layers and their shares. All targets share one
+    colour scale.
 
     Args:
         waveform: ``(time,)``.
@@ -40,48 +43,46 @@ def explanation_figure(
         explanation: What to draw.
         top_k_frames: How many frames to mark in the waveform.
     """
-    targets = explanation.targets
+    targets = [str(target) for target in explanation.targets]
     heights = dict(_HEIGHTS)
     if len(targets) > 2:
         heights["targets"] = min(2.2, 0.16 * len(targets) + 0.15)
-    if explanation.layer_frames is not None:
-        heights["layers"] = min(2.2, 0.13 * len(explanation.layer_names) + 0.25)
+    if explanation.layers is not None:
+        heights["layers"] = min(2.2, 0.13 * len(explanation.layers.names) + 0.25)
     reservation = explanation.reservation()
-    note = textwrap.fill(
-        reservation or f"frame attribution, relative error {explanation.relative_error[0]:.2f}", _CAPTION_LETTERS
-    )
+    note = textwrap.fill(reservation or ", ".join(["frame attribution", *_error(explanation)]), _CAPTION_LETTERS)
     figure, axes = _stack(heights, note.count("\n"))
     _title(figure, explanation)
 
-    edges, shown = explanation.frame_edges, explanation.frames
-    _draw_waveform(axes["waveform"], waveform, sample_rate, shown[0], edges, targets[0], top_k_frames)
+    edges, frames = explanation.frame_edges, explanation.frames.values
+    _draw_waveform(axes["waveform"], waveform, sample_rate, frames[0], edges, targets[0], top_k_frames)
 
-    bands = explanation.time_frequency
-    panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, explanation.frequencies))
-    if bands is None or explanation.frequencies is None:
+    bands = explanation.bands
+    frequencies = None if bands is None else bands.frequencies
+    panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, frequencies))
+    if bands is None:
         _caption(axes["spectrogram"], _SPECTROGRAM)
     else:
-        scale = symmetric_scale(bands, quantile=panels.SATURATED)
-        overlay = panels.lay_over(
-            axes["spectrogram"], bands[0], explanation.frequencies, explanation.time_frequency_hop, scale
-        )
+        values = bands.estimate.values
+        scale = symmetric_scale(values, quantile=panels.SATURATED)
+        overlay = panels.lay_over(axes["spectrogram"], values[0], bands.frequencies, bands.hop_seconds, scale)
         _caption(axes["spectrogram"], f"spectrogram, time-frequency attribution to {targets[0]}")
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
 
-    panels.draw_frames(axes["frames"], shown[:2], explanation.standard_error[:2], edges, targets[:2], explanation.unit)
+    panels.draw_frames(axes["frames"], explanation.frames, edges, targets[:2], explanation.unit)
     _caption(axes["frames"], note, warn=reservation is not None)
 
     if "targets" in heights:
-        rows = panels.draw_rows(axes["targets"], shown, edges, targets, symmetric_scale(shown))
+        rows = panels.draw_rows(axes["targets"], frames, edges, targets, symmetric_scale(frames))
         _caption(axes["targets"], "frame attribution of every target")
         _colour_bar(figure, axes["targets"], rows, explanation.unit)
-    if explanation.layer_frames is not None:
-        scale = symmetric_scale(explanation.layer_frames)
-        names = [name.removeprefix("layer_") for name in explanation.layer_names]
-        rows = panels.draw_rows(axes["layers"], explanation.layer_frames[0], edges, names, scale)
+    if (layers := explanation.layers) is not None:
+        scale = symmetric_scale(layers.frames)
+        names = [name.removeprefix("layer_") for name in layers.names]
+        rows = panels.draw_rows(axes["layers"], layers.frames[0], edges, names, scale)
         axes["layers"].set_ylabel("layer")
         _caption(axes["layers"], f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit})")
-        panels.draw_shares(_beside(figure, axes["layers"], 0.52), explanation.layer_shares[0])
+        panels.draw_shares(_beside(figure, axes["layers"], 0.52), layers.shares[0])
 
     _share_time(list(axes.values()), explanation.duration)
     return figure
@@ -90,29 +91,28 @@ def explanation_figure(
 def _audio_attribution_figure(
     waveform: np.ndarray,
     sample_rate: int,
-    frames: np.ndarray,
-    standard_error: np.ndarray,
+    attribution: Estimate,
     edges: np.ndarray,
     title: str,
-    top_k_frames: int = TOP_K_FRAMES,
+    top_k_frames: int,
 ) -> Figure:
-    """Draw attributions of which no more is known than their values.
+    """Draw attributions that come without a record.
 
     Args:
         waveform: ``(time,)``.
         sample_rate: Hz.
-        frames: ``(frames,)``.
-        standard_error: Of each, ``(frames,)``; NaN where unknown.
+        attribution: Of one target, ``(1, frames)``.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
-        title: Above the picture.
+        title: Title of the picture.
         top_k_frames: How many frames to mark in the waveform.
     """
+    (frames,) = attribution.values
     figure, axes = _stack(_HEIGHTS)
     figure.text(0.5, 1 - 0.15 / figure.get_figheight(), title, ha="center", va="top", parse_math=False)
     _draw_waveform(axes["waveform"], waveform, sample_rate, frames, edges, "the class", top_k_frames)
     panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate))
     _caption(axes["spectrogram"], _SPECTROGRAM)
-    panels.draw_frames(axes["frames"], frames[None], standard_error[None], edges, ["attribution"], "attribution")
+    panels.draw_frames(axes["frames"], attribution, edges, ["attribution"], "attribution")
     if not np.isfinite(frames).all():
         _caption(axes["frames"], f"{np.sum(~np.isfinite(frames))} of {frames.size} frames are not finite", warn=True)
     elif not frames.any():
@@ -131,9 +131,9 @@ def _draw_waveform(
 
 
 def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str, Axes]]:
-    """Panels of these heights in inches, one above the other, with room for more lines above that of the frames.
+    """Stack panels of these heights in inches, with room for more lines of text above that of the frames.
 
-    Done by hand: constrained layout takes half of the drawing time.
+    The layout is computed here because matplotlib's constrained layout takes half of the drawing time.
     """
     total = _TOP + _BOTTOM + sum(heights.values()) + _GAP * (len(heights) - 1) + _LINE * lines
     figure = Figure(figsize=(_WIDTH, total), dpi=_DPI)
@@ -160,20 +160,26 @@ def _share_time(axes: Sequence[Axes], duration: float) -> None:
 def _title(figure: Figure, explanation: Explanation) -> None:
     name = explanation.utterance
     name = name if len(name) <= 56 else f"{name[:26]}…{name[-29:]}"
-    parts = [f"predicted {explanation.prediction} ({explanation.probability:.0%})"]
+    parts = [outputs_text(explanation)]
+    if explanation.prediction is not None:
+        parts = [f"predicted {explanation.prediction} ({explanation.probability:.0%})"]
     if explanation.label is not None:
         parts.append(f"labelled {explanation.label}")
-    if explanation.targets[0] != explanation.prediction:
+    if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):
         parts.append(f"explained {explanation.targets[0]}")
-    error = explanation.relative_error[0]
-    if np.isfinite(error):
-        parts.append(f"relative error {error:.2f}")
+    parts += _error(explanation)
     colour = WARNING if explanation.reservation() else "black"
     figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
     figure.text(
         0.5, 1 - 0.28 / figure.get_figheight(), ", ".join(parts), ha="center", va="top", fontsize="small",
         color=colour, parse_math=False,
     )  # fmt: skip
+
+
+def _error(explanation: Explanation) -> list[str]:
+    """What to say of the first target's relative error, if it is known."""
+    error = explanation.relative_error[0]
+    return [f"relative error {error:.2f}"] if np.isfinite(error) else []
 
 
 def _caption(axes: Axes, text: str, warn: bool = False) -> None:
@@ -184,7 +190,7 @@ def _caption(axes: Axes, text: str, warn: bool = False) -> None:
 
 
 def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
-    """Axes of this width to the right of others."""
+    """Axes of this width to the right of the given ones."""
     box, width = axes.get_position(), figure.get_figwidth()
     side = figure.add_axes((box.x1 + _SIDE / width, box.y0, inches / width, box.height))
     side.tick_params(labelsize="x-small")
@@ -207,16 +213,16 @@ def visualize_audio_attributions(
     prediction_prob: float,
     top_k: int = TOP_K_FRAMES,
 ) -> Figure:
-    """Draw a sound and attributions that were computed anywhere.
+    """Draw a sound and its attributions, computed by any program.
 
     Args:
         audio: ``(time,)``.
-        attributions: One a frame ``(frames,)`` or a sample ``(time,)``, or of each of several reference samples,
-            ``(reference samples, frames or time)``: their mean is drawn, with the interval that follows from their
-            spread. Attributions of samples are summed over frames of 20 ms.
+        attributions: One for each frame ``(frames,)`` or sample ``(time,)``, or ``(references, frames or time)`` with
+            those of several references, whose mean is drawn with the interval that follows from their spread.
+            Attributions of samples are summed over frames of 20 ms.
         sample_rate: Hz.
-        target_class: What the attributions are for.
-        prediction_prob: Probability that the model gives it, from 0 to 1.
+        target_class: Class that the attributions explain.
+        prediction_prob: Probability of that class, from 0 to 1.
         top_k: How many frames to mark.
 
     Raises:
@@ -232,8 +238,7 @@ def visualize_audio_attributions(
         raise ValueError(f"audio has shape {audio.shape}; expected (time,)")
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(
-            f"attributions have shape {values.shape}; expected (frames,), (time,), or (reference samples, frames or "
-            "time)"
+            f"attributions have shape {values.shape}; expected (frames,), (time,), or (references, frames or time)"
         )
     if values.shape[-1] > audio.size:
         raise ValueError(
@@ -242,21 +247,21 @@ def visualize_audio_attributions(
     duration = audio.size / sample_rate
     rows = np.atleast_2d(values)
     if rows.shape[1] == audio.size:
-        starts = np.arange(0, audio.size, max(1, round(0.02 * sample_rate)))
+        starts = np.arange(0, audio.size, max(1, round(FrameGrid().hop_seconds * sample_rate)))
         rows = np.add.reduceat(rows, starts, axis=1)
         edges = np.append(starts, audio.size) / sample_rate
     else:
         edges = _edges_of(rows.shape[1], duration)
-    error = np.full(rows.shape[1], np.nan)
-    if len(rows) > 1:
-        error = rows.std(0, ddof=1) / np.sqrt(len(rows))
+    error = rows.std(0, ddof=1, keepdims=True) / np.sqrt(len(rows)) if len(rows) > 1 else None
     name = f"class {target_class}" if isinstance(target_class, int | np.integer) else target_class
     title = f"attribution to {name}, predicted with {prediction_prob:.0%}"
-    return _audio_attribution_figure(audio, sample_rate, rows.mean(0), error, edges, title, top_k)
+    attribution = Estimate(rows.mean(0, keepdims=True), error)
+    return _audio_attribution_figure(audio, sample_rate, attribution, edges, title, top_k)
 
 
 def _edges_of(count: int, duration: float) -> np.ndarray:
-    """Bounds of this many frames: those of a stem with 25 ms windows every 20 ms if it has as many, else equal ones."""
-    if count == int((duration - 0.025) / 0.02 + 1e-9) + 1:
-        return frame_edges(count, 0.02, 0.01247, duration)
+    """Bounds of this many frames in seconds: those of the usual stem if it makes as many, else of equal stretches."""
+    grid, num_samples = FrameGrid(), round(duration * SAMPLE_RATE)
+    if count == grid.num_frames(num_samples):
+        return grid.edges(num_samples).numpy() / SAMPLE_RATE
     return np.linspace(0, duration, count + 1)

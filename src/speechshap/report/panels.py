@@ -1,5 +1,6 @@
-"""The panels that pictures are put together from: plain arrays in, drawn on axes whose time is in seconds."""
+"""The panels of the pictures: arrays drawn on axes whose time is in seconds."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,29 +10,30 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.moments import strongest_frames
 from speechshap.report.spectrogram import Spectrogram, band_positions, is_mel, mel_ticks, waveform_outline
-from speechshap.results.explanation import REACH_95, strongest_frames
+from speechshap.results.explanation import Estimate
 
 ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGING))
 
 SATURATED = 0.995
-"""Quantile of the absolute time-frequency attributions from which on colours are saturated: few cells stand out."""
+"""Quantile of the absolute time-frequency attributions from which on colours are saturated: a few cells dominate."""
 
 _NARROWEST_MARK = 1 / 400
-"""Of the width of the axes: a frame of a long sound would not be seen otherwise."""
+"""Width of a mark as a share of the axes; a frame of a long sound would be invisible otherwise."""
 
 
 def plain(text: str) -> str:
-    """Text as it stands, where matplotlib would read formulae between dollar signs."""
+    """Escape the dollar signs between which matplotlib would read a formula."""
     return text.replace("$", r"\$")
 
 
 def symmetric_scale(*arrays: np.ndarray, quantile: float = 1.0) -> Normalize:
-    """One scale for all arrays, the same to both sides of 0.
+    """One colour scale for all arrays, symmetric about 0.
 
     Args:
-        arrays: Of any shapes; what is not finite is left out.
-        quantile: Of the absolute values, from which on colours are saturated.
+        arrays: Of any shapes; values that are not finite are ignored.
+        quantile: Quantile of the absolute values from which on colours are saturated.
 
     Example:
         >>> scale = symmetric_scale(np.array([1.0, -4.0]), np.array([np.nan]))
@@ -46,7 +48,7 @@ def symmetric_scale(*arrays: np.ndarray, quantile: float = 1.0) -> Normalize:
 
 
 def draw_waveform(axes: Axes, waveform: np.ndarray, sample_rate: int) -> None:
-    """Draw a waveform ``(time,)``; of a long one the outline."""
+    """Draw a waveform ``(time,)``, or the outline of a long one."""
     lowest, highest = waveform_outline(np.nan_to_num(waveform))
     duration = len(waveform) / sample_rate
     if len(lowest) == len(waveform):
@@ -60,7 +62,7 @@ def draw_waveform(axes: Axes, waveform: np.ndarray, sample_rate: int) -> None:
 
 
 def mark_frames(axes: Axes, frames: np.ndarray, edges: np.ndarray, count: int) -> None:
-    """Shade the strongest frames ``(frames,)``, orange where they speak for the target and blue where against."""
+    """Shade the strongest of the frames ``(frames,)``: orange for the target, blue against it."""
     narrowest = _NARROWEST_MARK * (edges[-1] - edges[0])
     for frame in strongest_frames(frames, count):
         begin, end = edges[frame], edges[frame + 1]
@@ -70,7 +72,7 @@ def mark_frames(axes: Axes, frames: np.ndarray, edges: np.ndarray, count: int) -
 
 
 def draw_spectrogram(axes: Axes, picture: Spectrogram) -> None:
-    """Draw a spectrogram in greys, which leaves the colours to attributions laid over it."""
+    """Draw a spectrogram in grey, so that colours are free for the attributions over it."""
     low, high = band_limits(picture.frequencies)
     axes.imshow(
         picture.decibels, origin="lower", aspect="auto", extent=(picture.start, picture.end, low, high), cmap="Greys",
@@ -82,18 +84,18 @@ def draw_spectrogram(axes: Axes, picture: Spectrogram) -> None:
 
 
 def lay_over(axes: Axes, bands: np.ndarray, frequencies: np.ndarray, hop: float, scale: Normalize) -> ScalarMappable:
-    """Lay time-frequency attributions over a spectrogram of the same bands; weak ones let it be seen.
+    """Draw time-frequency attributions over a spectrogram of the same bands; weak ones are transparent.
 
     Args:
-        axes: With the spectrogram.
+        axes: Axes with the spectrogram.
         bands: ``(bands, columns)``.
         frequencies: Centres of the bands in Hz, ``(bands,)``.
         hop: Seconds from one column to the next, the first centred on 0.
-        scale: Of the colours.
+        scale: Colour scale.
     """
     values = np.nan_to_num(bands)
-    # Opaque at the ends of the scale, transparent at 0, where its white would lie over the spectrogram as a veil. On
-    # white ground this is the scale itself.
+    # Opaque at the ends of the scale and transparent at 0, where white would veil the spectrogram. On a white
+    # background this looks the same as the scale.
     rgba = np.empty((*values.shape, 4), dtype=np.float32)
     rgba[..., :3] = np.where(values[..., None] > 0, ATTRIBUTION_MAP(1.0)[:3], ATTRIBUTION_MAP(0.0)[:3])
     rgba[..., 3] = np.clip(np.abs(values) / scale.vmax, 0, 1)
@@ -103,28 +105,25 @@ def lay_over(axes: Axes, bands: np.ndarray, frequencies: np.ndarray, hop: float,
     return ScalarMappable(scale, ATTRIBUTION_MAP)
 
 
-def draw_frames(
-    axes: Axes, frames: np.ndarray, standard_error: np.ndarray, edges: np.ndarray, names: Sequence[str], unit: str
-) -> None:
-    """Draw frame attributions as steps, with the 95 % interval of the first.
+def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence[str], unit: str) -> None:
+    """Draw frame attributions as steps, with the 95 % interval of the first target where it is known.
 
     Args:
-        axes: To draw on.
-        frames: ``(targets, frames)``.
-        standard_error: Of each, ``(targets, frames)``.
+        axes: Axes to draw on.
+        frames: ``(targets, frames)``; as many of the targets are drawn as have names.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
-        names: Of the targets.
-        unit: Of the attributions.
+        names: Names of the targets.
+        unit: Unit of the attributions.
     """
+    values, reach = frames.values, frames.reach
     for row, name in reversed(list(enumerate(names))):
         axes.stairs(
-            frames[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
+            values[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
             linewidth=1.3 if row == 0 else 1.0, label=plain(name), zorder=3 - row / 100,
         )  # fmt: skip
-    reach = REACH_95 * standard_error[0]
-    if np.isfinite(reach).any() and reach.any():
+    if reach is not None and np.isfinite(reach[0]).any() and reach[0].any():
         axes.stairs(
-            frames[0] + reach, edges, baseline=frames[0] - reach, fill=True, color="0.5", alpha=0.35,
+            values[0] + reach[0], edges, baseline=values[0] - reach[0], fill=True, color="0.5", alpha=0.35,
             label="95 % interval",
         )  # fmt: skip
     axes.axhline(0, color="0.6", linewidth=0.8)
@@ -139,29 +138,29 @@ def draw_rows(
     """Draw a heat map of rows over time, the first on top.
 
     Args:
-        axes: To draw on.
+        axes: Axes to draw on.
         rows: Classes or layers, ``(rows, frames)``.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
-        names: Of the rows.
-        scale: Of the colours.
+        names: Names of the rows.
+        scale: Colour scale.
     """
     masked = np.ma.masked_invalid(rows)
     colours = ATTRIBUTION_MAP.with_extremes(bad="0.8")
     mesh = axes.pcolormesh(edges, np.arange(len(rows) + 1), masked, cmap=colours, norm=scale, rasterized=True)
     axes.invert_yaxis()
-    every = -(-len(names) // 14)
+    every = math.ceil(len(names) / 14)
     axes.set_yticks(np.arange(len(rows))[::every] + 0.5, [plain(name) for name in names[::every]])
     axes.tick_params(axis="y", length=0)
     return mesh
 
 
 def draw_shares(axes: Axes, shares: np.ndarray) -> None:
-    """Draw what percentage each layer has of the absolute neuron attributions, ``(layers,)``, the first on top."""
+    """Draw each layer's percentage of the absolute neuron attributions ``(layers,)``, the first on top."""
     axes.barh(np.arange(len(shares)) + 0.5, shares, height=0.8, color="0.45")
     axes.set_ylim(len(shares), 0)
     axes.set_yticks([])
     axes.set_xlim(0, max(1.15 * float(shares.max()), 1e-6))
-    axes.xaxis.set_major_locator(MaxNLocator(3, prune="lower"))  # whose 0 would be in the way of the time
+    axes.xaxis.set_major_locator(MaxNLocator(3, prune="lower"))  # its 0 would collide with the time axis
     axes.set_xlabel("share (%)")
 
 

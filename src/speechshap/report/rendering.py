@@ -1,7 +1,7 @@
 """Pictures and sounds of explanations as bytes, made in a process of their own.
 
-Drawing takes some tenths of a second an utterance and keeps Python busy all the while, so that a GPU would wait for
-it. The process is started on the first request; it holds no model and ends when its input does, however this one ends.
+Drawing an utterance takes some tenths of a second of pure Python, for which a GPU would have to wait. The process is
+started on the first request. It holds no model, and ends when its input does, however this process ends.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_WAITING_BYTES = 64_000_000
-"""Of waveforms and attributions that may wait to be drawn before the caller waits."""
+"""Size of the requests that may be waiting; beyond it the caller waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """An utterance as it is shown.
+    """What is seen and heard of an explanation.
 
     Attributes:
-        png: The picture.
-        size: Its width and height in pixels.
+        png: Picture.
+        size: Width and height of the picture in pixels.
         sounds: ``original``, ``kept``, ``removed``: ``(time,)`` each, equally loud.
     """
 
@@ -45,12 +45,12 @@ class Rendering:
 
 
 def render(waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int) -> Rendering:
-    """Draw an explanation, and make what is heard of it (see :mod:`speechshap.report.sound`)."""
+    """Draw an explanation and make its sounds (see :mod:`speechshap.report.sound`)."""
     from speechshap.report import sound
     from speechshap.report.figures import explanation_figure
 
     png, size = png_bytes(explanation_figure(waveform, sample_rate, explanation, top_k_frames))
-    envelopes = sound.heard(explanation.frames[0], explanation.frame_edges)
+    envelopes = sound.heard(explanation.frames.values[0], explanation.frame_edges)
     sounds = {name: envelopes[name].apply(waveform, sample_rate) for name in ("original", "kept", "removed")}
     return Rendering(png, size, sound.equal_loudness(sounds))
 
@@ -69,15 +69,15 @@ def png_bytes(figure: "Figure") -> tuple[bytes, tuple[int, int]]:
 
 
 class RenderingError(Exception):
-    """A picture that could not be made; the text is the traceback of the process that tried."""
+    """A picture that could not be made; the text is the traceback of the drawing process."""
 
 
 class BackgroundRenderer:
     """Calls :func:`render` in another process, one request after the other.
 
     Args:
-        done: Called from another thread, in the order of the requests, with a request's key and its rendering, or the
-            :class:`RenderingError` where there is none. What it raises comes out of :meth:`submit` or :meth:`close`.
+        done: Called from another thread, in the order of the requests, with a request's key and its rendering or
+            :class:`RenderingError`. An exception that it raises is raised again by :meth:`submit` or :meth:`close`.
     """
 
     def __init__(self, done: Callable[[Any, Rendering | RenderingError], None]) -> None:
@@ -89,12 +89,10 @@ class BackgroundRenderer:
     def submit(
         self, key: Any, waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int
     ) -> None:
-        """Ask for a rendering (arguments of :func:`render`); waits while others of much memory are asked for."""
-        arrays = (getattr(explanation, field.name) for field in fields(explanation))
-        size = waveform.nbytes + sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
-        self._collect(MAX_WAITING_BYTES - size)
-        request = (waveform, sample_rate, explanation, top_k_frames)
-        self.waiting.append((self.executor.submit(self._render, key, request), size))
+        """Request a rendering (arguments of :func:`render`); waits while too many bytes are waiting already."""
+        request = pickle.dumps((waveform, sample_rate, explanation, top_k_frames))
+        self._collect(MAX_WAITING_BYTES - len(request))
+        self.waiting.append((self.executor.submit(self._render, key, request), len(request)))
 
     def close(self) -> None:
         """Wait for all requests and end the process."""
@@ -105,22 +103,22 @@ class BackgroundRenderer:
             self._end()
 
     def _collect(self, size: int) -> None:
-        """Wait until open requests are of no more than this size together."""
+        """Wait until the open requests have no more than this many bytes together."""
         while self.waiting and (self.waiting[0][0].done() or sum(waiting for _, waiting in self.waiting) > size):
             self.waiting.popleft()[0].result()
 
-    def _render(self, key: Any, request: tuple[Any, ...]) -> None:
+    def _render(self, key: Any, request: bytes) -> None:
         try:
             answer = self._ask(request)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self._end()  # the next request starts another
-            answer = RenderingError(f"the process that draws has ended before its time; it may lack memory ({error})")
+            answer = RenderingError(f"the drawing process has ended before its time; it may lack memory ({error})")
         self.done(key, answer)
 
-    def _ask(self, request: tuple[Any, ...]) -> Rendering | RenderingError:
+    def _ask(self, request: bytes) -> Rendering | RenderingError:
         if self.process is None:
-            # A group of its own: Ctrl-C is for the caller, which still wants what it asked for. Not multiprocessing,
-            # which would run a user's script again that has no guard around its main part.
+            # In a session of its own, so that Ctrl-C reaches the caller only, which still wants its pictures. Not with
+            # multiprocessing, which would run a user's script a second time if its main part has no guard.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", "from speechshap.report.rendering import main; main()"],
                 stdin=subprocess.PIPE,
@@ -130,12 +128,12 @@ class BackgroundRenderer:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path)), "OMP_NUM_THREADS": "1"},
             )
         requests = cast(BinaryIO, self.process.stdin)
-        pickle.dump(request, requests)
+        requests.write(request)
         requests.flush()
-        return pickle.load(cast(BinaryIO, self.process.stdout))  # noqa: S301, what our own process wrote
+        return pickle.load(cast(BinaryIO, self.process.stdout))  # noqa: S301, written by our own process
 
     def _end(self) -> None:
-        """End the process: by a word, since processes forked from this one may hold its input open."""
+        """Tell the process to end; closing its input is not enough, as forks of this process may hold it open."""
         if self.process is None:
             return
         with contextlib.suppress(OSError):
@@ -151,10 +149,10 @@ class BackgroundRenderer:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer pickled requests with pickled renderings until None or the end comes."""
+    """Answer pickled requests with pickled renderings until None or the end of the input."""
     while True:
         try:
-            request = pickle.load(requests)  # noqa: S301, from the process that started this one
+            request = pickle.load(requests)  # noqa: S301, from the parent process
         except EOFError:
             return
         if request is None:
@@ -168,13 +166,13 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Run the other process."""
-    # Letters in names that the font lacks are shown as boxes.
+    """Main part of the drawing process."""
+    # Letters that the font lacks are drawn as boxes.
     warnings.filterwarnings("ignore", "Glyph .* missing")
-    # Where the model runs on the CPU, its threads wait for each other as soon as one of them has to share a core.
+    # A model on the CPU keeps its cores: its threads all wait when one of them has to share a core.
     if hasattr(os, "nice"):
         os.nice(19)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing that a library prints comes between the answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries must not print between the answers
     with contextlib.suppress(BrokenPipeError):
         serve(sys.stdin.buffer, answers)

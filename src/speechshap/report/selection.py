@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from speechshap.results.folder import Row
+from speechshap.results.rows import Row
 
 Selection = Literal["first", "wrong", "unsure", "each_class"]
 
 RANKED_BY = ("label", "prediction", "probability")
-"""Columns that a selection looks at."""
+"""Columns that :func:`select` needs."""
 
 
 def select(rows: Sequence[Row], selection: Selection, count: int) -> list[Row]:
     """Choose utterances.
 
     Args:
-        rows: One an utterance, with :data:`RANKED_BY`.
-        selection: The ``first``; those predicted ``wrong`` with the highest probability; the ``unsure`` ones, of the
-            lowest probability; or of ``each_class`` (label, or prediction where there is none) the surest right one
-            and the surest wrong one.
+        rows: One for each utterance, with the columns :data:`RANKED_BY`.
+        selection: The ``first``; those predicted ``wrong`` with the highest probability; the ``unsure`` ones, with the
+            lowest probability; or for ``each_class`` (label, or prediction where there is none) the right and the wrong
+            one with the highest probability. A regression has no probabilities, so that all are equally sure.
         count: How many at most.
 
     Example:
@@ -30,16 +30,20 @@ def select(rows: Sequence[Row], selection: Selection, count: int) -> list[Row]:
     if selection == "first":
         return list(rows[:count])
     if selection == "unsure":
-        return sorted(rows, key=lambda row: row["probability"])[:count]
-    surest = sorted(rows, key=lambda row: -row["probability"])
+        return sorted(rows, key=_probability)[:count]
+    surest = sorted(rows, key=_probability, reverse=True)
     if selection == "wrong":
         return [row for row in surest if outcome(row) == "wrong"][:count]
-    chosen = {(row["label"] or row["prediction"], outcome(row) == "wrong"): row for row in reversed(surest)}
+    chosen = {(row["label"] or row["prediction"] or "", outcome(row) == "wrong"): row for row in reversed(surest)}
     return [chosen[key] for key in sorted(chosen)][:count]
 
 
 def outcome(row: Row) -> Literal["right", "wrong", "unknown"]:
-    """Whether a prediction is that of the label, where there is one."""
-    if row["label"] is None:
+    """Whether the prediction agrees with the label, where there are both."""
+    if row["label"] is None or row["prediction"] is None:
         return "unknown"
     return "right" if row["label"] == row["prediction"] else "wrong"
+
+
+def _probability(row: Row) -> float:
+    return row["probability"] or 0.0

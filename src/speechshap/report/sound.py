@@ -1,25 +1,25 @@
-"""What an attribution sounds like: the moments it points at, and the sound without them."""
+"""An attribution made audible: the sound of the strongest frames, and the sound without them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 FADE_SECONDS = 0.01
-"""Of a ramp between what is heard and what is silent: long enough not to click."""
+"""Length of the fade between sound and silence; shorter ones click."""
 
 PEAK = 0.89  # -1 dB of full scale
 LOUDNESS = 0.1  # -20 dB of full scale, a usual level of speech
 SILENCE = 10 ** (-80 / 20)
-"""Amplitude below which a sound is left as silent as it is."""
+"""Amplitude below which a sound counts as silent and is not made louder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Gain over time: linear between breakpoints.
+    """Gain over time, linear between breakpoints.
 
     Attributes:
-        seconds: Of the breakpoints, rising, ``(points,)``.
-        gains: There, from 0 to 1, ``(points,)``.
+        seconds: Times of the breakpoints, ascending, ``(points,)``.
+        gains: Gain at each, from 0 to 1, ``(points,)``.
     """
 
     seconds: np.ndarray
@@ -32,15 +32,15 @@ class Envelope:
 
 
 def heard(frames: np.ndarray, edges: np.ndarray) -> dict[str, Envelope]:
-    """What can be heard of an attribution, as gains over time.
+    """What the report plays for an attribution, as gains over time.
 
     Args:
         frames: ``(frames,)``.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
 
     Returns:
-        ``original``, the evidence alone (``kept``), all but the evidence (``removed``), and the sound as loud as its
-        attribution (``weighted``).
+        The ``original``, only the evidence (``kept``), all but the evidence (``removed``), and the sound with a
+        loudness that follows the attribution (``weighted``).
     """
     mask = evidence(frames)
     return {
@@ -52,9 +52,9 @@ def heard(frames: np.ndarray, edges: np.ndarray) -> dict[str, Envelope]:
 
 
 def evidence(frames: np.ndarray, share: float = 0.2) -> np.ndarray:
-    """The strongest ``share`` of the frames, of those that speak for the target: mask ``(frames,)``.
+    """Mask ``(frames,)`` of the strongest ``share`` of the frames, as far as they speak for the target.
 
-    Frames with a negative, zero or non-finite attribution are never among them, so that there may be fewer.
+    Frames with a negative, zero or non-finite attribution are never selected, so that there may be fewer.
 
     Example:
         >>> evidence(np.array([0.1, 3.0, -5.0, 2.0, 1.0]), 0.4)
@@ -68,14 +68,14 @@ def evidence(frames: np.ndarray, share: float = 0.2) -> np.ndarray:
 
 
 def kept(mask: np.ndarray, edges: np.ndarray) -> Envelope:
-    """Hear the masked frames alone.
+    """Gain that keeps only the masked frames.
 
     Args:
         mask: ``(frames,)``.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
 
     Returns:
-        Gain 1 within the masked frames; the ramps lie outside of them.
+        Gain 1 within the masked frames; the fades lie outside of them.
     """
     changes = np.flatnonzero(np.diff(mask)) + 1
     starts, stops = np.concatenate([[0], changes]), np.concatenate([changes, [len(mask)]])
@@ -92,13 +92,13 @@ def kept(mask: np.ndarray, edges: np.ndarray) -> Envelope:
 
 
 def removed(mask: np.ndarray, edges: np.ndarray) -> Envelope:
-    """Hear what :func:`kept` leaves out: the masked frames are silent from end to end, and the two sum to the sound."""
+    """Gain that silences the masked frames: 1 minus that of :func:`kept`, so that the two add up to the sound."""
     envelope = kept(mask, edges)
     return Envelope(envelope.seconds, 1.0 - envelope.gains)
 
 
 def weighted(frames: np.ndarray, edges: np.ndarray) -> Envelope:
-    """Loudness that follows the attribution: gain 1 where it is greatest, 0 where it is 0 or negative."""
+    """Gain that follows the attribution: 1 where it is greatest, 0 where it is 0 or negative."""
     for_target = np.where(np.isfinite(frames) & (frames > 0), frames, 0.0)
     gains = np.sqrt(for_target / max(float(for_target.max(initial=0.0)), np.finfo(float).tiny))
     centers = (edges[:-1] + edges[1:]) / 2
@@ -106,23 +106,23 @@ def weighted(frames: np.ndarray, edges: np.ndarray) -> Envelope:
 
 
 def equal_loudness(waveforms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Bring sounds to the same loudness, the greatest up to a usual level at which none clips.
+    """Scale sounds to the same loudness: a usual level of speech, or less where one would clip.
 
-    Loudness is the root mean square over what is not silent, so that a moment in silence comes out as loud as it is
-    within speech. A silent sound stays silent.
+    Loudness is the root mean square over the samples that are not silent, so that a short stretch surrounded by silence
+    is as loud as the same stretch within speech. A silent sound stays silent.
 
     Args:
         waveforms: ``(time,)`` each.
 
     Returns:
-        The same, ``float32`` within ``±0.89``.
+        The scaled sounds, ``float32`` within ``±0.89``.
     """
     gains = equal_loudness_gains(waveforms)
     return {name: (gains[name] * np.nan_to_num(sound)).astype(np.float32) for name, sound in waveforms.items()}
 
 
 def equal_loudness_gains(waveforms: dict[str, np.ndarray]) -> dict[str, float]:
-    """Factor of each waveform of :func:`equal_loudness`; 0 for a silent one."""
+    """Factors that :func:`equal_loudness` applies; 0 for a silent sound."""
     levels = {name: _loudness(np.nan_to_num(sound)) for name, sound in waveforms.items()}
     heard = {name: level for name, level in levels.items() if level > 0}
     headroom = [PEAK / float(np.abs(np.nan_to_num(waveforms[name])).max()) * level for name, level in heard.items()]

@@ -1,5 +1,6 @@
-"""Waveform and spectrogram reduced to what a picture can show."""
+"""Waveform and spectrogram at the resolution of a picture."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ SILENT_DB = -120.0
 NUM_MEL_BANDS = 64
 MEL_TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 _FINEST_HZ = 16.0
-"""Distance of the bins that mel bands are gathered from: low bands are narrow."""
+"""Distance between the bins that are summed to mel bands; the lowest bands are narrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Spectrogram:
     """A spectrogram in decibels.
 
     Attributes:
-        decibels: Below the loudest, from -80 to 0, ``(bands, columns)``.
+        decibels: Level relative to the maximum, from -80 to 0, ``(bands, columns)``.
         frequencies: Centres of the bands in Hz, ``(bands,)``, equally spaced in mel or in Hz.
         start: Left bound of the first column in seconds: half a hop before the sound.
         hop: Width of a column in seconds.
@@ -46,7 +47,7 @@ def spectrogram(
         waveform: ``(time,)``.
         sample_rate: Hz.
         frequencies: Centres of the bands in Hz, equally spaced in mel or in Hz; None takes 64 in mel.
-        max_columns: Neighbouring columns of a long sound are averaged until there are no more than these.
+        max_columns: Neighbouring columns of a long sound are averaged so that there are no more than these.
 
     Example:
         >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
@@ -64,13 +65,13 @@ def spectrogram(
     finest = _FINEST_HZ if is_mel(frequencies) else float(frequencies[1] - frequencies[0])
     num_points = max(window, round(sample_rate / finest))
     columns = 1 + len(waveform) // hop
-    waveform = np.pad(waveform, (0, max(0, num_points - len(waveform))))  # librosa wants a window at least
+    waveform = np.pad(waveform, (0, max(0, num_points - len(waveform))))  # librosa needs at least one window
     options = {"n_fft": num_points, "win_length": window, "hop_length": hop, "pad_mode": "constant"}
     power = np.abs(librosa.stft(waveform, **options)[:, :columns]) ** 2
     bins = band_positions(frequencies, np.linspace(0, sample_rate / 2, len(power)))
-    # Triangles that sum to 1 in each bin, as those of time-frequency attributions.
+    # Triangles that sum to 1 in each bin, as for time-frequency attributions.
     power = np.clip(1 - np.abs(bins - bands[:, None]) / (bands[1] - bands[0]), 0, 1).astype(np.float32) @ power
-    factor = -(-power.shape[1] // max_columns)
+    factor = math.ceil(power.shape[1] / max_columns)
     starts = np.arange(0, power.shape[1], factor)
     power = np.add.reduceat(power, starts, axis=1) / np.diff(np.append(starts, power.shape[1]))
     loudest = float(power.max())
@@ -93,18 +94,18 @@ def is_mel(frequencies: np.ndarray) -> bool:
 
 
 def band_positions(frequencies: np.ndarray, hz: np.ndarray | None = None) -> np.ndarray:
-    """Where bands lie on an axis on which they are equally spaced: in mel or in kHz.
+    """Positions on the axis on which bands are equally spaced: in mel or in kHz.
 
     Args:
-        frequencies: Centres of the bands in Hz, which decide on the axis.
-        hz: Frequencies to place there; None takes the centres.
+        frequencies: Centres of the bands in Hz, which determine the axis.
+        hz: Frequencies to convert; None takes the centres.
     """
     hz = frequencies if hz is None else hz
     return mel(hz) if is_mel(frequencies) else np.asarray(hz) / 1000
 
 
 def mel_ticks(high: float) -> tuple[list[float], list[str]]:
-    """Where to name frequencies on an axis in mel that ends at ``high``, and their names in kHz."""
+    """Positions and labels (kHz) of the ticks of an axis in mel that ends at ``high``."""
     shown = [hz for hz in MEL_TICKS_HZ if mel(hz) <= high]
     return [float(mel(hz)) for hz in shown], [f"{hz / 1000:g}" for hz in shown]
 

@@ -1,4 +1,4 @@
-"""What a run says of its corpus as a whole: one table and a figure for each aggregate, from the run's Parquet."""
+"""Statistics of a run over its corpus, read from its Parquet: one table, and a figure for each of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 
 from speechshap.errors import UserError
 from speechshap.files import whole_file
-from speechshap.report import corpus
+from speechshap.report import corpus, corpus_figures
 from speechshap.report.rendering import png_bytes
 from speechshap.results.explanation import UNITS
-from speechshap.results.folder import GROUPED_BY, ResultsFolder, by_utterance, nothing_to_show
+from speechshap.results.folder import ResultsFolder, nothing_to_show
+from speechshap.results.rows import GROUPED_BY, by_utterance
 
 _COLUMNS = (
-    "prediction", "target", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
+    "prediction", "target", "against", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
     "time_frequency_attribution",
 )  # fmt: skip
 
@@ -26,13 +27,13 @@ FIGURES = ("time", "frequency", "layers", "agreement")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Aggregates over the utterances of a run; None where it has no such attributions.
+    """Statistics over the utterances of a run; None where it has no such attributions.
 
     Attributes:
-        unit: Of the explained output.
+        unit: Unit of the explained output.
         time: Mean attribution over normalised time by emotion.
         bands: By frequency band and emotion.
-        layers: Share of the layers by emotion.
+        layers: Shares of the layers by emotion.
         agreement: Between the attributions to different classes.
     """
 
@@ -44,10 +45,10 @@ class Summary:
 
     @classmethod
     def read(cls, results: ResultsFolder) -> "Summary":
-        """From the rows that have the settings of the latest ones.
+        """Statistics of the explanations that have the settings of the latest one.
 
         Raises:
-            UserError: There are none.
+            UserError: There are no explanations.
         """
         settings = results.read(("settings_fingerprint", "output", "explained_at"))
         if not settings:
@@ -65,29 +66,29 @@ class Summary:
 
     @property
     def table(self) -> pa.Table:
-        """All of it, one row a value (columns: :data:`speechshap.report.corpus.TABLE_SCHEMA`)."""
+        """All statistics, one row for each value (columns: :data:`speechshap.report.corpus.TABLE_SCHEMA`)."""
         return corpus.corpus_table(self.time, self.bands, self.layers, self.agreement)
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """A name and a figure for each aggregate that there is."""
+        """Name and figure of each statistic that there is."""
         if self.time is not None:
-            yield "time", corpus.time_profile_figure(self.time, self.unit)
+            yield "time", corpus_figures.time_profile_figure(self.time, self.unit)
         if self.bands is not None:
-            yield "frequency", corpus.band_profile_figure(self.bands, self.unit)
+            yield "frequency", corpus_figures.band_profile_figure(self.bands, self.unit)
         if self.layers is not None:
-            yield "layers", corpus.layer_profile_figure(self.layers)
+            yield "layers", corpus_figures.layer_profile_figure(self.layers)
         if self.agreement is not None:
-            yield "agreement", corpus.class_agreement_figure(self.agreement)
+            yield "agreement", corpus_figures.class_agreement_figure(self.agreement)
 
     def write(self, folder: Path) -> dict[str, bytes]:
-        """Write ``table.csv`` and a PNG for each figure, and return the latter by name."""
+        """Write ``table.csv`` and a PNG file for each figure, and return the PNGs by name."""
         import pyarrow.csv
 
         with whole_file(folder / "table.csv") as partial:
             pyarrow.csv.write_csv(self.table, partial)
         pictures = {name: png_bytes(figure)[0] for name, figure in self.figures()}
         for name in set(FIGURES) - set(pictures):
-            (folder / f"{name}.png").unlink(missing_ok=True)  # of other settings
+            (folder / f"{name}.png").unlink(missing_ok=True)  # left from other settings
         for name, picture in pictures.items():
             with whole_file(folder / f"{name}.png") as partial:
                 partial.write_bytes(picture)

@@ -1,4 +1,4 @@
-"""Explanations in TensorBoard: which tag holds what."""
+"""Explanations as TensorBoard tags."""
 
 import shlex
 import shutil
@@ -10,7 +10,7 @@ import numpy as np
 
 from speechshap.report.rendering import Rendering
 from speechshap.report.selection import outcome
-from speechshap.results.folder import Row
+from speechshap.results.rows import Row, explains_prediction, target_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 SEE_ALL = "tensorboard --logdir {folder} --samples_per_plugin=images=100,audio=100"
 
 LONGEST_SOUND_SECONDS = 120
-"""A longer sound is not put into the event file, which holds it uncompressed and thrice."""
+"""Longer sounds are left out of the event file, which holds three uncompressed copies of each."""
 
 SUMMARY_COLUMNS = (
-    "label", "prediction", "probability", "target", "relative_error", "completeness_gap",
+    "label", "prediction", "probability", "target", "against", "relative_error", "completeness_gap",
     "frame_attribution", "layer_names", "layer_mass", "embedding",
 )  # fmt: skip
-"""Of the rows that :meth:`ExplanationLog.summary` takes, beside those that they are grouped by."""
+"""Columns that :meth:`ExplanationLog.summary` needs, besides those that rows are grouped by."""
 
 
 class ExplanationLog:
     """Writes explanations to a TensorBoard event file.
 
-    TensorBoard keeps ten images and clips of a tag, so that each utterance has tags of its own; they are alike for
-    all methods and classes, and two runs lie side by side under the same tag.
+    TensorBoard keeps ten images and clips of a tag, so each utterance has its own tags. They are the same for all
+    methods and classes, so that two runs are shown side by side.
 
     Args:
-        folder: Of the event file.
-        rank: Of this process; each rank writes a file of its own.
+        folder: Folder of the event file.
+        rank: Rank of this process; each writes a file of its own.
     """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
@@ -45,10 +45,10 @@ class ExplanationLog:
         self.writer = SummaryWriter(str(folder), filename_suffix=f".explain.{rank}")
 
     def settings(self, settings: Mapping[str, Any], step: int) -> None:
-        """A text card with the settings and the command that shows all utterances, and charts of the curves."""
+        """Write a text card with the settings and the command that shows all utterances, and lay out the curves."""
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
         command = SEE_ALL.format(folder=shlex.quote(str(self.folder.parent)))
-        # A block of code, since a folder may have any letters in its name.
+        # As a block of code: a folder may have any characters in its name.
         text = "\n".join(
             ["| setting | value |", "| --- | --- |", *rows, "", "To see every utterance:", "", f"    {command}"]
         )
@@ -62,20 +62,20 @@ class ExplanationLog:
         self.writer.add_custom_scalars({"explanations": charts})
 
     def utterance(self, name: str, rendering: Rendering, sample_rate: int, step: int) -> None:
-        """Figure and sounds of one utterance.
+        """Write the figure and sounds of one utterance.
 
         Args:
             name: Utterance id.
-            rendering: What is seen and heard of it.
+            rendering: Its figure and sounds.
             sample_rate: Hz.
-            step: Training step of the explained model, so that a slider goes through the training.
+            step: Training step of the explained model, for TensorBoard's slider.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        # TensorBoard takes a leading slash away, which is all that tells some names apart.
+        # TensorBoard strips a leading slash, which may be all that tells two names apart.
         tag = f"explain/{'%2F' + name[1:] if name.startswith('/') else name}"
         width, height = rendering.size
-        # As it is: the writer's own method would decode the picture and encode it a second time.
+        # The writer's own method would decode the picture and encode it again.
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=rendering.png)
         cast(Any, self.writer.file_writer).add_summary(
             Summary(value=[Summary.Value(tag=f"{tag}/figure", image=image)]), step
@@ -90,28 +90,28 @@ class ExplanationLog:
             self.writer.add_audio(f"{tag}/audio/{variant}", sound[None], step, sample_rate)
 
     def scalars(self, values: Mapping[str, float], count: int) -> None:
-        """Curves over the number of utterances explained so far in this run."""
+        """Write points of the curves over the number of utterances explained so far."""
         for name, value in values.items():
             self.writer.add_scalar(f"explain/{name}", value, count)
 
     def summary(self, rows: Sequence[Row], settings: Mapping[str, Any], seconds: float, key: str, step: int) -> None:
-        """What is known of all utterances at the end: histograms, hyperparameters, embeddings for the projector.
+        """Write histograms, hyperparameters, and embeddings for the projector, once all utterances are explained.
 
-        The latter two are a run of their own (``explanations/settings/<key>``): TensorBoard takes one set of
-        hyperparameters a run, and training has written its own.
+        The latter two are a run of their own (``explanations/settings/<key>``): TensorBoard accepts one set of
+        hyperparameters for each run, and training has written its own.
 
         Args:
-            rows: With :data:`SUMMARY_COLUMNS`, all of the same settings.
-            settings: How they were computed.
-            seconds: That an utterance took, on average.
-            key: Short name of settings and model; each has a line of its own among the hyperparameters.
+            rows: Rows of the same settings, with the columns :data:`SUMMARY_COLUMNS`.
+            settings: The settings.
+            seconds: Mean time of an utterance.
+            key: Fingerprint of settings and model; each has its own line among the hyperparameters.
             step: Training step of the explained model.
         """
         from torch.utils.tensorboard import SummaryWriter
 
         self._histograms(rows, step)
         folder = self.folder / "explanations" / "settings" / key
-        # Of a run that was stopped and went on.
+        # It exists where a run was stopped and resumed.
         shutil.rmtree(folder, ignore_errors=True)
         with SummaryWriter(str(folder)) as writer:
             _add_hyperparameters(writer, rows, settings, seconds)
@@ -122,9 +122,9 @@ class ExplanationLog:
         shares: dict[str, list[float]] = {}
         for row in rows:
             values = np.asarray(row["frame_attribution"])
-            frames.setdefault(row["target"], []).append(values[np.isfinite(values)])
+            frames.setdefault(str(target_of(row)), []).append(values[np.isfinite(values)])
             mass = np.asarray(row["layer_mass"] or [])
-            if row["target"] == row["prediction"] and mass.sum() > 0:
+            if explains_prediction(row) and mass.sum() > 0:
                 for layer, share in zip(row["layer_names"], mass / mass.sum(), strict=True):
                     shares.setdefault(layer, []).append(share)
         for target, of_target in frames.items():
@@ -134,7 +134,7 @@ class ExplanationLog:
             self.writer.add_histogram(f"explain/layer_share/{layer}", np.asarray(layer_shares), step)
 
     def flush(self) -> None:
-        """Put everything on disk, where TensorBoard sees it."""
+        """Put everything on disk, for TensorBoard to read."""
         self.writer.flush()
 
     def close(self) -> None:
@@ -148,8 +148,8 @@ def _add_hyperparameters(
     from torch.utils.tensorboard.summary import hparams
 
     metrics = {
-        "explain/mean_relative_error": _finite_mean([row["relative_error"] for row in rows]),
-        "explain/mean_absolute_completeness_gap": _finite_mean([abs(row["completeness_gap"]) for row in rows]),
+        "explain/mean_relative_error": _mean_size(rows, "relative_error"),
+        "explain/mean_absolute_completeness_gap": _mean_size(rows, "completeness_gap"),
         "explain/mean_seconds": seconds,
         "explain/utterances": float(len({row["utterance"] for row in rows})),
     }
@@ -163,24 +163,26 @@ def _add_hyperparameters(
 
 
 def _add_embeddings(writer: "SummaryWriter", rows: Sequence[Row]) -> None:
-    """Points of the projector, one an utterance; its colours go by the column that is chosen there."""
+    """Write points of the projector, one for each utterance, coloured there by a column of their metadata."""
     points: dict[str, Row] = {}
     for row in rows:
         if row["embedding"]:
-            points.setdefault(row["utterance"], row)  # an utterance's first row is of the predicted class
+            points.setdefault(row["utterance"], row)  # an utterance's first row explains the predicted class
     if len(points) < 2:
         return
     header = ["label", "prediction", "outcome", "probability", "relative_error", "utterance"]
     metadata = []
     for name, row in points.items():
-        numbers = (f"{row[column]:.2f}" for column in ("probability", "relative_error"))
-        cells = (row["label"] or "unknown", row["prediction"], outcome(row), *numbers, name)
-        # The file is separated by tabs and line ends.
+        numbers = (row[column] for column in ("probability", "relative_error"))
+        known = ("" if number is None else f"{number:.2f}" for number in numbers)
+        cells = (row["label"] or "unknown", row["prediction"] or "none", outcome(row), *known, name)
+        # Tabs and line ends separate the cells of the file.
         metadata.append([" ".join(cell.split()) for cell in cells])
     vectors = np.array([row["embedding"] for row in points.values()], dtype=np.float32)
     writer.add_embedding(vectors, metadata, tag="explain", metadata_header=header)
 
 
-def _finite_mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else float("nan")
+def _mean_size(rows: Sequence[Row], column: str) -> float:
+    """Mean absolute value of a column where it is known and finite."""
+    values = np.abs(np.array([row[column] for row in rows], dtype=float))  # null becomes NaN
+    return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")

@@ -11,22 +11,29 @@ from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 
 NOISY = 0.5
-"""Relative error from which on pictures warn that much of them is Monte Carlo noise."""
+"""Relative error from which on pictures warn that they are largely Monte Carlo noise."""
 
 REACH_95 = 1.96
-"""Standard errors to either side of a 95 % interval."""
+"""Standard errors on either side of the estimate in a 95 % interval."""
 
 UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
-"""Of the attributions to each kind of output."""
+"""Unit of the attributions to each kind of output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Values, and how sure they are.
+    """Values and their standard errors.
 
     Attributes:
         values: Of any shape.
-        standard_error: Of each value, of the same shape; None where the method knows none.
+        standard_error: Of each value, of the same shape; None where the method gives none.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Example:
+        >>> Estimate(np.array([1.0, 2.0]), np.array([0.5, 0.0])).reach
+        array([0.98, 0.  ])
     """
 
     values: np.ndarray
@@ -34,16 +41,25 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if self.standard_error is not None and self.standard_error.shape != self.values.shape:
-            raise ValueError(f"errors {self.standard_error.shape} of values {self.values.shape}; expected one for each")
+            raise ValueError(
+                f"standard errors of shape {self.standard_error.shape} for values of shape {self.values.shape}; "
+                "expected one for each value"
+            )
+
+    @property
+    def reach(self) -> np.ndarray | None:
+        """Half the width of the 95 % interval of each value; None where the errors are unknown."""
+        return None if self.standard_error is None else REACH_95 * self.standard_error
 
 
 @dataclass(frozen=True, slots=True)
 class LayerAttribution:
-    """Neuron attributions, summed up by layer; the neurons' own are in files beside the table.
+    """Neuron attributions summed by layer; those of single neurons are in files of their own.
 
     Attributes:
-        names: Of the layers, from the first.
-        frames: Signed sum over the neurons of each layer and frame, ``(targets, layers, frames)``.
+        names: Names of the layers, from the first.
+        frames: Signed sum over the neurons of each layer and frame, ``(targets, layers, frames)``; NaN for a layer
+            whose outputs are not those of frames.
         mass: Sum of the absolute attributions of each layer's neurons, ``(targets, layers)``.
     """
 
@@ -64,8 +80,8 @@ class BandAttribution:
 
     Attributes:
         frequencies: Centres of the bands in Hz, ``(bands,)``.
-        hop_seconds: From one column to the next; the first is centred on 0.
-        estimate: ``(targets, bands, columns)``.
+        hop_seconds: Time from one column to the next; the first is centred on 0.
+        estimate: Attributions, ``(targets, bands, columns)``.
     """
 
     frequencies: np.ndarray
@@ -82,10 +98,10 @@ class Provenance:
         settings: Its settings, as plain values (:meth:`speechshap.attribution.Settings.as_dict`).
         model: Fingerprint of the weights.
         precision: Arithmetic of the model (``32-true``).
-        settings_fingerprint: Of all that is common to the explanations of a run: model, precision, references,
-            settings.
-        fingerprint: Of the above and the sound: explanations with the same one hold the same numbers.
-        explained_at: When it was computed (UTC).
+        settings_fingerprint: Fingerprint of all that the explanations of a run have in common: model, precision,
+            references, settings.
+        fingerprint: Fingerprint of that and the sound: explanations with the same one hold the same numbers.
+        explained_at: Time when it was computed (UTC).
     """
 
     method: str
@@ -99,30 +115,29 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Attributions of an utterance to one or more targets, computed alike.
+    """Attributions of an utterance to one or more targets, computed with the same settings.
 
     Attributes:
-        utterance: Its id.
+        utterance: Id of the utterance.
         path: Its sound file.
-        label: Its true class, None where unknown.
+        label: Its true class; None where unknown.
         prediction: Class that the model predicts; None for a regression.
-        probability: That the model gives to it; None for a regression.
+        probability: Probability of that class; None for a regression.
         targets: What was explained: the predicted class first, then classes by falling output, then contrasts; the
             first is the one whose strongest frames are marked and heard.
         outputs: Explained outputs for the utterance, ``(targets,)``.
         logits: The same before they were turned into log-odds or probabilities, ``(targets,)``.
-        grid: Where the frames lie.
-        num_samples: Length of the waveform.
+        grid: Where the frames lie on the waveform.
+        num_samples: Length of the waveform in samples.
         frames: Frame attributions, ``(targets, frames)``.
-        completeness_gap: What is missing from the sum that the attributions must come to, ``(targets,)``; NaN where
-            the method has no such sum.
-        n_draws: Points on the paths, or other evaluations of the model, that the attributions are the mean of.
-        n_replicates: Independent replicates that these make.
-        provenance: What it was computed from.
+        completeness_gap: Sum of the attributions minus the value it must have, ``(targets,)``; NaN where the method
+            has no such value.
+        n_draws: Number of points on the paths, or of other evaluations of the model, that were averaged.
+        n_replicates: Number of independent replicates among these.
+        provenance: What the explanation was computed from.
         layers: Neuron attributions by layer, where asked for.
         bands: Attribution by time and frequency, where asked for.
-        embedding: What the classifier's head hears of the utterance, ``(features,)``; None where the model does not
-            tell.
+        embedding: Input of the classifier's head for the utterance, ``(features,)``; None where unknown.
     """
 
     utterance: str
@@ -146,17 +161,17 @@ class Explanation:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Length in seconds."""
         return self.num_samples / SAMPLE_RATE
 
     @property
     def frame_edges(self) -> np.ndarray:
-        """Bounds of the frames in seconds, ``(frames + 1,)``."""
+        """Bounds of the stretches that the frames own, in seconds, ``(frames + 1,)``."""
         return self.grid.edges(self.num_samples).numpy() / SAMPLE_RATE
 
     @property
     def unit(self) -> str:
-        """Of the attributions (``logits``)."""
+        """Unit of the attributions (``logits``)."""
         return UNITS[self.provenance.settings["output"]]
 
     @property
@@ -170,7 +185,7 @@ class Explanation:
             return np.where(error == 0, 0.0, error / size)
 
     def reservation(self, target: int = 0) -> str | None:
-        """Why the attribution to a target is not to be read as it stands; None where nothing speaks against it."""
+        """Why the attribution to a target should not be relied on; None where no such reason is known."""
         frames, error = self.frames.values[target], float(self.relative_error[target])
         if not np.isfinite(frames).all():
             return f"{np.sum(~np.isfinite(frames))} of {frames.size} frames have no finite attribution"
@@ -182,5 +197,6 @@ class Explanation:
         errors = self.completeness_gap.standard_error
         gap_error = 0.0 if errors is None else float(errors[target])
         if abs(gap) > max(4 * gap_error, 0.02):
-            return f"{gap:+.2f} ± {gap_error:.2f} {self.unit} are unaccounted for, take other baselines"
+            spread = "" if errors is None else f" ± {gap_error:.2f}"
+            return f"{gap:+.2f}{spread} {self.unit} are unaccounted for, take other baselines"
         return None

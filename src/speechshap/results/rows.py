@@ -1,85 +1,234 @@
-"""Attributions as the rows and tensors that a run leaves behind."""
+"""Explanations as rows of Parquet, one for each target: schema, and the way there and back."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from math import isnan
+from typing import Any
 
-from torch import Tensor
+import numpy as np
+import pyarrow as pa
 
-from speechshap.attribution import Attribution, SpectralGrid
-from speechshap.attribution.targets import NO_CLASS
-from speechshap.data import Batch
-from speechshap.explaining.targets import Question
-from speechshap.frames import SAMPLE_RATE
-from speechshap.results.folder import SCHEMA, Row
-from speechshap.training import EmotionModule
+from speechshap.attribution.targets import Target
+from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
+
+Row = dict[str, Any]
+
+_OF_SETTINGS = ("seed", "baselines", "output")
+"""Settings that have a column of their own, to filter by."""
+
+SCHEMA = pa.schema(
+    [
+        ("utterance", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("prediction", pa.string()),
+        ("probability", pa.float32()),
+        ("target", pa.string()),
+        ("against", pa.string()),
+        ("target_logit", pa.float32()),
+        ("method", pa.string()),
+        ("seed", pa.int64()),
+        ("n_samples", pa.int64()),
+        ("duration_seconds", pa.float64()),
+        ("hop_seconds", pa.float64()),
+        ("first_frame_seconds", pa.float64()),
+        ("frame_attribution", pa.list_(pa.float32())),
+        ("frame_standard_error", pa.list_(pa.float32())),
+        ("completeness_gap", pa.float32()),
+        ("completeness_gap_standard_error", pa.float32()),
+        ("relative_error", pa.float32()),
+        ("baselines", pa.string()),
+        ("output", pa.string()),
+        ("target_output", pa.float32()),
+        ("n_replicates", pa.int64()),
+        ("layer_names", pa.list_(pa.string())),
+        ("layer_mass", pa.list_(pa.float32())),
+        ("layer_frame_attribution", pa.list_(pa.list_(pa.float32()))),
+        ("frequencies_hz", pa.list_(pa.float32())),
+        ("time_frequency_hop_seconds", pa.float64()),
+        ("time_frequency_attribution", pa.list_(pa.list_(pa.float32()))),
+        ("time_frequency_standard_error", pa.list_(pa.list_(pa.float32()))),
+        ("embedding", pa.list_(pa.float32())),
+        ("settings", pa.string()),
+        ("model", pa.string()),
+        ("precision", pa.string()),
+        ("explained_at", pa.timestamp("us", "UTC")),
+        ("settings_fingerprint", pa.string()),
+        ("fingerprint", pa.string()),
+    ]
+)
+"""Columns of a row; null stands for what is unknown, does not exist or was not asked for.
+
+``target`` is the explained class and ``against`` the one subtracted from it. ``target_output`` is what was explained,
+of the kind ``output``; ``target_logit`` is the same as logit. ``n_samples`` is the number of draws that were taken.
+Frames are centred ``hop_seconds`` apart from ``first_frame_seconds`` on. ``layer_frame_attribution`` is the sum over
+the neurons of each layer and frame, ``layer_mass`` the sum of their absolute values for each layer. Time-frequency
+attributions are lists of bands, each with a value for each column. ``embedding`` is the input of the classifier's head.
+``settings`` holds all settings of the method as JSON. ``model`` is a fingerprint of the weights.
+``settings_fingerprint`` is common to the rows of a run (weights, precision, references, settings); rows with the same
+``fingerprint`` (of the sound, too) hold the same result."""
+
+GROUPED_BY = ("utterance", "settings_fingerprint", "fingerprint", "explained_at")
+"""Columns that :func:`by_utterance` needs."""
+
+SHOWN = tuple(name for name in SCHEMA.names if name not in ("time_frequency_standard_error", "embedding"))
+"""Columns that pictures are made from."""
 
 
-def utterance_rows(
-    module: EmotionModule,
-    batch: Batch,
-    attribution: Attribution,
-    index: int,
-    questions: Sequence[Question],
-    spectrum: SpectralGrid | None,
-    embedding: Tensor,
-) -> list[Row]:
-    """Result rows of one utterance of a batch, one for each target, the predicted class first."""
-    grid = module.backbone.grid
-    logits, label = attribution.logits[index].cpu(), int(batch.labels[index])
-    prediction = int(logits.argmax())
-    num_frames = int(attribution.frame_lengths[index])
-    shared = {
+def to_rows(explanation: Explanation) -> list[Row]:
+    """Rows of an explanation, one for each target in its order, with a value for each column of :data:`SCHEMA`."""
+    provenance, grid = explanation.provenance, explanation.grid
+    shared: Row = {
         **dict.fromkeys(SCHEMA.names),
-        "utterance": batch.ids[index],
-        "path": batch.paths[index],
-        "label": module.classes[label] if label >= 0 else None,
-        "prediction": module.classes[prediction],
-        "probability": float(logits.softmax(0)[prediction]),
-        "n_samples": int(attribution.n_samples[index]),
-        "n_replicates": int(attribution.n_replicates[index]),
-        "duration_seconds": int(batch.lengths[index]) / SAMPLE_RATE,
+        **{name: provenance.settings.get(name) for name in _OF_SETTINGS},
+        "utterance": explanation.utterance,
+        "path": explanation.path,
+        "label": explanation.label,
+        "prediction": explanation.prediction,
+        "probability": explanation.probability,
+        "method": provenance.method,
+        "n_samples": explanation.n_draws,
+        "n_replicates": explanation.n_replicates,
+        "duration_seconds": explanation.duration,
         "hop_seconds": grid.hop_seconds,
         "first_frame_seconds": (grid.receptive_field - 1) / 2 / SAMPLE_RATE,
-        "embedding": embedding.tolist(),
+        "embedding": None if explanation.embedding is None else explanation.embedding.tolist(),
+        "settings": json.dumps(dict(provenance.settings)),
+        "model": provenance.model,
+        "precision": provenance.precision,
+        "explained_at": provenance.explained_at,
+        "settings_fingerprint": provenance.settings_fingerprint,
+        "fingerprint": provenance.fingerprint,
     }
-    if attribution.layers:
-        layer_mass, layer_frames = attribution.layer_mass()[index].tolist(), attribution.layer_frames()[index]
     rows = []
-    # A class that was asked for by name and as the predicted one was explained twice, alike.
-    for question, column in {question: column for column, question in enumerate(questions)}.items():
-        subtracted = float(logits[question.against]) if question.against != NO_CLASS else 0.0
+    for index, target in enumerate(explanation.targets):
         row: Row = {
             **shared,
-            "target": question.name,
-            "target_logit": float(logits[question.target]) - subtracted,
-            "target_output": float(attribution.outputs[index, column]),
-            "frame_attribution": attribution.frames[index, column, :num_frames].tolist(),
-            "frame_standard_error": attribution.frames_standard_error[index, column, :num_frames].tolist(),
-            "completeness_gap": float(attribution.completeness_gap[index, column]),
-            "completeness_gap_standard_error": float(attribution.completeness_gap_standard_error[index, column]),
-            "relative_error": float(attribution.relative_error[index, column]),
+            "target": target.label,
+            "against": target.against,
+            "target_logit": float(explanation.logits[index]),
+            "target_output": float(explanation.outputs[index]),
+            "relative_error": float(explanation.relative_error[index]),
+            **_columns(explanation.frames, index, "frame_attribution", "frame_standard_error"),
+            **_columns(explanation.completeness_gap, index, "completeness_gap", "completeness_gap_standard_error"),
         }
-        if attribution.layers:
-            row["layer_names"] = list(attribution.layers)
-            row["layer_mass"] = layer_mass[column]
-            row["layer_frame_attribution"] = layer_frames[column, :, :num_frames].tolist()
-        bands, errors = attribution.time_frequency, attribution.time_frequency_standard_error
-        if spectrum is not None and bands is not None and errors is not None:
-            frames = spectrum.num_frames(int(batch.lengths[index]))
-            row["frequencies_hz"] = spectrum.frequencies.tolist()
-            row["time_frequency_hop_seconds"] = spectrum.hop / SAMPLE_RATE
-            row["time_frequency_attribution"] = bands[index, column, :, :frames].tolist()
-            row["time_frequency_standard_error"] = errors[index, column, :, :frames].tolist()
-        rows.append(row)
-    return sorted(rows, key=lambda row: row["target"] != row["prediction"])
+        if (layers := explanation.layers) is not None:
+            row["layer_names"] = list(layers.names)
+            row["layer_mass"] = layers.mass[index].tolist()
+            row["layer_frame_attribution"] = layers.frames[index].tolist()
+        if (bands := explanation.bands) is not None:
+            row["frequencies_hz"] = bands.frequencies.tolist()
+            row["time_frequency_hop_seconds"] = bands.hop_seconds
+            row |= _columns(bands.estimate, index, "time_frequency_attribution", "time_frequency_standard_error")
+        rows.append({name: None if isinstance(value, float) and isnan(value) else value for name, value in row.items()})
+    return rows
 
 
-def layer_tensors(attribution: Attribution, index: int, targets: Sequence[str]) -> dict[str, Tensor]:
-    """Neuron attributions of one utterance, ``(frames, hidden size)`` each, named ``<target>/<layer>``."""
-    frames = int(attribution.frame_lengths[index])
-    tensors = {}
-    for layer, values in attribution.layers.items():
-        errors = attribution.layers_standard_error[layer]
-        for column, target in enumerate(targets):
-            tensors[f"{target}/{layer}"] = values[index, column, :frames].cpu()
-            tensors[f"{target}/{layer}/standard_error"] = errors[index, column, :frames].cpu()
-    return tensors
+def from_rows(rows: Sequence[Row]) -> Explanation:
+    """The explanation that these rows of one utterance and run hold, its targets in their order.
+
+    Args:
+        rows: With the columns :data:`SHOWN` at least. Of rows with the same target the last one counts.
+    """
+    rows = list({target_of(row): row for row in rows}.values())
+    first = rows[0]
+    layers = bands = None
+    if first["layer_names"] is not None:
+        layers = LayerAttribution(
+            tuple(first["layer_names"]), _stack(rows, "layer_frame_attribution"), _stack(rows, "layer_mass")
+        )
+    if first["frequencies_hz"] is not None:
+        bands = BandAttribution(
+            np.asarray(first["frequencies_hz"], dtype=np.float32),
+            first["time_frequency_hop_seconds"],
+            _estimate(rows, "time_frequency_attribution", "time_frequency_standard_error"),
+        )
+    embedding = first.get("embedding")
+    return Explanation(
+        utterance=first["utterance"],
+        path=first["path"],
+        label=first["label"],
+        prediction=first["prediction"],
+        probability=first["probability"],
+        targets=tuple(target_of(row) for row in rows),
+        outputs=_stack(rows, "target_output"),
+        logits=_stack(rows, "target_logit"),
+        # Whole numbers of samples, which double precision brings back.
+        grid=FrameGrid(
+            round(SAMPLE_RATE * first["hop_seconds"]), round(2 * SAMPLE_RATE * first["first_frame_seconds"]) + 1
+        ),
+        num_samples=round(SAMPLE_RATE * first["duration_seconds"]),
+        frames=_estimate(rows, "frame_attribution", "frame_standard_error"),
+        completeness_gap=_estimate(rows, "completeness_gap", "completeness_gap_standard_error"),
+        n_draws=first["n_samples"],
+        n_replicates=first["n_replicates"],
+        provenance=Provenance(
+            method=first["method"],
+            settings=json.loads(first["settings"]),
+            model=first["model"],
+            precision=first["precision"],
+            settings_fingerprint=first["settings_fingerprint"],
+            fingerprint=first["fingerprint"],
+            explained_at=first["explained_at"],
+        ),
+        layers=layers,
+        bands=bands,
+        embedding=None if embedding is None else np.asarray(embedding, dtype=np.float32),
+    )
+
+
+def target_of(row: Mapping[str, Any]) -> Target:
+    """What a row explains."""
+    return Target(row["target"], row["against"])
+
+
+def explains_prediction(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of the predicted class; those of a regression are of each of its outputs.
+
+    Example:
+        >>> explains_prediction({"target": "sad", "against": None, "prediction": "sad"})
+        True
+        >>> explains_prediction({"target": "sad", "against": "happy", "prediction": "sad"})
+        False
+    """
+    return row["against"] is None and row["prediction"] in (None, row["target"])
+
+
+def by_utterance(rows: Sequence[Row]) -> list[list[Row]]:
+    """Group rows by utterance and settings, groups in the order of their first row.
+
+    Where a sound file was changed between two runs, only the rows of the later one are kept.
+
+    Args:
+        rows: With the columns :data:`GROUPED_BY`.
+    """
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for row in rows:
+        group = groups.setdefault((row["utterance"], row["settings_fingerprint"]), {})
+        group.setdefault(row["fingerprint"], []).append(row)
+    return [max(versions.values(), key=_explained_at) for versions in groups.values()]
+
+
+def _explained_at(rows: Sequence[Row]) -> datetime:
+    return max(row["explained_at"] for row in rows)
+
+
+def _columns(estimate: Estimate, index: int, values: str, standard_error: str) -> Row:
+    """Columns of an estimate for one target."""
+    errors = estimate.standard_error
+    return {
+        values: estimate.values[index].tolist(),
+        standard_error: None if errors is None else errors[index].tolist(),
+    }
+
+
+def _estimate(rows: Sequence[Row], values: str, standard_error: str) -> Estimate:
+    is_known = any(row.get(standard_error) is not None for row in rows)
+    return Estimate(_stack(rows, values), _stack(rows, standard_error) if is_known else None)
+
+
+def _stack(rows: Sequence[Row], column: str) -> np.ndarray:
+    """A column of all rows, ``(targets, ...)``; NaN for null."""
+    return np.array([row[column] for row in rows], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Put the explanations of a run into HTML files that need nothing else."""
+"""Write the explanations of a run to self-contained HTML files."""
 
 import base64
 import gzip
@@ -25,18 +25,16 @@ from speechshap.files import whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
-from speechshap.results.explanation import REACH_95, TOP_K_FRAMES, Explanation, strongest_frames
-from speechshap.results.folder import SHOWN, ResultsFolder, Row, by_utterance, explained_at, nothing_to_show
+from speechshap.report.wording import outputs_text, variant_names
+from speechshap.results.explanation import Explanation
+from speechshap.results.folder import ResultsFolder, nothing_to_show
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 48_000_000
-"""Of a file, beyond which the next utterances go to another one."""
-
-_VARIANT_COLUMNS = ("method", "baselines", "output", "scheme", "n_samples", "seed")
-"""What tells several explanations of one utterance apart, as far as it is not the same for all of them."""
-
+"""Size of a file beyond which the next utterances go to another one."""
 
 CAPTIONS = {
     "time": "Mean attribution to each emotion over normalised time",
@@ -44,17 +42,17 @@ CAPTIONS = {
     "layers": "Mean share of each layer by emotion",
     "agreement": "Correlation of the frame attributions to two classes",
 }
-"""Of the figures of :class:`speechshap.report.summary.Summary`."""
+"""Captions of the figures of :class:`speechshap.report.summary.Summary`."""
 
 
 def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES) -> list[Path]:
     """Write ``report.html`` for all explanations of a run, sound included.
 
     Args:
-        folder: With the Parquet parts; the report goes there.
-        corpus: Figures of the corpus as a whole, as PNG, by their name in :data:`CAPTIONS`.
-        max_bytes: Size from which on it is split into ``report.html``, ``report-2.html``, and so on, each of which
-            lists all utterances and leads to the others.
+        folder: Folder with the Parquet parts; the report is written to it.
+        corpus: Figures of the corpus as a whole as PNG, by their names in :data:`CAPTIONS`.
+        max_bytes: Size from which the report is split into ``report.html``, ``report-2.html``, and so on, each of which
+            lists all utterances and links to the other files.
 
     Returns:
         The files.
@@ -70,12 +68,12 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
         for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
-            utterance = Utterance.read(results.read(SHOWN, utterance=name, parts=parts))
-            payload = _pack(utterance.payload())
+            shown = ReportEntry.of(results.explanations(utterance=name, parts=parts))
+            payload = _pack(shown.payload())
             spool.write(payload)
             sizes.append(len(payload))
-            entries.append(utterance.entry())
-        # What every file has: the library that draws, the table, the figures of the corpus.
+            entries.append(shown.table_row())
+        # Every file has plotly, the table, and the figures of the corpus.
         pictures = sum(4 * len(png) // 3 for png in corpus.values())
         shared = len(get_plotlyjs()) + len(json.dumps(entries)) + pictures + 50_000
         numbers = _split(sizes, max_bytes - shared)
@@ -109,9 +107,9 @@ class Variant:
     """One of several explanations of an utterance.
 
     Attributes:
-        name: What tells it from the others.
-        explanation: The attributions.
-        waveform: ``(time,)``; None where the sound file is gone, or is not any more what was explained.
+        name: Name that tells it from the others.
+        explanation: The record.
+        waveform: ``(time,)``; None where the sound file is gone, or is no longer the one that was explained.
     """
 
     name: str
@@ -119,7 +117,7 @@ class Variant:
     waveform: np.ndarray | None
 
     def payload(self) -> dict[str, Any]:
-        """Picture, and what is said about the moments."""
+        """Figure and targets, as the page reads them."""
         explanation, waveform = self.explanation, self.waveform
         figure = interactive_figure(waveform, SAMPLE_RATE, explanation)
         return {
@@ -132,38 +130,39 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
-    """An utterance with all of its explanations, the latest first."""
+class ReportEntry:
+    """An utterance of the report with all of its explanations, the latest first."""
 
     variants: list[Variant]
 
     @classmethod
-    def read(cls, rows: Sequence[Row]) -> "Utterance":
-        """From rows of one utterance."""
-        groups = sorted(by_utterance(rows), key=explained_at, reverse=True)
+    def of(cls, explanations: Sequence[Explanation]) -> "ReportEntry":
+        """An utterance from its explanations; its sound is read from its file."""
+        latest_first = sorted(explanations, key=lambda each: each.provenance.explained_at, reverse=True)
         read = cache(_waveform)
         return cls(
             [
-                Variant(name, Explanation.from_rows(group), read(group[0]["path"], group[0]["duration_seconds"]))
-                for name, group in zip(_names(groups), groups, strict=True)
+                Variant(name, explanation, read(explanation.path, explanation.num_samples))
+                for name, explanation in zip(variant_names(latest_first), latest_first, strict=True)
             ]
         )
 
-    def entry(self) -> dict[str, Any]:
-        """Line of the table."""
+    def table_row(self) -> dict[str, Any]:
+        """The utterance's row of the table."""
         explanation = self.variants[0].explanation
         return {
             "utterance": explanation.utterance,
             "label": explanation.label,
             "prediction": explanation.prediction,
-            "probability": _number(explanation.probability),
+            "outputs": outputs_text(explanation) if explanation.prediction is None else None,
+            "probability": None if explanation.probability is None else _number(explanation.probability),
             "error": _number(explanation.relative_error[0]),
-            "gap": _number(explanation.completeness_gap[0]),
+            "gap": _number(explanation.completeness_gap.values[0]),
             "seconds": _number(explanation.duration),
         }
 
     def payload(self) -> list[dict[str, Any]]:
-        """Of all variants; a sound that is the same for several stands with the first of them."""
+        """All variants; a sound that several of them share is stored with the first."""
         first: dict[int, int] = {}
         payloads = []
         for number, variant in enumerate(self.variants):
@@ -175,35 +174,32 @@ class Utterance:
         return payloads
 
 
-def _waveform(path: str, seconds: float) -> np.ndarray | None:
+def _waveform(path: str, num_samples: int) -> np.ndarray | None:
     try:
         waveform = load_audio(Path(path))
     except AudioFileError as error:
         logger.warning("%s; it is shown without sound", error)
         return None
-    if len(waveform) != round(seconds * SAMPLE_RATE):
+    if len(waveform) != num_samples:
         logger.warning("%s: another sound than was explained; it is shown without", path)
         return None
     return waveform
 
 
 def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) -> dict[str, Any]:
-    frames = explanation.frames[target]
+    frames, reach = explanation.frames.values[target], explanation.frames.reach
     return {
-        "name": explanation.targets[target],
+        "name": str(explanation.targets[target]),
         "reservation": explanation.reservation(target),
-        "error": _number(explanation.relative_error[target]),
-        "gap": _number(explanation.completeness_gap[target]),
-        "gapError": _number(explanation.completeness_gap_standard_error[target]),
         "values": _numbers(frames),
-        "reach": _numbers(REACH_95 * explanation.standard_error[target]),
+        "reach": None if reach is None else _numbers(reach[target]),
         "strongest": strongest_frames(frames, TOP_K_FRAMES).tolist(),
         "sounds": {} if waveform is None else _sounds(frames, explanation.frame_edges, waveform),
     }
 
 
 def _sounds(frames: np.ndarray, edges: np.ndarray, waveform: np.ndarray) -> dict[str, Any]:
-    """Gains over time, which the page applies to the sound: one sound is all that has to be in the file."""
+    """Gains over time that the page applies to the sound, so that the file needs to hold one sound only."""
     envelopes = sound.heard(frames, edges)
     played = _full_scale(waveform)
     levels = sound.equal_loudness_gains(
@@ -225,29 +221,14 @@ def _full_scale(waveform: np.ndarray) -> np.ndarray:
 
 
 def _flac(waveform: np.ndarray) -> str:
-    """Lossless, and played by every browser."""
+    """The sound as FLAC in base64: lossless, and played by every browser."""
     buffer = io.BytesIO()
     soundfile.write(buffer, _full_scale(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _names(variants: Sequence[Sequence[Row]]) -> list[str]:
-    """What distinguishes the explanations of an utterance, from each other only."""
-    told = [{name: rows[0][name] for name in _VARIANT_COLUMNS} | {"targets": len(rows)} for rows in variants]
-    differ = [name for name in told[0] if len({values[name] for values in told}) > 1 and name != "method"]
-    names = [
-        ", ".join([str(values["method"]), *(f"{name} {values[name]}".replace("_", " ") for name in differ)])
-        for values in told
-    ]
-    # Other weights, another precision: nothing that a row tells.
-    return [
-        f"{name} ({names[:index].count(name) + 1})" if names.count(name) > 1 else name
-        for index, name in enumerate(names)
-    ]
-
-
 def _split(sizes: Sequence[int], max_bytes: int) -> list[int]:
-    """File of each payload."""
+    """Index of the file of each payload."""
     parts, used = [], 0
     part = 0
     for size in sizes:
@@ -259,7 +240,7 @@ def _split(sizes: Sequence[int], max_bytes: int) -> list[int]:
 
 
 def _title(folder: Path) -> str:
-    """The run, as TensorBoard names it."""
+    """Name of the run, as TensorBoard shows it."""
     parts = folder.absolute().parts
     return "/".join(parts[-3:-1] if parts[-1] == "explanations" else parts[-2:])
 
@@ -286,13 +267,13 @@ def _asset(name: str) -> str:
 
 
 def _pack(payload: list[dict[str, Any]]) -> bytes:
-    """Compressed text of an alphabet that HTML leaves alone."""
+    """Compressed JSON in base64, which HTML does not interpret."""
     plain = json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
     return base64.b64encode(gzip.compress(plain, 6, mtime=0))
 
 
 def _number(value: float, digits: int = 6) -> float | None:
-    """JSON knows neither infinity nor NaN."""
+    """A rounded number; None for infinity and NaN, which JSON does not have."""
     return float(f"{float(value):.{digits}g}") if np.isfinite(value) else None
 
 

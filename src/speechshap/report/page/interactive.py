@@ -1,5 +1,6 @@
-"""The interactive picture of an utterance, as a plotly figure whose traces the page switches by target."""
+"""The interactive picture of an explanation: a plotly figure whose traces the page switches by target."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,27 +16,27 @@ from speechshap.report.spectrogram import (
     spectrogram,
     waveform_outline,
 )
-from speechshap.results.explanation import REACH_95, Explanation
+from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution
 
-# The middle is transparent, so that it is the ground of a light page and of a dark one.
+# The middle is transparent, so that it looks right on a light page and on a dark one.
 _DIVERGING = [
     [0.0, SPEAKS_AGAINST], [0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"], [1.0, SPEAKS_FOR]
 ]  # fmt: skip
 _GAP_PIXELS, _MARGINS_PIXELS = 34, (30, 44)
-_TIME_ENDS = 0.88  # where colour bars and the layers' shares begin
+_TIME_ENDS = 0.88  # colour bars and the layers' shares lie to the right of it
 _MOST_COLUMNS = 1200
-_LEVELS = 127  # of 8-bit integers, which a colour scale does with
+_LEVELS = 127  # 8-bit integers are fine enough for a colour scale
 _OUTLINE_COLUMNS = 1500
 
 
 def interactive_figure(waveform: np.ndarray | None, sample_rate: int, explanation: Explanation) -> go.Figure:
-    """Draw an explanation with one time axis for all panels: zooming one zooms all.
+    """Draw an explanation with one time axis for all panels: zooming in one zooms in all.
 
-    A trace that belongs to one target has that target's number as ``meta["target"]``; the page shows those of the
-    chosen one. ``meta["role"]`` is ``ink`` or ``spectrogram`` where the colours follow the page's theme.
+    A trace of one target has that target's index as ``meta["target"]``; the page shows those of the chosen target.
+    ``meta["role"]`` is ``ink`` or ``spectrogram`` where the colours follow the page's theme.
 
     Args:
-        waveform: ``(time,)``; None where there is none to show.
+        waveform: ``(time,)``; None without a sound file.
         sample_rate: Hz.
         explanation: What to draw.
     """
@@ -43,39 +44,42 @@ def interactive_figure(waveform: np.ndarray | None, sample_rate: int, explanatio
     heights["frames"] = 170
     if len(explanation.targets) > 2:
         heights["targets"] = 22 * len(explanation.targets) + 12
-    if explanation.layer_frames is not None:
-        heights["layers"] = min(300, 16 * len(explanation.layer_names) + 30)
+    if explanation.layers is not None:
+        heights["layers"] = min(300, 16 * len(explanation.layers.names) + 30)
     axes = {name: "y" if number == 0 else f"y{number + 1}" for number, name in enumerate(heights)}
     figure = go.Figure(layout=_layout(heights, axes, explanation))
     if waveform is not None:
         figure.add_traces(_waveform(waveform, sample_rate, axes["waveform"]))
-        picture = spectrogram(waveform, sample_rate, explanation.frequencies)
+        bands = explanation.bands
+        picture = spectrogram(waveform, sample_rate, None if bands is None else bands.frequencies)
         figure.add_trace(_spectrogram(picture, axes["spectrogram"]))
         _scale_frequencies(figure, picture, axes["spectrogram"])
-        if explanation.time_frequency is not None:
-            figure.add_traces(_overlays(explanation, axes["spectrogram"], figure))
+        if bands is not None:
+            figure.add_traces(_overlays(bands, axes["spectrogram"], figure))
     for target in range(len(explanation.targets)):
         figure.add_traces(_frames(explanation, target, axes["frames"]))
     if "targets" in axes:
         figure.add_trace(_targets(explanation, axes["targets"], figure))
-    if "layers" in axes:
-        figure.add_traces(_layers(explanation, axes["layers"]))
+    if explanation.layers is not None:
+        figure.add_traces(_layers(explanation.layers, explanation.frame_edges, axes["layers"]))
         share_axis = {"domain": [_TIME_ENDS + 0.02, 1], "anchor": axes["layers"], "title": {"text": "share (%)"}}
         figure.update_layout(xaxis2={**share_axis, "rangemode": "tozero", "fixedrange": True, "nticks": 3})
     return figure
 
 
 def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanation) -> dict[str, Any]:
-    """Panels below each other on one x axis, each with a y axis of its own."""
+    """Panels below each other with one x axis, each with its own y axis."""
     inside = sum(heights.values()) + _GAP_PIXELS * (len(heights) - 1)
     titles = {
         "waveform": "waveform, strongest frames marked",
         "spectrogram": "spectrogram",
-        "frames": f"frame attribution ({explanation.unit}) with its 95 % interval",
+        "frames": f"frame attribution ({explanation.unit})",
         "targets": f"every target ({explanation.unit} a frame)",
         "layers": f"neurons of each layer, summed ({explanation.unit} a frame)",
     }
-    if explanation.time_frequency is not None:
+    if explanation.frames.standard_error is not None:
+        titles["frames"] += " with its 95 % interval"
+    if explanation.bands is not None:
         titles["spectrogram"] = f"spectrogram, time-frequency attribution ({explanation.unit}) over it"
     layout: dict[str, Any] = {
         "height": inside + sum(_MARGINS_PIXELS),
@@ -146,17 +150,15 @@ def _scale_frequencies(figure: go.Figure, picture: Spectrogram, axis: str) -> No
     figure.update_layout({axis.replace("y", "yaxis"): options})
 
 
-def _overlays(explanation: Explanation, axis: str, figure: go.Figure) -> list[go.Heatmap]:
-    """Time-frequency attribution of each target, on one scale; small integers, since a run may have many."""
-    bands, frequencies = explanation.time_frequency, explanation.frequencies
-    assert bands is not None  # noqa: S101, the caller has looked
-    assert frequencies is not None  # noqa: S101
+def _overlays(bands: BandAttribution, axis: str, figure: go.Figure) -> list[go.Heatmap]:
+    """Time-frequency attribution of each target, all on one scale, as small integers to keep the file small."""
+    values = bands.estimate.values
     # Neighbouring columns of a long sound are added up, as those of the spectrogram are averaged.
-    factor = -(-bands.shape[2] // _MOST_COLUMNS)
-    columns = np.add.reduceat(np.nan_to_num(bands), np.arange(0, bands.shape[2], factor), axis=2)
+    factor = math.ceil(values.shape[2] / _MOST_COLUMNS)
+    columns = np.add.reduceat(np.nan_to_num(values), np.arange(0, values.shape[2], factor), axis=2)
     reach = symmetric_scale(columns, quantile=SATURATED).vmax
     levels = np.clip(np.round(columns / reach * _LEVELS), -_LEVELS, _LEVELS).astype(np.int8)
-    hop = explanation.time_frequency_hop
+    hop = bands.hop_seconds
     bar = _colour_bar(figure, axis) | {
         "tickvals": [-_LEVELS, 0, _LEVELS],
         "ticktext": [f"−{reach:.2g}", "0", f"{reach:.2g}"],
@@ -164,43 +166,48 @@ def _overlays(explanation: Explanation, axis: str, figure: go.Figure) -> list[go
     return [
         go.Heatmap(
             z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=(factor - 1) * hop / 2, dx=factor * hop,
-            y=_float32(band_positions(frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
+            y=_float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
             hoverinfo="skip", visible=target == 0, meta={"target": target},
         )
-        for target in range(len(explanation.targets))
+        for target in range(len(levels))
     ]  # fmt: skip
 
 
 def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter]:
-    """Steps with their interval; behind them, of another target that was explained, its steps for comparison."""
+    """Steps and, where it is known, their interval; behind them those of another target for comparison."""
     edges = _float32(explanation.frame_edges)
-    values, reach = explanation.frames[target], REACH_95 * explanation.standard_error[target]
+    values, reach = explanation.frames.values[target], explanation.frames.reach
     shared = {"yaxis": axis, "mode": "lines", "visible": target == 0, "hoverinfo": "skip"}
     steps = {**shared, "x": edges}
-    bound = {**steps, "line": {"shape": "hv", "width": 0}, "meta": {"target": target}, "showlegend": False}
-    traces = [
-        go.Scatter(y=_steps(values - reach), **bound),
-        go.Scatter(y=_steps(values + reach), fill="tonexty", fillcolor="rgba(128,128,128,0.35)", **bound),
-    ]
-    name = escape(explanation.targets[target])
-    told = f"{name}: %{{y:.3g}} ± %{{customdata[0]:.2g}}"
-    customdata = [reach]
+    traces = []
+    name = escape(str(explanation.targets[target]))
+    told = f"{name}: %{{y:.3g}}"
+    customdata = []
+    if reach is not None:
+        bound = {**steps, "line": {"shape": "hv", "width": 0}, "meta": {"target": target}, "showlegend": False}
+        traces += [
+            go.Scatter(y=_steps(values - reach[target]), **bound),
+            go.Scatter(y=_steps(values + reach[target]), fill="tonexty", fillcolor="rgba(128,128,128,0.35)", **bound),
+        ]
+        told += " ± %{customdata[0]:.2g}"
+        customdata.append(reach[target])
     if len(explanation.targets) > 1:
         rival = 1 if target == 0 else 0
         line = {"shape": "hv", "width": 1.1, "color": CLASSES[2]}
-        other = escape(explanation.targets[rival])
-        rivals = explanation.frames[rival]
+        other = escape(str(explanation.targets[rival]))
+        rivals = explanation.frames.values[rival]
         traces.append(go.Scatter(y=_steps(rivals), name=other, line=line, meta={"target": target}, **steps))
-        told += f"<br>{other}: %{{customdata[1]:.3g}}"
+        told += f"<br>{other}: %{{customdata[{len(customdata)}]:.3g}}"
         customdata.append(rivals)
     traces += [
         go.Scatter(
             y=_steps(values), name=name, line={"shape": "hv", "width": 1.6}, meta={"target": target, "role": "ink"},
             **steps,
         ),
-        # What the pointer reads, from the middles of the frames: steps have their values at the bounds.
+        # The pointer reads values from the middles of the frames: steps have theirs at the bounds.
         go.Scatter(
-            x=(edges[:-1] + edges[1:]) / 2, y=_float32(values), customdata=_float32(np.stack(customdata, 1)),
+            x=(edges[:-1] + edges[1:]) / 2, y=_float32(values),
+            customdata=_float32(np.stack(customdata, 1)) if customdata else None,
             line={"width": 0}, hovertemplate=f"{told}<extra></extra>", meta={"target": target}, showlegend=False,
             **{**shared, "hoverinfo": None},
         ),
@@ -209,25 +216,24 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
 
 
 def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatmap:
-    scale = symmetric_scale(explanation.frames)
+    frames = explanation.frames.values
+    scale = symmetric_scale(frames)
     return go.Heatmap(
-        z=_float32(explanation.frames), x=_float32(explanation.frame_edges),
-        y=[escape(name) for name in explanation.targets], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax,
+        z=_float32(frames), x=_float32(explanation.frame_edges),
+        y=[escape(str(target)) for target in explanation.targets], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax,
         colorscale=_DIVERGING, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
         hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"role": "targets"},
     )  # fmt: skip
 
 
-def _layers(explanation: Explanation, axis: str) -> list[Any]:
-    layers, shares = explanation.layer_frames, explanation.layer_shares
-    assert layers is not None  # noqa: S101, the caller has looked
-    scale = symmetric_scale(layers)
-    names = [escape(name.replace("layer_", "layer ")) for name in explanation.layer_names]
+def _layers(layers: LayerAttribution, edges: np.ndarray, axis: str) -> list[Any]:
+    scale, shares = symmetric_scale(layers.frames), layers.shares
+    names = [escape(name.replace("layer_", "layer ")) for name in layers.names]
     traces: list[Any] = []
-    for target in range(len(explanation.targets)):
+    for target in range(len(shares)):
         traces += [
             go.Heatmap(
-                z=_float32(layers[target]), x=_float32(explanation.frame_edges), y=names, yaxis=axis, zmin=scale.vmin,
+                z=_float32(layers.frames[target]), x=_float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
                 zmax=scale.vmax, colorscale=_DIVERGING, showscale=False, visible=target == 0,
                 hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
             ),
@@ -249,7 +255,7 @@ def _colour_bar(figure: go.Figure, axis: str) -> dict[str, Any]:
 
 
 def _steps(values: np.ndarray) -> np.ndarray:
-    """A value for each bound, the last one twice: what a line of the shape ``hv`` takes."""
+    """A value for each bound, the last one twice, as a line of the shape ``hv`` takes them."""
     return _float32(np.append(values, values[-1]))
 
 
@@ -258,5 +264,5 @@ def _float32(values: np.ndarray) -> np.ndarray:
 
 
 def escape(text: str) -> str:
-    """Text as it stands, where plotly would read tags."""
+    """Escape what plotly would read as tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -24,7 +24,10 @@ const element = (name, properties = {}, ...children) => {
 };
 const shown = (value, digits) => (value === null ? "–" : digits === undefined ? value : value.toFixed(digits));
 const counted = (count) => (count === 1 ? "1 utterance" : `${count} utterances`);
-const outcome = (entry) => (entry.label === null ? "unknown" : entry.label === entry.prediction ? "right" : "wrong");
+// A regression predicts no class.
+const predicted = (entry) => entry.prediction ?? entry.outputs;
+const outcome = (entry) =>
+  (entry.label === null || entry.prediction === null ? "unknown" : entry.label === entry.prediction ? "right" : "wrong");
 
 // ---- the table ----
 
@@ -42,7 +45,7 @@ function matching() {
     const value = (number) => page.entries[number][key];
     numbers.sort((first, second) => {
       const [a, b] = [value(first), value(second)];
-      // What is not known is last whatever the direction.
+      // Unknown values come last in both directions.
       if (a === null || b === null) return (a === null) - (b === null);
       const order = typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
       return falling ? -order : order;
@@ -68,7 +71,8 @@ function tableRow(number) {
   const entry = page.entries[number];
   const cells = COLUMNS.map(({ key, digits }) => {
     if (key !== "utterance") {
-      return element("td", { textContent: shown(entry[key], digits), className: digits ? `${key} number` : key });
+      const cell = key === "prediction" ? predicted(entry) : entry[key];
+      return element("td", { textContent: shown(cell, digits), className: digits ? `${key} number` : key });
     }
     const isHere = entry.part === page.part;
     const link = isHere
@@ -103,14 +107,14 @@ async function choose(number, focus = false) {
   if (state.utterance !== number) return;
   Object.assign(state, { payload, variant: 0, target: 0 });
   if (location.hash !== `#${number}`) {
-    // The utterance that a page opens with is no step to go back from.
+    // The first utterance that a page shows gets no entry of its own in the history.
     history[location.hash === "" ? "replaceState" : "pushState"](null, "", `#${number}`);
   }
   byId("name").textContent = entry.utterance;
   const truth = entry.label === null ? "no label" : `labelled ${entry.label}`;
   const length = shown(entry.seconds, 2);
-  byId("facts").textContent =
-    `predicted ${entry.prediction} with ${(100 * entry.probability).toFixed(0)} %, ${truth}, ${length} s`;
+  const probability = entry.probability === null ? "" : ` with ${(100 * entry.probability).toFixed(0)} %`;
+  byId("facts").textContent = `predicted ${predicted(entry)}${probability}, ${truth}, ${length} s`;
   fillSelect(byId("variant"), payload.map((variant) => variant.name), 0);
   byId("variant").parentElement.hidden = payload.length < 2;
   await showVariant();
@@ -140,7 +144,7 @@ async function showVariant() {
   showTarget();
   silence();
   if (!isHeard) return;
-  // A sound that is the same as that of another explanation is stored there.
+  // A sound that several explanations share is stored with the first of them.
   const text = typeof variant.sound === "number" ? state.payload[variant.sound].sound : variant.sound;
   const pcm = await decode(text);
   if (variant !== variantNow()) return;
@@ -160,7 +164,8 @@ function showTarget() {
   });
   byId("strongest").replaceChildren(...list);
   byId("strongest-heading").textContent = list.length
-    ? `Strongest moments for (+) and against (−) ${target.name}, in ${variant.unit}, with their 95 % intervals`
+    ? `Strongest moments for (+) and against (−) ${target.name}, in ${variant.unit}` +
+      (target.reach === null ? "" : ", with their 95 % intervals")
     : `No moment speaks for or against ${target.name}`;
   const where = target.strongest.slice(0, 3).map((frame) => `${variant.edges[frame].toFixed(2)} s (${value(frame)})`);
   const sum = where.length ? `; strongest at ${where.join(", ")} ${variant.unit}` : "";
@@ -170,7 +175,7 @@ function showTarget() {
 
 function value(frame) {
   const target = targetNow();
-  const [size, reach] = [target.values[frame], target.reach[frame]];
+  const [size, reach] = [target.values[frame], target.reach === null ? null : target.reach[frame]];
   if (size === null) return "not finite";
   const sign = size > 0 ? "+" : size < 0 ? "−" : "";
   const plain = (number) => {
@@ -195,7 +200,7 @@ function themed(trace) {
 
 function shapes() {
   const [variant, target] = [variantNow(), targetNow()];
-  // Wide enough to be seen in a long sound.
+  // Wide enough to be visible in a long sound.
   const narrowest = variant.edges.at(-1) / 400;
   const marks = target.strongest.map((frame) => {
     const [begin, end] = [variant.edges[frame], variant.edges[frame + 1]];
@@ -224,7 +229,7 @@ function draw() {
     hoverlabel: { bgcolor: style("--panel"), font: { color: style("--ink") } }, shapes: shapes(), template: {},
     hoversubplots: "axis", modebar: { bgcolor: "rgba(0,0,0,0)", color: style("--quiet"), activecolor: style("--ink") },
   });
-  // A zoom stays where target, explanation or theme change.
+  // The zoom is kept where target, explanation or theme change.
   if (picture.utterance === state.utterance) layout.xaxis.range = picture.layout.xaxis.range;
   picture.utterance = state.utterance;
   const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
@@ -240,7 +245,7 @@ function draw() {
   return state.drawn;
 }
 
-// The moment under a pixel, null beside the panels. What plotly says of a click is the nearest point of some trace.
+// The moment under a pixel, null beside the panels. Plotly's own event has the nearest point of some trace instead.
 function secondsAt(x) {
   const box = picture.querySelector(".nsewdrag").getBoundingClientRect();
   const [first, last] = picture.layout.xaxis.range;
@@ -258,7 +263,7 @@ function zoom(factor) {
 
 // ---- sound ----
 
-// Forget the sound that was heard, so that none is played under another picture.
+// Unload the sound, so that it is not played under another picture.
 function silence() {
   player.pause();
   if (player.src) URL.revokeObjectURL(player.src);
@@ -318,7 +323,7 @@ async function hear(seconds, play = true) {
   follow();
 }
 
-// The moment that is heard, on the slider and in the picture.
+// Show the current moment on the slider and in the picture.
 async function showCursor() {
   setMoment(state.seconds);
   await state.drawn;
@@ -361,7 +366,7 @@ async function follow() {
   }
 }
 
-// ---- what a reader does ----
+// ---- controls ----
 
 function setTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";

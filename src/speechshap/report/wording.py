@@ -1,0 +1,54 @@
+"""How an explanation is named in figures and pages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from speechshap.results.explanation import Explanation, Provenance
+
+_MOST_OUTPUTS = 3
+
+
+def outputs_text(explanation: Explanation) -> str:
+    """The first explained outputs, which a regression has in place of a prediction (``arousal 0.71``)."""
+    outputs = zip(explanation.targets, explanation.outputs, strict=True)
+    return ", ".join(f"{target} {output:.2f}" for target, output in list(outputs)[:_MOST_OUTPUTS])
+
+
+def variant_names(explanations: Sequence[Explanation]) -> list[str]:
+    """Name explanations of one utterance by the settings in which they differ (``n_samples 200``).
+
+    A setting that another method does not have is no difference from it. Where all settings, method, model and
+    precision are the same (but the references are not, say), the time of computation is the name.
+    """
+    settings = [_settings(explanation.provenance) for explanation in explanations]
+    names = [_differences(own, settings) or own["method"] for own in settings]
+    return [
+        f"{name}, {explanation.provenance.explained_at:%Y-%m-%d %H:%M:%S}" if names.count(name) > 1 else name
+        for name, explanation in zip(names, explanations, strict=True)
+    ]
+
+
+def _settings(provenance: Provenance) -> dict[str, Any]:
+    """Everything that may tell explanations apart."""
+    return {
+        "method": provenance.method,
+        **provenance.settings,
+        "model": provenance.model,
+        "precision": provenance.precision,
+    }
+
+
+def _differences(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """The settings whose value is another one in some of the others, in words."""
+    words = []
+    for name, value in own.items():
+        if any(other[name] != value if name in other else other["method"] == own["method"] for other in others):
+            words.append(str(value) if name == "method" else f"{name} {_plain(value)}")
+    return ", ".join(words)
+
+
+def _plain(value: Any) -> str:
+    """A value in words; the fields of a nested one are named."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {_plain(part)}" for name, part in value.items() if part is not None)
+    return "none" if value is None else str(value)

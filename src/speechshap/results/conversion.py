@@ -1,0 +1,142 @@
+"""From what a method returns of a batch to the records of its utterances."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechshap.attribution.attribution import Attribution
+from speechshap.attribution.spectrum import SpectralGrid
+from speechshap.attribution.targets import NO_CLASS, Target
+from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
+
+
+def from_attribution(
+    attribution: Attribution,
+    index: int,
+    *,
+    utterance: str,
+    path: str,
+    label: str | None,
+    prediction: str | None,
+    probability: float | None,
+    targets: Sequence[Target],
+    grid: FrameGrid,
+    num_samples: int,
+    provenance: Provenance,
+    spectrum: SpectralGrid | None = None,
+    embedding: Tensor | None = None,
+) -> Explanation:
+    """The explanation of one utterance of a batch.
+
+    The predicted class comes first, then the other classes by falling output, then contrasts. A target that was asked
+    for twice (by name, and as the predicted class) was explained twice alike, and is kept once.
+
+    Args:
+        attribution: Of the batch.
+        index: Place of the utterance in it.
+        utterance: Its id.
+        path: Its sound file.
+        label: Its true class, None where unknown.
+        prediction: Class that the model predicts; None for a regression.
+        probability: That the model gives to it; None for a regression.
+        targets: What was explained of this utterance, one for each column of the attribution.
+        grid: Where the frames lie.
+        num_samples: Length of the utterance.
+        provenance: What the attribution was computed from.
+        spectrum: Transform of the time-frequency attribution, where there is one.
+        embedding: Input of the classifier's head ``(features,)``, where known.
+    """
+    outputs = attribution.outputs[index].tolist()
+    columns = sorted(
+        {target: column for column, target in enumerate(targets)}.values(),
+        key=lambda column: (
+            targets[column] != (prediction, None), targets[column].against is not None, -outputs[column]
+        ),
+    )  # fmt: skip
+
+    def estimate(values: Tensor, standard_error: Tensor | None, length: int | None = None) -> Estimate:
+        def own(tensor: Tensor) -> np.ndarray:
+            return _numpy(tensor[index, columns][..., :length])
+
+        return Estimate(own(values), None if standard_error is None else own(standard_error))
+
+    logits, classes, against = (
+        tensor[index].cpu() for tensor in (attribution.logits, attribution.targets.classes, attribution.targets.against)
+    )
+    subtracted = torch.where(against == NO_CLASS, 0, logits[against.clamp_min(0)])
+    bands = None
+    if spectrum is not None and attribution.time_frequency is not None:
+        bands = BandAttribution(
+            _numpy(spectrum.frequencies),
+            spectrum.hop / SAMPLE_RATE,
+            estimate(
+                attribution.time_frequency,
+                attribution.time_frequency_standard_error,
+                spectrum.num_frames(num_samples),
+            ),
+        )
+    return Explanation(
+        utterance=utterance,
+        path=path,
+        label=label,
+        prediction=prediction,
+        probability=probability,
+        targets=tuple(targets[column] for column in columns),
+        outputs=_numpy(attribution.outputs[index, columns]),
+        logits=_numpy((logits[classes] - subtracted)[columns]),
+        grid=grid,
+        num_samples=num_samples,
+        frames=estimate(attribution.frames, attribution.frames_standard_error, int(attribution.frame_lengths[index])),
+        completeness_gap=estimate(attribution.completeness_gap, attribution.completeness_gap_standard_error),
+        n_draws=int(attribution.n_samples[index]),
+        n_replicates=int(attribution.n_replicates[index]),
+        provenance=provenance,
+        layers=_layers(attribution, index, columns) if attribution.layers else None,
+        bands=bands,
+        embedding=None if embedding is None else _numpy(embedding),
+    )
+
+
+def layer_tensors(attribution: Attribution, index: int, targets: Sequence[Target]) -> dict[str, Tensor]:
+    """Neuron attributions of one utterance, by ``<target>/<layer>``, and their errors where there are any.
+
+    Args:
+        attribution: Of the batch.
+        index: Place of the utterance in it.
+        targets: What was explained of this utterance, one for each column of the attribution.
+
+    Returns:
+        ``(frames, hidden size)`` each for a layer that has frames, on the CPU; errors are named
+        ``<target>/<layer>/standard_error``.
+    """
+    tensors = {}
+    for kind, layers in (("", attribution.layers), ("/standard_error", attribution.layers_standard_error)):
+        for layer, values in layers.items():
+            for column, target in enumerate(targets):
+                tensors[f"{target}/{layer}{kind}"] = _within(attribution, index, values)[column].cpu()
+    return tensors
+
+
+def _layers(attribution: Attribution, index: int, columns: Sequence[int]) -> LayerAttribution:
+    own = [_within(attribution, index, values)[columns] for values in attribution.layers.values()]
+    num_frames = int(attribution.frame_lengths[index])
+    frames = [
+        values.sum(2) if values.ndim == 3 and values.shape[1] == num_frames
+        else values.new_full((len(columns), num_frames), torch.nan)
+        for values in own
+    ]  # fmt: skip
+    mass = [values.abs().flatten(1).sum(1) for values in own]
+    return LayerAttribution(tuple(attribution.layers), _numpy(torch.stack(frames, 1)), _numpy(torch.stack(mass, 1)))
+
+
+def _within(attribution: Attribution, index: int, values: Tensor) -> Tensor:
+    """Neurons of one utterance without its padding, ``(targets, frames, hidden size)``; other layers as they are."""
+    has_frames = values.ndim == 4 and values.shape[2] == attribution.frames.shape[2]
+    return values[index, :, : int(attribution.frame_lengths[index])] if has_frames else values[index]
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()

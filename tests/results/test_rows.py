@@ -1,0 +1,121 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from helpers import make_explanation
+
+from speechshap.attribution.targets import Target
+from speechshap.frames import FrameGrid
+from speechshap.results.explanation import Estimate, Explanation
+from speechshap.results.rows import SCHEMA, SHOWN, by_utterance, explains_prediction, from_rows, target_of, to_rows
+
+HOSTILE = ("a - b", "müde, traurig", "<i>\"$x$'</i>", "悲しい")
+
+
+def parquet(rows: list[dict[str, Any]], columns: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
+    """Rows as they come out of a table."""
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    return (table if columns is None else table.select(columns)).to_pylist()
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Compare records field by field; NaN is equal to NaN."""
+    assert type(one) is type(other)
+    if dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            assert_same(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, np.ndarray):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+    else:
+        assert one == other
+
+
+def with_band_errors(explanation: Explanation) -> Explanation:
+    bands = explanation.bands
+    assert bands is not None
+    estimate = Estimate(bands.estimate.values, np.abs(bands.estimate.values))
+    return dataclasses.replace(explanation, bands=dataclasses.replace(bands, estimate=estimate))
+
+
+@pytest.mark.parametrize(
+    "explanation",
+    [
+        make_explanation(),
+        make_explanation(relative_error=None),
+        make_explanation(label=None, targets=("happy", "sad"), embedding=np.arange(3, dtype=np.float32)),
+        make_explanation(targets=tuple(HOSTILE)),
+        make_explanation(targets=("happy", Target("happy", "a - b"), Target("happy - a", "b"))),
+        make_explanation(layers=3, bands=8, targets=("a", "b")),
+        with_band_errors(make_explanation(bands=8)),
+        make_explanation(prediction=None, probability=None, targets=("arousal", "valence")),
+        make_explanation(0.0251),
+        make_explanation(1.2345, grid=FrameGrid(160, 465)),
+        make_explanation(completeness_gap=Estimate(np.full(1, np.nan, np.float32))),
+        make_explanation(
+            frames=Estimate(np.array([[np.nan, np.inf]], np.float32), np.array([[np.nan, np.inf]], np.float32))
+        ),
+        make_explanation(settings={"spectrum": {"hop": 160, "num_mel_bands": None}, "snr_db": -3.5, "layers": "1,2"}),
+    ],
+)
+def test_a_record_comes_back_from_its_rows_as_it_was(explanation: Explanation) -> None:
+    assert_same(from_rows(parquet(to_rows(explanation))), explanation)
+
+
+def test_rows_without_what_pictures_do_not_show_lack_just_that() -> None:
+    explanation = with_band_errors(make_explanation(bands=8, layers=2, embedding=np.ones(2, np.float32)))
+    shown = from_rows(parquet(to_rows(explanation), SHOWN))
+    assert shown.embedding is None
+    assert shown.bands is not None
+    assert shown.bands.estimate.standard_error is None
+    assert_same(shown.layers, explanation.layers)
+    assert_same(shown.frames, explanation.frames)
+
+
+def test_unknown_numbers_are_null() -> None:
+    gap = Estimate(np.full(1, np.nan, np.float32))
+    (row,) = to_rows(make_explanation(relative_error=None, completeness_gap=gap, prediction=None, probability=None))
+    unknown = {name for name, value in row.items() if value is None}
+    assert unknown >= {
+        "frame_standard_error", "completeness_gap", "completeness_gap_standard_error", "relative_error", "prediction",
+        "probability", "layer_names", "frequencies_hz", "embedding",
+    }  # fmt: skip
+
+
+def test_a_row_holds_the_class_and_what_is_subtracted_apart() -> None:
+    rows = to_rows(make_explanation(targets=("a - b", Target("a - b", "c, d"))))
+    assert [(row["target"], row["against"]) for row in rows] == [("a - b", None), ("a - b", "c, d")]
+    assert [target_of(row) for row in rows] == [Target("a - b"), Target("a - b", "c, d")]
+    assert [explains_prediction(row) for row in rows] == [True, False]
+
+
+def test_a_row_tells_settings_by_name_and_as_a_whole() -> None:
+    (row,) = to_rows(make_explanation(settings={"seed": 3, "baselines": "silence", "width": 5}))
+    assert (row["seed"], row["baselines"], row["output"]) == (3, "silence", "logit")
+    assert '"width": 5' in row["settings"]
+    assert list(row) == SCHEMA.names
+
+
+def test_outputs_of_a_regression_are_all_of_interest() -> None:
+    rows = to_rows(make_explanation(prediction=None, probability=None, targets=("arousal", Target("arousal", "x"))))
+    assert [explains_prediction(row) for row in rows] == [True, False]
+
+
+def test_of_a_target_that_was_written_twice_the_last_row_counts() -> None:
+    first, last = (to_rows(make_explanation(n_replicates=number))[0] for number in (1, 2))
+    explanation = from_rows([first, last])
+    assert explanation.targets == (Target("happy"),)
+    assert explanation.n_replicates == 2
+
+
+def test_of_a_sound_that_was_changed_the_later_rows_are_kept() -> None:
+    old = make_explanation(provenance={"fingerprint": "old"}, targets=("happy",))
+    other = make_explanation(utterance="b.wav")
+    new = make_explanation(provenance={"fingerprint": "new"}, targets=("happy", "sad"))
+    variant = make_explanation(settings={"n_samples": 9})
+    rows = [*to_rows(new), *to_rows(other), *to_rows(old), *to_rows(variant)]
+    same = {"settings_fingerprint": "s"}
+    rows = [row | same if row["n_samples"] == 50 else row for row in rows]
+    assert by_utterance(rows) == [rows[:2], [rows[2]], [rows[4]]]
