@@ -108,7 +108,7 @@ def _parser(method: str) -> ArgumentParser:
     )
     parser.add_argument(
         "--explain.method",
-        type=Literal[tuple(method_names())],  # type: ignore[valid-type]
+        type=Literal[tuple(method_names())],
         default=DEFAULT_METHOD,
         help="How to explain; each method has options of its own, which --help lists behind it.",
     )
@@ -151,7 +151,7 @@ def _asked_method(arguments: list[str]) -> str:
 
 def _flags() -> dict[str, str]:
     methods: list[Method] = [find_method(name) for name in method_names()]
-    explained = [RunOptions, *(method.settings for method in methods)]
+    explained: list[type] = [RunOptions, *(method.settings for method in methods)]
     flags = flags_of(data=[AudioDataModule], explain=explained, trainer=[pl.Trainer])
     return {**flags, "method": "--explain.method", "model": "--model", "backbone": "--model"}
 

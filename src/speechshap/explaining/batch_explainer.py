@@ -1,7 +1,7 @@
 """One batch: from waveforms to records, with any method and any model."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from speechshap.attribution import (
     Attribution,
     Evaluator,
-    GradientError,
     PathSettings,
     Settings,
     Target,
     Targets,
+    UtteranceError,
+    baseline_from_settings,
     find_method,
-    settings_baseline,
 )
 from speechshap.data import Batch
 from speechshap.errors import UserError
@@ -92,7 +92,7 @@ class BatchExplainer:
         self._choice = None if model.classes is None else self._target_choice(model.classes)
         named = model.module if isinstance(model, OwnModel) else self.module
         self.layers = choose_layers(getattr(settings, "layers", "none"), model.layers, named)
-        self.baseline = settings_baseline(settings, references)
+        self.baseline = baseline_from_settings(settings, references)
         self.weights = fingerprint(self.module.state_dict())
         self._common = fingerprint(self.weights, references, arithmetic.name, method)
 
@@ -118,7 +118,8 @@ class BatchExplainer:
             return {}
         before = self.settings.as_dict()
         with self.ready():
-            evaluators = (self._evaluator(alone(w, f"calibration {number}")) for number, w in enumerate(waveforms))
+            batches = (alone(waveform, f"calibration {number}") for number, waveform in enumerate(waveforms))
+            evaluators = (self._evaluator(batch, layers={}) for batch in batches)
             learnt = self.method.learn(evaluators, self.baseline, self.settings).as_dict()
         changed = {name: value for name, value in learnt.items() if value != before[name]}
         self.adopt(changed)
@@ -127,7 +128,7 @@ class BatchExplainer:
     def adopt(self, changed: dict[str, Any]) -> None:
         """Take settings that were learnt."""
         # JSON, from which they may come, has lists alone.
-        frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()}
+        frozen: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()}
         self.settings = replace(self.settings, **frozen)
 
     @contextmanager
@@ -149,9 +150,9 @@ class BatchExplainer:
     def logits(self, batch: Batch) -> Tensor:
         """Logits ``(batch, classes)`` of the model."""
         rows = range(len(batch.ids))
-        found = {}
+        found: dict[int, Tensor] = {}
         for group in self.groups(batch, rows):
-            found.update(zip(group, self._evaluator(select(batch, group)).logits, strict=True))
+            found.update(zip(group, self._evaluator(select(batch, group), layers={}).logits, strict=True))
         return torch.stack([found[row] for row in rows])
 
     def targets(self, logits: Tensor) -> list[list[Target]]:
@@ -185,7 +186,7 @@ class BatchExplainer:
                 chosen = select(batch, rows)
                 try:
                     attribution = self._attribute(chosen, [targets[row] for row in rows])
-                except GradientError as error:
+                except UtteranceError as error:
                     # The others do not suffer for it.
                     self._fail(error.utterance_id, str(error))
                     rows = [row for row in rows if batch.ids[row] != error.utterance_id]
@@ -217,12 +218,12 @@ class BatchExplainer:
         with self.arithmetic.context():
             return self.model(self.arithmetic.convert(waveforms), lengths).float()
 
-    def _evaluator(self, batch: Batch) -> Evaluator:
+    def _evaluator(self, batch: Batch, layers: Mapping[str, nn.Module]) -> Evaluator:
         size = self.options.chunk_size
         if size is None and self.options.gradient_checkpointing:
             size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
         return Evaluator(
-            self._forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=self.layers, grid=self.model.grid,
+            self._forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers, grid=self.model.grid,
             chunk_size=size, progress=self.progress,
         )  # fmt: skip
 
@@ -248,7 +249,7 @@ class BatchExplainer:
 
     def _attribute(self, batch: Batch, targets: Sequence[Sequence[Target]]) -> Attribution:
         indices = Targets.from_names(targets, self._classes, self.settings.output)
-        return self.method.explain(self._evaluator(batch), indices, self.baseline, self.settings)
+        return self.method.explain(self._evaluator(batch, self.layers), indices, self.baseline, self.settings)
 
     @property
     def _classes(self) -> list[str]:

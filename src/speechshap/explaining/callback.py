@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -118,15 +118,14 @@ class GradientSHAPCallback(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain the utterances of a batch that are not explained yet."""
-        is_own = isinstance(self.model, OwnModel)
-        prefix = f"{trainer.global_rank}-{dataloader_idx}-{batch_idx}-"
+        own = self.model if isinstance(self.model, OwnModel) else None
         utterances = read_batch(
             batch if self.inputs is None else self.inputs(batch),
-            takes_lengths=not is_own or self.model.takes_lengths,  # type: ignore[union-attr]
-            prefix=prefix,
+            takes_lengths=own is None or own.takes_lengths,
+            prefix=f"{trainer.global_rank}-{dataloader_idx}-{batch_idx}-",
         )
         # A prediction step of the user's own may return anything.
-        self.runner.explain(utterances, None if is_own else outputs)
+        self.runner.explain(utterances, outputs if own is None else None)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show what is known of all utterances, close the files and say where they are."""
@@ -150,7 +149,7 @@ class GradientSHAPCallback(pl.Callback):
         if isinstance(module, EmotionModule):
             return module
         if isinstance(module, ClassifierModule):
-            return module.classifier
+            return cast(SpeechClassifier, module.classifier)
         return OwnModel(module, self.logits, self.classes, self.grid)
 
 

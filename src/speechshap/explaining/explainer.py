@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 from speechshap.attribution import Attribution, Baseline, SpectralGrid, Target, as_baseline, gradient_shap
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.sampling import PathDensity, PathSampler, Scheme
+from speechshap.attribution.settings import require_choice
 from speechshap.attribution.targets import NO_CLASS, Output
-from speechshap.attribution.validation import check_choice
 from speechshap.data.audio import load_audio
 from speechshap.explaining.loading import adopt_model, load_model
 from speechshap.explaining.predictions import predicted_class
@@ -88,11 +88,10 @@ class GradientSHAP:
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
-        self.model: Any = (
-            load_model(model_name, classifier, feature_layer)
-            if model is None
-            else adopt_model(model, classifier, feature_layer, feature_extractor)
-        )
+        if model is None:
+            self.model: Any = load_model(model_name, classifier, feature_layer)
+        else:
+            self.model = adopt_model(model, classifier, feature_layer, feature_extractor)
         if device is None:
             device = next(self.model.parameters()).device if model is not None else _default_device()
         self.device = torch.device(device)
@@ -155,9 +154,9 @@ class GradientSHAP:
             ValueError: An argument is unknown or does not fit the others.
             AudioFileError: The file cannot be read.
         """
-        check_choice("mode", mode, get_args(Mode))
-        check_choice("resolution", resolution, ("frame", "sample"))
-        check_choice("aggregate_frames", aggregate_frames, (*get_args(Aggregation), None))
+        require_choice("mode", mode, get_args(Mode))
+        require_choice("resolution", resolution, ("frame", "sample"))
+        require_choice("aggregate_frames", aggregate_frames, (*get_args(Aggregation), None))
         if mode == "neuron" and (aggregate_frames != "mean" or resolution != "frame"):
             raise ValueError("neurons are explained by frame, as the mean over the reference samples")
         signal = self._read(waveform, sample_rate)
@@ -196,6 +195,8 @@ class GradientSHAP:
                 progress=bar.update,
             )
         values, errors = _values(attribution, mode, aggregate_frames)
+        relative_error = attribution.relative_error
+        assert relative_error is not None  # noqa: S101, GradientSHAP has errors
         asked = {
             "output": output, "baselines": baselines if isinstance(baselines, str) else "given", "scheme": scheme,
             "n_samples": self.num_samples, "seed": self.seed, "layer_method": layer_method,
@@ -206,7 +207,7 @@ class GradientSHAP:
             "prediction": self._prediction(attribution.logits[0]),
             "mode": mode,
             "target_class": int(attribution.targets.classes[0, 0]),
-            "relative_error": float(attribution.relative_error[0, 0]),
+            "relative_error": float(relative_error[0, 0]),
             "completeness_gap": float(attribution.completeness_gap[0, 0]),
             "attribution": attribution,
             "explanation": None
@@ -359,7 +360,8 @@ def _values(
             {name: errors[0, 0].cpu() for name, errors in attribution.layers_standard_error.items()},
         )
     if aggregation == "mean" or attribution.sample_frames is None:
-        return attribution.frames[0, 0].cpu(), attribution.frames_standard_error[0, 0].cpu()
+        frame_errors = attribution.frames_standard_error
+        return attribution.frames[0, 0].cpu(), None if frame_errors is None else frame_errors[0, 0].cpu()
     rows = attribution.sample_frames[0][:, 0].cpu()  # (samples, frames)
     if aggregation is None:
         return rows, None
