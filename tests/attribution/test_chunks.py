@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution import gradient_shap
-from speechshap.attribution.chunks import ChunkSize
+from speechshap.attribution.chunks import ForwardChunkSize, GradientChunkSize
 
 CPU = torch.device("cpu")
 
@@ -40,24 +40,30 @@ def test_no_memory_for_a_single_row_is_an_error() -> None:
 
 def test_other_errors_are_not_mistaken_for_it() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
-        ChunkSize(4, CPU).run(4, lambda: (_ for _ in ()).throw(RuntimeError("shapes do not fit")))
+        GradientChunkSize(4, CPU, 0).run(4, lambda: (_ for _ in ()).throw(RuntimeError("shapes do not fit")))
 
 
-def test_the_size_fits_the_memory_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_for_gradients_fits_what_the_graph_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechshap.attribution.chunks._CPU_BUDGET", 3 * 4 * 1000)
-    chunks = ChunkSize(None, CPU)
-    chunks.measure(lambda: torch.ones(1000, requires_grad=True).mul(2).square(), 0)  # keeps 1000 numbers
+    for fixed, expected in ((None, 3), (8, 8)):
+        chunks = GradientChunkSize(fixed, CPU, 0)
+        chunks.run(1, lambda: torch.ones(1000, requires_grad=True).mul(2).square())  # keeps 1000 numbers
+        assert chunks.rows == expected
+
+
+def test_the_size_for_forward_passes_fits_the_largest_intermediate_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechshap.attribution.chunks._CPU_BUDGET", 3 * 4 * 4000)
+    chunks, weight = ForwardChunkSize(None, CPU, 0), torch.ones(5000, 2)
+    chunks.run(1, lambda: torch.ones(10, 100).mul(2).sum() + weight.T[0, 0])  # a view of the weight is not counted
     assert chunks.rows == 3
-    fixed = ChunkSize(8, CPU)
-    fixed.measure(lambda: torch.ones(1000, requires_grad=True).mul(2).square(), 0)
-    assert fixed.rows == 8
 
 
 def test_the_waveforms_themselves_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechshap.attribution.chunks._CPU_BUDGET", 30 * 4 * 1000)
-    chunks = ChunkSize(None, CPU)
-    chunks.measure(lambda: torch.ones(1, requires_grad=True).mul(2).square(), 4 * 1000)
-    assert chunks.rows == 2
+    for kind in (GradientChunkSize, ForwardChunkSize):
+        chunks = kind(None, CPU, 4 * 1000)
+        chunks.run(1, lambda: None)
+        assert chunks.rows == 2
 
 
 def test_memory_does_not_grow_with_the_samples() -> None:

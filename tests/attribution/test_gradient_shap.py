@@ -1,19 +1,19 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import shap
 import torch
+from attribution.tiny import TinyWavLM, draws_for_captum, seeded
 from captum.attr import GradientShap
-from helpers import draws_for_captum, tiny_config
 from torch import Tensor
 
 from speechshap.attribution import Attribution, NonFiniteGradientError, gradient_shap
 from speechshap.attribution.baselines import from_references
 from speechshap.attribution.sampling import EDGES, SCHEMES, Scheme
 from speechshap.frames import FrameGrid
-from speechshap.training import EmotionModule
 
 GRID = FrameGrid(hop=4, receptive_field=6)
 
@@ -30,9 +30,8 @@ def inputs() -> Tensor:
 
 
 @pytest.fixture
-def speech_model() -> EmotionModule:
-    torch.manual_seed(0)
-    return EmotionModule(["a", "b", "c"], backbone_config=tiny_config("wavlm", "group", do_normalize=True)).eval()
+def speech_model() -> TinyWavLM:
+    return seeded(TinyWavLM())
 
 
 def expected_quadratic(x: Tensor, mean: float | Tensor, variance: float | Tensor) -> Tensor:
@@ -153,7 +152,7 @@ def test_the_samples_average_to_the_frames(inputs: Tensor) -> None:
             torch.testing.assert_close(rows.mean(0), frames, atol=1e-5, rtol=1e-5)
 
 
-def test_parity_with_captum_for_the_same_draws(speech_model: EmotionModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parity_with_captum_for_the_same_draws(speech_model: TinyWavLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """Captum draws one alpha and one baseline a row; given these, both libraries compute the same mean."""
     waveform, baselines, alphas = draws_for_captum(monkeypatch)
     length = torch.tensor([2000])
@@ -188,7 +187,7 @@ def test_agreement_with_shap_within_the_standard_error(scheme: Scheme) -> None:
     assert result.values.abs().max() > 20 * error.max()  # the comparison is sharp
 
 
-def test_completeness_on_a_speech_model(speech_model: EmotionModule) -> None:
+def test_completeness_on_a_speech_model(speech_model: TinyWavLM) -> None:
     waveforms = 0.1 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(4))
     lengths = torch.tensor([3000, 1700])
     targets = torch.arange(3).expand(2, 3)
@@ -204,7 +203,7 @@ def same(one: Attribution, other: Attribution, rows: list[int]) -> None:
         torch.testing.assert_close(first, second, atol=1e-5 * scale, rtol=1e-5)
 
 
-def test_nothing_depends_on_chunk_batch_or_order(speech_model: EmotionModule) -> None:
+def test_nothing_depends_on_chunk_batch_or_order(speech_model: TinyWavLM) -> None:
     waveforms = 0.1 * torch.randn(3, 2400, generator=torch.Generator().manual_seed(5))
     lengths, ids = torch.tensor([2400, 900, 1600]), ["x", "y", "z"]
     waveforms *= torch.arange(2400) < lengths[:, None]
@@ -247,11 +246,11 @@ def test_frames_are_sums_of_samples_and_padding_gets_zero(inputs: Tensor) -> Non
 
 
 @pytest.mark.parametrize("context", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_any_gradient_mode(speech_model: EmotionModule, context: Callable) -> None:
+def test_any_gradient_mode(speech_model: TinyWavLM, context: Callable) -> None:
     generator = torch.Generator().manual_seed(6)
-    expected = gradient_shap(speech_model, 0.1 * torch.randn(2, 1000, generator=generator), n_samples=4)
+    expected = gradient_shap(speech_model, 0.1 * torch.randn(2, 1040, generator=generator), n_samples=4)
     with context():
-        waveforms = 0.1 * torch.randn(2, 1000, generator=torch.Generator().manual_seed(6))
+        waveforms = 0.1 * torch.randn(2, 1040, generator=torch.Generator().manual_seed(6))
         result = gradient_shap(speech_model, waveforms, n_samples=4)
     assert result.values.abs().min() > 0
     assert torch.equal(result.values, expected.values)
@@ -296,38 +295,86 @@ def test_progress_counts_all_rows(inputs: Tensor) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inputs": torch.zeros(3)}, r"inputs have shape \(3,\)"),
+        ({"inputs": torch.zeros(3)}, r"the waveforms have shape \(3,\)"),
+        ({"inputs": torch.zeros(())}, r"the waveforms have shape \(\)"),
         ({"inputs": torch.zeros(3, 40, dtype=torch.int64)}, "torch.int64; expected float"),
-        ({"lengths": torch.tensor([40, 41, 1])}, "expected 3 numbers from 1 to 40"),
-        ({"lengths": torch.tensor([40, 0, 1])}, "expected 3 numbers from 1 to 40"),
-        ({"ids": ["a", "b", "a"]}, "3 different names"),
-        ({"n_samples": 3}, "n_samples is 3; expected 'auto', or 4 at least"),
-        ({"n_samples": 2.5}, "n_samples is 2.5; expected 'auto'"),
-        ({"n_samples": "auto", "tolerance": 0}, "tolerance is 0; expected a relative error above 0"),
-        ({"n_samples": "auto", "max_samples": 3}, "max_samples is 3; an error bar needs 4 at least"),
-        ({"inputs": [[0.0]]}, "inputs are a list; expected a tensor"),
-        ({"inputs": torch.zeros(())}, r"inputs have shape \(\)"),
-        ({"baselines": None}, "baselines are a NoneType"),
-        ({"baselines": lambda waveform, generator: waveform / 0 * 0}, "a reference of utterance 0 is not finite"),
-        ({"layers": (torch.nn.ReLU(),)}, "layers are a tuple; expected modules by name"),
-        ({"targets": torch.tensor([[True], [False], [True]])}, "torch.bool; expected int64"),
-        ({"chunk_size": 0}, "chunk_size is 0"),
-        ({"scheme": "sobol"}, "scheme is 'sobol'; expected 'uniform', 'antithetic', 'stratified', 'adaptive'"),
-        ({"layer_method": "deep"}, "layer_method is 'deep'; expected 'endpoint', 'path'"),
+        ({"inputs": [[0.0]]}, "the waveforms are a list; expected a tensor"),
         ({"inputs": torch.full((3, 40), torch.nan)}, "the waveform of utterance 0 is not finite"),
-        ({"baselines": torch.full((2, 40), torch.inf)}, "baselines are not finite"),
-        ({"baselines": lambda waveform, generator: waveform[:5]}, r"has shape \(5,\); expected \(40,\)"),
-        ({"alphas": torch.tensor([0.5, 1.5]), "baselines": torch.zeros(2, 40)}, "alphas are not numbers from 0 to 1"),
-        ({"baselines": "music"}, "expected 'noise', 'silence'"),
+        ({"lengths": torch.tensor([40, 41, 1])}, "expected 3 numbers from 1 to 40"),
+        ({"lengths": [40, 0, 1]}, "expected 3 numbers from 1 to 40"),
+        ({"lengths": [True, True, True]}, r"`lengths` have shape \(3,\) and torch.bool; expected int64 \(3,\)"),
+        ({"lengths": [20.0, 20.0, 20.0]}, "torch.float32; expected int64"),
+        ({"lengths": [20, 20]}, r"`lengths` have shape \(2,\)"),
+        ({"ids": ["a", "b", "a"]}, "3 different names"),
+        ({"ids": "abc"}, "`ids` is the string 'abc'; expected a list of 3 different names"),
+        ({"n_samples": 3}, "`n_samples` is 3; expected auto, or 4 at least"),
+        ({"n_samples": 2.5}, "`n_samples` is 2.5; expected auto"),
+        ({"n_samples": True}, "`n_samples` is True; expected auto"),
+        ({"n_samples": "auto", "tolerance": 0}, "`tolerance` is 0; expected a relative error above 0"),
+        ({"n_samples": "auto", "max_samples": 3}, "`max_samples` is 3; expected an integer, 4 at least"),
+        ({"chunk_size": 0}, "`chunk_size` is 0; expected an integer, 1 at least"),
+        ({"chunk_size": 2.5}, "`chunk_size` is 2.5; expected an integer"),
+        ({"scheme": "sobol"}, "`scheme` is 'sobol'; expected uniform, antithetic, stratified, adaptive"),
+        ({"layer_method": "deep"}, "`layer_method` is 'deep'; expected endpoint, path"),
+        ({"output": "loss"}, "`output` is 'loss'; expected logit, log_odds, probability"),
+        ({"layers": (torch.nn.ReLU(),)}, "`layers` are a tuple; expected modules by name"),
+        ({"layers": {"six": 6}}, "layer 'six' is a int; expected a module"),
+        ({"baselines": None}, "`baselines` are a NoneType"),
+        ({"baselines": "music"}, "`baselines` is 'music'; expected 'noise', 'silence'"),
         ({"baselines": torch.zeros(5)}, r"expected \(references, time\)"),
-        ({"alphas": torch.rand(4)}, r"take baselines as a tensor \(4, 40\)"),
-        ({"targets": torch.tensor([[2], [0], [0]])}, "classes 0 to 1"),
-        ({"targets": torch.tensor([0, 0, 0])}, "expected int64"),
+        ({"baselines": torch.full((2, 40), torch.inf)}, "`baselines` are not finite"),
+        ({"alphas": torch.tensor([0.5, 1.5]), "baselines": torch.zeros(2, 40)}, "`alphas` are not numbers from 0 to 1"),
+        ({"alphas": torch.rand(4)}, r"given `alphas` take `baselines` as a tensor \(n_samples, time\)"),
+        ({"alphas": torch.rand(4), "baselines": torch.zeros(3, 40)}, r"take `baselines` as a tensor \(4, 40\)"),
+        ({"targets": torch.tensor([[True], [False], [True]])}, "torch.bool; expected int64"),
+        ({"targets": torch.tensor([0, 0])}, r"`targets` have shape \(2,\); expected one class, \(3,\) or \(3, K\)"),
+        ({"targets": [[0, 1], [0]] * 2}, "expected numbers of classes"),
+        ({"targets": -1}, r"`targets` are \[-1\]; expected 0 at least"),
+        ({"targets": "happy"}, "`targets` is 'happy'; expected numbers of classes"),
+        ({"targets": [[0]] * 3, "against": [[1, 1]] * 3}, r"`against` has shape \(3, 2\); expected that of `targets`"),
+        ({"forward": 3}, "`forward` is a int; expected a function of waveforms and lengths"),
+        ({"forward": lambda: None}, r"`forward` takes \(\); expected \(waveforms, lengths\)"),
+        ({"forward": lambda w, attention_mask: w}, "`forward` takes an attention_mask as its second argument"),
+        ({"forward": lambda w: w, "lengths": [40, 30, 20]}, "different lengths, .40, 30, 20.; give a function of"),
     ],
 )
-def test_an_argument_that_does_not_fit(inputs: Tensor, options: dict, message: str) -> None:
+def test_an_argument_that_does_not_fit_is_told_before_the_model_is_asked(
+    inputs: Tensor, options: dict, message: str
+) -> None:
+    def unasked(waveforms: Tensor, lengths: Tensor) -> Tensor:
+        pytest.fail("the model was evaluated")
+
     with pytest.raises(ValueError, match=message):
-        gradient_shap(quadratic, **{"inputs": inputs, **options})
+        gradient_shap(**{"forward": unasked, "inputs": inputs, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targets": torch.tensor([[2], [0], [0]])}, "`targets` are .0, 2.; the model has the classes 0 to 1"),
+        ({"baselines": lambda waveform, generator: waveform[:5]}, r"has shape \(5,\); expected \(40,\)"),
+        ({"baselines": lambda waveform, generator: waveform / 0 * 0}, "a reference of utterance 0 is not finite"),
+    ],
+)
+def test_an_argument_that_does_not_fit_the_model_or_the_draws(inputs: Tensor, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gradient_shap(quadratic, inputs, **options)
+
+
+@pytest.mark.parametrize("targets", [1, [1, 1, 1], torch.tensor([1, 1, 1]), [[1], [1], [1]]])
+def test_a_class_in_any_shape_that_says_it_all(inputs: Tensor, targets: object) -> None:
+    expected = gradient_shap(quadratic, inputs, targets=torch.ones(3, 1, dtype=torch.int64), n_samples=4)
+    result = gradient_shap(quadratic, inputs, targets=targets, lengths=[40, 40, 40], n_samples=4)
+    assert torch.equal(result.values, expected.values)
+    contrast = gradient_shap(quadratic, inputs, targets=targets, against=0, n_samples=4, scheme="uniform")
+    assert contrast.targets.against.tolist() == [[0]] * 3
+
+
+@pytest.mark.parametrize("forward", [lambda waveforms: waveforms[:, :3].square(), torch.nn.Linear(30, 3)])
+def test_a_forward_of_one_argument_does_for_utterances_of_one_length(inputs: Tensor, forward: Callable) -> None:
+    result = gradient_shap(forward, inputs, lengths=[30, 30, 30], n_samples=4, grid=GRID)
+    expected = gradient_shap(lambda waveforms, lengths: forward(waveforms), inputs[:, :30], n_samples=4, grid=GRID)
+    assert torch.equal(result.frames, expected.frames)
 
 
 def test_a_forward_that_cuts_the_graph_is_told(inputs: Tensor) -> None:
@@ -369,7 +416,10 @@ def test_relative_error_by_hand(inputs: Tensor) -> None:
     [
         (lambda x, lengths: x.sum(1), {}, r"forward gave \(1,\) for 1 waveforms; expected \(1, classes\)"),
         (lambda x, lengths: x[0], {}, r"forward gave \(40,\) for 1 waveforms"),
-        (lambda x, lengths: x[:, :1], {"output": "probability"}, "one output; probability needs two classes"),
+        (lambda x, lengths: x[:, :1], {"output": "probability"}, "one output; `output='probability'` needs two"),
+        (lambda x, lengths: (x, x), {}, r"forward gave a tuple; expected the logits alone.*lengths\)\[0\]`"),
+        (lambda x, lengths: SimpleNamespace(logits=x), {}, r"forward gave a SimpleNamespace;.*lengths\).logits`"),
+        (lambda x, lengths: x.detach().numpy(), {}, "forward gave a ndarray; expected the logits alone"),
     ],
 )
 def test_a_forward_that_does_not_fit(inputs: Tensor, forward: Callable, options: dict, message: str) -> None:

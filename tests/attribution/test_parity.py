@@ -3,7 +3,7 @@
 ``tests/reference/gradient_shap.npz`` was computed, in double precision, when GradientSHAP was the only method of this
 package. Run as a script, this file writes it anew with the version that Python finds::
 
-    PYTHONPATH=src python tests/attribution/test_parity.py
+    PYTHONPATH=src:tests python tests/attribution/test_parity.py
 """
 
 from collections.abc import Callable
@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from transformers import WavLMConfig, WavLMModel
+from attribution.tiny import Convolution, TinyWavLM, noise, seeded
 
 from speechshap.attribution import Attribution, PathDensity, SpectralGrid, gradient_shap
 from speechshap.attribution.sampling import NUM_BINS, SCHEMES
@@ -28,60 +27,8 @@ FIELDS = (
 )  # fmt: skip
 
 
-def seeded(model: nn.Module) -> nn.Module:
-    """Weights that depend neither on the initialisation of a library nor on the order of its parameters."""
-    for number, (name, parameter) in enumerate(sorted(model.named_parameters())):
-        noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
-        with torch.no_grad():
-            parameter.copy_(1 + 0.1 * noise if "norm" in name and name.endswith("weight") else 0.2 * noise)
-    return model.double().eval()
-
-
-def mean_over_time(hidden: Tensor, frames: Tensor) -> Tensor:
-    """Mean of ``(batch, frames, hidden)`` over each utterance's own frames."""
-    inside = torch.arange(hidden.shape[1]) < frames[:, None]
-    return (hidden * inside[..., None]).sum(1) / frames[:, None]
-
-
-class Convolution(nn.Module):
-    """A convolution, a saturating nonlinearity, and a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv1d(1, 6, 20, stride=10)
-        self.hidden = nn.Linear(6, 5)
-        self.head = nn.Linear(5, 3)
-
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        hidden = self.hidden(self.stem(waveforms[:, None]).transpose(1, 2).tanh())
-        return self.head(mean_over_time(hidden.square(), (lengths - 20) // 10 + 1))
-
-
-class TinyWavLM(nn.Module):
-    """A WavLM of two layers, and a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        config = WavLMConfig(
-            hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, conv_dim=[6] * 7,
-            num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, feat_extract_norm="layer", mask_time_prob=0.0,
-            layerdrop=0.0,
-        )  # fmt: skip
-        self.backbone = WavLMModel(config)
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        mask = torch.arange(waveforms.shape[1]) < lengths[:, None]
-        hidden = self.backbone(waveforms, attention_mask=mask.long()).last_hidden_state
-        return self.head(mean_over_time(hidden, (lengths - 400) // 320 + 1))
-
-
-def noise(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def convolution(**options: Any) -> Attribution:
-    model = seeded(Convolution())
+    model = seeded(Convolution()).double()
     if layer_method := options.get("layer_method"):
         options["layers"] = {"stem": model.stem, "hidden": model.hidden} if layer_method == "endpoint" else {
             "hidden": model.hidden
@@ -92,11 +39,10 @@ def convolution(**options: Any) -> Attribution:
 
 
 def wavlm(**options: Any) -> Attribution:
-    model = seeded(TinyWavLM())
-    layers = {f"layer_{number + 1}": layer for number, layer in enumerate(model.backbone.encoder.layers)}
+    model = seeded(TinyWavLM()).double()
     lengths = torch.tensor([1300, 2000])
     return gradient_shap(
-        model, 0.1 * noise(2, 2000, seed=2), lengths=lengths, n_samples=8, chunk_size=3, layers=layers, **options
+        model, 0.1 * noise(2, 2000, seed=2), lengths=lengths, n_samples=8, chunk_size=3, layers=model.layers, **options
     )
 
 

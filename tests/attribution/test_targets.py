@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechshap.attribution import Targets, gradient_shap
+from speechshap.attribution import Target, Targets, gradient_shap
 from speechshap.attribution.targets import Output
 
 
@@ -72,13 +72,18 @@ def test_all_classes_take_one_forward_pass_a_row() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"targets": torch.tensor([[3]])}, "targets are .3.; the model has the classes 0 to 2"),
-        ({"targets": torch.tensor([[0]]), "against": torch.tensor([[7]])}, "against are .7.; the model has"),
+        ({"targets": torch.tensor([[3]])}, "`targets` are .3.; the model has the classes 0 to 2"),
+        ({"targets": torch.tensor([[0]]), "against": torch.tensor([[7]])}, "`against` are .7.; the model has"),
         ({"targets": torch.tensor([[0]]), "against": torch.tensor([[0]])}, "contrasted with itself"),
-        ({"targets": torch.tensor([[0]]), "against": torch.tensor([[1, 2]])}, r"against has shape \(1, 2\)"),
-        ({"output": "loss"}, "output is 'loss'; expected 'logit', 'log_odds', 'probability'"),
+        ({"targets": torch.tensor([[0]]), "against": torch.tensor([[1, 2]])}, r"`against` has shape \(1, 2\)"),
     ],
 )
 def test_a_target_that_does_not_exist(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gradient_shap(linear, torch.randn(1, 20), **options)
+
+
+def test_targets_by_name_are_those_of_the_classes() -> None:
+    targets = Targets.from_names([[Target("sad"), Target("sad", "a - b")], [Target("a - b")] * 2], ["a - b", "sad"])
+    assert targets.classes.tolist() == [[1, 1], [0, 0]]
+    assert targets.against.tolist() == [[-1, 0], [-1, -1]]

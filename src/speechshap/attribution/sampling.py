@@ -250,7 +250,7 @@ class GivenDraws(PathSampler):
 
     def __init__(self, inputs: Tensor, lengths: Sequence[int], alphas: Tensor, references: Tensor) -> None:
         expected = (len(alphas), inputs.shape[1])
-        if not isinstance(references, Tensor) or references.shape != expected:
+        if references.shape != expected:
             raise ValueError(f"given `alphas` take `baselines` as a tensor {expected}, one for each")
         if alphas.ndim != 1 or not bool(((alphas >= 0) & (alphas <= 1)).all()):
             raise ValueError("`alphas` are not numbers from 0 to 1 in one dimension")

@@ -180,13 +180,13 @@ def gradient_shap(
         forward, inputs, lengths, ids, layers=layers, grid=grid, chunk_size=chunk_size, progress=progress
     )
     baseline = as_baseline(baselines)
-    sampler = (
-        _sampler(evaluator, baseline, settings)
-        if alphas is None
-        else GivenDraws(evaluator.inputs.cpu(), evaluator.lengths, alphas, baselines)
-    )
-    none = 0 if targets is None else targets  # a stand-in, so that the shape of `against` is looked at first
-    asked = Targets.from_classes(len(evaluator), none, against, output)
+    sampler = _sampler(evaluator, baseline, settings)
+    if alphas is not None:
+        if not isinstance(baselines, Tensor):
+            raise ValueError("given `alphas` take `baselines` as a tensor (n_samples, time), one for each")
+        sampler = GivenDraws(evaluator.inputs.cpu(), evaluator.lengths, alphas, baselines)
+    # A class stands in for the predicted ones, so that all shapes are looked at before the model is asked anything.
+    asked = Targets.from_classes(len(evaluator), 0 if targets is None else targets, against, output)
     if targets is None:
         asked = replace(asked, classes=evaluator.logits.argmax(1, keepdim=True))
     return _attribute(evaluator, asked, sampler, settings, keep_samples)
