@@ -103,6 +103,17 @@ def test_logits_and_gradients_are_those_of_transformers(
     assert relative_difference(gradient, expected_gradient) < 1e-5
 
 
+@pytest.mark.parametrize("family", FAMILIES[:-1])
+def test_a_weighted_sum_is_that_of_transformers_where_all_biases_are_zero(family: str) -> None:
+    """Silence then makes states of zeros, before a norm and behind it."""
+    torch.manual_seed(0)
+    config = make_config(family, is_stable=True, use_weighted_layer_sum=True)
+    model = AutoModelForAudioClassification.from_config(config).eval()
+    waveform = random_waveforms()[0][None]
+    logits = from_transformers(model)(waveform, LENGTHS[:1])
+    torch.testing.assert_close(logits, model(waveform).logits, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_padding_changes_no_logits(family: str) -> None:
     classifier = from_transformers(make_model(family, "group", use_weighted_layer_sum=True))
