@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import FAMILIES, SHAPES, family_config
+from families import FAMILIES, SHAPES, family_config, relative_difference
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, WavLMModel
 
@@ -45,10 +45,6 @@ def states_and_gradient(model: nn.Module, waveforms: Tensor, mask: Tensor | None
     total = (output.last_hidden_state * weights.to(output.last_hidden_state)).sum()
     (gradient,) = torch.autograd.grad(total, waveforms)
     return [*output.hidden_states, output.last_hidden_state], gradient
-
-
-def relative_difference(value: Tensor, reference: Tensor) -> float:
-    return float(((value - reference).norm() / reference.norm()).detach())
 
 
 @pytest.mark.parametrize("device", DEVICES)

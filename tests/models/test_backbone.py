@@ -314,6 +314,11 @@ def test_another_family_is_refused() -> None:
         wrap_backbone(Other(), normalize=False)
 
 
+def test_adapter_layers_behind_the_encoder_are_refused() -> None:
+    with pytest.raises(UserError, match="a wav2vec2 model with adapter layers behind its encoder"):
+        build_backbone(family_config("wav2vec2", add_adapter=True))
+
+
 def test_padding_does_not_pass_a_batch_norm_before_the_positional_convolution() -> None:
     torch.manual_seed(0)
     backbone = build_backbone(family_config("hubert", conv_pos_batch_norm=True)).eval()

@@ -1,51 +1,31 @@
 import copy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from families import FAMILIES, SHAPES, family_config
+from families import FAMILIES, SHAPES, as_after_training, logits_and_gradient, make_config, relative_difference, save
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     ASTConfig,
     ASTForAudioClassification,
-    AutoConfig,
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForCTC,
-    Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForSequenceClassification,
-    Wav2Vec2Model,
-    Wav2Vec2PreTrainedModel,
     WhisperConfig,
     WhisperForAudioClassification,
 )
 
 from speechshap.errors import UserError
 from speechshap.models import EmotionClassifier, PlainClassifier, SpeechClassifier, from_transformers, load_classifier
-from speechshap.models.fetching import fetch
 
 LENGTHS = torch.tensor([4000, 2500, 3210])
-
-
-def make_config(family: str, norm: str = "layer", is_stable: bool = False, **fields: object) -> object:
-    config = family_config(family, norm, is_stable, classifier_proj_size=8, **fields)
-    return AutoConfig.for_model(config.pop("model_type"), **config)
-
-
-def as_after_training(model: nn.Module) -> nn.Module:
-    """Norms, biases and layer weights that are not as at the start."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" in name or "bias" in name or "layer_weights" in name:
-                parameter.add_(0.5 * torch.randn_like(parameter))
-    return model.eval()
 
 
 def make_model(family: str = "wavlm", norm: str = "layer", is_stable: bool = False, **fields: object) -> nn.Module:
@@ -55,27 +35,9 @@ def make_model(family: str = "wavlm", norm: str = "layer", is_stable: bool = Fal
     return as_after_training(AutoModelForAudioClassification.from_config(config))
 
 
-def save(model: nn.Module, folder: Path, **options: object) -> str:
-    """Write a checkpoint as the hub has them."""
-    model.save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(**options).save_pretrained(folder)
-    return str(folder)
-
-
 def random_waveforms() -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [0.3 * torch.randn(int(length), generator=generator) + 0.1 for length in LENGTHS]
-
-
-def relative_difference(value: Tensor, reference: Tensor) -> float:
-    return float(((value - reference).norm() / reference.norm()).detach())
-
-
-def logits_and_gradient(function: Callable[[Tensor], Tensor], waveform: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of a waveform, and the gradient of the second one."""
-    values = waveform[None].clone().requires_grad_()
-    logits = function(values)
-    return logits, torch.autograd.grad(logits[0, 1], values)[0]
 
 
 @pytest.mark.parametrize("do_normalize", [True, False])
@@ -242,63 +204,6 @@ def test_a_layer_without_a_head_is_refused() -> None:
         from_transformers(make_model(), hidden_layer=1)
 
 
-class RegressionHead(nn.Module):
-    """As on the model card of audeering's models."""
-
-    def __init__(self, config: Wav2Vec2Config) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.final_dropout)
-        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
-
-    def forward(self, features: Tensor) -> Tensor:
-        hidden = self.dropout(torch.tanh(self.dense(self.dropout(features))))
-        return self.out_proj(hidden)
-
-
-class EmotionModel(Wav2Vec2PreTrainedModel):
-    """As on the model card of audeering's models."""
-
-    def __init__(self, config: Wav2Vec2Config) -> None:
-        super().__init__(config)
-        self.wav2vec2 = Wav2Vec2Model(config)
-        self.classifier = RegressionHead(config)
-        self.post_init()
-
-    def forward(self, input_values: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.wav2vec2(input_values)[0].mean(1)
-        return hidden, self.classifier(hidden)
-
-
-def regression_model(**fields: object) -> EmotionModel:
-    torch.manual_seed(0)
-    names = {0: "arousal", 1: "dominance", 2: "valence"}
-    config = make_config("wav2vec2", "layer", True, id2label=names, problem_type="regression", **fields)
-    return as_after_training(EmotionModel(config))
-
-
-@pytest.mark.parametrize("is_safe", [True, False])
-def test_a_regression_of_audeering_is_read(tmp_path: Path, is_safe: bool) -> None:
-    model, waveform = regression_model(), random_waveforms()[0]
-    name = save(model, tmp_path, do_normalize=False)
-    if not is_safe:
-        torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-        (tmp_path / "model.safetensors").unlink()
-    expected, expected_gradient = logits_and_gradient(lambda values: model(values)[1], waveform)
-    for classifier in (load_classifier(name), from_transformers(model)):
-        outputs, gradient = logits_and_gradient(lambda values, run=classifier: run(values, LENGTHS[:1]), waveform)
-        torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
-        assert relative_difference(gradient, expected_gradient) < 1e-5
-        assert classifier.is_regression
-        assert classifier.classes == ("arousal", "dominance", "valence")
-
-
-def test_another_pooling_than_the_mean_is_refused(tmp_path: Path) -> None:
-    name = save(regression_model(pooling_mode="max"), tmp_path)
-    with pytest.raises(UserError, match="pools its frames by their max; expected the mean"):
-        load_classifier(name)
-
-
 def test_weights_that_are_code_are_not_run(tmp_path: Path) -> None:
     class Code:
         def __reduce__(self) -> tuple:
@@ -351,38 +256,6 @@ def test_a_changed_forward_pass_runs_as_it_is() -> None:
     classifier = from_transformers(model)
     assert isinstance(classifier, PlainClassifier)
     assert torch.equal(classifier(waveform, LENGTHS[:1]), model(waveform).logits)
-
-
-def test_a_name_is_looked_for_in_the_cache_before_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def load(source: str, is_local: bool) -> str:
-        asked.append((source, is_local))
-        if is_local:
-            raise OSError("not in the cache")
-        return "loaded"
-
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, name, timeout: asked.append(name))
-    assert fetch("someone/model", "model", load) == "loaded"
-    assert asked == [("someone/model", True), "someone/model", ("someone/model", False)]
-
-
-def test_the_hub_is_not_asked_for_what_the_cache_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(source: str, is_local: bool) -> str:
-        raise UserError("no trained head")
-
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the hub was asked"))
-    assert fetch("someone/model", "model", lambda source, is_local: source) == "someone/model"
-    with pytest.raises(UserError, match="no trained head"):
-        fetch("someone/model", "model", refuse)
-
-
-def test_a_folder_that_is_not_whole_names_the_parameter(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`model`: no folder \./nowhere"):
-        load_classifier("./nowhere")
-    (tmp_path / "config.json").write_text('{"model_type": "wavlm"}')
-    with pytest.raises(UserError, match=r"`model`: .* is not a whole checkpoint"):
-        load_classifier(str(tmp_path))
 
 
 def test_models_load_without_lightning() -> None:
