@@ -3,25 +3,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import FAMILIES, SHAPES, family_config
 from helpers import tiny_config
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from speechshap.errors import UserError
-from speechshap.models import build_backbone, load_backbone
-from speechshap.models.backbone import Backbone
+from speechshap.models import BACKBONES, Backbone, build_backbone, load_backbone, wrap_backbone
 
-FAMILIES = ["wavlm", "wav2vec2", "hubert"]
 LENGTHS = torch.tensor([4000, 2500, 400, 3210])
 
 
 def save_checkpoint(
-    folder: Path, family: str, norm: str, do_normalize: bool = False, **fields: object
+    folder: Path, family: str, norm: str, do_normalize: bool = False, is_stable: bool = False
 ) -> torch.nn.Module:
     """Write a tiny checkpoint as the hub has them and return the model."""
     torch.manual_seed(0)
-    fields = tiny_config(family, norm, **fields)
+    fields = family_config(family, norm, is_stable)
     model = AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)).eval()
     with torch.no_grad():  # the first norm as it is after training, and not as it is at the start
         norm_layer = model.feature_extractor.conv_layers[0].layer_norm
@@ -37,12 +36,11 @@ def random_waveforms() -> list[Tensor]:
     return [torch.randn(int(length), generator=generator) for length in LENGTHS]
 
 
-@pytest.mark.parametrize(("norm", "is_stable"), [("group", False), ("layer", False), ("layer", True)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "norm", "is_stable"), SHAPES)
 def test_a_whole_utterance_is_what_hugging_face_makes_of_it(
     tmp_path: Path, family: str, norm: str, is_stable: bool
 ) -> None:
-    model = save_checkpoint(tmp_path, family, norm, do_stable_layer_norm=is_stable)
+    model = save_checkpoint(tmp_path, family, norm, is_stable=is_stable)
     backbone = load_backbone(str(tmp_path)).eval()
     waveform = random_waveforms()[0][None]
     output = model(waveform, output_hidden_states=True)
@@ -76,13 +74,12 @@ def assert_same_as_alone(backbone: Backbone, waveforms: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("do_normalize", [True, False])
-@pytest.mark.parametrize(("norm", "is_stable"), [("group", False), ("layer", False), ("layer", True)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "norm", "is_stable"), SHAPES)
 def test_padding_changes_neither_states_nor_gradients(
     family: str, norm: str, is_stable: bool, do_normalize: bool
 ) -> None:
     torch.manual_seed(0)
-    config = tiny_config(family, norm, do_normalize=do_normalize, do_stable_layer_norm=is_stable)
+    config = family_config(family, norm, is_stable, do_normalize=do_normalize)
     assert_same_as_alone(build_backbone(config).eval(), random_waveforms())
 
 
@@ -92,14 +89,15 @@ def test_padding_changes_nothing_for_random_lengths(seed: int) -> None:
     lengths = torch.randint(400, 6000, (5,), generator=generator).tolist()
     lengths[seed % 5] = 400  # the shortest that makes a frame
     torch.manual_seed(seed)
-    backbone = build_backbone(tiny_config(FAMILIES[seed % 3], "group" if seed < 3 else "layer")).eval()
+    family = FAMILIES[seed % len(FAMILIES)]
+    backbone = build_backbone(family_config(family, "group" if seed < 3 else "layer")).eval()
     assert_same_as_alone(backbone, [torch.randn(length, generator=generator) for length in lengths])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_lies_in_the_padding_is_not_heard(family: str) -> None:
     torch.manual_seed(0)
-    backbone = build_backbone(tiny_config(family, "group")).eval()
+    backbone = build_backbone(family_config(family, "group")).eval()
     padded = pad_sequence(random_waveforms(), batch_first=True)
     noisy = torch.where(torch.arange(padded.shape[1]) < LENGTHS[:, None], padded, 7.0)
     for row, frames in enumerate(backbone(padded, LENGTHS)[1].tolist()):
@@ -143,7 +141,7 @@ def test_only_the_states_that_are_asked_for_are_computed() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attention_weights_sum_to_one_over_the_frames_of_the_utterance(family: str) -> None:
     torch.manual_seed(0)
-    backbone = build_backbone(tiny_config(family)).eval()
+    backbone = build_backbone(family_config(family)).eval()
     waveforms = pad_sequence(random_waveforms(), batch_first=True)
     before, _ = backbone(waveforms, LENGTHS)
     weights = backbone.attention_weights(waveforms, LENGTHS)
@@ -167,7 +165,7 @@ def test_a_state_or_a_layer_that_is_not_there(number: int) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpointing_changes_no_gradient_and_keeps_less(family: str) -> None:
     torch.manual_seed(0)
-    backbone = build_backbone(tiny_config(family)).eval().requires_grad_(False)
+    backbone = build_backbone(family_config(family)).eval().requires_grad_(False)
     waveforms = pad_sequence(random_waveforms(), batch_first=True)
 
     def kept_bytes_and_gradient() -> tuple[int, Tensor]:
@@ -204,7 +202,7 @@ def test_half_precision_autocast_is_near_single_precision() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_draws_masks_and_drops_layers(family: str) -> None:
     torch.manual_seed(0)
-    config = {**tiny_config(family), "mask_time_prob": 0.5, "mask_time_length": 2, "layerdrop": 0.0}
+    config = {**family_config(family), "mask_time_prob": 0.5, "mask_time_length": 2, "layerdrop": 0.0}
     backbone = build_backbone(config).train()
     backbone.model.config.hidden_dropout = 0.0
     waveforms = pad_sequence(random_waveforms(), batch_first=True)
@@ -223,7 +221,7 @@ def test_training_draws_masks_and_drops_layers(family: str) -> None:
 def test_the_grid_has_as_many_frames_as_the_model_for_every_length(
     family: str, kernels: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
-    config = {**tiny_config(family), "conv_kernel": kernels, "conv_stride": strides, "conv_dim": [8] * len(kernels)}
+    config = {**family_config(family), "conv_kernel": kernels, "conv_stride": strides, "conv_dim": [8] * len(kernels)}
     backbone = build_backbone({**config, "num_feat_extract_layers": len(kernels)}).eval()
     shortest = backbone.grid.receptive_field
     lengths = torch.arange(shortest, shortest + 3 * backbone.grid.hop + 2)
@@ -300,7 +298,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_way_out(monkeypatch: pyte
         ({"model_type": "bert"}, "model_type is 'bert'; expected one of wavlm"),
         ({}, "model_type is None"),
         (tiny_config(hiden_size=3), "a wavlm configuration has no field hiden_size"),
-        (tiny_config(hidden_size=33), "--model.backbone_config: .*divisible"),
+        (tiny_config(hidden_size=33), "`backbone_config`: .*divisible"),
     ],
 )
 def test_a_configuration_that_cannot_be(config: dict, message: str) -> None:
@@ -312,5 +310,48 @@ def test_another_family_is_refused() -> None:
     class Other(torch.nn.Module):
         config = AutoConfig.for_model("bert")
 
-    with pytest.raises(UserError, match="a bert model; expected one of wavlm, wav2vec2, hubert"):
-        Backbone(Other(), normalize=False)
+    with pytest.raises(UserError, match="`backbone`: a bert model; expected one of wavlm, wav2vec2, hubert"):
+        wrap_backbone(Other(), normalize=False)
+
+
+def test_adapter_layers_behind_the_encoder_are_refused() -> None:
+    with pytest.raises(UserError, match="a wav2vec2 model with adapter layers behind its encoder"):
+        build_backbone(family_config("wav2vec2", add_adapter=True))
+
+
+def test_padding_does_not_pass_a_batch_norm_before_the_positional_convolution() -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(family_config("hubert", conv_pos_batch_norm=True)).eval()
+    with torch.no_grad():
+        backbone.model.encoder.pos_conv_embed.batch_norm.bias.fill_(0.5)
+    assert_same_as_alone(backbone, random_waveforms())
+
+
+def test_the_last_state_can_be_had_before_the_final_norm() -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(family_config("wavlm", is_stable=True)).eval()
+    waveform = random_waveforms()[0][None]
+    (normalized,), _ = backbone(waveform, LENGTHS[:1], [2])
+    backbone.normalize_last_state = False
+    (plain,), _ = backbone(waveform, LENGTHS[:1], [2])
+    torch.testing.assert_close(backbone.model.encoder.layer_norm(plain), normalized)
+    assert not torch.allclose(plain, normalized)
+
+
+def test_a_registered_family_is_built_and_named_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def wrap(model: torch.nn.Module, normalize: bool, padding: str) -> str:
+        made.append((model.config.model_type, normalize, padding))
+        return "wrapped"
+
+    monkeypatch.setitem(BACKBONES, "unispeech", wrap)
+    assert build_backbone({**tiny_config("unispeech"), "do_normalize": True}) == "wrapped"
+    assert made == [("unispeech", True, "masked")]
+    with pytest.raises(UserError, match=r"expected one of wavlm, .*, unispeech$"):
+        build_backbone({"model_type": "bert"})
+
+
+def test_half_precision_is_for_families_whose_activations_it_holds() -> None:
+    supports = {family: build_backbone(family_config(family)).supports_float16 for family in FAMILIES}
+    assert [family for family in FAMILIES if not supports[family]] == ["wavlm"]

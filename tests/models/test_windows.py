@@ -70,7 +70,7 @@ def test_windows_of_a_local_backbone_give_what_it_gives_for_the_whole() -> None:
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def speech_classifier(window_seconds: float) -> EmotionClassifier:
+def speech_classifier(window_seconds: float | None) -> EmotionClassifier:
     torch.manual_seed(0)
     backbone = build_backbone(tiny_config(norm="group", do_normalize=True))
     return EmotionClassifier(backbone, nn.Linear(32, 3), window_seconds=window_seconds).eval().requires_grad_(False)
@@ -100,6 +100,12 @@ def test_a_recording_of_one_window_is_not_split() -> None:
     waveforms, lengths = torch.randn(1, 16_000), torch.tensor([16_000])
     whole, window = speech_classifier(20.0), speech_classifier(1.0)
     assert torch.equal(whole(waveforms, lengths), window(waveforms, lengths))
+
+
+def test_without_a_window_no_recording_is_split() -> None:
+    torch.manual_seed(1)
+    waveforms, lengths = torch.randn(1, 40_000), torch.tensor([40_000])
+    assert torch.equal(speech_classifier(None)(waveforms, lengths), speech_classifier(20.0)(waveforms, lengths))
 
 
 def test_the_graph_of_a_long_recording_keeps_no_activations() -> None:
@@ -136,5 +142,5 @@ def test_masks_and_dropout_of_training_are_the_same_when_a_window_is_computed_ag
 
 
 def test_a_window_that_is_too_short_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--model.window_seconds is 0.5; expected 1 at least"):
+    with pytest.raises(UserError, match=r"`window_seconds` is 0.5; expected 1 at least"):
         speech_classifier(window_seconds=0.5)

@@ -1,16 +1,21 @@
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from families import FAMILIES, family_config
 from helpers import tiny_config
 from sklearn.metrics import balanced_accuracy_score, f1_score
+from transformers import AutoConfig, AutoModel
 
 from speechshap.data import Batch
 from speechshap.errors import UserError
-from speechshap.models import masked_mean
+from speechshap.frames import FrameGrid
+from speechshap.models import SpeechClassifier, masked_mean
 from speechshap.training import AudioDataModule, EmotionModule
 
 CLASSES = ["angry", "happy", "sad"]
@@ -34,7 +39,7 @@ def test_masked_mean_by_hand() -> None:
     assert masked_mean(frames, torch.tensor([2])).tolist() == [[2.0, 4.0]]
 
 
-def test_the_head_hears_a_softmax_weighted_sum_of_all_hidden_states(tiny_module: EmotionModule) -> None:
+def test_the_head_takes_a_softmax_weighted_sum_of_all_hidden_states(tiny_module: EmotionModule) -> None:
     classifier, batch = tiny_module.classifier, make_batch([0, 1])
     classifier.layer_weights.data = torch.tensor([0.3, -1.0, 2.0])
     states, frames = tiny_module.backbone(batch.waveforms, batch.lengths)
@@ -51,7 +56,7 @@ def test_a_chosen_layer_and_a_given_head() -> None:
     states, frames = module.backbone(batch.waveforms, batch.lengths)
     expected = head(masked_mean(states[1], frames))
     torch.testing.assert_close(module(batch.waveforms, batch.lengths), expected)
-    with pytest.raises(UserError, match=r"--model.hidden_layer is 3; this backbone has 0 to 2"):
+    with pytest.raises(UserError, match=r"`hidden_layer` is 3; this backbone has 0 to 2"):
         EmotionModule(CLASSES, backbone_config=tiny_config(), hidden_layer=3)
 
 
@@ -107,6 +112,46 @@ def test_a_checkpoint_is_whole_and_plain(tiny_checkpoint: Path, planted_root: Pa
     assert module.backbone.hidden_size == 32
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, content["state_dict"][name])
+
+
+def test_a_state_dict_has_the_keys_of_transformers_behind_fixed_prefixes(tiny_module: EmotionModule) -> None:
+    """Checkpoints of earlier versions have these keys."""
+    fields = tiny_config()
+    model = AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields))
+    expected = {f"classifier.backbone.model.{name}" for name in model.state_dict()} | {"classifier.layer_weights"}
+    expected |= {f"classifier.head.{layer}.{kind}" for layer in (0, 3) for kind in ("weight", "bias")}
+    assert set(tiny_module.state_dict()) == expected
+
+
+def test_a_module_is_a_speech_classifier(tiny_module: EmotionModule) -> None:
+    module, classifier, batch = tiny_module, tiny_module.classifier, make_batch([0, 1])
+    assert isinstance(module, SpeechClassifier)
+    assert isinstance(classifier, SpeechClassifier)
+    assert module.classes == CLASSES
+    assert classifier.classes == tuple(CLASSES)
+    assert list(module.layers) == ["layer_1", "layer_2"]
+    assert (module.window, module.shortest, module.grid) == (320_000, 400, FrameGrid())
+    assert not module.is_regression
+    assert not module.one_by_one
+    features = module.embed(batch.waveforms, batch.lengths)
+    torch.testing.assert_close(classifier.head(features), module(batch.waveforms, batch.lengths))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_module_of_every_family_is_trained(family: str) -> None:
+    module = EmotionModule(CLASSES, backbone_config=family_config(family), freeze="none")
+    module.log = lambda *args, **options: None  # type: ignore[method-assign, assignment]
+    module.training_step(make_batch([0, 1]), 0).backward()
+    trained = [parameter for parameter in module.parameters() if parameter.grad is not None]
+    assert sum(parameter.numel() for parameter in trained) > 0.9 * sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(("family", "is_refused"), [("wavlm", True), ("hubert", False)])
+def test_half_precision_is_refused_where_activations_overflow(family: str, is_refused: bool) -> None:
+    module = EmotionModule(CLASSES, backbone_config=family_config(family))
+    module.trainer = SimpleNamespace(precision="16-mixed")  # type: ignore[assignment]
+    with pytest.raises(UserError, match="`precision` is 16-mixed") if is_refused else nullcontext():
+        module.setup("fit")
 
 
 def test_learning_rate_rises_and_falls() -> None:

@@ -32,10 +32,12 @@ def wrap_backbone(model: nn.Module, normalize: bool, padding: Padding = "masked"
         padding: As in :class:`Wav2Vec2Backbone`.
 
     Raises:
-        UserError: The model is of another family.
+        UserError: The model is of another family, or has adapter layers behind its encoder.
     """
     config: Any = getattr(model, "config", None)
     family = getattr(config, "model_type", type(model).__name__)
     if family not in BACKBONES:
         raise UserError(f"`backbone`: a {family} model; expected one of {known_families()}")
+    if getattr(config, "add_adapter", False):
+        raise UserError(f"`backbone`: a {family} model with adapter layers behind its encoder; expected one without")
     return BACKBONES[family](model, normalize, padding)

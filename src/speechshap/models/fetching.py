@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TypeVar
 
 from speechshap.errors import UserError
@@ -16,7 +17,7 @@ os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 T = TypeVar("T")
 
-LOADING_ERRORS = (OSError, ValueError, RuntimeError)
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, UnpicklingError)
 """What transformers raises for files that are missing or do not fit."""
 
 

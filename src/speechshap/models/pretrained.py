@@ -134,13 +134,13 @@ def _check_no_layer(hidden_layer: int | None) -> None:
 
 
 def _explainable(model: Any, normalize: bool, window_seconds: float | None, padding: Padding) -> SpeechClassifier:
-    """A classifier around a model that may be changed."""
+    """A classifier made of the model itself, which is changed."""
     head = _trained_head(model) if model.config.model_type in BACKBONES else None
     if head is None:
         _check_classifies(model)
         logger.info("a %s does not mask padding here: it runs as it is, one utterance at a time", type(model).__name__)
         return PlainClassifier(model, normalize).train(model.training)
-    weights = model.layer_weights if model.config.use_weighted_layer_sum and hasattr(model, "layer_weights") else None
+    weights = getattr(model, "layer_weights", None) if model.config.use_weighted_layer_sum else None
     is_normalized = weights is None or _last_state_is_normalized(model.base_model)
     backbone = wrap_backbone(model.base_model, normalize, padding)
     backbone.normalize_last_state = is_normalized
@@ -189,10 +189,9 @@ def _last_state_is_normalized(base: nn.Module) -> bool:
 
     Versions of transformers differ, and the weighted sum of a classifier is made of what is in the list.
     """
-    parameter = next(base.parameters())
-    silence = torch.zeros(1, SAMPLE_RATE // 10, device=parameter.device, dtype=parameter.dtype)
+    noise = torch.randn(1, SAMPLE_RATE // 10, generator=torch.Generator().manual_seed(0))
     with evaluation_mode(base), torch.no_grad():
-        output = base(silence, output_hidden_states=True)
+        output = base(noise.to(next(base.parameters())), output_hidden_states=True)
     return torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
@@ -239,7 +238,7 @@ def _load_trained(name: str, source: str, config: Any, local_files_only: bool) -
     """
     plain = _classifier_class(config)
     model, report = _load_with_report(plain, source, local_files_only)
-    if "classifier.dense.weight" in report["unexpected_keys"]:
+    if config.model_type in BACKBONES and "classifier.dense.weight" in report["unexpected_keys"]:
         model, report = _load_with_report(_with_tanh_head(plain), source, local_files_only)
     missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
     if any(not key.startswith(f"{model.base_model_prefix}.") for key in missing):

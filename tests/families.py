@@ -1,0 +1,60 @@
+"""Tiny models of all families of backbones, and what is compared of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from helpers import tiny_config
+from torch import Tensor, nn
+from transformers import AutoConfig, Wav2Vec2FeatureExtractor
+
+FAMILIES = ["wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-audio"]
+
+SHAPES = [
+    *((family, "group", False) for family in FAMILIES[:-1]),
+    *((family, "layer", False) for family in FAMILIES),
+    *((family, "layer", True) for family in FAMILIES[:-1]),
+]
+"""Family, first normalisation, and whether layers normalise before attention: base, neither, and large."""
+
+
+def family_config(family: str, norm: str = "layer", is_stable: bool = False, **fields: Any) -> dict[str, Any]:
+    """Configuration of a tiny model; data2vec-audio has layer norms alone, and two positional convolutions."""
+    if family != "data2vec-audio":
+        return tiny_config(family, norm, do_stable_layer_norm=is_stable, **fields)
+    config = tiny_config(family, num_conv_pos_embeddings=2, conv_pos_kernel_size=7, **fields)
+    del config["feat_extract_norm"]
+    return config
+
+
+def make_config(family: str, norm: str = "layer", is_stable: bool = False, **fields: object) -> object:
+    config = family_config(family, norm, is_stable, classifier_proj_size=8, **fields)
+    return AutoConfig.for_model(config.pop("model_type"), **config)
+
+
+def as_after_training(model: nn.Module) -> nn.Module:
+    """Norms, biases and layer weights that are not as at the start."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name or "bias" in name or "layer_weights" in name:
+                parameter.add_(0.5 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def save(model: nn.Module, folder: Path, **options: object) -> str:
+    """Write a checkpoint as the hub has them."""
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(**options).save_pretrained(folder)
+    return str(folder)
+
+
+def relative_difference(value: Tensor, reference: Tensor) -> float:
+    return float(((value - reference).norm() / reference.norm()).detach())
+
+
+def logits_and_gradient(function: Callable[[Tensor], Tensor], waveform: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of a waveform, and the gradient of the second one."""
+    values = waveform[None].clone().requires_grad_()
+    logits = function(values)
+    return logits, torch.autograd.grad(logits[0, 1], values)[0]
