@@ -41,5 +41,5 @@ def test_rate_number_and_transform(planted_root: Path) -> None:
 
 
 def test_a_rate_against_the_feature_extractor_is_refused(planted_root: Path) -> None:
-    with pytest.raises(ValueError, match="sample_rate is 8000 Hz, but the feature extractor takes 16000 Hz"):
+    with pytest.raises(ValueError, match="`sample_rate` is 8000 Hz, but the feature extractor takes 16000 Hz"):
         AudioDataset(planted_root, Wav2Vec2FeatureExtractor(), sample_rate=8000)
