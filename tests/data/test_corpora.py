@@ -1,10 +1,10 @@
-import json
 from pathlib import Path
 
 import pytest
 from helpers import write_sound
 
 from speechshap.data import read_corpus
+from speechshap.data.corpora import loose_files
 from speechshap.errors import UserError
 
 
@@ -80,46 +80,18 @@ def test_a_name_against_the_rule_is_skipped_with_the_reason(tmp_path: Path) -> N
     ]
 
 
-def test_csv_manifest(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("path,label,speaker,start,end\nb.wav,happy,S2,0.5,1.25\na.wav,sad,S1,,\n")
-    corpus = read_corpus(tmp_path / "list.csv")
-    first, second = corpus.utterances
-    assert (first.id, first.path, first.label, first.speaker) == ("a.wav", tmp_path / "a.wav", "sad", "S1")
-    assert (first.start, first.end) == (None, None)
-    assert (second.start, second.end) == (0.5, 1.25)
-    assert corpus.classes == ["happy", "sad"]
+def test_loose_files_and_folders_count_once(tmp_path: Path) -> None:
+    for name in ("a/one.wav", "a/deep/two.flac", "three.wav"):
+        write_sound(tmp_path / name)
+    files = [tmp_path / "a" / "one.wav", tmp_path / "a", tmp_path / "three.wav", tmp_path / "three.wav"]
+    found = loose_files(files)
+    assert [Path(u.id).name for u in found] == ["one.wav", "two.flac", "three.wav"]
+    assert all(u.id == str(u.path) and u.label is None for u in found)
 
 
-def test_json_lines_of_emobox(tmp_path: Path) -> None:
-    rows = [
-        {"key": "emodb-03a01Fa", "wav": "downloads/emodb/03a01Fa.wav", "length": 1.9, "emo": "F", "sample_rate": 16000},
-        {"key": "emodb-03a01Wa", "wav": "downloads/emodb/03a01Wa.wav", "length": 1.8, "emo": "W", "sample_rate": 16000},
-    ]
-    (tmp_path / "fold.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    corpus = read_corpus(tmp_path / "fold.jsonl", audio_root=Path("/elsewhere"))
-    assert [utterance.id for utterance in corpus.utterances] == ["emodb-03a01Fa", "emodb-03a01Wa"]
-    assert corpus.utterances[0].path == Path("/elsewhere/downloads/emodb/03a01Fa.wav")
-    assert corpus.classes == ["F", "W"]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("a.csv", "file,emotion\na.wav,sad\n", "path,label"),
-        ("a.csv", "path,label,start\na.wav,sad,soon\n", "entry 1 .*soon"),
-        ("a.csv", "path,label\n", "lists no utterance"),
-        ("a.csv", "path,label\na.wav,sad\na.wav,sad\n", "entry 2 repeats a.wav"),
-        ("a.jsonl", '{"key": "a"}\n', "line 1 .*wav"),
-        ("a.jsonl", "no json\n", "line 1"),
-        ("a.csv", "path,label\na.wav,fröhlich\n", "save it as UTF-8"),
-        ("a.txt", "path,label\n", "expected .csv or .jsonl"),
-    ],
-)
-def test_a_mistake_in_a_manifest_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
-    (tmp_path / name).write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=message) as error:
-        read_corpus(tmp_path / name)
-    assert str(tmp_path / name) in str(error.value)
+def test_a_folder_of_loose_files_without_sound_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path}: no sound files in this folder"):
+        loose_files([tmp_path])
 
 
 def test_a_missing_empty_or_foreign_folder(tmp_path: Path) -> None:

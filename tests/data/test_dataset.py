@@ -41,5 +41,15 @@ def test_rate_number_and_transform(planted_root: Path) -> None:
 
 
 def test_a_rate_against_the_feature_extractor_is_refused(planted_root: Path) -> None:
-    with pytest.raises(ValueError, match="sample_rate is 8000 Hz, but the feature extractor takes 16000 Hz"):
+    with pytest.raises(ValueError, match="`sample_rate` is 8000 Hz, but the feature extractor takes 16000 Hz"):
         AudioDataset(planted_root, Wav2Vec2FeatureExtractor(), sample_rate=8000)
+
+
+def test_labels_and_waveforms_are_those_of_the_data_modules_dataset(planted_root: Path) -> None:
+    dataset = AudioDataset(planted_root)
+    batch = dataset.source[[3, 17]]
+    for row, index in enumerate((3, 17)):
+        item = dataset[index]
+        assert torch.equal(item["input_values"], batch.waveforms[row])
+        assert item["label"] == batch.labels[row]
+        assert item["filename"] == Path(batch.paths[row]).name

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from speechshap.data.splits import Splits, check_splits, draw_subset, split_by_speaker, split_by_utterance
+from speechshap.data.splits import draw_subset, find_speakers, listed_speakers, split_by_speaker, split_by_utterance
 from speechshap.data.utterance import Utterance
 from speechshap.errors import UserError
 
@@ -55,7 +55,7 @@ def test_split_by_utterance_keeps_the_shares_of_the_classes() -> None:
         (corpus(1), {}, "1 speaker.s. only .S00."),
         (corpus(2), {}, "2 speaker.s. only"),
         ([Utterance("a", Path("a.wav"), "sad")], {}, "a.wav: the speaker is not known"),
-        (corpus(3), {"test_speakers": ["S77"]}, "--data.test_speakers: no speaker S77"),
+        (corpus(3), {"test_speakers": ["S77"]}, "`test_speakers`: no speaker S77"),
         (corpus(3), {"val_speakers": ["S01"], "test_speakers": ["S01"]}, "both name S01"),
     ],
 )
@@ -64,11 +64,46 @@ def test_a_split_that_cannot_be(utterances: list[Utterance], options: dict, mess
         split_by_speaker(utterances, 0.2, 0.2, 0, **options)
 
 
-def test_a_split_without_a_class_is_refused() -> None:
-    full, part = corpus(1), corpus(1, ("happy",))
-    check_splits(Splits(full, full, full), ["happy", "sad"])
-    with pytest.raises(UserError, match=r"the val split of 5 utterances has none of the class.es. sad"):
-        check_splits(Splits(full, part, full), ["happy", "sad"])
+@pytest.mark.parametrize(
+    ("wanted", "speakers", "expected"),
+    [
+        (["03"], ["03", "08"], ["03"]),
+        ([3, "08"], ["03", "08", "13"], ["03", "08"]),
+        ([3, "08"], ["Actor_03", "Actor_08", "Actor_13"], ["Actor_03", "Actor_08"]),
+        ([1001], ["1001", "1002"], ["1001"]),
+        ([0], ["0", "10"], ["0"]),
+        ([3, 10, 9], ["03", "10", "011"], ["03", "10", "011"]),  # as YAML reads [03, 10, 011]
+        (["9"], ["09", "011"], ["09"]),  # a text was never octal
+    ],
+)
+def test_numbers_are_speakers(wanted: list[str | int], speakers: list[str], expected: list[str]) -> None:
+    assert find_speakers(wanted, speakers, "test_speakers") == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "speakers", "message"),
+    [
+        (9, ["009", "011"], "`test_speakers` has 9, which may be 009 or 011; write the whole name, in quotes"),
+        (3, ["a_3", "b_3"], "`test_speakers` has 3, which may be a_3 or b_3"),
+        (4, ["03", "14"], "`test_speakers`: no speaker 4; there are 03, 14"),
+        ("Actor", ["Actor_03"], "`test_speakers`: no speaker Actor; there are Actor_03"),
+    ],
+)
+def test_a_number_that_is_no_speaker_or_several(wanted: str | int, speakers: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_speakers([wanted], speakers, "test_speakers")
+
+
+@pytest.mark.parametrize("text", ["03,10,011", "03, 10, 011", "[03,10,011]"])
+def test_speakers_may_be_a_text_with_commas(text: str) -> None:
+    assert listed_speakers(text) == ("03", "10", "011")
+
+
+def test_a_share_of_nothing_leaves_out_the_test_split() -> None:
+    for splits in (split_by_speaker(corpus(2), 0.2, 0, seed=0), split_by_utterance(corpus(2), 0.2, 0, seed=0)):
+        assert not splits.test
+        assert splits.val
+        assert len(splits.train) + len(splits.val) == 20
 
 
 def test_a_subset_keeps_the_order() -> None:

@@ -4,10 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from helpers import write_sound
+from jsonargparse import ArgumentParser, Namespace
 
-from speechshap.data import AudioFileError, load_audio
+from speechshap.data import AudioFileError, Batch, load_audio
 from speechshap.errors import UserError
 from speechshap.training import AudioDataModule
 
@@ -65,7 +67,7 @@ def test_the_list_of_bad_files_grows_and_is_not_written_over(broken_root: Path) 
 def test_a_folder_of_bad_files_says_that_there_are_more() -> None:
     rows = [f"{speaker}{number}.wav,{label},{speaker}" for speaker in "abc" for number, label in enumerate("xy")]
     Path("list.csv").write_text("\n".join(["path,label,speaker", *rows]))
-    with pytest.raises(AudioFileError, match=r"no such file .and none of the other 5 files .*--data.audio_root"):
+    with pytest.raises(AudioFileError, match=r"no such file .and none of the other 5 files .*`audio_root`"):
         make_module(Path("list.csv"))
     assert len(Path("skipped.csv").read_text().splitlines()) == 7
 
@@ -82,15 +84,13 @@ def test_loose_files_need_no_labels(planted_root: Path) -> None:
     (batch,) = module.predict_dataloader()
     assert batch.ids == batch.paths == files
     assert batch.labels.tolist() == [-1, -1, -1]
-    with pytest.raises(UserError, match="files are for explaining"):
+    with pytest.raises(UserError, match="`files` are for explaining"):
         module.setup("fit")
 
 
 def test_a_single_bad_file_is_an_error_and_not_an_empty_run(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError, match="no such file"):
         AudioDataModule(files=[str(tmp_path / "no.wav")]).setup("predict")
-    with pytest.raises(UserError, match="2 times"):
-        AudioDataModule(files=["a.wav", "a.wav"]).setup("predict")
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 24), ("val", 12), ("test", 12), ("all", 48)])
@@ -99,8 +99,8 @@ def test_what_is_explained(planted_root: Path, split: str, count: int) -> None:
     assert len(module.predict_utterances) == count
 
 
-def test_max_samples_limits_each_split_but_moves_no_speaker(planted_root: Path) -> None:
-    whole, part = make_module(planted_root), make_module(planted_root, max_samples=5)
+def test_max_utterances_limits_each_split_but_moves_no_speaker(planted_root: Path) -> None:
+    whole, part = make_module(planted_root), make_module(planted_root, max_utterances=5)
     assert part.splits == whole.splits
     assert part.splits is not None
     seen = [id_ for batch in part.test_dataloader() for id_ in batch.ids]
@@ -150,7 +150,7 @@ def test_a_part_of_the_corpus_without_the_split_is_told(planted_root: Path) -> N
     state = make_module(planted_root).state_dict()
     module = AudioDataModule(root=str(planted_root))
     module.load_state_dict({**state, "train": [*state["train"], *state["test"]], "test": []})
-    with pytest.raises(UserError, match=r"nothing of the test split is there; .*--data.predict_split all"):
+    with pytest.raises(UserError, match=r"nothing of the test split is there; .*`predict_split=.all.`"):
         module.setup("predict")
 
 
@@ -169,7 +169,7 @@ def test_a_label_that_is_no_class_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_labels_tells_what_to_do(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav")
-    with pytest.raises(UserError, match=r"no file has a label.*--data.files"):
+    with pytest.raises(UserError, match=r"no file has a label.*`files`"):
         make_module(tmp_path)
 
 
@@ -196,11 +196,11 @@ def test_references_come_from_the_training_split(planted_root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"test_fraction": 1.5}, r"--data.test_fraction is 1.5; expected a share between 0 and 1"),
-        ({"batch_size": 0}, r"--data.batch_size is 0; expected 1 at least"),
-        ({"max_samples": 0}, r"--data.max_samples is 0; expected 1 at least"),
-        ({"num_workers": -1}, r"--data.num_workers is -1; expected 0 at least"),
-        ({"corpus": "ravdess"}, r"--data.root is missing; give the folder .* of the ravdess corpus"),
+        ({"test_fraction": 1.5}, r"`test_fraction` is 1.5; expected a share between 0 and 1"),
+        ({"batch_size": 0}, r"`batch_size` is 0; expected 1 at least"),
+        ({"max_utterances": 0}, r"`max_utterances` is 0; expected 1 at least"),
+        ({"num_workers": -1}, r"`num_workers` is -1; expected 0 at least"),
+        ({"corpus": "ravdess"}, r"`root` is missing; give the folder .* of the ravdess corpus"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
@@ -209,7 +209,7 @@ def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
 
 
 def test_real_speech(ravdess_root: Path) -> None:
-    module = make_module(ravdess_root, max_samples=40, batch_size=20)
+    module = make_module(ravdess_root, max_utterances=40, batch_size=20)
     assert len(module.classes) == 8
     batch = next(iter(module.val_dataloader()))
     assert 2.5 * 16000 < int(batch.lengths.min()) < int(batch.lengths.max()) < 6 * 16000
@@ -261,7 +261,146 @@ def test_a_sampler_of_single_utterances_works_too(planted_root: Path) -> None:
 
 
 def test_more_processes_than_utterances_are_refused(planted_root: Path) -> None:
-    module = make_module(planted_root, stage="predict", max_samples=2)
+    module = make_module(planted_root, stage="predict", max_utterances=2)
     module.trainer = SimpleNamespace(world_size=3, global_rank=0)  # type: ignore[assignment]
-    with pytest.raises(UserError, match=r"--trainer.devices asks for 3 processes, but there are 2 utterances"):
+    with pytest.raises(UserError, match=r"`devices` asks for 3 processes, but there are 2 utterances"):
         module.predict_dataloader()
+
+
+class Loudness(pl.LightningModule):
+    """A classifier of four classes that hears the level alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 4)
+        self.heard: list[str] = []
+
+    def training_step(self, batch: Batch) -> torch.Tensor:
+        self.heard += batch.ids
+        logits = self.layer(batch.waveforms.square().mean(1, keepdim=True))
+        return torch.nn.functional.cross_entropy(logits, batch.labels)
+
+    def test_step(self, batch: Batch) -> None:
+        self.heard += batch.ids
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters())
+
+
+def quiet_trainer(**options: object) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@pytest.fixture
+def loudness_checkpoint(planted_root: Path, tmp_path: Path) -> Path:
+    """A checkpoint after one epoch; speaker_03 was for test and speaker_02 for validation."""
+    data = AudioDataModule(root=str(planted_root), test_speakers=[3], val_speakers=[2])
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(Loudness(), data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+def test_a_checkpoint_is_tested_on_its_own_test_speakers_after_a_move(
+    planted_root: Path, loudness_checkpoint: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(planted_root, tmp_path / "moved" / "inner")
+    manifest = tmp_path / "moved" / "manifest.csv"  # one level further up
+    first, *rows = (planted_root / "manifest.csv").read_text().splitlines()
+    manifest.write_text("\n".join([first, *(f"inner/{row}" for row in rows)]))
+    model = Loudness()
+    data = AudioDataModule(root=str(manifest), split_seed=1)
+    quiet_trainer().test(model, data, ckpt_path=loudness_checkpoint, verbose=False)
+    assert {id_.split("/")[1] for id_ in model.heard} == {"speaker_03"}
+    assert len(model.heard) == 12
+
+
+def test_testing_a_checkpoint_on_its_training_speakers_is_refused(
+    planted_root: Path, loudness_checkpoint: Path
+) -> None:
+    data = AudioDataModule(root=str(planted_root), test_speakers=["speaker_00"], val_speakers=["speaker_02"])
+    with pytest.raises(
+        UserError, match=r"12 of 12 recordings of the test split are among those .*: speaker_00/angry_0"
+    ):
+        quiet_trainer().test(Loudness(), data, ckpt_path=loudness_checkpoint, verbose=False)
+
+
+def test_a_training_is_resumed_with_its_own_split(planted_root: Path, loudness_checkpoint: Path) -> None:
+    model = Loudness()
+    data = AudioDataModule(root=str(planted_root), split_seed=1)
+    quiet_trainer(max_epochs=2).fit(model, data, ckpt_path=loudness_checkpoint)
+    assert {Path(id_).parts[0] for id_ in model.heard} == {"speaker_00", "speaker_01"}
+
+
+@pytest.fixture
+def parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(AudioDataModule, "data")
+    return parser
+
+
+def numbered_corpus(folder: Path, speakers: list[str]) -> Path:
+    """A manifest of speakers with numbers for names, without sounds."""
+    rows = [f"{speaker}_{label}.wav,{label},{speaker}" for speaker in speakers for label in ("happy", "sad")]
+    (folder / "list.csv").write_text("\n".join(["path,label,speaker", *rows]))
+    for row in rows:
+        write_sound(folder / row.split(",")[0])
+    return folder / "list.csv"
+
+
+def speakers_for_test(options: Namespace) -> list[str | None]:
+    module = AudioDataModule(**options.data.as_dict())
+    module.setup("test")
+    assert module.splits is not None
+    return sorted({utterance.speaker for utterance in module.splits.test}, key=str)
+
+
+@pytest.mark.parametrize("written", ["[03,10,011]", '["03","10","011"]', "03,10,011", "[3, 10, 011]"])
+@pytest.mark.parametrize("from_file", [False, True])
+def test_speakers_that_are_numbers(parser: ArgumentParser, tmp_path: Path, written: str, from_file: bool) -> None:
+    root = numbered_corpus(tmp_path, ["01", "02", "03", "10", "011"])
+    arguments = ["--data.root", str(root), "--data.val_speakers", "[01]", "--data.test_speakers", written]
+    if from_file:
+        Path("config.yaml").write_text(f"data:\n  root: {root}\n  val_speakers: [01]\n  test_speakers: {written}\n")
+        arguments = ["--config", "config.yaml"]
+    assert speakers_for_test(parser.parse_args(arguments)) == ["011", "03", "10"]
+
+
+@pytest.mark.parametrize(("written", "found"), [("[03,08]", ["Actor_03", "Actor_08"]), ("08", ["Actor_08"])])
+def test_a_number_is_the_speaker_whose_name_ends_in_it(
+    parser: ArgumentParser, tmp_path: Path, written: str, found: list[str]
+) -> None:
+    root = numbered_corpus(tmp_path, ["Actor_03", "Actor_08", "Actor_13", "Actor_18"])
+    assert speakers_for_test(parser.parse_args(["--data.root", str(root), "--data.test_speakers", written])) == found
+
+
+@pytest.mark.parametrize("name", ["max_utterances", "max_samples"])
+def test_the_former_name_of_max_utterances_is_understood(parser: ArgumentParser, name: str) -> None:
+    options = parser.parse_args([f"--data.{name}", "12"])
+    assert AudioDataModule(**options.data.as_dict()).max_utterances == 12
+
+
+def test_both_names_of_max_utterances_are_too_many() -> None:
+    with pytest.raises(UserError, match="`max_samples` is the former name of `max_utterances`; give one of them"):
+        AudioDataModule(max_utterances=3, max_samples=3)
+
+
+def test_options_of_former_checkpoints_are_understood(planted_root: Path) -> None:
+    saved = {
+        "root": str(planted_root), "corpus": "planted", "audio_root": None, "val_speakers": None,
+        "test_speakers": ["speaker_01"], "split_by": "speaker", "val_fraction": 0.15, "test_fraction": 0.2,
+        "split_seed": 0,
+    }  # fmt: skip
+    module = AudioDataModule(**saved, max_samples=2)  # type: ignore[arg-type]
+    module.setup("predict")
+    assert [u.speaker for u in module.predict_utterances] == ["speaker_01"] * 2
+
+
+def test_the_options_that_a_checkpoint_keeps_are_plain(loudness_checkpoint: Path) -> None:
+    checkpoint = torch.load(loudness_checkpoint, weights_only=True)
+    assert checkpoint["datamodule_hyper_parameters"]["test_speakers"] == [3]
+    assert set(checkpoint["AudioDataModule"]) == {"corpus", "train", "val", "test"}

@@ -7,30 +7,47 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from speechshap.data.audio import AudioFacts, AudioFileError, inspect_audio
-from speechshap.data.utterance import Skipped
+from speechshap.data.utterance import Skipped, Utterance
 from speechshap.files import whole_file
 
 
-def inspect_files(paths: Sequence[Path], show_progress: bool = True) -> dict[Path, AudioFacts | Skipped]:
-    """Decode files once; what is known of each, or why it cannot be used.
+class FileChecker:
+    """Decodes each sound file once and remembers what is known of it.
 
     Args:
-        paths: The files.
-        show_progress: Whether to show a bar, after a second.
+        quiet: Show no progress bar; otherwise there is one where it takes more than a second.
     """
-    from tqdm.auto import tqdm
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = tqdm(
-            pool.map(_inspect, paths),
-            total=len(paths),
-            desc="checking files",
-            unit="file",
-            delay=1,
-            disable=not show_progress,
-            leave=False,
-        )
-        return dict(zip(paths, found, strict=True))
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._known: dict[Path, AudioFacts | Skipped] = {}
+
+    def usable(self, utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Skipped]]:
+        """Those that can be used, and the others with the reason."""
+        self._inspect([utterance.path for utterance in utterances if utterance.path not in self._known])
+        usable = [utterance for utterance in utterances if isinstance(self._known[utterance.path], AudioFacts)]
+        problems = [problem for u in utterances if isinstance(problem := self._known[u.path], Skipped)]
+        return usable, problems
+
+    def facts(self, utterance: Utterance) -> AudioFacts | None:
+        """Length and digest, or None for a file that was not asked for or cannot be used."""
+        facts = self._known.get(utterance.path)
+        return facts if isinstance(facts, AudioFacts) else None
+
+    def _inspect(self, paths: Sequence[Path]) -> None:
+        from tqdm.auto import tqdm
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = tqdm(
+                pool.map(_inspect, paths),
+                total=len(paths),
+                desc="checking files",
+                unit="file",
+                delay=1,
+                disable=self.quiet,
+                leave=False,
+            )
+            self._known.update(zip(paths, found, strict=True))
 
 
 def _inspect(path: Path) -> AudioFacts | Skipped:

@@ -13,6 +13,7 @@ from speechshap.data.audio import load_audio, normalize_waveforms
 from speechshap.data.corpora import read_corpus
 from speechshap.data.splits import draw_subset
 from speechshap.data.utterance import Utterance
+from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE
 
 Transform = Callable[[Tensor], Tensor]
@@ -65,14 +66,20 @@ class UtteranceDataset(Dataset[Batch]):
         utterances: What to read.
         classes: Labels in the order of the class indices.
         transform: Augmentation, applied at each access.
+        sample_rate: Of the waveforms (Hz).
     """
 
     def __init__(
-        self, utterances: Sequence[Utterance], classes: Sequence[str], transform: Transform | None = None
+        self,
+        utterances: Sequence[Utterance],
+        classes: Sequence[str],
+        transform: Transform | None = None,
+        sample_rate: int = SAMPLE_RATE,
     ) -> None:
         self.utterances = list(utterances)
         self.class_index = {label: index for index, label in enumerate(classes)}
         self.transform = transform
+        self.sample_rate = sample_rate
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -80,13 +87,16 @@ class UtteranceDataset(Dataset[Batch]):
     def __getitem__(self, indices: Sequence[int] | int) -> Batch:
         if isinstance(indices, int):  # Lightning's overfit_batches puts a sampler of single utterances in place
             indices = [indices]
-        return collate([self._decode(self.utterances[index]) for index in indices])
+        return collate([self.example(index) for index in indices])
 
-    def _decode(self, utterance: Utterance) -> Example:
-        waveform = torch.from_numpy(load_audio(utterance.path))
+    def example(self, index: int) -> Example:
+        """One utterance, decoded."""
+        utterance = self.utterances[index]
+        waveform = torch.from_numpy(load_audio(utterance.path, self.sample_rate))
         if self.transform is not None:
             waveform = self.transform(waveform)
-        return Example(waveform, self.class_index.get(utterance.label or "", UNKNOWN_LABEL), utterance)
+        label = UNKNOWN_LABEL if utterance.label is None else self.class_index.get(utterance.label, UNKNOWN_LABEL)
+        return Example(waveform, label, utterance)
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -106,6 +116,26 @@ def collate(examples: Sequence[Example]) -> Batch:
         ids=[example.utterance.id for example in examples],
         paths=[str(example.utterance.path) for example in examples],
     )
+
+
+def load_waveforms(utterances: Sequence[Utterance]) -> list[Tensor]:
+    """Waveforms ``(time,)`` of utterances."""
+    return [torch.from_numpy(load_audio(utterance.path)) for utterance in utterances]
+
+
+def repeated_to_longest(waveforms: Sequence[Tensor]) -> Tensor:
+    """Stack waveforms ``(time,)``; a shorter one goes on from its start again.
+
+    Returns:
+        ``(waveforms, time)``.
+
+    Example:
+        >>> repeated_to_longest([torch.tensor([1, 2, 3]), torch.tensor([4, 5])])
+        tensor([[1, 2, 3],
+                [4, 5, 4]])
+    """
+    longest = max(len(waveform) for waveform in waveforms)
+    return torch.stack([waveform[torch.arange(longest) % len(waveform)] for waveform in waveforms])
 
 
 class FeatureExtractor(Protocol):
@@ -163,31 +193,26 @@ class AudioDataset(Dataset[Item]):
         transform: Transform | None = None,
     ) -> None:
         if feature_extractor is not None and feature_extractor.sampling_rate != sample_rate:
-            raise ValueError(
-                f"sample_rate is {sample_rate} Hz, but the feature extractor takes {feature_extractor.sampling_rate} Hz"
+            raise UserError(
+                f"`sample_rate` is {sample_rate} Hz, but the feature extractor takes "
+                f"{feature_extractor.sampling_rate} Hz"
             )
         corpus = read_corpus(Path(data_path))
-        self.utterances = draw_subset(corpus.utterances, max_samples)
+        self.source = UtteranceDataset(
+            draw_subset(corpus.utterances, max_samples), corpus.classes, transform, sample_rate
+        )
         self.classes = corpus.classes
         self.skipped = corpus.skipped
         self.labels = labels
-        self.sample_rate = sample_rate
         self.normalize = feature_extractor is not None and bool(feature_extractor.do_normalize)
-        self.transform = transform
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return len(self.source)
 
     def __getitem__(self, index: int) -> Item:
-        utterance = self.utterances[index]
-        waveform = torch.from_numpy(load_audio(utterance.path, self.sample_rate))
-        if self.transform is not None:
-            waveform = self.transform(waveform)
+        waveform, label, utterance = self.source.example(index)
         if self.normalize:
             waveform = normalize_waveforms(waveform[None], torch.tensor([len(waveform)]))[0]
-        return {"input_values": waveform, "label": self._label(utterance), "filename": utterance.path.name}
-
-    def _label(self, utterance: Utterance) -> int:
-        if self.labels is not None:
-            return self.labels.get(utterance.path.name, UNKNOWN_LABEL)
-        return self.classes.index(utterance.label) if utterance.label is not None else UNKNOWN_LABEL
+        name = utterance.path.name
+        label = label if self.labels is None else self.labels.get(name, UNKNOWN_LABEL)
+        return {"input_values": waveform, "label": label, "filename": name}

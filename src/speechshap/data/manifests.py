@@ -102,6 +102,8 @@ def _text(value: object) -> str | None:
 
 def _find_by_name(utterances: Sequence[Utterance], audio_root: Path) -> tuple[list[Utterance], list[Skipped]]:
     """Put the file that has an utterance's name in place of a path where there is none."""
+    if not audio_root.is_dir():
+        raise UserError(f"`audio_root`: no folder {audio_root}; give the folder that the manifest's paths start from")
     if all(utterance.path.is_file() for utterance in utterances):
         return list(utterances), []
     by_stem: dict[str, list[Path]] = defaultdict(list)

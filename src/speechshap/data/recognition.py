@@ -1,8 +1,8 @@
 """What a checkpoint knows of the recordings that it was trained with, wherever they lie now.
 
-Ids are paths relative to a root, and a root may be another one tomorrow. A recording is therefore known by its path from
-the end (``Actor_01/a.wav`` is ``RAVDESS/Actor_01/a.wav``), by its name together with its speaker, and by a digest of
-its decoded samples.
+Ids are paths relative to a root, and the root may be another one next time. A recording is therefore known by the end
+of its path (``Actor_01/a.wav`` is ``RAVDESS/Actor_01/a.wav``), by its name together with its speaker, and by a digest
+of its decoded samples.
 """
 
 from collections import defaultdict
@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
 from speechshap.data.audio import AUDIO_SUFFIXES
+from speechshap.data.checking import FileChecker
 from speechshap.data.corpora import with_speakers
 from speechshap.data.splits import Splits, name_some
 from speechshap.data.utterance import SplitName, Utterance
@@ -55,16 +56,14 @@ class KnownRecordings:
     corpus: str | None = None
 
     @classmethod
-    def of(cls, splits: Splits, digests: Mapping[Path, str], corpus: str) -> "KnownRecordings":
+    def of(cls, splits: Splits, files: FileChecker, corpus: str) -> "KnownRecordings":
         """Recordings of these splits, with the digests of their files."""
-        return cls(
-            [
-                Recording(cast(SplitName, name), u.id, u.path.stem, u.speaker, digests.get(u.path))
-                for name, part in splits._asdict().items()
-                for u in part
-            ],
-            corpus,
-        )
+        recordings = [
+            Recording(cast(SplitName, name), u.id, u.path.stem, u.speaker, facts.digest if facts else None)
+            for name, part in splits._asdict().items()
+            for u, facts in ((utterance, files.facts(utterance)) for utterance in part)
+        ]
+        return cls(recordings, corpus)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "KnownRecordings":
@@ -95,10 +94,21 @@ class KnownRecordings:
             }
         return state
 
-    @property
-    def have_digests(self) -> bool:
-        """Whether recordings can be told by their content."""
-        return any(recording.digest for recording in self.recordings)
+    def find(self, utterances: Sequence[Utterance], files: FileChecker) -> dict[str, Recording]:
+        """Recordings that utterances are, by the utterances' ids.
+
+        Files are decoded only where names do not tell it.
+        """
+        found = self.find_by_name(utterances)
+        others = [utterance for utterance in utterances if utterance.id not in found]
+        # The last one counts where a recording was in several splits: train.
+        by_digest = {r.digest: r for r in sorted(self.recordings, key=_lateness) if r.digest}
+        if by_digest and others:
+            for utterance in files.usable(others)[0]:
+                facts = files.facts(utterance)
+                if facts and facts.digest in by_digest:
+                    found[utterance.id] = by_digest[facts.digest]
+        return found
 
     def find_by_name(self, utterances: Iterable[Utterance]) -> dict[str, Recording]:
         """Recordings that utterances are, by the utterances' ids, as far as paths and speakers tell it.
@@ -123,13 +133,6 @@ class KnownRecordings:
                 found[utterance.id] = fitting[0]
         return found
 
-    def find_by_content(self, utterances: Iterable[Utterance], digests: Mapping[Path, str]) -> dict[str, Recording]:
-        """Recordings that utterances are, by the utterances' ids, as far as their decoded samples tell it."""
-        # Where a recording was in several splits, the last one counts here: train.
-        by_digest = {r.digest: r for r in sorted(self.recordings, key=_lateness) if r.digest}
-        digest_of = {utterance.id: digests.get(utterance.path) for utterance in utterances}
-        return {id_: by_digest[digest] for id_, digest in digest_of.items() if digest in by_digest}
-
     def namesakes(self, utterances: Sequence[Utterance]) -> str | None:
         """A sentence where speakers have names of training speakers, for utterances that are none of the recordings."""
         corpora = {utterance.corpus for utterance in utterances}
@@ -138,9 +141,9 @@ class KnownRecordings:
         if not shared or self.corpus not in {None, *corpora}:
             return None
         return (
-            f"none of the {len(self.recordings)} recordings of the checkpoint is here, but {len(shared)} speaker(s) have "
-            f"the names of speakers that it was trained on: {name_some(shared)}; if they are the same, what is called "
-            "test may be in voices that the model knows: name others with `test_speakers`"
+            f"none of the {len(self.recordings)} recordings of the checkpoint is here, but {len(shared)} speaker(s) "
+            f"have the names of speakers that it was trained on: {name_some(shared)}; if they are the same, what is "
+            "called test may be in voices that the model knows: name others with `test_speakers`"
         )
 
     def with_trained(self, earlier: "KnownRecordings", found: Iterable[Recording]) -> "KnownRecordings":

@@ -1,51 +1,27 @@
 """LightningDataModule for emotional-speech corpora."""
 
-import logging
 import os
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from speechshap.data.audio import AudioFacts, AudioFileError, load_audio
 from speechshap.data.batching import LengthBatchSampler
-from speechshap.data.checking import add_to_list, inspect_files
-from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
-from speechshap.data.dataset import Batch, Transform, UtteranceDataset
-from speechshap.data.planted import EMOTIONS, make_planted_corpus
-from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained
-from speechshap.data.splits import (
-    ChosenSplit,
-    SplitBy,
-    SplitOptions,
-    Splits,
-    check_splits,
-    choose_split,
-    describe,
-    draw_subset,
-    name_some,
-)
+from speechshap.data.catalogue import Catalogue
+from speechshap.data.corpora import CorpusName
+from speechshap.data.dataset import Batch, Transform, UtteranceDataset, load_waveforms, repeated_to_longest
+from speechshap.data.splits import SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.errors import UserError, require_at_least
-
-logger = logging.getLogger(__name__)
-
-PLANTED_ROOT = Path("data/planted")
 
 CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers")
 """Options that speak of one corpus; a checkpoint keeps them, and another ``root`` leaves them behind."""
 
 SPLIT_OPTIONS = ("split_by", "val_fraction", "test_fraction", "split_seed")
 """Options that hold for any corpus; a checkpoint keeps them too."""
-
-_EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validate": ("val",), "test": ("test",)}
-"""Splits that a stage evaluates the model on, sooner or later."""
 
 
 class AudioDataModule(pl.LightningDataModule):
@@ -112,221 +88,80 @@ class AudioDataModule(pl.LightningDataModule):
         max_samples: int | None = None,
     ) -> None:
         super().__init__()
-        self.root = Path(root).expanduser() if root else None
-        self.corpus: CorpusName = corpus
-        self.files = [Path(file).expanduser() for file in files or []]
-        self.audio_root = Path(audio_root).expanduser() if audio_root else None
-        self.given_classes = classes
-        self.split_options = SplitOptions(
-            split_by, val_fraction, test_fraction, split_seed, _listed(val_speakers), _listed(test_speakers)
-        )
-        self.predict_split = predict_split
         if max_samples is not None and max_utterances is not None:
             raise UserError("`max_samples` is the former name of `max_utterances`; give one of them")
         self.max_utterances = max_samples if max_utterances is None else max_utterances
+        require_at_least(1, batch_size=batch_size, max_utterances=self.max_utterances)
+        require_at_least(0, num_workers=num_workers)
+        if not batch_seconds > 0:
+            raise UserError(f"`batch_seconds` is {batch_seconds}; expected a time above 0")
+        self.catalogue = Catalogue(
+            Path(root).expanduser() if root else None,
+            corpus,
+            Path(audio_root).expanduser() if audio_root else None,
+            [Path(file).expanduser() for file in files or []],
+            classes,
+            SplitOptions(
+                split_by,
+                val_fraction,
+                test_fraction,
+                split_seed,
+                listed_speakers(val_speakers),
+                listed_speakers(test_speakers),
+            ),
+            on_bad_file,
+        )
+        self.predict_split = predict_split
         self.batch_size = batch_size
         self.batch_seconds = batch_seconds
         self.num_workers = num_workers
         self.transform = transform
-        self.on_bad_file = on_bad_file
-        self._check_options()
-        self.skipped: list[Skipped] = []
-        self.splits: Splits | None = None
+        self.split_seed = split_seed
         self.predict_utterances: list[Utterance] = []
-        self._chosen: ChosenSplit | None = None
-        self._saved = KnownRecordings()
-        self._recognised: dict[str, Recording] = {}
-        self._files: dict[Path, AudioFacts | Skipped] = {}
         self.save_hyperparameters(*CORPUS_OPTIONS, *SPLIT_OPTIONS, logger=False)
-
-    def _check_options(self) -> None:
-        options = self.split_options
-        for name, fraction in (("val_fraction", options.val_fraction), ("test_fraction", options.test_fraction)):
-            if not 0 < fraction < 1:
-                raise UserError(f"`{name}` is {fraction}; expected a share between 0 and 1")
-        require_at_least(1, batch_size=self.batch_size, max_utterances=self.max_utterances)
-        require_at_least(0, num_workers=self.num_workers)
-        if not self.batch_seconds > 0:
-            raise UserError(f"`batch_seconds` is {self.batch_seconds}; expected a time above 0")
-        if self.root is None and not self.files and self.corpus not in ("auto", "planted"):
-            raise UserError(f"`root` is missing; give the folder (or the manifest) of the {self.corpus} corpus")
-
-    @cached_property
-    def listing(self) -> Corpus:
-        """What the corpus holds by its names; no sound is read for it."""
-        if self.root is None:
-            if not PLANTED_ROOT.exists():
-                make_planted_corpus(PLANTED_ROOT)
-            return read_corpus(PLANTED_ROOT, "planted")
-        return read_corpus(self.root, self.corpus, self.audio_root)
 
     @property
     def classes(self) -> list[str]:
         """Labels in the order of the class indices; none for loose files unless given."""
-        if self.given_classes is not None:
-            return self.given_classes
-        if self.files:
-            return []
-        if self.root is None or self.corpus == "planted":
-            return list(EMOTIONS)
-        return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
+        return self.catalogue.classes
+
+    @property
+    def splits(self) -> Splits | None:
+        """The usable utterances of each split, from the set-up on."""
+        return self.catalogue.splits
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """What was left out, with the reasons."""
+        return self.catalogue.skipped
 
     def prepare_data(self) -> None:
         """Make the planted-evidence corpus where it is asked for and missing."""
-        if not self.files:
-            _ = self.listing
+        if not self.catalogue.files:
+            _ = self.catalogue.listing
 
     def setup(self, stage: str) -> None:
         """Choose the utterances of a stage and check their files; a second stage keeps the splits of the first."""
-        self._stage = stage
+        if self.trainer is not None:
+            # Asking for the folder is a collective call, so that every rank has to.
+            self.catalogue.list_folder = Path(self.trainer.log_dir or "")
+            self.catalogue.quiet = self.trainer.global_rank != 0
         if stage == "predict":
-            self._set_up_prediction()
-        elif self.files:
-            raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
+            self.predict_utterances = self.catalogue.utterances_to_explain(self.predict_split, self.max_utterances)
         else:
-            self._set_up_splits()
-
-    def _set_up_splits(self) -> None:
-        chosen = self._choose()
-        if self.splits is None:
-            usable = {utterance.id for utterance in self._usable([u for part in chosen.splits for u in part])}
-            self.splits = Splits(*([u for u in part if u.id in usable] for part in chosen.splits))
-            self._report("split %s", chosen.origin, splits=self.splits._asdict())
-        for remark in check_splits(self.splits, self.classes, self._stage, chosen.is_drawn):
-            self._warn(remark)
-        refuse_trained(self.splits, self._recognised, _EVALUATED[self._stage])
-
-    def _set_up_prediction(self) -> None:
-        name: str = "files" if self.files else self.predict_split
-        if self.files:
-            chosen, origin = loose_files(self.files), "without a split"
-        elif self.predict_split == "all":
-            chosen, origin = self._labelled_or_not(), "whatever its split"
-        else:
-            splits, origin, _ = self._choose()
-            chosen = (self.splits or splits)._asdict()[self.predict_split]
-        if not chosen:
-            raise UserError(
-                f"{self.root}: nothing of the {self.predict_split} split is there; choose another `predict_split`, or "
-                'all of the corpus with `predict_split="all"`'
-            )
-        self.predict_utterances = self._usable(draw_subset(chosen, self.max_utterances, self.split_options.seed))
-        self._report("to explain, split %s", origin, splits={name: self.predict_utterances})
-        known = self._known() if self.splits else self._saved
-        for remark in describe_known(self.predict_utterances, self._recognise(known, self.predict_utterances)):
-            self._warn(remark)
+            self.catalogue.set_up_splits(stage)
 
     def state_dict(self) -> dict[str, Any]:
         """What identifies the recordings of each split: a checkpoint knows what it was trained on."""
-        return self._known().state() if self.splits else {}
+        return self.catalogue.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the split of a checkpoint, so that nothing that it was trained on is tested.
 
         Raises:
-            UserError: The splits are set up already, and one to be evaluated holds what the checkpoint was trained on.
+            UserError: A split that is set up to be evaluated holds what the checkpoint was trained on.
         """
-        saved = KnownRecordings.from_state(state_dict)
-        if self.splits and saved == self._known():
-            return
-        self._saved, self._chosen = saved, None
-        if self.splits:
-            self.splits = None
-            self._set_up_splits()
-
-    def _known(self) -> KnownRecordings:
-        """Recordings of the splits, and those that a loaded checkpoint was trained on besides."""
-        digests = self._digests()
-        known = KnownRecordings.of(self.splits or Splits([], [], []), digests, self.listing.name)
-        return known.with_trained(self._saved, self._recognised.values())
-
-    def _recognise(self, known: KnownRecordings, utterances: Sequence[Utterance]) -> dict[str, Recording]:
-        """Recordings that utterances are, by id; files are decoded only where their names do not tell it."""
-        found = known.find_by_name(utterances)
-        others = [utterance for utterance in utterances if utterance.id not in found]
-        if others and known.have_digests:
-            self._inspect(others)
-            found |= known.find_by_content(others, self._digests())
-        return found
-
-    def _digests(self) -> dict[Path, str]:
-        return {path: facts.digest for path, facts in self._files.items() if isinstance(facts, AudioFacts)}
-
-    def _labelled_or_not(self) -> list[Utterance]:
-        self.skipped = list(self.listing.skipped)
-        for utterance in self.listing.utterances:
-            if utterance.label is not None and utterance.label not in self.classes:
-                raise UserError(
-                    f"{utterance.path}: label {utterance.label!r} is none of the classes {', '.join(self.classes)}; "
-                    "correct the label, take a model for these labels, or explain files without labels with `files`"
-                )
-        return self.listing.utterances
-
-    def _choose(self) -> ChosenSplit:
-        """Split what the corpus lists, whether its files turn out usable or not: a bad file moves no other."""
-        if self._chosen is not None:
-            return self._chosen
-        utterances = self._labelled_or_not()
-        labelled = [utterance for utterance in utterances if utterance.label is not None]
-        self.skipped += [Skipped(u.path, "without a label, in no split") for u in utterances if u.label is None]
-        if not labelled:
-            raise UserError(
-                f"{self.root}: no file has a label; expected a folder for each class, a known corpus or a manifest; "
-                'explain files without labels with `files`, or all of the folder with `predict_split="all"`'
-            )
-        self._recognised = self._recognise(self._saved, labelled)
-        if not self._recognised and (remark := self._saved.namesakes(labelled)):
-            self._warn(remark)
-        part_of = {id_: recording.split for id_, recording in self._recognised.items()}
-        self._chosen = choose_split(labelled, self.split_options, part_of)
-        taken = {utterance.id for part in self._chosen.splits for utterance in part}
-        reason = f"in no split, which is {self._chosen.origin}"
-        self.skipped += [Skipped(utterance.path, reason) for utterance in labelled if utterance.id not in taken]
-        return self._chosen
-
-    def _inspect(self, utterances: Sequence[Utterance]) -> None:
-        """Decode files that have not been decoded yet."""
-        new = [utterance.path for utterance in utterances if utterance.path not in self._files]
-        self._files |= inspect_files(new, show_progress=self.trainer is None or self.trainer.global_rank == 0)
-
-    def _usable(self, utterances: Sequence[Utterance]) -> list[Utterance]:
-        """Decode all files once, set aside those that cannot be used, and say so."""
-        self._inspect(utterances)
-        problems = [facts for u in utterances if isinstance(facts := self._files[u.path], Skipped)]
-        usable = [utterance for utterance in utterances if isinstance(self._files[utterance.path], AudioFacts)]
-        self.skipped += problems
-        if self.skipped:
-            # Asking for the folder is a collective call, so that every rank has to.
-            self._report_skipped(Path(self.trainer.log_dir or "") if self.trainer else Path())
-        if self.skipped and (self.on_bad_file == "raise" or not usable):
-            worst = (problems or self.skipped)[0]
-            raise AudioFileError(worst.path, worst.reason + self._hint(len(usable), len(utterances)))
-        return usable
-
-    def _hint(self, num_usable: int, num_files: int) -> str:
-        if num_usable or num_files < 2:
-            return ""
-        in_manifest = not self.files and self.listing.name == "manifest"
-        relative = "; `audio_root` says where relative paths start" if in_manifest else ""
-        return f" (and none of the other {num_files - 1} files can be used{relative})"
-
-    @rank_zero_only
-    def _report(self, text: str, *values: object, splits: dict[str, list[Utterance]]) -> None:
-        logger.info(text, *values)
-        for name, part in splits.items():
-            logger.info("  %s", describe(name, part))
-
-    @rank_zero_only
-    def _warn(self, remark: str) -> None:
-        logger.warning("%s", remark)
-
-    @rank_zero_only
-    def _report_skipped(self, folder: Path) -> None:
-        """Add to ``skipped.csv``: training and explaining share the folder of a run."""
-        path = folder / "skipped.csv"
-        add_to_list(path, self.skipped)
-        some = name_some([item.path.name for item in self.skipped])
-        logger.warning("%d file(s) left out (%s), listed with the reason in %s", len(self.skipped), some, path)
+        self.catalogue.load_state(state_dict)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""
@@ -363,27 +198,20 @@ class AudioDataModule(pl.LightningDataModule):
         Raises:
             UserError: The corpus is not there, or has no training split.
         """
-        train = (self.splits or self._choose().splits).train
-        if not train:
-            raise UserError(f"{self.root}: no training recordings to compare with; give the corpus of the training")
-        chosen = self._usable(draw_subset(train, count, self.split_options.seed))
-        waveforms = [torch.from_numpy(load_audio(utterance.path)) for utterance in chosen]
-        longest = max(len(waveform) for waveform in waveforms)
-        return torch.stack([waveform[torch.arange(longest) % len(waveform)] for waveform in waveforms])
+        return repeated_to_longest(load_waveforms(self.catalogue.training_utterances(count)))
 
     def predict_sample(self, count: int) -> list[Tensor]:
         """Waveforms ``(time,)`` of at most ``count`` utterances to explain, drawn by ``split_seed``."""
-        chosen = draw_subset(self.predict_utterances, count, self.split_options.seed)
-        return [torch.from_numpy(load_audio(utterance.path)) for utterance in chosen]
+        return load_waveforms(draw_subset(self.predict_utterances, count, self.split_seed))
 
-    def _part(self, name: Literal["train", "val", "test"]) -> list[Utterance]:
+    def _part(self, name: SplitName) -> list[Utterance]:
         if self.splits is None:
             raise RuntimeError("setup has to be called before the batches are asked for")
-        return draw_subset(self.splits._asdict()[name], self.max_utterances, self.split_options.seed)
+        return draw_subset(self.splits._asdict()[name], self.max_utterances, self.split_seed)
 
     def _loader(self, utterances: list[Utterance], use: Literal["train", "evaluate", "explain"]) -> DataLoader[Batch]:
         sampler = LengthBatchSampler(
-            [facts.seconds for u in utterances if isinstance(facts := self._files[u.path], AudioFacts)],
+            [self.catalogue.seconds(utterance) for utterance in utterances],
             self.batch_size,
             self.batch_seconds,
             shuffle=use == "train",
@@ -399,14 +227,3 @@ class AudioDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-
-def _listed(speakers: list[str | int] | str | None) -> tuple[str | int, ...]:
-    """Names of a list, or of a text with commas between them.
-
-    Example:
-        >>> _listed([3, "08"]), _listed("03, 08"), _listed(None)
-        ((3, '08'), ('03', '08'), ())
-    """
-    names = speakers.strip("[]").split(",") if isinstance(speakers, str) else speakers or []
-    return tuple(name.strip() if isinstance(name, str) else name for name in names)

@@ -1,0 +1,251 @@
+"""What there is to train, validate, test and explain: a corpus or loose files, split and checked."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from speechshap.data.audio import AudioFileError
+from speechshap.data.checking import FileChecker, add_to_list
+from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, describe
+from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
+from speechshap.data.planted import EMOTIONS, make_planted_corpus
+from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained
+from speechshap.data.splits import SplitOptions, Splits, draw_subset, name_some
+from speechshap.data.utterance import Skipped, SplitName, Utterance
+from speechshap.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+PLANTED_ROOT = Path("data/planted")
+
+_EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validate": ("val",), "test": ("test",)}
+"""Splits that a stage evaluates the model on, sooner or later."""
+
+
+class Catalogue:
+    """The utterances of a corpus or of loose files, and their splits.
+
+    Args:
+        root: Folder of the corpus, or a manifest; None for the planted-evidence corpus.
+        corpus: Whose rule tells emotion and speaker.
+        audio_root: Folder that relative paths of a manifest start from.
+        files: Sound files and folders, which take the place of the corpus where utterances are explained.
+        classes: Labels in the order of the class indices; the corpus' own unless given.
+        options: How to split.
+        on_bad_file: ``skip`` leaves out a file that cannot be used, ``raise`` raises.
+
+    Attributes:
+        splits: The usable utterances of each split, once they are set up.
+        skipped: What was left out.
+        list_folder: Where ``skipped.csv`` goes.
+        quiet: Whether another process reports.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        corpus: CorpusName = "auto",
+        audio_root: Path | None = None,
+        files: Sequence[Path] = (),
+        classes: list[str] | None = None,
+        options: SplitOptions | None = None,
+        on_bad_file: Literal["skip", "raise"] = "skip",
+    ) -> None:
+        if root is None and not files and corpus not in ("auto", "planted"):
+            raise UserError(f"`root` is missing; give the folder (or the manifest) of the {corpus} corpus")
+        self.root = root
+        self.corpus: CorpusName = corpus
+        self.audio_root = audio_root
+        self.files = files
+        self.given_classes = classes
+        self.options = options or SplitOptions()
+        self.on_bad_file = on_bad_file
+        self.splits: Splits | None = None
+        self.skipped: list[Skipped] = []
+        self.list_folder = Path()
+        self.quiet = False
+        self.checker = FileChecker()
+        self._stage = ""
+        self._chosen: ChosenSplit | None = None
+        self._saved = KnownRecordings()
+        self._recognised: dict[str, Recording] = {}
+
+    @cached_property
+    def listing(self) -> Corpus:
+        """What the corpus holds by its names; no sound is read for it."""
+        if self.root is None:
+            if not PLANTED_ROOT.exists():
+                make_planted_corpus(PLANTED_ROOT)
+            return read_corpus(PLANTED_ROOT, "planted")
+        return read_corpus(self.root, self.corpus, self.audio_root)
+
+    @property
+    def classes(self) -> list[str]:
+        """Labels in the order of the class indices; none for loose files unless given."""
+        if self.given_classes is not None:
+            return self.given_classes
+        if self.files:
+            return []
+        if self.root is None or self.corpus == "planted":
+            return list(EMOTIONS)
+        return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
+
+    def set_up_splits(self, stage: str) -> Splits:
+        """Choose the splits and check their files, unless that is done; and see whether they serve a stage.
+
+        Args:
+            stage: ``fit``, ``validate`` or ``test``.
+
+        Raises:
+            UserError: The corpus cannot be split, a split does not serve the stage, or a split to be evaluated holds
+                what a checkpoint was trained on.
+        """
+        if self.files:
+            raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
+        self._stage = stage
+        chosen = self._choose()
+        if self.splits is None:
+            usable = {utterance.id for utterance in self.usable([u for part in chosen.splits for u in part])}
+            self.splits = Splits(*([u for u in part if u.id in usable] for part in chosen.splits))
+            self._report(f"split {chosen.origin}", self.splits._asdict())
+        for remark in check_splits(self.splits, self.classes, stage, chosen.is_drawn):
+            self._warn(remark)
+        refuse_trained(self.splits, self._recognised, _EVALUATED[stage])
+        return self.splits
+
+    def utterances_to_explain(self, split: Literal["train", "val", "test", "all"], most: int | None) -> list[Utterance]:
+        """Usable utterances of a split, or all of them, or those of the loose files.
+
+        What a checkpoint was trained or validated with is said to be so.
+
+        Raises:
+            UserError: There are none.
+        """
+        name, origin = split, "all of the corpus"
+        if self.files:
+            chosen, name, origin = loose_files(self.files), "files", "loose files"  # type: ignore[assignment]
+        elif split == "all":
+            chosen = self._labelled_or_not()
+        else:
+            splits, how, _ = self._choose()
+            chosen, origin = (self.splits or splits)._asdict()[split], f"split {how}"
+        if not chosen:
+            raise UserError(
+                f"{self.root}: nothing of the {split} split is there; choose another `predict_split`, or all of the "
+                'corpus with `predict_split="all"`'
+            )
+        usable = self.usable(draw_subset(chosen, most, self.options.seed))
+        self._report(f"to explain, {origin}", {name: usable})
+        known = self._known() if self.splits else self._saved
+        for remark in describe_known(usable, known.find(usable, self.checker)):
+            self._warn(remark)
+        return usable
+
+    def training_utterances(self, most: int) -> list[Utterance]:
+        """Usable utterances of the training split, drawn by the seed.
+
+        Raises:
+            UserError: The corpus is not there, or has no training split.
+        """
+        train = (self.splits or self._choose().splits).train
+        if not train:
+            raise UserError(f"{self.root}: no training recordings to compare with; give the corpus of the training")
+        return self.usable(draw_subset(train, most, self.options.seed))
+
+    def state(self) -> dict[str, Any]:
+        """What identifies the recordings of each split; nothing before there are splits."""
+        return self._known().state() if self.splits else {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take the split of a checkpoint, so that nothing that it was trained on is tested.
+
+        Raises:
+            UserError: As of :meth:`set_up_splits`, where the splits are set up already.
+        """
+        saved = KnownRecordings.from_state(state)
+        if self.splits and saved == self._known():
+            return
+        self._saved, self._chosen = saved, None
+        if self.splits:
+            self.splits = None
+            self.set_up_splits(self._stage)
+
+    def _known(self) -> KnownRecordings:
+        """Recordings of the splits, and those that a loaded checkpoint was trained on besides."""
+        known = KnownRecordings.of(self.splits or Splits([], [], []), self.checker, self.listing.name)
+        return known.with_trained(self._saved, self._recognised.values())
+
+    def _labelled_or_not(self) -> list[Utterance]:
+        self.skipped = list(self.listing.skipped)
+        for utterance in self.listing.utterances:
+            if utterance.label is not None and utterance.label not in self.classes:
+                raise UserError(
+                    f"{utterance.path}: label {utterance.label!r} is none of the classes {', '.join(self.classes)}; "
+                    "correct the label, take a model for these labels, or explain files without labels with `files`"
+                )
+        return self.listing.utterances
+
+    def _choose(self) -> ChosenSplit:
+        """Split what the corpus lists, whether its files turn out usable or not: a bad file moves no other."""
+        if self._chosen is not None:
+            return self._chosen
+        utterances = self._labelled_or_not()
+        labelled = [utterance for utterance in utterances if utterance.label is not None]
+        self.skipped += [Skipped(u.path, "without a label, in no split") for u in utterances if u.label is None]
+        if not labelled:
+            raise UserError(
+                f"{self.root}: no file has a label; expected a folder for each class, a known corpus or a manifest; "
+                'explain files without labels with `files`, or all of the folder with `predict_split="all"`'
+            )
+        self._recognised = self._saved.find(labelled, self.checker)
+        if not self._recognised and (remark := self._saved.namesakes(labelled)):
+            self._warn(remark)
+        part_of = {id_: recording.split for id_, recording in self._recognised.items()}
+        self._chosen = choose_split(labelled, self.options, part_of)
+        taken = {utterance.id for part in self._chosen.splits for utterance in part}
+        reason = f"in no split; the corpus is split {self._chosen.origin}"
+        self.skipped += [Skipped(utterance.path, reason) for utterance in labelled if utterance.id not in taken]
+        return self._chosen
+
+    def usable(self, utterances: Sequence[Utterance]) -> list[Utterance]:
+        """Decode all files once, set aside those that cannot be used, and say so.
+
+        Raises:
+            AudioFileError: None can be used, or one cannot and ``on_bad_file`` is ``raise``.
+        """
+        self.checker.quiet = self.quiet
+        usable, problems = self.checker.usable(utterances)
+        self.skipped += problems
+        if self.skipped and not self.quiet:
+            path = self.list_folder / "skipped.csv"
+            add_to_list(path, self.skipped)
+            some = name_some([item.path.name for item in self.skipped])
+            logger.warning("%d file(s) left out (%s), listed with the reason in %s", len(self.skipped), some, path)
+        if self.skipped and (self.on_bad_file == "raise" or not usable):
+            worst, others = (problems or self.skipped)[0], len(utterances) - 1
+            hint = f" (and none of the other {others} files can be used{self._hint()})" if others and not usable else ""
+            raise AudioFileError(worst.path, worst.reason + hint)
+        return usable
+
+    def seconds(self, utterance: Utterance) -> float:
+        """Length of a usable utterance."""
+        facts = self.checker.facts(utterance)
+        if facts is None:
+            raise KeyError(f"{utterance.id} has not been checked, or cannot be used")
+        return facts.seconds
+
+    def _hint(self) -> str:
+        in_manifest = not self.files and self.listing.name == "manifest"
+        return "; `audio_root` says where relative paths start" if in_manifest else ""
+
+    def _report(self, text: str, splits: dict[str, list[Utterance]]) -> None:
+        if not self.quiet:
+            logger.info("%s", text)
+            for name, part in splits.items():
+                logger.info("  %s", describe(name, part))
+
+    def _warn(self, remark: str) -> None:
+        if not self.quiet:
+            logger.warning("%s", remark)

@@ -1,0 +1,389 @@
+"""Which utterances are trained, tested and explained, before and after recordings have moved."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from helpers import write_sound
+
+from speechshap.data.catalogue import Catalogue
+from speechshap.data.recognition import KnownRecordings
+from speechshap.data.splits import SplitOptions
+from speechshap.errors import UserError
+
+CLASSES = ["neutral", "happy"]
+ACTORS = [f"Actor_{number:02}" for number in range(1, 7)]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A working folder for ``skipped.csv``, and all that is logged."""
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, "speechshap")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Six actors of RAVDESS with two recordings each, below a folder of their own."""
+    return write_actors(tmp_path / "data" / "RAVDESS")
+
+
+def write_actors(root: Path, first_seed: int = 0, count: int = 6, take: str = "01-01-01") -> Path:
+    for number in range(2 * count):
+        actor, emotion = number // 2 + 1, ("01", "03")[number % 2]
+        write_sound(root / f"Actor_{actor:02}" / f"03-01-{emotion}-{take}-{actor:02}.wav", seed=first_seed + number)
+    return root
+
+
+def catalogue(root: Path, seed: int = 0, **options: Any) -> Catalogue:
+    corpus = options.pop("corpus", "auto")
+    names = {name: options.pop(name) for name in ("audio_root", "classes", "files", "on_bad_file") if name in options}
+    return Catalogue(root, corpus, options=SplitOptions(seed=seed, **options), **{"classes": CLASSES, **names})
+
+
+def trained_state(root: Path, **options: Any) -> dict[str, Any]:
+    """What a checkpoint keeps after a training on this corpus."""
+    trained = catalogue(root, **options)
+    trained.set_up_splits("fit")
+    return trained.state()
+
+
+def speakers(utterances: list) -> set[str]:
+    return {utterance.speaker for utterance in utterances}
+
+
+def with_checkpoint(root: Path, state: dict[str, Any], **options: Any) -> Catalogue:
+    """A catalogue for a test with a checkpoint, whose own draw would be another one."""
+    other = catalogue(root, seed=5, **options)
+    other.load_state(state)
+    other.set_up_splits("test")
+    return other
+
+
+def renamed(root: Path) -> Path:
+    """A copy elsewhere, flat and with other names: only the sound tells."""
+    target = root.parents[1] / "renamed"
+    for number, path in enumerate(sorted(root.rglob("*.wav"))):
+        actor, emotion = path.stem.split("-")[-1], {"01": "neutral", "03": "happy"}[path.stem.split("-")[2]]
+        (target / emotion / actor).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target / emotion / actor / f"{number:03}.wav")
+    return target
+
+
+def as_flac(root: Path) -> Path:
+    """A copy elsewhere as FLAC, one folder further down."""
+    for path in root.rglob("*.wav"):
+        target = root.parents[1] / "copies" / "flac" / path.relative_to(root).with_suffix(".flac")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        samples, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(target, samples, rate)
+    return root.parents[1] / "copies"
+
+
+def flat_and_louder(root: Path) -> Path:
+    """Recordings in one folder and of another level: names and speakers alone tell."""
+    target = root.parents[1] / "flat"
+    target.mkdir()
+    for path in root.rglob("*.wav"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(target / path.name, 1.5 * samples, rate)
+    return target
+
+
+@pytest.mark.parametrize(
+    "move", [lambda root: root, lambda root: root.parent, as_flac, flat_and_louder, renamed],
+    ids=["as it was", "one level up", "as FLAC, elsewhere", "flat and louder", "renamed"],
+)  # fmt: skip
+def test_the_speakers_of_a_test_stay_wherever_the_recordings_lie(root: Path, move: Callable[[Path], Path]) -> None:
+    state = trained_state(root)
+    expected = KnownRecordings.from_state(state)
+    moved = move(root)
+    splits = with_checkpoint(moved, state).splits
+    assert splits is not None
+    for name, part in splits._asdict().items():
+        actors = {recording.speaker for recording in expected.recordings if recording.split == name}
+        assert {(speaker or "")[-2:] for speaker in speakers(part)} == {(actor or "")[-2:] for actor in actors}
+        assert len(part) == 2 * len(actors)
+    assert speakers(catalogue(root, seed=5).set_up_splits("test").test) != speakers(splits.test)
+
+
+def test_one_speakers_folder_is_recognised(root: Path) -> None:
+    state = trained_state(root)
+    (actor,) = {r.speaker for r in KnownRecordings.from_state(state).recordings if r.split == "test"}
+    folder = with_checkpoint(root / str(actor), state)
+    assert folder.splits is not None
+    assert [len(part) for part in folder.splits] == [0, 0, 2]
+    trained_on = next(r.speaker for r in KnownRecordings.from_state(state).recordings if r.split == "train")
+    with pytest.raises(UserError, match=r"the test split is empty, as given .2 train."):
+        with_checkpoint(root / str(trained_on), state)
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_checkpoints_that_kept_ids_alone_are_recognised(root: Path, above: bool) -> None:
+    ids = [f"{actor}/03-01-{code}-01-01-01-{actor[-2:]}.wav" for actor in ACTORS for code in ("01", "03")]
+    state = {"train": ids[:8], "val": ids[8:10], "test": ids[10:]}
+    splits = with_checkpoint(root.parent if above else root, state).splits
+    assert splits is not None
+    assert [speakers(part) for part in splits] == [set(ACTORS[:4]), {"Actor_05"}, {"Actor_06"}]
+
+
+def test_the_state_is_plain_compact_and_comes_back(root: Path, tmp_path: Path) -> None:
+    state = trained_state(root)
+    torch.save(state, tmp_path / "state.pt")
+    assert torch.load(tmp_path / "state.pt", weights_only=True) == state
+    assert len(json.dumps(state)) < 12 * 100 + 200  # a hundred bytes a recording
+    again = catalogue(root)
+    again.set_up_splits("fit")
+    again.load_state(state)
+    assert again.state() == state
+
+
+def test_a_recording_that_is_not_the_checkpoints_is_left_out_and_listed(root: Path) -> None:
+    state = trained_state(root)
+    write_sound(root / "Actor_07" / "03-01-01-01-01-01-07.wav", seed=99)
+    other = with_checkpoint(root, state)
+    assert "Actor_07" not in {speaker for part in other.splits or () for speaker in speakers(part)}
+    (skipped,) = other.skipped
+    assert skipped.path.name == "03-01-01-01-01-01-07.wav"
+    assert skipped.reason == "in no split; the corpus is split as the checkpoint was trained with"
+
+
+def test_a_test_on_speakers_of_the_training_is_refused(root: Path) -> None:
+    named: dict[str, Any] = {"test_speakers": [1], "val_speakers": [2]}
+    state = trained_state(root, **named)
+    assert with_checkpoint(root, state, **named).splits is not None
+    with pytest.raises(UserError, match=r"2 of 4 recordings of the test split are among those that .* trained on: Ac"):
+        with_checkpoint(root, state, test_speakers=[1, 3], val_speakers=[2])
+    with pytest.raises(UserError, match=r"2 of 2 recordings of the val split are among those"):
+        catalogue_resuming(root, state, test_speakers=[1], val_speakers=[3])
+
+
+def catalogue_resuming(root: Path, state: dict[str, Any], **options: Any) -> Catalogue:
+    """A catalogue that goes on with a training: the checkpoint is read after the set-up, as Lightning does."""
+    resumed = catalogue(root, **options)
+    resumed.set_up_splits("fit")
+    resumed.load_state(state)
+    return resumed
+
+
+def test_a_resumed_training_has_the_split_of_its_checkpoint(root: Path) -> None:
+    state = trained_state(root)
+    resumed = catalogue_resuming(root.parent, state, seed=5)
+    old, new = (KnownRecordings.from_state(one).recordings for one in (state, resumed.state()))
+    assert {(r.split, r.name, r.speaker, r.digest) for r in old} == {
+        (r.split, r.name, r.speaker, r.digest) for r in new
+    }
+    assert len(new) == 12
+
+
+def test_what_was_trained_on_before_another_corpus_is_not_forgotten(root: Path, tmp_path: Path) -> None:
+    first = trained_state(root)
+    other = write_actors(tmp_path / "other", first_seed=50, count=3, take="02-02-02")
+    second = catalogue_resuming(other, first).state()
+    assert trained_on(second) == trained_on(first) | {
+        r.speaker for r in KnownRecordings.from_state(second).recordings if r.split == "train"
+    }
+    with pytest.raises(UserError, match="recordings of the test split are among those"):
+        with_checkpoint(
+            root, second, test_speakers=sorted(trained_on(first))[:1], val_speakers=sorted(trained_on(first))[1:2]
+        )
+
+
+def trained_on(state: dict[str, Any]) -> set[str]:
+    return {str(r.speaker) for r in KnownRecordings.from_state(state).recordings if r.split == "train"}
+
+
+def write_manifest(path: Path, sounds: Path, splits: dict[str, str]) -> Path:
+    """A manifest that gives each actor a split."""
+    rows = [
+        f"{sound},{('neutral', 'happy')['-03-' in sound.name[1:]]},{sound.parent.name},{splits[sound.parent.name]}"
+        for sound in sorted(sounds.rglob("*.wav"))
+        if sound.parent.name in splits
+    ]
+    path.write_text("\n".join(["path,label,speaker,split", *rows]))
+    return path
+
+
+def fold(test: str, val: str | None = None) -> dict[str, str]:
+    return {actor: {test: "test", val: "dev"}.get(actor, "train") for actor in ACTORS}
+
+
+def test_a_split_column_is_kept_as_it_is(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03", "Actor_05"))
+    splits = catalogue(manifest).set_up_splits("fit")
+    assert (speakers(splits.val), speakers(splits.test)) == ({"Actor_05"}, {"Actor_03"})
+    assert "split as the manifest has it" in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_validation_is_drawn_from_train_where_a_manifest_has_none(root: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03"))
+    first = catalogue(manifest)
+    splits = first.set_up_splits("fit")
+    assert speakers(splits.test) == {"Actor_03"}
+    assert len(speakers(splits.val)) == 1
+    assert not speakers(splits.train) & speakers(splits.val)
+    for seed in range(4):  # and stays what it was for a checkpoint
+        again = catalogue(manifest, seed=seed)
+        again.load_state(first.state())
+        assert again.set_up_splits("fit") == splits
+
+
+def test_a_manifest_that_is_all_test_is_tested_whole_and_not_trained_on(root: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "list.csv", root, dict.fromkeys(ACTORS, "test"))
+    assert len(catalogue(manifest).set_up_splits("test").test) == 12
+    assert len(catalogue(manifest).utterances_to_explain("test", None)) == 12
+    with pytest.raises(UserError, match=r"the train split is empty, as given .12 test.; it cannot be used to fit"):
+        catalogue(manifest).set_up_splits("fit")
+    with pytest.raises(UserError, match="no training recordings to compare with"):
+        catalogue(manifest).training_utterances(4)
+
+
+def test_a_given_test_split_without_a_class_is_tested_with_a_warning(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in root.rglob("03-01-03-*"):
+        path.unlink()
+    manifest = write_manifest(tmp_path / "list.csv", root, dict.fromkeys(ACTORS, "test"))
+    assert len(catalogue(manifest).set_up_splits("test").test) == 6
+    assert "the test split of 6 utterances has none of the class(es) happy" in caplog.text
+
+
+def test_a_speaker_in_two_given_splits_is_warned_of(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03", "Actor_05"))
+    manifest.write_text(manifest.read_text().replace("Actor_05,dev", "Actor_03,dev"))
+    catalogue(manifest).set_up_splits("fit")
+    assert "1 speaker(s) are heard in more than one split: Actor_03" in caplog.text
+
+
+def test_the_test_split_of_another_fold_is_refused_and_explained_with_a_warning(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = write_manifest(tmp_path / "one.csv", root, fold("Actor_01", "Actor_02"))
+    two = write_manifest(tmp_path / "two.csv", root, fold("Actor_03", "Actor_02"))
+    state = trained_state(one)
+    assert len(with_checkpoint(one, state).splits.test) == 2  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=r"2 of 2 recordings of the test split are among those"):
+        with_checkpoint(two, state)
+    explained = catalogue(two)
+    explained.load_state(state)
+    assert len(explained.utterances_to_explain("test", None)) == 2
+    assert "2 of 2 recordings to explain were in the training split: " in caplog.text
+
+
+def test_emobox_folds_know_a_checkpoint_of_the_corpus_folder(root: Path, tmp_path: Path) -> None:
+    state = trained_state(root, test_speakers=[1], val_speakers=[2])
+    for name, actors in (("train", ACTORS[:-2]), ("test", ACTORS[-2:])):
+        lines = [
+            {"key": f"ravdess-{path.stem}", "wav": f"downloads/{path.name}", "emo": "happy"}
+            for actor in actors
+            for path in sorted((root / actor).glob("*.wav"))
+        ]
+        (tmp_path / "fold_1").mkdir(exist_ok=True)
+        (tmp_path / "fold_1" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(UserError, match=r"4 of 4 recordings of the test split are among those .*: ravdess-03-01-01"):
+        with_checkpoint(tmp_path / "fold_1", state, audio_root=root)
+
+
+def test_missing_recordings_of_a_manifest_are_counted_and_named(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03", "Actor_05"))
+    shutil.rmtree(root / "Actor_01")
+    splits = catalogue(manifest).set_up_splits("fit")
+    assert len(splits.train) == 6
+    assert "2 file(s) left out (03-01-01-01-01-01-01.wav, 03-01-03-01-01-01-01.wav)" in caplog.text
+    with pytest.raises(UserError, match="no such file"):
+        catalogue(manifest, on_bad_file="raise").set_up_splits("fit")
+    shutil.rmtree(root)
+    with pytest.raises(UserError, match=r"no such file .and none of the other 11 files can be used; `audio_root`"):
+        catalogue(manifest).set_up_splits("fit")
+
+
+@pytest.mark.parametrize(
+    ("split", "trained", "validated"), [("all", "8 of 12", "2 of 12"), ("train", "8 of 8", None), ("test", None, None)]
+)
+def test_explaining_says_what_the_checkpoint_was_trained_with(
+    root: Path, split: Any, trained: str | None, validated: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    explained = catalogue(root)
+    explained.load_state(trained_state(root))
+    caplog.clear()
+    explained.utterances_to_explain(split, None)
+    assert (f"{trained} recordings to explain were in the training split: " in caplog.text) is (trained is not None)
+    assert (f"{validated} recordings to explain were in the validation split: " in caplog.text) is (
+        validated is not None
+    )
+    assert ("training split" in caplog.text) is (trained is not None)
+
+
+def test_explaining_prints_the_split_and_its_speakers(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = trained_state(root, test_speakers=[4, 2])
+    explained = catalogue(root)
+    explained.load_state(state)
+    caplog.clear()
+    explained.utterances_to_explain("test", 3)
+    assert "to explain, split as the checkpoint was trained with" in caplog.text
+    assert "test     3 utterances of 2 speakers: Actor_02 Actor_04" in caplog.text
+
+
+def test_loose_files_that_the_checkpoint_was_trained_on_are_told(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = trained_state(root)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for number, path in enumerate(sorted(root.rglob("*.wav"))):
+        shutil.copy(path, copies / f"recording {number}.wav")
+    write_sound(copies / "new.wav", seed=99)
+    loose = Catalogue(files=[copies])
+    loose.load_state(state)
+    caplog.clear()
+    assert len(loose.utterances_to_explain("test", None)) == 13
+    assert f"8 of 13 recordings to explain were in the training split: {copies}/recording" in caplog.text
+    assert "2 of 13 recordings to explain were in the validation split: " in caplog.text
+    assert "files   13 utterances of 0 speakers" in caplog.text
+
+
+def test_a_name_alone_does_not_make_a_recording_of_the_training(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, path in enumerate(sorted(root.rglob("*.wav"))):
+        path.rename(path.with_name(f"{number}-{path.name[6:8]}-.wav"))
+    manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03", "Actor_05"))
+    state = trained_state(manifest)
+    write_sound(tmp_path / "new" / "0-01-.wav", seed=99)
+    loose = Catalogue(files=[tmp_path / "new"])
+    loose.load_state(state)
+    loose.utterances_to_explain("test", None)
+    assert "training split" not in caplog.text
+
+
+def test_speakers_of_the_same_names_are_warned_of_where_no_recording_is_recognised(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = trained_state(root)
+    other = write_actors(tmp_path / "other", first_seed=50, take="02-02-02")
+    with_checkpoint(other, state)
+    assert "none of the 12 recordings of the checkpoint is here, but 4 speaker(s) have the names" in caplog.text
+
+
+def test_another_corpus_is_split_anew_without_a_warning(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = trained_state(root)
+    for number in range(8):
+        write_sound(tmp_path / "emodb" / f"{number // 2:02}a01{'NF'[number % 2]}a.wav", seed=50 + number)
+    caplog.clear()
+    other = with_checkpoint(tmp_path / "emodb", state)
+    assert other.splits is not None
+    assert "split by speaker, seed 5" in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

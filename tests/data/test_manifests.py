@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import pytest
+from helpers import write_sound
+
+from speechshap.data import read_corpus
+from speechshap.errors import UserError
+
+
+def write_lines(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return path
+
+
+def emobox_line(actor: int, emotion: str = "03") -> dict:
+    """A line as EmoBox has it for RAVDESS."""
+    name = f"03-01-{emotion}-01-01-01-{actor:02}"
+    folder = "downloads/ravdess/audio/Audio_Speech_Actors_01-24"
+    return {
+        "key": f"ravdess-{name}", "dataset": "ravdess", "wav": f"{folder}/Actor_{actor:02}/{name}.wav", "type": "raw",
+        "sample_rate": 48000, "length": 3.7, "task": "category", "emo": "Happy", "channel": 1,
+    }  # fmt: skip
+
+
+def test_csv_manifest(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label,speaker,start,end\nb.wav,happy,S2,0.5,1.25\na.wav,sad,S1,,\n")
+    corpus = read_corpus(tmp_path / "list.csv")
+    first, second = corpus.utterances
+    assert (first.id, first.path, first.label, first.speaker) == ("a.wav", tmp_path / "a.wav", "sad", "S1")
+    assert (first.start, first.end) == (None, None)
+    assert (second.start, second.end) == (0.5, 1.25)
+    assert corpus.classes == ["happy", "sad"]
+
+
+def test_json_lines_of_emobox(tmp_path: Path) -> None:
+    rows = [
+        {"key": "emodb-03a01Fa", "wav": "downloads/emodb/03a01Fa.wav", "length": 1.9, "emo": "F", "sample_rate": 16000},
+        {"key": "emodb-03a01Wa", "wav": "downloads/emodb/03a01Wa.wav", "length": 1.8, "emo": "W", "sample_rate": 16000},
+    ]
+    (tmp_path / "fold.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    write_sound(tmp_path / "elsewhere" / "downloads/emodb/03a01Fa.wav")
+    corpus = read_corpus(tmp_path / "fold.jsonl", audio_root=tmp_path / "elsewhere")
+    assert [utterance.id for utterance in corpus.utterances] == ["emodb-03a01Fa", "emodb-03a01Wa"]
+    assert corpus.utterances[0].path == tmp_path / "elsewhere/downloads/emodb/03a01Fa.wav"
+    assert [utterance.speaker for utterance in corpus.utterances] == ["03", "03"]  # by the corpus' own rule
+    assert corpus.classes == ["F", "W"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file,emotion\na.wav,sad\n", "path,label"),
+        ("a.csv", "path,label,start\na.wav,sad,soon\n", "entry 1 .*soon"),
+        ("a.csv", "path,label\n", "lists no utterance"),
+        ("a.csv", "path,label\na.wav,sad\na.wav,sad\n", "entry 2 repeats a.wav"),
+        ("a.csv", "path,label,split\na.wav,sad,later\n", "entry 1 .*split 'later'; expected train, val or test"),
+        ("a.jsonl", '{"key": "a"}\n', "line 1 .*wav"),
+        ("a.jsonl", "[1]\n", "line 1 is not an object"),
+        ("a.jsonl", "no json\n", "line 1"),
+        ("a.csv", "path,label\na.wav,fröhlich\n", "save it as UTF-8"),
+        ("a.txt", "path,label\n", "expected .csv or .jsonl"),
+    ],
+)
+def test_a_mistake_in_a_manifest_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=message) as error:
+        read_corpus(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "split"),
+    [("train", "train"), ("Training", "train"), ("dev", "val"), ("valid", "val"), ("VALIDATION", "val"), ("val", "val"),
+     ("test", "test"), ("", None)],
+)  # fmt: skip
+def test_a_split_column_is_read_as_it_is_spelled(tmp_path: Path, spelled: str, split: str | None) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label,split\na.wav,sad,{spelled}\n")
+    assert read_corpus(tmp_path / "list.csv").utterances[0].split == split
+
+
+def test_numbers_in_json_lines_are_names_and_0_is_one_of_them(tmp_path: Path) -> None:
+    rows = [{"key": key, "wav": f"{key}.wav", "emo": key, "speaker": key, "split": "test"} for key in (0, 1)]
+    corpus = read_corpus(write_lines(tmp_path / "a.jsonl", rows))
+    assert [(u.id, u.label, u.speaker, u.split) for u in corpus.utterances] == [
+        ("0", "0", "0", "test"),
+        ("1", "1", "1", "test"),
+    ]
+    assert corpus.classes == ["0", "1"]
+
+
+def test_fold_files_tell_the_split_and_sounds_are_found_by_name(tmp_path: Path) -> None:
+    fold = tmp_path / "fold_1"
+    for name, actor in (("ravdess_train_fold_1", 1), ("ravdess_valid_fold_1", 2), ("ravdess_test_fold_1", 3)):
+        write_lines(fold / f"{name}.jsonl", [emobox_line(actor)])
+        write_sound(tmp_path / "mine" / f"Actor_{actor:02}" / f"03-01-03-01-01-01-{actor:02}.flac")
+    (fold / "label_map.json").write_text("{}")
+    corpus = read_corpus(fold, audio_root=tmp_path / "mine")
+    assert [(u.speaker, u.split, u.label) for u in corpus.utterances] == [
+        ("Actor_01", "train", "Happy"),
+        ("Actor_02", "val", "Happy"),
+        ("Actor_03", "test", "Happy"),
+    ]
+    assert [u.path for u in corpus.utterances] == sorted((tmp_path / "mine").rglob("*.flac"))
+    assert corpus.name == "manifest"
+
+
+def test_the_path_decides_between_files_of_one_name(tmp_path: Path) -> None:
+    for name in ("DC/a01.wav", "JE/a01.wav", "x/KL/b.wav", "y/KL/b.wav"):
+        write_sound(tmp_path / "mine" / name)
+    rows = [{"key": wav, "wav": wav, "emo": "a"} for wav in ("downloads/JE/a01.wav", "downloads/KL/b.wav")]
+    corpus = read_corpus(write_lines(tmp_path / "list.jsonl", rows), audio_root=tmp_path / "mine")
+    assert [u.path for u in corpus.utterances] == [tmp_path / "mine/JE/a01.wav"]
+    (skipped,) = corpus.skipped
+    assert skipped.path.name == "b.wav"
+    assert "2 under `audio_root` have its name" in skipped.reason
+
+
+def test_a_recording_in_two_folds_is_refused(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_lines(tmp_path / f"{split}.jsonl", [emobox_line(1)])
+    with pytest.raises(UserError, match=r"train.jsonl: entry 1 repeats ravdess-03-01-03-01-01-01-01"):
+        read_corpus(tmp_path)
+
+
+def test_a_folder_without_fold_files_is_told_from_a_manifest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no manifest.csv, and no .jsonl file with train, valid or test in its name"):
+        read_corpus(tmp_path, "manifest")
+    with pytest.raises(UserError, match="no such manifest"):
+        read_corpus(tmp_path / "list.csv", "manifest")
+    (tmp_path / "list.csv").write_text("path,label\na.wav,sad\n")
+    with pytest.raises(UserError, match="`audio_root`: no folder nowhere"):
+        read_corpus(tmp_path / "list.csv", audio_root=Path("nowhere"))
