@@ -89,7 +89,7 @@ def make_explanation(
         )
     if bands:
         columns = generator.normal(size=(count, bands, int(seconds * 100) + 1)).astype(np.float32)
-        frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32)
+        frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32).astype(np.float64)
         optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns))
     return Explanation(
         **{
