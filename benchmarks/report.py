@@ -1,13 +1,14 @@
-"""What it costs to show explanations: pictures a second, bytes an utterance, and how long a browser takes to open them.
+"""The cost of showing explanations: pictures per second, bytes per utterance, seconds to open the report in a browser.
 
     python benchmarks/report.py runs/demo/version_0
 
-The run must have been explained. Pictures and sounds are those that TensorBoard gets; the report is written anew into a
-temporary folder, with the run's utterances repeated until there are as many as asked for. Opening it in Chromium (where
-chromium and chromedriver are installed) is timed from the address to the first picture drawn and its sound decoded.
+The run must have been explained. Pictures and sounds are those written to TensorBoard. The report is written to a
+temporary folder, with the run's utterances repeated until there are as many as asked for. Where chromium and
+chromedriver are installed, opening it is timed until the first picture is drawn and its sound decoded.
 """
 
 import argparse
+import dataclasses
 import shutil
 import tempfile
 import time
@@ -22,7 +23,7 @@ from speechshap.report.rendering import render
 from speechshap.report.summary import Summary
 from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.explanation import Explanation
-from speechshap.results.folder import ResultsFolder, Row, by_utterance
+from speechshap.results.folder import ResultsFolder
 
 
 def main() -> None:
@@ -33,11 +34,13 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=20, help="utterances to draw for TensorBoard (20)")
     arguments = parser.parse_args()
     results = ResultsFolder(arguments.run / "explanations")
-    utterances = by_utterance(results.read())
-    rows = [draw(utterances[: arguments.drawn]), *report(utterances, arguments.utterances)]
-    seconds = sum(rows[0]["duration_seconds"] for rows in utterances) / len(utterances)
-    targets, layers = len(utterances[0]), len(utterances[0][0]["layer_names"] or [])
-    bands = len(utterances[0][0]["frequencies_hz"] or [])
+    explanations = results.explanations()
+    rows = [draw(explanations[: arguments.drawn]), *report(explanations, arguments.utterances)]
+    seconds = sum(explanation.duration for explanation in explanations) / len(explanations)
+    first = explanations[0]
+    targets = len(first.targets)
+    layers = 0 if first.layers is None else len(first.layers.names)
+    bands = 0 if first.bands is None else len(first.bands.frequencies)
     print_table(
         f"Clips of {seconds:.1f} s, {targets} target(s), {layers} layer(s), {bands} frequency bands, {machine()}",
         ["what", "utterances", "seconds an utterance", "utterances a second", "kB an utterance"],
@@ -45,10 +48,9 @@ def main() -> None:
     )
 
 
-def draw(utterances: list[list[Row]]) -> list[str]:
-    """TensorBoard's picture and sounds, one after the other."""
-    waveforms = [load_audio(Path(rows[0]["path"])) for rows in utterances]
-    explanations = [Explanation.from_rows(rows) for rows in utterances]
+def draw(explanations: list[Explanation]) -> list[str]:
+    """Draw TensorBoard's pictures and make its sounds, one after the other."""
+    waveforms = [load_audio(Path(explanation.path)) for explanation in explanations]
     render(waveforms[0], SAMPLE_RATE, explanations[0], 20)  # imports
     with tempfile.TemporaryDirectory() as folder:
         log = ExplanationLog(Path(folder))
@@ -58,17 +60,16 @@ def draw(utterances: list[list[Row]]) -> list[str]:
         seconds = time.perf_counter() - start
         log.close()
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
-    return line("TensorBoard: picture and three sounds", len(utterances), seconds, size)
+    return line("TensorBoard: picture and three sounds", len(explanations), seconds, size)
 
 
-def report(utterances: list[list[Row]], count: int) -> list[list[str]]:
-    """The report and its opening."""
+def report(explanations: list[Explanation], count: int) -> list[list[str]]:
+    """Write the report and open it."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = ResultsFolder(Path(temporary))
         for number in range(count):
-            # Everything of an utterance but its name is what it was.
-            names = {"utterance": f"{number:04d}", "fingerprint": f"{number}"}
-            folder.write([{**row, **names} for row in utterances[number % len(utterances)]])
+            explanation = explanations[number % len(explanations)]
+            folder.write([dataclasses.replace(explanation, utterance=f"{number:04d}")])
         start = time.perf_counter()
         pictures = Summary.read(folder).write(folder.folder / "corpus")
         aggregated = time.perf_counter() - start
@@ -87,7 +88,7 @@ def report(utterances: list[list[Row]], count: int) -> list[list[str]]:
 
 
 def open_in_browser(path: Path) -> float | None:
-    """Seconds until the first utterance is seen and can be heard; None where there is no browser."""
+    """Seconds until the first utterance is drawn and can be played; None without a browser."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         return None
     from selenium import webdriver
@@ -108,7 +109,7 @@ def open_in_browser(path: Path) -> float | None:
 
 
 def line(what: str, count: int, seconds: float, size: int) -> list[str]:
-    """Of the table."""
+    """A line of the table."""
     return [what, str(count), f"{seconds / count:.3f}", f"{count / seconds:.1f}", f"{size / count / 1e3:.0f}"]
 
 

@@ -75,11 +75,10 @@ def make_explanation(
     size = np.sqrt((values**2).mean(1, keepdims=True))
     gap = np.full(count, 0.1, np.float32)
     used = {"targets": "all", "output": "logit", "baselines": "noise", "seed": 0, "n_samples": 50, **(settings or {})}
-    common = {"method": "gradient_shap", "model": "weights", "precision": "32-true", **(provenance or {})}
-    key = f"{sorted(common.items())} {sorted(used.items(), key=str)} {layers} {bands}"
+    key = f"{sorted(used.items(), key=str)} {layers} {bands}"
     origin = {
-        "settings_fingerprint": key, "fingerprint": f"{fields.get('utterance')} {key}",
-        "explained_at": datetime.now(UTC), **common,
+        "method": "gradient_shap", "model": "weights", "precision": "32-true", "settings_fingerprint": key,
+        "fingerprint": f"{fields.get('utterance')} {key}", "explained_at": datetime.now(UTC), **(provenance or {}),
     }  # fmt: skip
     optional: dict[str, Any] = {}
     if layers:
@@ -90,7 +89,7 @@ def make_explanation(
         )
     if bands:
         columns = generator.normal(size=(count, bands, int(seconds * 100) + 1)).astype(np.float32)
-        frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32)
+        frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32).astype(np.float64)
         optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns))
     return Explanation(
         **{

@@ -13,16 +13,18 @@ from speechshap.report.corpus import (
     TABLE_SCHEMA,
     ClassAgreement,
     band_profile,
-    band_profile_figure,
     class_agreement,
-    class_agreement_figure,
     corpus_table,
     layer_profile,
-    layer_profile_figure,
     time_profile,
+)
+from speechshap.report.corpus_figures import (
+    band_profile_figure,
+    class_agreement_figure,
+    layer_profile_figure,
     time_profile_figure,
 )
-from speechshap.results.folder import SCHEMA
+from speechshap.results.rows import SCHEMA
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 NAN, INF = float("nan"), float("inf")
@@ -103,11 +105,18 @@ def test_attributions_to_classes_that_were_not_predicted_are_no_part_of_a_profil
     rows = [
         row("sad", frame_attribution=[1.0]),
         row("happy", "sad", frame_attribution=[5.0]),
-        row("sad - happy", "sad", frame_attribution=[7.0]),
+        row("sad", against="happy", frame_attribution=[7.0]),
     ]
     profile = time_profile(rows, 1)
     assert profile is not None
     assert (profile.emotions, profile.mean.tolist(), profile.left_out) == (("sad",), [[1.0]], 0)
+
+
+def test_every_output_of_a_regression_has_a_profile() -> None:
+    rows = [row(name, frame_attribution=[value]) | {"prediction": None} for name, value in (("a", 1.0), ("v", 2.0))]
+    profile = time_profile(rows, 1)
+    assert profile is not None
+    assert (profile.emotions, profile.mean.tolist()) == (("a", "v"), [[1.0], [2.0]])
 
 
 def test_one_utterance_has_a_mean_and_no_standard_error() -> None:
@@ -238,7 +247,7 @@ def test_classes_that_no_utterance_has_both_of_have_no_agreement() -> None:
 
 
 def test_contrasts_take_no_part_in_the_agreement() -> None:
-    rows = [row(name, "happy", frame_attribution=[0.0, 1.0]) for name in ("happy", "happy - sad")]
+    rows = [row("happy", frame_attribution=[0.0, 1.0], against=against) for against in (None, "sad")]
     assert class_agreement(rows) is None
     agreement = class_agreement([*rows, row("sad", "happy", frame_attribution=[1.0, 0.0])])
     assert agreement is not None

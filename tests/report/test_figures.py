@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 from typing import Any
 
@@ -7,10 +8,11 @@ from helpers import make_explanation
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 
-from speechshap.mel import mel
+from speechshap.attribution.targets import Target
+from speechshap.mel import hertz, mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
-from speechshap.report.figures import confusion_matrix_figure, explanation_figure, visualize_audio_attributions
-from speechshap.results.explanation import Explanation
+from speechshap.report.figures import explanation_figure, visualize_audio_attributions
+from speechshap.results.explanation import BandAttribution, Estimate, Explanation
 
 RATE = 16000
 
@@ -28,6 +30,11 @@ def caption(figure: Figure, panel: int) -> str:
     return figure.axes[panel].get_title(loc="left")
 
 
+def estimate(value: float, error: float | None = None) -> Estimate:
+    """Of one target."""
+    return Estimate(np.array([value]), None if error is None else np.array([error]))
+
+
 def panels(figure: Figure) -> dict[str, Any]:
     """Axes by the words of their caption."""
     return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
@@ -43,10 +50,12 @@ def test_three_panels_share_a_time_axis_in_seconds() -> None:
     outline = wave.collections[0].get_paths()[0].vertices
     assert (outline[:, 0].min(), outline[:, 0].max()) == pytest.approx((0, 1), abs=1e-3)
     line, band = attribution.patches
-    np.testing.assert_allclose(line.get_data().values, explanation.frames[0])
+    (frames,), errors = explanation.frames.values, explanation.frames.standard_error
+    assert errors is not None
+    np.testing.assert_allclose(line.get_data().values, frames)
     np.testing.assert_allclose(line.get_data().edges, explanation.frame_edges)
-    np.testing.assert_allclose(band.get_data().values, explanation.frames[0] + 1.96 * 0.5)
-    np.testing.assert_allclose(band.get_data().baseline, explanation.frames[0] - 1.96 * 0.5)
+    np.testing.assert_allclose(band.get_data().values, frames + 1.96 * errors[0], rtol=1e-5)
+    np.testing.assert_allclose(band.get_data().baseline, frames - 1.96 * errors[0], rtol=1e-5)
     left, right, *_ = spectrogram.images[0].get_extent()
     assert left == pytest.approx(-0.005)
     assert right == pytest.approx(1.005)
@@ -67,7 +76,7 @@ def test_a_tone_is_where_its_frequency_is() -> None:
 def test_the_strongest_frames_are_marked_where_they_are() -> None:
     frames = np.zeros((1, 49))
     frames[0, [10, 20, 30]] = [1.0, -2.0, 0.1]
-    explanation = make_explanation(frames=frames, standard_error=np.zeros_like(frames))
+    explanation = make_explanation(frames=Estimate(frames, np.zeros_like(frames)))
     figure = draw(explanation, top_k=2)
     marks = {round(patch.get_x(), 4): (patch.get_width(), patch.get_facecolor()) for patch in figure.axes[0].patches}
     first, second = (round(float(explanation.frame_edges[frame]), 4) for frame in (10, 20))
@@ -82,17 +91,17 @@ def test_target_and_runner_up_are_on_one_axis() -> None:
     axes = draw(explanation).axes[2]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["sad", "happy", "95 % interval"]
     drawn = {patch.get_label(): patch.get_data().values for patch in axes.patches}
-    np.testing.assert_allclose(drawn["happy"], explanation.frames[0])
-    np.testing.assert_allclose(drawn["sad"], explanation.frames[1])
+    np.testing.assert_allclose(drawn["happy"], explanation.frames.values[0])
+    np.testing.assert_allclose(drawn["sad"], explanation.frames.values[1])
 
 
 def test_all_targets_are_rows_of_one_scale() -> None:
     explanation = make_explanation(targets=("happy", "sad", "angry"))
     axes = panels(draw(explanation))["frame attribution of every target"]
     (mesh,) = axes.collections
-    np.testing.assert_allclose(mesh.get_array(), explanation.frames)
+    np.testing.assert_allclose(mesh.get_array(), explanation.frames.values)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["happy", "sad", "angry"]
-    assert mesh.norm.vmax == -mesh.norm.vmin == pytest.approx(np.abs(explanation.frames).max())
+    assert mesh.norm.vmax == -mesh.norm.vmin == pytest.approx(np.abs(explanation.frames.values).max())
     assert axes.yaxis.get_inverted()
     assert axes.get_xlim() == (0, 1)
     np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], explanation.frame_edges)
@@ -105,11 +114,11 @@ def test_layers_have_a_heat_map_and_their_shares() -> None:
     figure = draw(explanation)
     (title,) = [name for name in panels(figure) if "neurons" in name]
     (mesh,) = panels(figure)[title].collections
-    np.testing.assert_allclose(mesh.get_array(), explanation.layer_frames[0])  # type: ignore[index]
+    np.testing.assert_allclose(mesh.get_array(), explanation.layers.frames[0])  # type: ignore[union-attr]
     bars = figure.axes[-1]
     assert bars.get_xlabel() == "share (%)"
-    mass = explanation.layer_mass[0]  # type: ignore[index]
-    np.testing.assert_allclose([patch.get_width() for patch in bars.patches], 100 * mass / mass.sum())
+    mass = explanation.layers.mass[0]  # type: ignore[union-attr]
+    np.testing.assert_allclose([patch.get_width() for patch in bars.patches], 100 * mass / mass.sum(), rtol=1e-5)
 
 
 def test_spectrogram_and_attribution_have_the_same_bands() -> None:
@@ -124,8 +133,9 @@ def test_spectrogram_and_attribution_have_the_same_bands() -> None:
 def test_the_time_frequency_attribution_lies_over_the_spectrogram(scale: str) -> None:
     bands = np.zeros((1, 64, 101))
     bands[0, 20, 40], bands[0, 50, 60] = 1.0, -1.0
-    frequencies = make_explanation(bands=64).frequencies if scale == "mel" else np.linspace(0, 8000, 64)
-    figure = draw(make_explanation(bands=64, time_frequency=bands, frequencies=frequencies))
+    frequencies = hertz(np.linspace(0, mel(8000), 64)) if scale == "mel" else np.linspace(0, 8000, 64)
+    attribution = BandAttribution(frequencies, 0.01, Estimate(bands))
+    figure = draw(dataclasses.replace(make_explanation(), bands=attribution))
     image = figure.axes[1].images[1]
     rgba = np.asarray(image.get_array())
     np.testing.assert_allclose(rgba[20, 40], to_rgba(SPEAKS_FOR), atol=0.01)
@@ -134,25 +144,50 @@ def test_the_time_frequency_attribution_lies_over_the_spectrogram(scale: str) ->
     left, right, low, high = image.get_extent()
     assert left + (40 + 0.5) * (right - left) / 101 == pytest.approx(0.4)
     middle = low + (20 + 0.5) * (high - low) / 64
-    position = mel(frequencies[20]) if scale == "mel" else frequencies[20] / 1000  # type: ignore[index]
+    position = mel(frequencies[20]) if scale == "mel" else frequencies[20] / 1000
     assert middle == pytest.approx(float(position), rel=1e-6)
 
 
 def test_the_title_says_what_was_predicted_and_how_sure_it_is() -> None:
     texts = [text.get_text() for text in draw(make_explanation()).texts]
     assert texts == ["a.wav", "predicted happy (75%), labelled sad, relative error 0.20"]
-    unknown = draw(make_explanation(label=None, prediction="sad", relative_error=np.array([np.nan])))
+    unknown = draw(make_explanation(label=None, prediction="sad", relative_error=None))
     assert unknown.texts[1].get_text() == "predicted sad (75%), explained happy"
+
+
+def test_a_contrast_is_named_by_both_classes() -> None:
+    figure = draw(make_explanation(targets=(Target("happy", "a - b"), "sad"), prediction="happy"))
+    assert figure.texts[1].get_text().endswith("explained happy - a - b, relative error 0.20")
+    assert "orange for happy - a - b, blue against" in caption(figure, 0)
+
+
+def test_a_regression_shows_its_outputs_in_place_of_a_prediction() -> None:
+    outputs = np.array([0.714, -0.32, 0.5, 0.1], np.float32)
+    names = ("arousal", "valence", "dominance", "liking")
+    figure = draw(make_explanation(targets=names, outputs=outputs, prediction=None, probability=None, label=None))
+    assert figure.texts[1].get_text() == "arousal 0.71, valence -0.32, dominance 0.50, relative error 0.20"
+
+
+def test_without_errors_no_interval_is_drawn_and_none_is_told() -> None:
+    unknown = Estimate(np.full(2, np.nan))
+    figure = draw(
+        make_explanation(relative_error=None, completeness_gap=unknown, bands=8, layers=2, targets=("happy", "sad"))
+    )
+    assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["sad", "happy"]
+    assert len(figure.axes[2].patches) == 2
+    assert caption(figure, 2) == "frame attribution"
+    assert "error" not in figure.texts[1].get_text()
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"relative_error": np.array([0.9])}, "take more samples"),
-        ({"relative_error": np.array([np.inf])}, "take more samples"),
-        ({"completeness_gap": np.array([0.5])}, "unaccounted for"),
-        ({"frames": np.zeros((1, 49)), "standard_error": np.zeros((1, 49))}, "0 everywhere"),
-        ({"frames": np.full((1, 49), np.nan)}, "49 of 49 frames have no finite attribution"),
+        ({"relative_error": 0.9}, "take more samples"),
+        ({"relative_error": np.inf}, "take more samples"),
+        ({"completeness_gap": estimate(0.5, 0.1)}, "+0.50 ± 0.10 logits are unaccounted for"),
+        ({"completeness_gap": estimate(0.5)}, "+0.50 logits are unaccounted for"),
+        ({"frames": Estimate(np.zeros((1, 49)), np.zeros((1, 49)))}, "0 everywhere"),
+        ({"frames": Estimate(np.full((1, 49), np.nan))}, "49 of 49 frames have no finite attribution"),
     ],
 )
 def test_what_is_not_to_be_read_as_it_stands_says_so_in_red(fields: dict[str, Any], words: str) -> None:
@@ -166,9 +201,10 @@ def test_what_is_not_to_be_read_as_it_stands_says_so_in_red(fields: dict[str, An
 @pytest.mark.parametrize(
     "fields",
     [
-        {"completeness_gap": np.array([0.3])},
-        {"completeness_gap": np.array([0.01]), "completeness_gap_standard_error": np.array([0.0])},
-        {"completeness_gap": np.array([np.nan]), "relative_error": np.array([0.49])},
+        {"completeness_gap": estimate(0.3, 0.1)},
+        {"completeness_gap": estimate(0.01, 0.0)},
+        {"completeness_gap": estimate(0.01), "relative_error": None},
+        {"completeness_gap": estimate(np.nan), "relative_error": 0.49},
     ],
 )
 def test_what_is_well_measured_has_no_warning(fields: dict[str, Any]) -> None:
@@ -202,9 +238,10 @@ def test_names_are_shown_as_they_are() -> None:
 
 def test_layers_without_neurons_that_matter_and_partly_missing_rows() -> None:
     explanation = make_explanation(targets=("a", "b", "c"), layers=2)
-    explanation.layer_mass[:] = 0  # type: ignore[index]
-    explanation.layer_frames[:] = np.nan  # type: ignore[index]
-    explanation.frames[1] = np.nan
+    assert explanation.layers is not None
+    explanation.layers.mass[:] = 0
+    explanation.layers.frames[:] = np.nan
+    explanation.frames.values[1] = np.nan
     figure = draw(explanation)
     assert "logits" in [axes.get_title(loc="left") for axes in figure.axes]
 
@@ -226,9 +263,10 @@ def test_reference_samples_are_averaged_with_their_interval() -> None:
     np.testing.assert_allclose(band.get_data().values - rows.mean(0), reach)
 
 
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
 @pytest.mark.parametrize(("count", "second_edge"), [(49, 0.0225), (100, 0.01), (1, 1.0)])
-def test_frames_lie_where_a_model_of_their_number_has_them(count: int, second_edge: float) -> None:
-    figure = visualize_audio_attributions(np.zeros(RATE), np.ones(count), RATE, "sad", 0.5)
+def test_frames_lie_where_a_model_of_their_number_has_them(count: int, second_edge: float, rate: int) -> None:
+    figure = visualize_audio_attributions(np.zeros(rate), np.ones(count), rate, "sad", 0.5)
     assert figure.axes[2].patches[0].get_data().edges[1] == pytest.approx(second_edge, abs=1e-4)
 
 
@@ -236,11 +274,3 @@ def test_frames_lie_where_a_model_of_their_number_has_them(count: int, second_ed
 def test_attributions_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="attributions"):
         visualize_audio_attributions(np.zeros(RATE), np.zeros(shape), RATE, 0, 0.5)
-
-
-def test_confusion_matrix_shows_counts_and_shares() -> None:
-    figure = confusion_matrix_figure(np.array([[3, 1], [0, 0]]), ["happy", "sad"])
-    axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0"]
-    assert axes.get_title() == "4 utterances"
-    np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 0]])

@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import soundfile
-from helpers import browser, write_rows, write_sound
+from helpers import browser, write_explanation, write_sound
 from plotly.offline import get_plotlyjs
 
 from speechshap.errors import UserError
 from speechshap.report import sound
 from speechshap.report.page import write_report
-from speechshap.report.page.build import Utterance
-from speechshap.results.explanation import Explanation
-from speechshap.results.folder import ResultsFolder, by_utterance
+from speechshap.report.page.build import ReportEntry
+from speechshap.results.explanation import Estimate
+from speechshap.results.folder import ResultsFolder
 
 HOSTILE = "<img src=x onerror=alert(1)> & </script><b>$x$</b>.wav"
 
@@ -30,15 +30,25 @@ HOSTILE = "<img src=x onerror=alert(1)> & </script><b>$x$</b>.wav"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Explanations of seven utterances; the second with all there can be, and one of a hostile name."""
     root = tmp_path_factory.mktemp("explanations")
-    write_rows(root, "first.wav", targets=("happy",), label="happy", probability=0.9, relative_error=0.1)
-    write_rows(root, "rich.wav", targets=("sad", "happy", "angry"), layers=3, bands=16, label="happy", seconds=2.0)
-    write_rows(root, HOSTILE, targets=("<i>sad</i>", "a&b"), label=None)
-    write_rows(root, "one_frame.wav", seconds=0.025, targets=("happy",))
-    write_rows(root, "zero.wav", targets=("happy",), frames=0.0, standard_error=0.0, relative_error=0.0)
-    write_rows(root, "broken.wav", targets=("happy",), frames=float("nan"), relative_error=float("nan"))
-    write_rows(root, "gone.wav", targets=("happy",), label="happy", probability=0.2)
-    write_rows(root, "rich.wav", targets=("sad", "happy"), n_samples=200, label="happy", seconds=2.0)
+    write_explanation(root, "first.wav", targets=("happy",), label="happy", probability=0.9, relative_error=0.1)
+    write_explanation(
+        root, "rich.wav", targets=("sad", "happy", "angry"), layers=3, bands=16, label="happy", seconds=2.0
+    )
+    write_explanation(root, HOSTILE, targets=("<i>sad</i>", "a&b"), label=None)
+    write_explanation(root, "one_frame.wav", seconds=0.025, targets=("happy",))
+    zeros = np.zeros((1, 49), np.float32)
+    write_explanation(root, "zero.wav", targets=("happy",), frames=Estimate(zeros, zeros))
+    write_explanation(root, "broken.wav", targets=("happy",), frames=Estimate(zeros + np.nan, zeros + 0.1))
+    write_explanation(root, "gone.wav", targets=("happy",), label="happy", probability=0.2)
+    write_explanation(
+        root, "rich.wav", targets=("sad", "happy"), settings={"n_samples": 200}, label="happy", seconds=2.0
+    )
     (root / "sounds" / "gone.wav").unlink()
+    write_explanation(
+        root, "bare.wav", targets=("arousal", "valence"), label=None, prediction=None, probability=None,
+        outputs=np.array([0.71, -0.2], np.float32), relative_error=None,
+        completeness_gap=Estimate(np.full(2, np.nan, np.float32)),
+    )  # fmt: skip
     write_report(root, {"time": b"\x89PNG"})
     return root
 
@@ -139,12 +149,12 @@ def click(driver: Any, position: tuple[float, float]) -> None:
 
 
 def test_the_table_lists_filters_and_sorts(page: Any) -> None:
-    names = ["first.wav", "rich.wav", HOSTILE, "one_frame.wav", "zero.wav", "broken.wav", "gone.wav"]
+    names = ["first.wav", "rich.wav", HOSTILE, "one_frame.wav", "zero.wav", "broken.wav", "gone.wav", "bare.wav"]
     assert shown(page) == names
     script = "const [id, value] = arguments; byId(id).value = value; byId(id).dispatchEvent(new Event('input'))"
     for field, value, expected in (
         ("by-outcome", "wrong", ["rich.wav", "one_frame.wav", "zero.wav", "broken.wav"]),
-        ("by-outcome", "unknown", [HOSTILE]),
+        ("by-outcome", "unknown", [HOSTILE, "bare.wav"]),
         ("by-class", "sad", ["rich.wav", "one_frame.wav", "zero.wav", "broken.wav"]),
         ("by-error", "0.15", ["first.wav", "zero.wav"]),
         ("by-name", "ONE_", ["one_frame.wav"]),
@@ -152,15 +162,15 @@ def test_the_table_lists_filters_and_sorts(page: Any) -> None:
         page.execute_script("document.getElementById('filters').reset()")
         page.execute_script(script, field, value)
         assert shown(page) == expected
-        assert page.find_element("id", "shown").text.startswith(f"{len(expected)} of 7 utterances")
+        assert page.find_element("id", "shown").text.startswith(f"{len(expected)} of 8 utterances")
     page.execute_script("document.getElementById('filters').reset(); fillTable()")
     header = "#columns [data-key=error]"
     page.find_element("css selector", f"{header} button").click()
     assert page.find_element("css selector", header).get_attribute("aria-sort") == "ascending"
     assert shown(page)[:2] == ["zero.wav", "first.wav"]
-    assert shown(page)[-1] == "broken.wav"  # unknown last, either way
+    assert shown(page)[-2:] == ["broken.wav", "bare.wav"]  # unknown last, either way
     page.find_element("css selector", f"{header} button").click()
-    assert shown(page)[-3:] == ["first.wav", "zero.wav", "broken.wav"]
+    assert shown(page)[-4:] == ["first.wav", "zero.wav", "broken.wav", "bare.wav"]
     page.execute_script("state.sort = { key: null, falling: false }; fillTable()")
 
 
@@ -184,12 +194,13 @@ def test_a_click_plays_from_its_moment_in_every_panel(page: Any, panel: int) -> 
 
 def test_the_pointer_reads_the_frame_that_it_is_over(page: Any, folder: Path) -> None:
     choose(page, "first.wav")
-    (rows,) = by_utterance(ResultsFolder(folder).read(utterance="first.wav"))
-    explanation = Explanation.from_rows(rows)
+    (explanation,) = ResultsFolder(folder).explanations(utterance="first.wav")
+    errors = explanation.frames.standard_error
+    assert errors is not None
     near_the_end_of_frame_20 = float(explanation.frame_edges[21]) - 0.004
     hover(page, pixel_of(page, near_the_end_of_frame_20, 2))
     (text,) = until(lambda: page.execute_script(HOVERED))
-    assert text == f"happy: {explanation.frames[0, 20]:.3g} ± {1.96 * 0.5:.2g}"
+    assert text == f"happy: {explanation.frames.values[0, 20]:.3g} ± {1.96 * errors[0, 20]:.2g}"
 
 
 def test_a_click_beside_the_panels_changes_nothing(page: Any) -> None:
@@ -220,14 +231,11 @@ def test_buttons_zoom_around_the_moment(page: Any) -> None:
 def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
     choose(page, "rich.wav")
     options = "return [...byId(arguments[0]).options].map((option) => option.textContent)"
-    assert page.execute_script(options, "variant") == [
-        "gradient_shap, n samples 200, targets 2", "gradient_shap, n samples 50, targets 3"
-    ]  # fmt: skip
+    assert page.execute_script(options, "variant") == ["n_samples 200", "n_samples 50"]
     page.execute_script("byId('variant').value = 1; byId('variant').dispatchEvent(new Event('change'))")
     names = page.execute_script(options, "target")
-    rows = [row for row in ResultsFolder(folder).read() if row["utterance"] == "rich.wav" and row["n_samples"] == 50]
-    explanation = Explanation.from_rows(rows)
-    assert tuple(names) == explanation.targets
+    (explanation,) = [each for each in ResultsFolder(folder).explanations(utterance="rich.wav") if each.n_draws == 50]
+    assert names == [str(target) for target in explanation.targets] == ["sad", "happy", "angry"]
     visible = """
         const isShown = (trace) => trace.visible !== false && trace.meta.role === "ink" && trace.yaxis === "y3";
         const number = picture.data.findIndex(isShown);
@@ -238,23 +246,22 @@ def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
         page.execute_async_script("state.drawn.then(arguments[0])")
         drawn, values = page.execute_script(visible)
         assert drawn == name
-        np.testing.assert_allclose(values[:-1], explanation.frames[number], rtol=1e-6)
+        np.testing.assert_allclose(values[:-1], explanation.frames.values[number], rtol=1e-6)
         assert f"Attribution to {name} over time" in page.find_element("id", "said").get_attribute("textContent")
 
 
 def test_what_is_heard_is_what_the_library_makes(page: Any, folder: Path) -> None:
     choose(page, "first.wav")
-    (rows,) = by_utterance([row for row in ResultsFolder(folder).read() if row["utterance"] == "first.wav"])
-    utterance = Utterance.read(rows)
-    explanation, waveform = utterance.variants[0].explanation, utterance.variants[0].waveform
+    (variant,) = ReportEntry.of(ResultsFolder(folder).explanations(utterance="first.wav")).variants
+    explanation, waveform = variant.explanation, variant.waveform
     assert waveform is not None
-    mask, edges = sound.evidence(explanation.frames[0]), explanation.frame_edges
+    mask, edges = sound.evidence(explanation.frames.values[0]), explanation.frame_edges
     expected = sound.equal_loudness(
         {
             "original": waveform,
             "kept": sound.kept(mask, edges).apply(waveform, 16000),
             "removed": sound.removed(mask, edges).apply(waveform, 16000),
-            "weighted": sound.weighted(explanation.frames[0], edges).apply(waveform, 16000),
+            "weighted": sound.weighted(explanation.frames.values[0], edges).apply(waveform, 16000),
         }
     )
     for name, samples in expected.items():
@@ -327,6 +334,20 @@ def test_an_utterance_whose_file_is_gone_is_shown_without_sound(page: Any) -> No
     assert page.execute_script("return player.readyState") > 0
 
 
+def test_a_regression_without_errors_shows_its_outputs_and_no_intervals(page: Any) -> None:
+    choose(page, "bare.wav")
+    assert page.find_element("id", "facts").text == "predicted arousal 0.71, valence -0.20, no label, 1.00 s"
+    cells = "return [...document.querySelector('#rows tr[aria-current=true]').children].map((c) => c.textContent)"
+    assert page.execute_script(cells) == ["bare.wav", "–", "arousal 0.71, valence -0.20", "–", "–", "–", "1.0"]
+    assert not page.find_element("id", "reservation").is_displayed()
+    texts = [page.find_element("id", name).text for name in ("strongest-heading", "strongest", "at")]
+    assert "95 %" not in texts[0]
+    assert not any("±" in text for text in texts)
+    titles = page.execute_script("return picture.layout.annotations.map((a) => a.text)")
+    assert titles[2] == "frame attribution (logits)"
+    assert page.execute_script("return picture.data.filter((trace) => trace.fill && trace.yaxis === 'y3').length") == 0
+
+
 def test_the_theme_follows_and_can_be_switched(page: Any) -> None:
     ground = "return getComputedStyle(document.body).backgroundColor"
     before = page.execute_script(ground)
@@ -352,7 +373,7 @@ def test_the_page_may_not_ask_for_anything(page: Any) -> None:
 
 def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path) -> None:
     for number in range(3):
-        write_rows(tmp_path, f"{number}.wav")
+        write_explanation(tmp_path, f"{number}.wav")
     (tmp_path / "report-7.html").write_text("of an earlier, larger run")
     (tmp_path / "report-mine.html").write_text("of the user")
     paths = write_report(tmp_path, {}, max_bytes=1)
@@ -370,7 +391,7 @@ def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path
 
 def test_no_file_is_larger_than_asked_for(tmp_path: Path) -> None:
     for number in range(4):
-        write_rows(tmp_path, f"{number}.wav")
+        write_explanation(tmp_path, f"{number}.wav")
     (whole,) = write_report(tmp_path, {"time": bytes(10_000)})
     payload = whole.stat().st_size - len(get_plotlyjs())
     limit = whole.stat().st_size - payload // 8
@@ -380,22 +401,22 @@ def test_no_file_is_larger_than_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_changed_since_is_not_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_rows(tmp_path, "a.wav")
+    write_explanation(tmp_path, "a.wav")
     write_sound(tmp_path / "sounds" / "a.wav", 2.0)
     write_report(tmp_path, {})
     assert "another sound than was explained" in caplog.text
 
 
 def test_a_file_that_was_explained_anew_has_its_latest_explanation_alone(tmp_path: Path) -> None:
-    write_rows(tmp_path, "a.wav", prediction="happy")
-    write_rows(tmp_path, "a.wav", seconds=2.0, fingerprint="of the new sound", prediction="sad")
-    utterance = Utterance.read(ResultsFolder(tmp_path).read(utterance="a.wav"))
-    (variant,) = utterance.variants
+    write_explanation(tmp_path, "a.wav", prediction="happy")
+    changed = {"fingerprint": "of the new sound"}
+    write_explanation(tmp_path, "a.wav", seconds=2.0, provenance=changed, prediction="sad")
+    (variant,) = ReportEntry.of(ResultsFolder(tmp_path).explanations(utterance="a.wav")).variants
     assert (variant.explanation.prediction, variant.explanation.duration) == ("sad", 2.0)
 
 
 def test_a_payload_is_sound_and_whole(tmp_path: Path) -> None:
-    write_rows(tmp_path, "a.wav")
+    write_explanation(tmp_path, "a.wav")
     (path,) = write_report(tmp_path, {})
     packed = path.read_text().split('id="payload-0">')[1].split("<")[0]
     (payload,) = json.loads(gzip.decompress(base64.b64decode(packed)))
@@ -408,15 +429,15 @@ def test_a_payload_is_sound_and_whole(tmp_path: Path) -> None:
 def test_a_folder_without_explanations_or_with_old_ones_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no explanations"):
         write_report(tmp_path, {})
-    write_rows(tmp_path / "old", "a.wav")
+    write_explanation(tmp_path / "old", "a.wav")
     (part,) = (tmp_path / "old").glob("*.parquet")
-    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("explained_at"), part)
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("settings"), part)
     with pytest.raises(UserError, match="or those of an earlier version only"):
         write_report(tmp_path / "old", {})
 
 
 def test_nothing_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_rows(tmp_path, "a.wav")
+    write_explanation(tmp_path, "a.wav")
     (path,) = write_report(tmp_path, {})
     before = path.read_bytes()
 

@@ -11,6 +11,7 @@ from helpers import make_explanation
 from PIL import Image
 
 from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError, render
+from speechshap.results.explanation import Estimate
 
 
 def waveform() -> np.ndarray:
@@ -41,7 +42,7 @@ def test_nothing_is_started_for_nothing() -> None:
 def test_a_picture_that_cannot_be_made_costs_that_one_alone() -> None:
     shown: list[tuple[Any, Rendering | RenderingError]] = []
     renderer = BackgroundRenderer(lambda key, rendering: shown.append((key, rendering)))
-    renderer.submit(0, waveform(), 16000, make_explanation(layer_frames=np.zeros(3)), 5)
+    renderer.submit(0, waveform(), 16000, make_explanation(frames=Estimate(np.zeros(3))), 5)
     renderer.submit(1, waveform(), 16000, make_explanation(), 5)
     renderer.close()
     assert [(key, type(rendering)) for key, rendering in shown] == [(0, RenderingError), (1, Rendering)]

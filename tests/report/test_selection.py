@@ -5,7 +5,7 @@ import pytest
 from speechshap.report.selection import Selection, select
 
 
-def row(label: str | None, prediction: str, probability: float) -> dict[str, Any]:
+def row(label: str | None, prediction: str | None, probability: float | None) -> dict[str, Any]:
     return {"label": label, "prediction": prediction, "probability": probability}
 
 
@@ -35,3 +35,9 @@ def test_what_is_chosen(selection: Selection, expected: list[int]) -> None:
 def test_each_class_has_its_surest_right_and_wrong_one() -> None:
     assert select(ROWS, "each_class", 9)[-1] == ROWS[1]
     assert select([], "wrong", 9) == []
+
+
+@pytest.mark.parametrize(("selection", "expected"), [("first", 2), ("wrong", 0), ("unsure", 2), ("each_class", 2)])
+def test_a_regression_has_no_wrong_ones_and_all_are_equally_sure(selection: Selection, expected: int) -> None:
+    rows = [row(None, None, None), row("sad", None, None)]
+    assert len(select(rows, selection, 9)) == expected

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from speechshap.frames import FrameGrid
 from speechshap.report import sound
-from speechshap.results.explanation import frame_edges
 
 RATE = 16000
-EDGES = frame_edges(49, 0.02, 0.0125, 1.0)
+EDGES = FrameGrid().edges(16000).numpy() / 16000
 
 
 def noise(scale: float = 0.1) -> np.ndarray:

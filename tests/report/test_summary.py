@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import write_rows
+from helpers import write_explanation
 
 from speechshap.errors import UserError
 from speechshap.report.summary import Summary
@@ -11,7 +11,7 @@ from speechshap.results.folder import ResultsFolder
 
 def test_a_table_and_a_figure_for_each_aggregate(tmp_path: Path) -> None:
     for number in range(3):
-        write_rows(tmp_path, f"{number}.wav", targets=("happy", "sad"), layers=2, bands=8)
+        write_explanation(tmp_path, f"{number}.wav", targets=("happy", "sad"), layers=2, bands=8)
     pictures = Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
     assert list(pictures) == ["time", "frequency", "layers", "agreement"]
     for name, picture in pictures.items():
@@ -25,9 +25,9 @@ def test_a_table_and_a_figure_for_each_aggregate(tmp_path: Path) -> None:
 
 
 def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> None:
-    write_rows(tmp_path, "a.wav", n_samples=10)
-    write_rows(tmp_path, "b.wav", n_samples=20)
-    write_rows(tmp_path, "c.wav", n_samples=20, output="probability")
+    write_explanation(tmp_path, "a.wav", settings={"n_samples": 10})
+    for name in ("b.wav", "c.wav"):
+        write_explanation(tmp_path, name, settings={"n_samples": 20, "output": "probability"})
     summary = Summary.read(ResultsFolder(tmp_path))
     assert summary.time is not None
     assert list(summary.time.counts) == [2]
@@ -36,8 +36,8 @@ def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> Non
 
 
 def test_a_file_that_changed_counts_once(tmp_path: Path) -> None:
-    write_rows(tmp_path, "a.wav", targets=("happy",))
-    write_rows(tmp_path, "a.wav", targets=("happy",), fingerprint="new", prediction="sad", target="sad")
+    write_explanation(tmp_path, "a.wav", targets=("happy",))
+    write_explanation(tmp_path, "a.wav", targets=("sad",), provenance={"fingerprint": "new"})
     summary = Summary.read(ResultsFolder(tmp_path))
     assert summary.time is not None
     assert (summary.time.emotions, list(summary.time.counts)) == (("sad",), [1])
@@ -49,8 +49,8 @@ def test_nothing_to_sum_up_is_told(tmp_path: Path) -> None:
 
 
 def test_figures_of_other_settings_do_not_stay(tmp_path: Path) -> None:
-    write_rows(tmp_path, "a.wav", layers=2)
+    write_explanation(tmp_path, "a.wav", layers=2)
     Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
-    write_rows(tmp_path, "a.wav", n_samples=20)
+    write_explanation(tmp_path, "a.wav", settings={"n_samples": 20})
     Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
     assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["table.csv", "time.png"]

@@ -16,7 +16,9 @@ from helpers import browser, make_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.rendering import render
-from speechshap.report.tensorboard import LONGEST_SOUND_SECONDS, ExplanationLog
+from speechshap.report.tensorboard import LONGEST_SOUND_SECONDS, SUMMARY_COLUMNS, ExplanationLog
+from speechshap.results.explanation import Estimate
+from speechshap.results.rows import to_rows
 
 NAMES = ["a/first.wav", "<img src=x onerror=alert(1)>.wav"]
 
@@ -31,14 +33,16 @@ def waveform(seconds: float = 1.0) -> np.ndarray:
     return 0.1 * np.random.default_rng(0).normal(size=round(seconds * 16000)).astype(np.float32)
 
 
-def row(number: int) -> dict[str, Any]:
-    explanation = make_explanation(layers=2)
-    return {
-        "utterance": f"{number}.wav", "label": "sad" if number else None, "prediction": "happy", "probability": 0.6,
-        "target": "happy", "relative_error": 0.2, "completeness_gap": 0.1,
-        "frame_attribution": explanation.frames[0].tolist(), "layer_names": ["layer_1", "layer_2"],
-        "layer_mass": [1.0, 3.0], "embedding": [float(number), 1.0, 2.0],
-    }  # fmt: skip
+def row(number: int, **fields: Any) -> dict[str, Any]:
+    """Of an utterance with layers and an embedding, as the results have it."""
+    embedding = np.array([number, 1, 2], np.float32)
+    label = "sad" if number else None
+    (made,) = to_rows(
+        make_explanation(
+            **{"utterance": f"{number}.wav", "label": label, "embedding": embedding, "layers": 2, **fields}
+        )
+    )
+    return {name: made[name] for name in ("utterance", *SUMMARY_COLUMNS)}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +189,7 @@ def test_the_projector_tells_the_error_of_the_predicted_class(tmp_path: Path) ->
 
 def test_one_utterance_and_no_layers_have_a_summary(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
-    bare = {**row(1), "layer_names": None, "layer_mass": None, "embedding": None, "relative_error": float("inf")}
+    bare = row(1, layers=0, embedding=None, relative_error=float("inf"))
     nowhere_finite = {**bare, "target": "sad", "frame_attribution": [float("nan")]}
     log.summary([bare, nowhere_finite], {"spectrum": None}, 0.0, "abc", 0)
     log.summary([], {}, 0.0, "def", 0)
@@ -193,3 +197,14 @@ def test_one_utterance_and_no_layers_have_a_summary(tmp_path: Path) -> None:
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()
     assert tags["histograms"] == ["explain/frame_attribution/happy"]
     assert not list(tmp_path.glob("**/projector_config.pbtxt"))
+
+
+def test_what_is_unknown_is_left_empty_in_the_summary(tmp_path: Path) -> None:
+    log = ExplanationLog(tmp_path)
+    gap = Estimate(np.full(1, np.nan, np.float32))
+    unknown = {"relative_error": None, "completeness_gap": gap, "prediction": None, "probability": None}
+    log.summary([row(number, **unknown) for number in range(2)], {}, 1.0, "abc", 0)
+    log.close()
+    (metadata,) = tmp_path.glob("**/metadata.tsv")
+    assert metadata.read_text().splitlines()[1].split("\t") == ["unknown", "none", "unknown", "", "", "0.wav"]
+    assert "explain/layer_share/layer_1" in EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]

@@ -70,7 +70,7 @@ def from_attribution(
     bands = None
     if spectrum is not None and attribution.time_frequency is not None:
         bands = BandAttribution(
-            _numpy(spectrum.frequencies),
+            spectrum.frequencies.double().numpy(),
             spectrum.hop / SAMPLE_RATE,
             estimate(
                 attribution.time_frequency,

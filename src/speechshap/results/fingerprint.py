@@ -1,4 +1,4 @@
-"""Short names of what a result was computed from."""
+"""Fingerprints of what a result was computed from."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,7 +9,12 @@ from torch import Tensor
 
 
 def fingerprint(*parts: Any) -> str:
-    """Short name of tensors, mappings of tensors and plain values: the same for the same, another for others."""
+    """A short hash of tensors, mappings and plain values (by their ``repr``), equal for equal ones.
+
+    Example:
+        >>> fingerprint({"seed": 0, "scale": 1.0}) == fingerprint({"scale": 1.0, "seed": 0})
+        True
+    """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         if isinstance(part, Tensor):

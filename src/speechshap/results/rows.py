@@ -141,7 +141,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
         )
     if first["frequencies_hz"] is not None:
         bands = BandAttribution(
-            np.asarray(first["frequencies_hz"], dtype=np.float32),
+            np.asarray(first["frequencies_hz"]),
             first["time_frequency_hop_seconds"],
             _estimate(rows, "time_frequency_attribution", "time_frequency_standard_error"),
         )
