@@ -55,13 +55,11 @@ def predict(
 
 
 def read(folder: Path) -> pd.DataFrame:
+    """The rows, with each target as people read it."""
     table = pd.read_parquet(sorted((folder / "explanations").glob("part-*.parquet")))
-    table["target"] = [str(target) for target in target_columns(table)]
+    pairs = zip(table.target, table.against, strict=True)
+    table["target"] = [str(Target(label, other if isinstance(other, str) else None)) for label, other in pairs]
     return table.sort_values(["utterance", "target"]).reset_index(drop=True)
-
-
-def target_columns(table: pd.DataFrame) -> list[Target]:
-    return [Target(*pair) for pair in zip(table.target, table.against.where(table.against.notna(), None), strict=True)]
 
 
 @pytest.mark.parametrize("inference_mode", [True, False])
@@ -324,7 +322,7 @@ def test_bfloat16_follows_the_trainer(tiny_checkpoint: Path, planted_root: Path,
 def test_an_unknown_target_is_named(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no class 'bored'; expected predicted, runner-up, all, some of angry, fearful"):
         predict(tiny_checkpoint, planted_root, tmp_path, targets="bored")
-    with pytest.raises(UserError, match=r"`n_samples` is 1; expected 4 at least"):
+    with pytest.raises(UserError, match=r"`n_samples` is 1; expected auto, or 4 at least"):
         GradientSHAPCallback(n_samples=1)
 
 
@@ -387,7 +385,7 @@ def test_auto_draws_as_many_as_an_utterance_needs(
     table = read(tmp_path)
     assert ((table.relative_error <= 0.5) | (table.n_samples == 24)).all()
     unconverged = int((table.relative_error > 0.5).sum())
-    assert (f"{unconverged} utterances did not reach the tolerance" in caplog.text) == (unconverged > 0)
+    assert (f"{unconverged} utterances did not reach the `tolerance`" in caplog.text) == (unconverged > 0)
 
 
 def test_a_gradient_that_is_not_finite_costs_its_utterance_only(
@@ -455,7 +453,7 @@ def test_what_the_model_does_not_have(
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(UserError, match=r"`tolerance` is 0; expected a relative error above 0"):
         GradientSHAPCallback(n_samples="auto", tolerance=0)
-    with pytest.raises(UserError, match=r"`calibration` is -1; expected 0 at least"):
+    with pytest.raises(UserError, match=r"`calibration` is -1; expected an integer, 0 at least"):
         GradientSHAPCallback(calibration=-1)
     with pytest.raises(UserError, match=r"`calibration` is for the adaptive scheme"):
         GradientSHAPCallback(calibration=2, scheme="uniform")

@@ -1,13 +1,16 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers import tiny_config, write_sound
 from torch import nn
+from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from speechshap import EmotionModule, GradientSHAP
-from speechshap.attribution import SpectralGrid, gradient_shap
+from speechshap.attribution import SpectralGrid, Target, gradient_shap
+from speechshap.errors import UserError
 from speechshap.models import build_backbone
 
 
@@ -127,20 +130,60 @@ def test_a_transformers_model_with_a_classifier(feature_layer: int | None) -> No
     assert base.feature_extractor.conv_layers[0].layer_norm is stem_norm
 
 
-def test_a_folder_by_name_and_a_checkpoint_by_path(
-    tmp_path: Path, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    from transformers import Wav2Vec2FeatureExtractor
+def test_a_checkpoint_by_its_path(tiny_checkpoint: Path) -> None:
+    trained = GradientSHAP(model_name=str(tiny_checkpoint), num_samples=4)
+    assert trained.explain(waveform())["prediction"]["label"] in trained.classes
 
+
+def tiny_classifier(family: str = "wavlm", **fields: Any) -> PreTrainedModel:
+    """An audio classifier of transformers, with random weights."""
+    options = tiny_config(family, "group", id2label={0: "calm", 1: "angry"}, classifier_proj_size=8, **fields)
+    torch.manual_seed(0)
+    return AutoModelForAudioClassification.from_config(
+        AutoConfig.for_model(options.pop("model_type"), **options)
+    ).eval()
+
+
+@pytest.mark.parametrize(("family", "weighted"), [("wavlm", True), ("wav2vec2", False), ("hubert", True)])
+def test_a_trained_classifier_of_transformers_by_folder_and_as_an_object(
+    tmp_path: Path, family: str, weighted: bool
+) -> None:
+    model = tiny_classifier(family, use_weighted_layer_sum=weighted)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    heard = extractor(waveform().numpy(), sampling_rate=16000, return_tensors="pt").input_values
+    with torch.no_grad():
+        expected = model(heard).logits[0]
+    by_name = GradientSHAP(str(tmp_path), num_samples=4)
+    as_object = GradientSHAP(model=model, feature_extractor=extractor, num_samples=4)
+    for explainer in (by_name, as_object):
+        assert explainer.classes == ["calm", "angry"]
+        result = explainer.explain(waveform(), target_class=0, mode="neuron")
+        torch.testing.assert_close(result["attribution"].logits[0], expected, atol=1e-5, rtol=1e-5)
+        assert list(result["attributions"]) == ["layer_1", "layer_2"]
+    assert result["explanation"].targets == (Target("calm"),)
+
+
+def test_a_regression_is_explained_by_output() -> None:
+    explainer = GradientSHAP(model=tiny_classifier(problem_type="regression"), num_samples=4)
+    with pytest.raises(ValueError, match="choose one of its outputs with `target_class`: 0 calm, 1 angry"):
+        explainer.explain(waveform())
+    result = explainer.explain(waveform(), target_class=1)
+    assert result["prediction"]["outputs"].keys() == {"calm", "angry"}
+    assert result["explanation"].prediction is None
+
+
+def test_a_head_that_nobody_trained_is_not_explained(tmp_path: Path) -> None:
     torch.manual_seed(0)
     build_backbone(tiny_config()).model.save_pretrained(tmp_path)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path)
-    explainer = GradientSHAP(model_name=str(tmp_path), num_samples=4, num_classes=3)
-    assert "not trained" in caplog.text
+    with pytest.raises(UserError, match="without a trained head"):
+        GradientSHAP(str(tmp_path))
+    head = nn.Linear(32, 3)
+    explainer = GradientSHAP(str(tmp_path), num_samples=4, classifier=head)
     assert explainer.model.backbone.normalize
     assert len(explainer.explain(waveform())["prediction"]["probabilities"]) == 3
-    trained = GradientSHAP(model_name=str(tiny_checkpoint), num_samples=4)
-    assert trained.explain(waveform())["prediction"]["label"] in trained.classes
 
 
 def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
@@ -161,11 +204,11 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "word"}, "mode is 'word'; expected 'frame', 'neuron'"),
-        ({"aggregate_frames": "median"}, "expected 'mean', 'sum', 'max', None"),
-        ({"resolution": "second"}, "resolution is 'second'"),
+        ({"mode": "word"}, "`mode` is 'word'; expected frame, neuron"),
+        ({"aggregate_frames": "median"}, "`aggregate_frames` is 'median'; expected mean, sum, max, None"),
+        ({"resolution": "second"}, "`resolution` is 'second'"),
         ({"mode": "neuron", "aggregate_frames": "max"}, "neurons are explained by frame"),
-        ({"mode": "neuron", "layers": [3]}, "no layer 3; the model has 1 to 2"),
+        ({"mode": "neuron", "layers": [3]}, "no layer '3'; expected none, all, or some of 1 to 2"),
         ({"target_class": 3}, "the model has the classes 0 to 2"),
         ({"waveform": torch.zeros(2, 900)}, r"shape \(2, 900\); expected \(time,\)"),
         ({"waveform": np.zeros(900, dtype=np.int16)}, "type torch.int16; expected floats from -1 to 1"),
@@ -180,5 +223,5 @@ def test_an_argument_that_does_not_fit(explainer: GradientSHAP, options: dict, m
 def test_a_model_that_does_not_fit(tiny_module: EmotionModule) -> None:
     with pytest.raises(ValueError, match="has a classifier"):
         GradientSHAP(model=tiny_module, classifier=nn.Linear(32, 2))
-    with pytest.raises(ValueError, match="model is a Linear; expected an EmotionModule"):
+    with pytest.raises(ValueError, match="`model` is a Linear; expected an EmotionModule"):
         GradientSHAP(model=nn.Linear(2, 2))

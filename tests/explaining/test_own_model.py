@@ -75,7 +75,7 @@ def check(table: pd.DataFrame, module: ToyModule, lengths: Tensor) -> None:
             expected.frames_standard_error[0, 0].numpy(), rel=1e-3, abs=1e-7
         )
         assert len(row.frame_attribution) == length // 320
-        assert row.num_samples == length
+        assert row.duration_seconds == length / 16000
 
 
 def test_a_module_that_takes_waveforms_is_explained(tmp_path: Path) -> None:
@@ -100,16 +100,15 @@ def test_a_module_that_takes_lengths_and_returns_an_object(tmp_path: Path) -> No
 
 def test_functions_read_batches_and_outputs_that_nothing_else_can(tmp_path: Path) -> None:
     module = NamedModule()
-    table = explain(
-        module, [("a name", WAVEFORMS)], tmp_path, inputs=lambda batch: batch[1], logits=lambda out: out["scores"],
-        targets="all",
-    )  # fmt: skip
+    named = DataLoader([("a name", WAVEFORMS)], batch_size=None)
+    functions = {"inputs": lambda batch: batch[1], "logits": lambda output: output["scores"]}
+    table = explain(module, named, tmp_path, targets="all", **functions)
     assert set(table.target) == set(module.classes)
     assert len(table) == 9
-    with pytest.raises(UserError, match=r"the model returns a dict for 2 waveforms; expected logits .* give `logits`"):
+    with pytest.raises(UserError, match=r"the model returns a dict for a batch of 1; expected logits .* give `logits`"):
         explain(module, loader(WAVEFORMS), tmp_path / "other")
     with pytest.raises(UserError, match=r"the waveforms of a batch are str.* give `inputs`"):
-        explain(module, [("a name", WAVEFORMS)], tmp_path / "third")
+        explain(module, named, tmp_path / "third")
 
 
 def test_layers_by_module_name_and_frames_of_the_model(tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ class BatchExplainer:
     def adopt(self, changed: dict[str, Any]) -> None:
         """Take settings that were learnt."""
         # JSON, from which they may come, has lists alone.
-        frozen: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()}
+        frozen: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()
+        }
         self.settings = replace(self.settings, **frozen)
 
     @contextmanager

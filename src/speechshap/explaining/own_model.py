@@ -77,7 +77,7 @@ class OwnModel(nn.Module):
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(waveforms):
             told = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise UserError(
-                f"the model returns {told} for {len(waveforms)} waveforms; expected logits ({len(waveforms)}, classes) "
+                f"the model returns {told} for a batch of {len(waveforms)}; expected logits ({len(waveforms)}, classes) "
                 "or an object with them as `.logits`; give `logits`, a function from what it returns to its logits"
             )
         return found
