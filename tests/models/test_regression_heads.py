@@ -59,9 +59,7 @@ def test_a_regression_of_audeering_is_read(tmp_path: Path, is_safe: bool) -> Non
     length = torch.tensor([4000])
     expected, expected_gradient = logits_and_gradient(lambda values: model(values)[1], waveform)
     for classifier in (load_classifier(name), from_transformers(model)):
-        outputs, gradient = logits_and_gradient(
-            lambda values, run=classifier: run(values, torch.tensor([4000])), waveform
-        )
+        outputs, gradient = logits_and_gradient(lambda values, run=classifier: run(values, length), waveform)
         torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
         assert relative_difference(gradient, expected_gradient) < 1e-5
         assert classifier.is_regression
