@@ -367,7 +367,7 @@ def test_a_hub_that_cannot_be_reached(mistake: Callable[..., str], monkeypatch: 
         (["--ckpt_path", "good.ckpt", "--explain.baselines", "music"], "explain.baselines"),
         (
             ["--ckpt_path", "good.ckpt", "--data.files", "noise.wav", "--trainer.precision", "16-true"],
-            "--trainer.precision is 16-true, but activations of WavLM large exceed",
+            "--trainer.precision is 16-true, but activations of this backbone can exceed",
         ),
         (
             ["--ckpt_path", "good.ckpt", "--data.root", "emodb", "--data.corpus", "emodb"],

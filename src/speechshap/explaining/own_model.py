@@ -76,9 +76,10 @@ class OwnModel(nn.Module):
         found = self.logits(output) if self.logits is not None else getattr(output, "logits", output)
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(waveforms):
             told = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            count = len(waveforms)
             raise UserError(
-                f"the model returns {told} for a batch of {len(waveforms)}; expected logits ({len(waveforms)}, classes) "
-                "or an object with them as `.logits`; give `logits`, a function from what it returns to its logits"
+                f"the model returns {told} for a batch of {count}; expected logits ({count}, classes) or an object "
+                "with them as `.logits`; give `logits`, a function from what it returns to its logits"
             )
         return found
 
