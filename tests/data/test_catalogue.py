@@ -120,7 +120,9 @@ def test_one_speakers_folder_is_recognised(root: Path) -> None:
     assert folder.splits is not None
     assert [len(part) for part in folder.splits] == [0, 0, 2]
     trained_on = next(r.speaker for r in KnownRecordings.from_state(state).recordings if r.split == "train")
-    with pytest.raises(UserError, match=r"the test split is empty, as given .2 train."):
+    with pytest.raises(
+        UserError, match=r"the test split is empty .2 train, 0 val, 0 test.; split as the checkpoint was trained"
+    ):
         with_checkpoint(root / str(trained_on), state)
 
 
@@ -239,7 +241,9 @@ def test_a_manifest_that_is_all_test_is_tested_whole_and_not_trained_on(root: Pa
     manifest = write_manifest(tmp_path / "list.csv", root, dict.fromkeys(ACTORS, "test"))
     assert len(catalogue(manifest).set_up_splits("test").test) == 12
     assert len(catalogue(manifest).utterances_to_explain("test", None)) == 12
-    with pytest.raises(UserError, match=r"the train split is empty, as given .12 test.; it cannot be used to fit"):
+    with pytest.raises(
+        UserError, match=r"the train split is empty .0 train, 0 val, 12 test.; split as the manifest has it, it cannot"
+    ):
         catalogue(manifest).set_up_splits("fit")
     with pytest.raises(UserError, match="no training recordings to compare with"):
         catalogue(manifest).training_utterances(4)
@@ -277,6 +281,36 @@ def test_the_test_split_of_another_fold_is_refused_and_explained_with_a_warning(
     explained.load_state(state)
     assert len(explained.utterances_to_explain("test", None)) == 2
     assert "2 of 2 recordings to explain were in the training split: " in caplog.text
+
+
+def test_a_test_on_recordings_of_the_validation_is_told(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = trained_state(write_manifest(tmp_path / "one.csv", root, fold("Actor_01", "Actor_02")))
+    with_checkpoint(write_manifest(tmp_path / "two.csv", root, {"Actor_01": "test", "Actor_02": "test"}), state)
+    assert "2 of 4 recordings to test were in the validation split: " in caplog.text
+
+
+def test_a_split_by_utterance_is_no_mistake_of_the_checkpoint(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with_checkpoint(root, trained_state(root, split_by="utterance"))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_the_same_keys_in_another_manifest_are_other_recordings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = []
+    for number, name in enumerate(("one", "two")):
+        rows = [{"key": key, "wav": f"{name}/{key}.wav", "emo": ("neutral", "happy")[key % 2]} for key in range(12)]
+        for row in rows:
+            write_sound(tmp_path / row["wav"], seed=100 * number + row["key"])
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        states.append(trained_state(tmp_path / f"{name}.jsonl", split_by="utterance"))
+    moved = tmp_path / "two.jsonl"
+    for state, origin in zip(states, ("by utterance, seed 5", "as the checkpoint was trained with"), strict=True):
+        caplog.clear()
+        with_checkpoint(moved, state, split_by="utterance")
+        assert f"split {origin}" in caplog.text
 
 
 def test_emobox_folds_know_a_checkpoint_of_the_corpus_folder(root: Path, tmp_path: Path) -> None:

@@ -132,3 +132,14 @@ def test_a_folder_without_fold_files_is_told_from_a_manifest(tmp_path: Path) -> 
     (tmp_path / "list.csv").write_text("path,label\na.wav,sad\n")
     with pytest.raises(UserError, match="`audio_root`: no folder nowhere"):
         read_corpus(tmp_path / "list.csv", audio_root=Path("nowhere"))
+
+
+def test_a_manifest_one_level_further_down_is_found(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "manifest.csv").write_text("path,label\na.wav,sad\n")
+    write_sound(tmp_path / "corpus" / "a.wav")
+    above, itself = read_corpus(tmp_path), read_corpus(tmp_path / "corpus")
+    assert above == itself
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.csv").write_text("path,label\nb.wav,sad\n")
+    assert read_corpus(tmp_path).name == "folder"

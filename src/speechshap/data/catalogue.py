@@ -110,9 +110,11 @@ class Catalogue:
             usable = {utterance.id for utterance in self.usable([u for part in chosen.splits for u in part])}
             self.splits = Splits(*([u for u in part if u.id in usable] for part in chosen.splits))
             self._report(f"split {chosen.origin}", self.splits._asdict())
-        for remark in check_splits(self.splits, self.classes, stage, chosen.is_drawn):
-            self._warn(remark)
+        remarks = check_splits(chosen._replace(splits=self.splits), self.classes, stage)
         refuse_trained(self.splits, self._recognised, _EVALUATED[stage])
+        if stage == "test":
+            remarks += describe_known(self.splits.test, self._recognised, "to test")
+        self._warn(remarks)
         return self.splits
 
     def utterances_to_explain(self, split: Literal["train", "val", "test", "all"], most: int | None) -> list[Utterance]:
@@ -123,13 +125,12 @@ class Catalogue:
         Raises:
             UserError: There are none.
         """
-        name, origin = split, "all of the corpus"
         if self.files:
-            chosen, name, origin = loose_files(self.files), "files", "loose files"  # type: ignore[assignment]
+            chosen, origin = loose_files(self.files), "loose files"
         elif split == "all":
-            chosen = self._labelled_or_not()
+            chosen, origin = self._labelled_or_not(), "all of the corpus"
         else:
-            splits, how, _ = self._choose()
+            splits, _, how = self._choose()
             chosen, origin = (self.splits or splits)._asdict()[split], f"split {how}"
         if not chosen:
             raise UserError(
@@ -137,10 +138,9 @@ class Catalogue:
                 'corpus with `predict_split="all"`'
             )
         usable = self.usable(draw_subset(chosen, most, self.options.seed))
-        self._report(f"to explain, {origin}", {name: usable})
+        self._report(f"to explain, {origin}", {"files" if self.files else split: usable})
         known = self._known() if self.splits else self._saved
-        for remark in describe_known(usable, known.find(usable, self.checker)):
-            self._warn(remark)
+        self._warn(describe_known(usable, known.find(usable, self.checker), "to explain"))
         return usable
 
     def training_utterances(self, most: int) -> list[Utterance]:
@@ -200,8 +200,8 @@ class Catalogue:
                 'explain files without labels with `files`, or all of the folder with `predict_split="all"`'
             )
         self._recognised = self._saved.find(labelled, self.checker)
-        if not self._recognised and (remark := self._saved.namesakes(labelled)):
-            self._warn(remark)
+        if not self._recognised:
+            self._warn(self._saved.namesakes(labelled))
         part_of = {id_: recording.split for id_, recording in self._recognised.items()}
         self._chosen = choose_split(labelled, self.options, part_of)
         taken = {utterance.id for part in self._chosen.splits for utterance in part}
@@ -246,6 +246,6 @@ class Catalogue:
             for name, part in splits.items():
                 logger.info("  %s", describe(name, part))
 
-    def _warn(self, remark: str) -> None:
-        if not self.quiet:
+    def _warn(self, remarks: Sequence[str]) -> None:
+        for remark in remarks if not self.quiet else ():
             logger.warning("%s", remark)

@@ -1,7 +1,7 @@
 """Which split counts: a manifest's, a checkpoint's or a drawn one; and whether it serves."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from speechshap.data.splits import (
     SplitOptions,
@@ -17,11 +17,11 @@ from speechshap.errors import UserError
 
 
 class ChosenSplit(NamedTuple):
-    """A split, where it comes from (in words that follow "split"), and whether another draw could be another."""
+    """A split, and where it comes from; ``origin`` tells that in words that follow "split"."""
 
     splits: Splits
+    source: Literal["manifest", "checkpoint", "draw"]
     origin: str
-    is_drawn: bool = False
 
 
 def choose_split(
@@ -41,11 +41,11 @@ def choose_split(
     """
     saved = saved or {}
     if any(utterance.split for utterance in utterances):
-        return ChosenSplit(_split_as_given(utterances, options, saved), "as the manifest has it")
+        return ChosenSplit(_split_as_given(utterances, options, saved), "manifest", "as the manifest has it")
     as_saved = _assign(utterances, saved)
     if saved and not _asks_for_others(utterances, options, as_saved):
-        return ChosenSplit(as_saved, "as the checkpoint was trained with")
-    return ChosenSplit(_draw(utterances, options), f"by {options.split_by}, seed {options.seed}", is_drawn=True)
+        return ChosenSplit(as_saved, "checkpoint", "as the checkpoint was trained with")
+    return ChosenSplit(_draw(utterances, options), "draw", f"by {options.split_by}, seed {options.seed}")
 
 
 def _assign(utterances: Sequence[Utterance], part_of: Mapping[str, SplitName]) -> Splits:
@@ -86,36 +86,36 @@ def _split_as_given(utterances: Sequence[Utterance], options: SplitOptions, save
     return Splits(train, val, given.test)
 
 
-def check_splits(splits: Splits, classes: Sequence[str], stage: str, is_drawn: bool) -> list[str]:
+def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> list[str]:
     """Whether splits serve a stage; what is merely doubtful is returned in sentences.
 
     Args:
-        splits: The splits.
+        chosen: The splits; one that is not drawn is tested as it is, even where it lacks a class.
         classes: Those of the model.
         stage: ``fit``, ``validate`` or ``test``.
-        is_drawn: Whether another draw could be better; a given split is tested as it is.
 
     Raises:
         UserError: A split that the stage needs is empty; a class is not there to be learnt; or a drawn split lacks a
             class, so that its recall would mean nothing.
     """
     needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
+    is_drawn = chosen.source == "draw"
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in chosen.splits._asdict().items())
     remarks = []
-    for name, part in splits._asdict().items():
+    for name, part in chosen.splits._asdict().items():
         labels = {utterance.label for utterance in part}
         missing = ", ".join(label for label in classes if label not in labels)
+        lacking = f"the {name} split of {len(part)} utterances has none of the class(es) {missing}"
         if not part and name in needed and not is_drawn:
-            there = ", ".join(f"{len(part)} {name}" for name, part in splits._asdict().items() if part)
-            raise UserError(f"the {name} split is empty, as given ({there}); it cannot be used to {stage} a model")
-        if missing and (is_drawn or (name == "train" and name in needed)):
+            raise UserError(f"the {name} split is empty ({sizes}); split {chosen.origin}, it cannot serve to {stage}")
+        if missing and (is_drawn or (name == "train" and stage == "fit")):
             raise UserError(
-                f"the {name} split of {len(part)} utterances has none of the class(es) {missing}; "
-                "give more recordings, another `split_seed`, a larger `val_fraction` and `test_fraction`, or "
-                '`split_by="utterance"`'
+                f"{lacking}; give more recordings, another `split_seed`, a larger `val_fraction` and `test_fraction`, "
+                'or `split_by="utterance"`'
             )
         if missing and name in needed:
-            remarks.append(f"the {name} split of {len(part)} utterances has none of the class(es) {missing}")
-    if not is_drawn and (shared := speakers_in_two_splits(splits)):
+            remarks.append(lacking)
+    if chosen.source == "manifest" and (shared := speakers_in_two_splits(chosen.splits)):
         remarks.append(f"{len(shared)} speaker(s) are heard in more than one split: {name_some(shared)}")
     return remarks
 

@@ -159,11 +159,13 @@ def detect_corpus(root: Path) -> CorpusName:
     """Recognise a corpus.
 
     A file, or a folder with ``manifest.csv`` or fold files in it, is a manifest; otherwise the corpus counts whose rule
-    fits at least nine file names of ten, and ``folder`` where none does.
+    fits at least nine file names of ten. Where none does, a ``manifest.csv`` one level further down counts, and
+    ``folder`` where there is none.
     """
-    if manifest_files(root):
+    files = manifest_files(root)
+    if any(root in (path, path.parent) for path in files):
         return "manifest"
-    return cast(CorpusName, fitting_rule(find_audio(root)) or "folder")
+    return cast(CorpusName, fitting_rule(find_audio(root)) or ("manifest" if files else "folder"))
 
 
 def fitting_rule(paths: Sequence[Path]) -> str | None:

@@ -25,8 +25,8 @@ def manifest_files(root: Path) -> dict[Path, SplitName | None]:
     """Files of a manifest, each with the split that its name tells; none where ``root`` is no manifest.
 
     Args:
-        root: A manifest, a folder with ``manifest.csv`` in it, or a folder of fold files: JSON lines with train,
-            valid or test in their names, such as ``ravdess_train_fold_1.jsonl``.
+        root: A manifest; or a folder with ``manifest.csv`` in it, or in one of its folders; or a folder of fold files:
+            JSON lines with train, valid or test in their names, such as ``ravdess_train_fold_1.jsonl``.
     """
     if root.is_file():
         return {root: None}
@@ -37,7 +37,8 @@ def manifest_files(root: Path) -> dict[Path, SplitName | None]:
         named = {SPLIT_WORDS[word] for word in re.findall("[a-z]+", path.stem.lower()) if word in SPLIT_WORDS}
         if len(named) == 1:
             files[path] = named.pop()
-    return files
+    one_level_down = list(root.glob("*/manifest.csv"))
+    return files or (dict.fromkeys(one_level_down) if len(one_level_down) == 1 else {})
 
 
 def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utterance], list[Skipped]]:

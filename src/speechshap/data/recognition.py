@@ -113,9 +113,9 @@ class KnownRecordings:
     def find_by_name(self, utterances: Iterable[Utterance]) -> dict[str, Recording]:
         """Recordings that utterances are, by the utterances' ids, as far as paths and speakers tell it.
 
-        An utterance is a recording of the same id; or else of a path that ends in the other's path, by a folder and a
-        name at least; or else of the same name and the same speaker. A name alone is enough where nothing else was
-        kept. Where several recordings fit, they have to be of one split.
+        An utterance is a recording of the same name and the same speaker, or one whose path ends in the other's path,
+        by a folder and a name at least. A name alone is enough only where neither speaker nor content was kept. Where
+        several recordings fit equally well, they have to be of one split.
         """
         by_id = {recording.id: recording for recording in self.recordings}
         by_name: dict[str, list[Recording]] = defaultdict(list)
@@ -123,28 +123,25 @@ class KnownRecordings:
             by_name[recording.name].append(recording)
         found = {}
         for utterance in utterances:
-            if utterance.id in by_id:
-                found[utterance.id] = by_id[utterance.id]
-                continue
-            fitting = [recording for recording in by_name[utterance.path.stem] if _fits(utterance, recording)]
-            nearest = max((_common_levels(utterance.id, recording.id) for recording in fitting), default=0)
-            fitting = [r for r in fitting if _common_levels(utterance.id, r.id) == nearest]
-            if len({recording.split for recording in fitting}) == 1:
-                found[utterance.id] = fitting[0]
+            candidates = [*by_name[utterance.path.stem], *([by_id[utterance.id]] if utterance.id in by_id else [])]
+            levels = {r: _common_levels(utterance.id, r.id) for r in candidates if _fits(utterance, r)}
+            best = [recording for recording, level in levels.items() if level == max(levels.values())]
+            if len({recording.split for recording in best}) == 1:
+                found[utterance.id] = best[0]
         return found
 
-    def namesakes(self, utterances: Sequence[Utterance]) -> str | None:
+    def namesakes(self, utterances: Sequence[Utterance]) -> list[str]:
         """A sentence where speakers have names of training speakers, for utterances that are none of the recordings."""
         corpora = {utterance.corpus for utterance in utterances}
         trained = {recording.speaker for recording in self.recordings if recording.split == "train"}
         shared = sorted({u.speaker for u in utterances if u.speaker is not None and u.speaker in trained})
         if not shared or self.corpus not in {None, *corpora}:
-            return None
-        return (
+            return []
+        return [
             f"none of the {len(self.recordings)} recordings of the checkpoint is here, but {len(shared)} speaker(s) "
             f"have the names of speakers that it was trained on: {name_some(shared)}; if they are the same, what is "
             "called test may be in voices that the model knows: name others with `test_speakers`"
-        )
+        ]
 
     def with_trained(self, earlier: "KnownRecordings", found: Iterable[Recording]) -> "KnownRecordings":
         """These, and what an earlier checkpoint was trained on besides those that have been found among these."""
@@ -180,12 +177,10 @@ def _common_levels(one: str, other: str) -> int:
 
 
 def _fits(utterance: Utterance, recording: Recording) -> bool:
-    """Whether an utterance of a recording's name is the recording."""
-    known = utterance.speaker is not None and recording.speaker is not None
-    if known and utterance.speaker == recording.speaker:
-        return True
-    levels = _common_levels(utterance.id, recording.id)
-    return not known and (levels >= 2 or (recording.digest is None and levels == 1))
+    """Whether an utterance of a recording's name or id is the recording."""
+    if utterance.speaker is not None and recording.speaker is not None:
+        return utterance.speaker == recording.speaker
+    return _common_levels(utterance.id, recording.id) >= (1 if recording.digest is None else 2)
 
 
 def refuse_trained(splits: Splits, recognised: Mapping[str, Recording], names: Iterable[SplitName]) -> None:
@@ -206,15 +201,21 @@ def refuse_trained(splits: Splits, recognised: Mapping[str, Recording], names: I
             )
 
 
-def describe_known(utterances: Sequence[Utterance], recognised: Mapping[str, Recording]) -> list[str]:
-    """Sentences on how many of the utterances to explain a checkpoint was trained or validated with."""
+def describe_known(utterances: Sequence[Utterance], recognised: Mapping[str, Recording], purpose: str) -> list[str]:
+    """Sentences on how many of the utterances a checkpoint was trained or validated with.
+
+    Args:
+        utterances: To be tested or explained.
+        recognised: The checkpoint's recordings, by the utterances' ids.
+        purpose: ``to test`` or ``to explain``.
+    """
     remarks = []
     for split, words, meaning in (
         ("train", "training", "the model has learnt from them"),
         ("val", "validation", "the checkpoint was chosen by them"),
     ):
         if known := _of_split(utterances, recognised, split):
-            count = f"{len(known)} of {len(utterances)} recordings to explain"
+            count = f"{len(known)} of {len(utterances)} recordings {purpose}"
             remarks.append(f"{count} were in the {words} split: {name_some(known)}; {meaning}")
     return remarks
 

@@ -1,0 +1,76 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, speakers_in_two_splits
+from speechshap.data.splits import SplitOptions, Splits
+from speechshap.data.utterance import Utterance
+from speechshap.errors import UserError
+
+
+def corpus(speakers: int, labels: tuple[str, ...] = ("happy", "sad")) -> list[Utterance]:
+    return [
+        Utterance(f"S{speaker}-{label}", Path("x.wav"), label, f"S{speaker}")
+        for speaker in range(speakers)
+        for label in labels
+    ]
+
+
+SAVED: dict[str, Any] = {u.id: ("train", "train", "val", "test")[int(str(u.speaker)[1])] for u in corpus(4)}
+
+
+@pytest.mark.parametrize(
+    ("options", "saved", "source"),
+    [
+        ({}, {}, "draw"),
+        ({}, SAVED, "checkpoint"),
+        ({"test_speakers": ["S3"]}, SAVED, "checkpoint"),
+        ({"test_speakers": ["S3"], "val_speakers": [2]}, SAVED, "checkpoint"),
+        ({"test_speakers": ["S2"]}, SAVED, "draw"),
+        ({"val_speakers": ["S1"]}, SAVED, "draw"),
+    ],
+)
+def test_a_checkpoints_split_counts_unless_other_speakers_are_named(options: dict, saved: dict, source: str) -> None:
+    chosen = choose_split(corpus(4), SplitOptions(**options), saved)
+    assert chosen.source == source
+    if source == "checkpoint":
+        assert {u.id: name for name, part in chosen.splits._asdict().items() for u in part} == SAVED
+
+
+def test_a_given_split_counts_before_all_others() -> None:
+    given = [replace(u, split="test" if u.speaker == "S0" else "train") for u in corpus(5)]
+    chosen = choose_split(given, SplitOptions(test_speakers=["S4"]), {})
+    assert chosen.source == "manifest"
+    assert {u.speaker for u in chosen.splits.test} == {"S0"}
+    assert len(chosen.splits.val) == 2
+    assert sum(map(len, chosen.splits)) == 10
+
+
+def test_what_a_manifest_gives_no_split_is_left_out() -> None:
+    given = [replace(u, split=(None, "train", "val", "test")[int(str(u.speaker)[1])]) for u in corpus(4)]  # type: ignore[arg-type]
+    splits = choose_split(given, SplitOptions()).splits
+    assert [{u.speaker for u in part} for part in splits] == [{"S1"}, {"S2"}, {"S3"}]
+
+
+def test_a_drawn_split_without_a_class_is_refused() -> None:
+    full, part = corpus(1), corpus(1, ("happy",))
+    assert check_splits(ChosenSplit(Splits(full, full, full), "draw", "by speaker"), ["happy", "sad"], "fit") == []
+    with pytest.raises(UserError, match=r"the val split of 1 utterances has none of the class.es. sad"):
+        check_splits(ChosenSplit(Splits(full, part, full), "draw", "by speaker"), ["happy", "sad"], "fit")
+
+
+def test_a_given_split_without_a_class_is_told_but_a_class_must_be_there_to_be_learnt() -> None:
+    full, part = corpus(1), corpus(1, ("happy",))
+    given = ChosenSplit(Splits(part, full, part), "checkpoint", "as the checkpoint was trained with")
+    (remark,) = check_splits(given, ["happy", "sad"], "test")
+    assert remark == "the test split of 1 utterances has none of the class(es) sad"
+    with pytest.raises(UserError, match="the train split of 1 utterances has none"):
+        check_splits(given, ["happy", "sad"], "fit")
+
+
+def test_speakers_of_two_splits() -> None:
+    one, two, three = corpus(1), corpus(2), corpus(4)
+    assert speakers_in_two_splits(Splits(one, two, three)) == ["S0", "S1"]
+    assert speakers_in_two_splits(Splits(one, [], [])) == []
