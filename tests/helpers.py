@@ -63,7 +63,7 @@ def make_explanation(
         targets: What is explained; a string is a class.
         layers: How many layers it has.
         bands: How many mel bands it has.
-        relative_error: Of every target; None leaves out all errors.
+        relative_error: Relative error of every target; None leaves out all errors.
         settings: Settings that differ from the usual ones.
         provenance: Other fields of the provenance that do.
         fields: Fields of the record to have instead.
@@ -110,9 +110,9 @@ def write_explanation(folder: Path, utterance: str, seconds: float = 1.0, **fiel
     """Write an utterance's sound and its explanation, as ``explain.py`` would; returns the Parquet part.
 
     Args:
-        folder: Of the explanations.
+        folder: Folder of the explanations.
         utterance: Its id.
-        seconds: Of noise.
+        seconds: Length of the noise.
         fields: Arguments of :func:`make_explanation`.
     """
     path = write_sound(folder / "sounds" / file_name(utterance), seconds)

@@ -344,7 +344,7 @@ def test_a_regression_without_errors_shows_its_outputs_and_no_intervals(page: An
     assert "95 %" not in texts[0]
     assert not any("±" in text for text in texts)
     titles = page.execute_script("return picture.layout.annotations.map((a) => a.text)")
-    assert titles[2] == "frame attribution (logits)"
+    assert titles[2] == "frame attribution (output units)"
     assert page.execute_script("return picture.data.filter((trace) => trace.fill && trace.yaxis === 'y3').length") == 0
 
 

@@ -96,12 +96,12 @@ def _audio_attribution_figure(
     title: str,
     top_k_frames: int,
 ) -> Figure:
-    """Draw attributions that come without a record.
+    """Draw attributions of which only the values and perhaps their errors are known.
 
     Args:
         waveform: ``(time,)``.
         sample_rate: Hz.
-        attribution: Of one target, ``(1, frames)``.
+        attribution: Frame attributions to one target, ``(1, frames)``.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
         title: Title of the picture.
         top_k_frames: How many frames to mark in the waveform.
@@ -124,7 +124,7 @@ def _audio_attribution_figure(
 def _draw_waveform(
     axes: Axes, waveform: np.ndarray, sample_rate: int, frames: np.ndarray, edges: np.ndarray, target: str, count: int
 ) -> None:
-    """The waveform with the strongest frames for and against a target."""
+    """Draw the waveform with the strongest frames for and against a target."""
     panels.draw_waveform(axes, waveform, sample_rate)
     panels.mark_frames(axes, frames, edges, count)
     _caption(axes, f"strongest frames: orange for {target}, blue against")

@@ -32,7 +32,7 @@ def symmetric_scale(*arrays: np.ndarray, quantile: float = 1.0) -> Normalize:
     """One colour scale for all arrays, symmetric about 0.
 
     Args:
-        arrays: Of any shapes; values that are not finite are ignored.
+        arrays: Arrays of any shape; values that are not finite are ignored.
         quantile: Quantile of the absolute values from which on colours are saturated.
 
     Example:

@@ -124,8 +124,8 @@ def equal_loudness(waveforms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def equal_loudness_gains(waveforms: dict[str, np.ndarray]) -> dict[str, float]:
     """Factors that :func:`equal_loudness` applies; 0 for a silent sound."""
     levels = {name: _loudness(np.nan_to_num(sound)) for name, sound in waveforms.items()}
-    heard = {name: level for name, level in levels.items() if level > 0}
-    headroom = [PEAK / float(np.abs(np.nan_to_num(waveforms[name])).max()) * level for name, level in heard.items()]
+    audible = {name: level for name, level in levels.items() if level > 0}
+    headroom = [PEAK / float(np.abs(np.nan_to_num(waveforms[name])).max()) * level for name, level in audible.items()]
     target = min([LOUDNESS, *headroom])
     return {name: target / level if level > 0 else 0.0 for name, level in levels.items()}
 

@@ -11,7 +11,7 @@ from speechshap.errors import UserError
 from speechshap.files import whole_file
 from speechshap.report import corpus, corpus_figures
 from speechshap.report.rendering import png_bytes
-from speechshap.results.explanation import UNITS
+from speechshap.results.explanation import unit_of
 from speechshap.results.folder import ResultsFolder, nothing_to_show
 from speechshap.results.rows import GROUPED_BY, by_utterance
 
@@ -50,14 +50,14 @@ class Summary:
         Raises:
             UserError: There are no explanations.
         """
-        settings = results.read(("settings_fingerprint", "output", "explained_at"))
+        settings = results.read(("settings_fingerprint", "output", "prediction", "explained_at"))
         if not settings:
             raise UserError(nothing_to_show(results.folder))
         last = max(settings, key=lambda row: row["explained_at"])
         groups = by_utterance(results.read((*GROUPED_BY, *_COLUMNS), settings=last["settings_fingerprint"]))
         rows = [row for group in groups for row in group]
         return cls(
-            UNITS[last["output"]],
+            unit_of(last["output"], last["prediction"]),
             corpus.time_profile(rows),
             corpus.band_profile(rows),
             corpus.layer_profile(rows),

@@ -1,4 +1,4 @@
-"""From what a method returns of a batch to the records of its utterances."""
+"""Records of the utterances of a batch from the attribution that a method returns."""
 
 from collections.abc import Sequence
 
@@ -31,23 +31,23 @@ def from_attribution(
 ) -> Explanation:
     """The explanation of one utterance of a batch.
 
-    The predicted class comes first, then the other classes by falling output, then contrasts. A target that was asked
-    for twice (by name, and as the predicted class) was explained twice alike, and is kept once.
+    Targets are sorted: the predicted class, then the other classes by falling output, then contrasts. A target that
+    occurs twice (a class asked for by name that is also the predicted one) is kept once.
 
     Args:
-        attribution: Of the batch.
-        index: Place of the utterance in it.
-        utterance: Its id.
+        attribution: Attribution of the batch.
+        index: Index of the utterance in the batch.
+        utterance: Id of the utterance.
         path: Its sound file.
-        label: Its true class, None where unknown.
+        label: Its true class; None where unknown.
         prediction: Class that the model predicts; None for a regression.
-        probability: That the model gives to it; None for a regression.
-        targets: What was explained of this utterance, one for each column of the attribution.
-        grid: Where the frames lie.
-        num_samples: Length of the utterance.
+        probability: Probability of that class; None for a regression.
+        targets: Explained targets of this utterance, one for each column of the attribution.
+        grid: Where the frames lie on the waveform.
+        num_samples: Length of the waveform in samples.
         provenance: What the attribution was computed from.
-        spectrum: Transform of the time-frequency attribution, where there is one.
-        embedding: Input of the classifier's head ``(features,)``, where known.
+        spectrum: Transform of the time-frequency attribution; None without one.
+        embedding: Input of the classifier's head, ``(features,)``; None where unknown.
     """
     outputs = attribution.outputs[index].tolist()
     columns = sorted(
@@ -101,16 +101,16 @@ def from_attribution(
 
 
 def layer_tensors(attribution: Attribution, index: int, targets: Sequence[Target]) -> dict[str, Tensor]:
-    """Neuron attributions of one utterance, by ``<target>/<layer>``, and their errors where there are any.
+    """Neuron attributions of one utterance by ``<target>/<layer>``, and their standard errors if there are any.
 
     Args:
-        attribution: Of the batch.
-        index: Place of the utterance in it.
-        targets: What was explained of this utterance, one for each column of the attribution.
+        attribution: Attribution of the batch.
+        index: Index of the utterance in the batch.
+        targets: Explained targets of this utterance, one for each column of the attribution.
 
     Returns:
-        ``(frames, hidden size)`` each for a layer that has frames, on the CPU; errors are named
-        ``<target>/<layer>/standard_error``.
+        Tensors on the CPU, ``(frames, hidden size)`` where a layer's outputs are those of frames; standard errors are
+        named ``<target>/<layer>/standard_error``.
     """
     tensors = {}
     for kind, layers in (("", attribution.layers), ("/standard_error", attribution.layers_standard_error)):
@@ -133,7 +133,7 @@ def _layers(attribution: Attribution, index: int, columns: Sequence[int]) -> Lay
 
 
 def _within(attribution: Attribution, index: int, values: Tensor) -> Tensor:
-    """Neurons of one utterance without its padding, ``(targets, frames, hidden size)``; other layers as they are."""
+    """Neurons of one utterance, ``(targets, frames, hidden size)`` without padding where the layer has frames."""
     has_frames = values.ndim == 4 and values.shape[2] == attribution.frames.shape[2]
     return values[index, :, : int(attribution.frame_lengths[index])] if has_frames else values[index]
 

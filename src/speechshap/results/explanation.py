@@ -1,4 +1,4 @@
-"""The record of an explanation: what is known of one utterance, from the estimator to Parquet, TensorBoard and page."""
+"""The record of an explanation, which estimators, Parquet, TensorBoard and the report share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,12 @@ REACH_95 = 1.96
 """Standard errors on either side of the estimate in a 95 % interval."""
 
 UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
-"""Unit of the attributions to each kind of output."""
+"""Unit of the attributions to each kind of output of a classifier."""
+
+
+def unit_of(output: str, prediction: str | None) -> str:
+    """Unit of attributions to an output of this kind; ``prediction`` is None for a regression."""
+    return "output units" if prediction is None else UNITS[output]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,8 @@ class Estimate:
     """Values and their standard errors.
 
     Attributes:
-        values: Of any shape.
-        standard_error: Of each value, of the same shape; None where the method gives none.
+        values: Array of any shape.
+        standard_error: Standard error of each value, of the same shape; None where the method gives none.
 
     Raises:
         ValueError: The shapes differ.
@@ -124,7 +129,7 @@ class Explanation:
         prediction: Class that the model predicts; None for a regression.
         probability: Probability of that class; None for a regression.
         targets: What was explained: the predicted class first, then classes by falling output, then contrasts; the
-            first is the one whose strongest frames are marked and heard.
+            first is the one whose strongest frames are marked and played.
         outputs: Explained outputs for the utterance, ``(targets,)``.
         logits: The same before they were turned into log-odds or probabilities, ``(targets,)``.
         grid: Where the frames lie on the waveform.
@@ -172,7 +177,7 @@ class Explanation:
     @property
     def unit(self) -> str:
         """Unit of the attributions (``logits``)."""
-        return UNITS[self.provenance.settings["output"]]
+        return unit_of(self.provenance.settings["output"], self.prediction)
 
     @property
     def relative_error(self) -> np.ndarray:

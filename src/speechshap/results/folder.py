@@ -19,7 +19,7 @@ class ResultsFolder:
 
     Args:
         folder: Where the parts are; made when the first one is written.
-        rank: Of this process; each rank numbers its own parts.
+        rank: Rank of this process; each numbers its own parts.
     """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:

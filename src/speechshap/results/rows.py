@@ -130,7 +130,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
     """The explanation that these rows of one utterance and run hold, its targets in their order.
 
     Args:
-        rows: With the columns :data:`SHOWN` at least. Of rows with the same target the last one counts.
+        rows: Rows with the columns :data:`SHOWN` at least. The last one counts if several have the same target.
     """
     rows = list({target_of(row): row for row in rows}.values())
     first = rows[0]
@@ -202,7 +202,7 @@ def by_utterance(rows: Sequence[Row]) -> list[list[Row]]:
     Where a sound file was changed between two runs, only the rows of the later one are kept.
 
     Args:
-        rows: With the columns :data:`GROUPED_BY`.
+        rows: Rows with the columns :data:`GROUPED_BY`.
     """
     groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
