@@ -212,8 +212,36 @@ def test_a_long_recording_is_explained_in_windows(trained_run: Path, tmp_path: P
     assert table.relative_error["long.wav"] > 0
     result = script("explain", *arguments, "--explain.layers", "2", "--explain.output_dir", "neurons", folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "long.wav is longer than a window of 20 s" in result.stderr
+    assert (
+        "long.wav is not explained: neurons are explained within a window of 20 s; leave --explain.layers out"
+        in result.stderr
+    )
     assert list(pd.read_parquet(parts(tmp_path / "neurons")).utterance) == ["short.wav"]
+
+
+def test_a_corpus_that_moved_is_tested_and_explained_on_the_same_speakers(tmp_path: Path) -> None:
+    make_corpus(tmp_path / "here" / "RAVDESS", "ravdess")
+    config = {
+        "model": {"freeze": "none", "backbone_config": tiny_config()},
+        "data": {"corpus": "ravdess", "test_speakers": ["Actor_02"]},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "logger": {"init_args": {"name": "tiny"}}},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    result = script("train", "fit", "--config", "tiny.yaml", "--data.root", "here/RAVDESS", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (tmp_path / "here").rename(tmp_path / "there")
+    checkpoint = ("--ckpt_path", "runs/tiny/version_0/checkpoints/best.ckpt")
+    result = script("train", "test", "--data.root", "there", "--data.corpus", "ravdess", *checkpoint, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "test     8 utterances of 1 speakers: Actor_02" in result.stderr
+    result = script("explain", *checkpoint, "--data.root", "there", "--explain.n_samples", "4", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "8 utterances of 1 speakers: Actor_02" in result.stderr
+    table = pd.read_parquet(parts(tmp_path / "runs" / "tiny" / "version_0"))
+    assert set(table.path.map(lambda path: Path(path).parent.name)) == {"Actor_02"}
+    heard = next((tmp_path / "there" / "RAVDESS" / "Actor_01").glob("*.wav"))
+    result = script("explain", *checkpoint, "--data.files", heard, "--explain.n_samples", "4", folder=tmp_path)
+    assert "1 of 1 recordings" in result.stderr
 
 
 def test_two_processes_train_together(planted_root: Path, tmp_path: Path) -> None:
@@ -291,7 +319,7 @@ def test_help_teaches(tmp_path: Path) -> None:
         result = script(name, "--help", folder=tmp_path)
         assert result.returncode == 0
         assert words in result.stdout
-    assert "Monte Carlo samples of each utterance" in result.stdout
+    assert "on the paths) of each" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def _explain(arguments: list[str]) -> None:
     parameters = options.explain.as_dict()
     output_dir = parameters.pop("output_dir") or str(folder)
     if parameters.get("spectrum") is not None:
-        parameters["spectrum"] = SpectralGrid(**parameters["spectrum"])
+        parameters["spectrum"] = _spectral_grid(parameters["spectrum"])
     callback = GradientSHAPCallback(**parameters, output_dir=output_dir)
     trainer = pl.Trainer(
         **options.trainer.as_dict(),
@@ -147,6 +147,13 @@ def _asked_method(arguments: list[str]) -> str:
         section = config.get("explain") if isinstance(config, dict) else None
         method = section.get("method", method) if isinstance(section, dict) else method
     return method if method in method_names() else DEFAULT_METHOD
+
+
+def _spectral_grid(fields: dict[str, Any]) -> SpectralGrid:
+    try:
+        return SpectralGrid(**fields)
+    except ValueError as error:
+        raise UserError(f"`spectrum`: {error}") from error
 
 
 def _flags() -> dict[str, str]:
