@@ -52,8 +52,8 @@ def parameters_as_flags(flags: Callable[[], Mapping[str, str]]) -> Iterator[None
     """
 
     def rename(record: logging.LogRecord) -> bool:
-        if "`" in str(record.msg) and record.name.startswith("speechshap"):
-            record.msg, record.args = name_flags(record.getMessage(), flags()), ()
+        if record.name.startswith("speechshap") and "`" in (message := record.getMessage()):
+            record.msg, record.args = name_flags(message, flags()), ()
         return True
 
     handlers = logging.getLogger().handlers
