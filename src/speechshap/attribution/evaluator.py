@@ -108,7 +108,7 @@ class Evaluator:
 
     @cached_property
     def outputs(self) -> Outputs:
-        """Logits ``(batch, classes)`` and layer outputs ``(batch, ...)`` for the utterances; 0 beyond their ends."""
+        """Logits ``(batch, classes)`` and layer outputs ``(batch, ...)`` for the utterances."""
         return self._gather(range(len(self)), self.waveform, self.layers, progress=None)
 
     @property
