@@ -59,7 +59,7 @@ def main() -> None:
             rows.append([name, scheme, *cells])
     print_table(
         f"coverage of the 95 % interval of a frame, {repetitions} repetitions",
-        ["model", "scheme", "16 samples", "48 samples", "192 samples"],
+        ["model", "scheme", "16 points", "48 points", "192 points"],
         rows,
     )
 

@@ -1,4 +1,4 @@
-"""Variance of one Monte Carlo sample under each density of alpha, on a trained model.
+"""Variance of a single draw under each density of alpha, on a trained model.
 
     python benchmarks/path_variance.py --ckpt_path runs/demo/version_0/checkpoints/best.ckpt
 
@@ -36,7 +36,7 @@ def second_moments(clip: Clip, per_bin: int, seed: int) -> Tensor:
 
 
 def variance(density: PathDensity, moments: Tensor) -> float:
-    """Second moment of a weighted sample."""
+    """Second moment of a weighted draw."""
     widths = torch.tensor(EDGES, dtype=torch.float64).diff()
     masses = torch.tensor(density.heights, dtype=torch.float64) * widths
     return float((moments * widths.square() / (masses / masses.sum())).sum())

@@ -2,7 +2,7 @@
 
     python benchmarks/sampling_schemes.py --ckpt_path runs/demo/version_0/checkpoints/best.ckpt
 
-Every scheme explains each clip several times with the same number of samples. All keep the expectation (the tests show
+Every scheme explains each clip several times with the same number of points. All keep the expectation (the tests show
 it), so that their mean squared error is the variance of the frame attributions between these runs. That times the cost
 is what a scheme is worth: both sides of a ratio then have the same error. A gradient costs 1, a forward pass 0.5;
 everything that a scheme evaluates is counted.
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=6)
     parser.add_argument("--n_samples", type=int, default=48)
     parser.add_argument("--repetitions", type=int, default=10)
-    parser.add_argument("--calibration", type=int, default=64, help="samples of a clip for the density of the others")
+    parser.add_argument("--calibration", type=int, default=64, help="points of a clip for the density of the others")
     parser.add_argument("--baselines", nargs="+", default=["noise", "dataset"], choices=["noise", "dataset"])
     arguments = parser.parse_args()
     for kind in arguments.baselines:
@@ -72,7 +72,7 @@ def main() -> None:
             costs = " ".join(f"{cost:.0f}" for cost in converged[name])
             rows.append([name, f"{mean:.2f}", " ".join(f"{ratio:.2f}" for ratio in ratios), costs])
         print_table(
-            f"{arguments.ckpt_path}, {kind} references, {n} samples, {arguments.repetitions} runs, {machine()}",
+            f"{arguments.ckpt_path}, {kind} references, {n} points, {arguments.repetitions} runs, {machine()}",
             [
                 "scheme", "Captum's cost / its cost at equal error", "each clip",
                 "cost of a relative error of 0.1, each clip",

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from speechshap.attribution import validation
 from speechshap.attribution.chunks import ChunkSize, ForwardChunkSize, GradientChunkSize
 from speechshap.attribution.gradients import Gradients, Outputs, gradients_of, outputs_of
+from speechshap.attribution.moments import sum_dtype
 from speechshap.attribution.settings import require_integers
 from speechshap.attribution.targets import Targets
 from speechshap.frames import FrameGrid
@@ -50,6 +51,7 @@ class Evaluator:
         grid: As given.
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
+        num_frames: Most frames of an utterance.
         frame_owners: Frame that each sample belongs to, ``(batch, time)`` int64; 0 in the padding.
 
     Raises:
@@ -93,6 +95,7 @@ class Evaluator:
             self.inputs = torch.where(inside.to(self.device), waveforms.detach().clone(), 0)
             self._lengths = torch.tensor(self.lengths, device=self.device)
             frames = [max(1, grid.num_frames(length)) for length in self.lengths]
+            self.num_frames = max(frames)
             self.frame_lengths = torch.tensor(frames, device=self.device)
             owners = torch.zeros(waveforms.shape, dtype=torch.int64)
             for own, length in zip(owners, self.lengths, strict=True):
@@ -108,7 +111,7 @@ class Evaluator:
 
     @cached_property
     def outputs(self) -> Outputs:
-        """Logits ``(batch, classes)`` and layer outputs ``(batch, ...)`` for the utterances; 0 beyond their ends."""
+        """Logits ``(batch, classes)`` and layer outputs ``(batch, ...)`` for the utterances."""
         return self._gather(range(len(self)), self.waveform, self.layers, progress=None)
 
     @property
@@ -176,6 +179,12 @@ class Evaluator:
         points, directions = points.clone(), None if directions is None else directions.clone()
         lengths, rows = self.lengths_of(utterances), self.indices(utterances)
         return gradients_of(self._forward, points, lengths, rows, targets, self.layers, directions)
+
+    def gather_frames(self, samples: Tensor, utterances: Sequence[int]) -> Tensor:
+        """Sum the samples of rows into the frames that own them: ``(R, targets, time) -> (R, targets, frames)``."""
+        owners = self.frame_owners[utterances, : samples.shape[-1]][:, None].expand(samples.shape)
+        frames = samples.new_zeros(*samples.shape[:2], self.num_frames, dtype=sum_dtype(self.device))
+        return frames.scatter_add_(2, owners, samples.to(frames.dtype))
 
     def lengths_of(self, utterances: Sequence[int]) -> Tensor:
         """Samples of rows, ``(R,)`` int64 on the device."""

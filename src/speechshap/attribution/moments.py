@@ -1,10 +1,27 @@
 """Mean and standard error over independent replicates, in memory that does not grow with their number."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+ReplicateKey = tuple[int, int]
+"""Batch index of the utterance, and number of the replicate."""
+
+
+class Row(NamedTuple):
+    """A point on a path: the batch index of its utterance, its replicate, and its place in that."""
+
+    utterance: int
+    replicate: int
+    point: int
+
+    @property
+    def key(self) -> ReplicateKey:
+        """The replicate that it belongs to."""
+        return self.utterance, self.replicate
 
 
 class Segment(NamedTuple):
@@ -19,6 +36,19 @@ class Segment(NamedTuple):
     utterance: int
     rows: int
     complete: bool
+
+
+def segments_of(rows: Sequence[Row], points_per_replicate: int) -> list[Segment]:
+    """Segments of the rows of a chunk.
+
+    Example:
+        >>> segments_of([Row(0, 4, 1), Row(0, 5, 0), Row(0, 5, 1), Row(1, 0, 0)], points_per_replicate=2)
+        [Segment(utterance=0, rows=1, complete=True), Segment(utterance=0, rows=2, complete=True),
+         Segment(utterance=1, rows=1, complete=False)]
+    """
+    counts = Counter(row.key for row in rows)
+    last_points = {row.key: row.point for row in rows}
+    return [Segment(key[0], count, last_points[key] == points_per_replicate - 1) for key, count in counts.items()]
 
 
 class ReplicateMoments:

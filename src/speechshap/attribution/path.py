@@ -15,26 +15,10 @@ from speechshap.attribution.errors import NonFiniteGradientError, ZeroGradientEr
 from speechshap.attribution.evaluator import Evaluator, within
 from speechshap.attribution.gradients import Gradients, Outputs
 from speechshap.attribution.layers import LayerMethod
-from speechshap.attribution.moments import ReplicateMoments, Segment, sum_dtype
+from speechshap.attribution.moments import ReplicateKey, ReplicateMoments, Row, segments_of, sum_dtype
 from speechshap.attribution.sampling import Replicate, Sampler
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
-
-ReplicateKey = tuple[int, int]
-"""Batch index of the utterance, and number of the replicate."""
-
-
-class Row(NamedTuple):
-    """A point on a path: the batch index of its utterance, its replicate, and its place in that."""
-
-    utterance: int
-    replicate: int
-    point: int
-
-    @property
-    def key(self) -> ReplicateKey:
-        """The replicate that it belongs to."""
-        return self.utterance, self.replicate
 
 
 class _Chunk(NamedTuple):
@@ -103,7 +87,7 @@ class PathEstimator:
 
         exact = sum_dtype(device)
         self._values = moments(num_samples, dtype=exact)
-        self._frames = moments(int(evaluator.frame_lengths.max()), dtype=exact)
+        self._frames = moments(evaluator.num_frames, dtype=exact)
         self._bands = (
             None if spectrum is None else moments(spectrum.num_bands, spectrum.num_frames(num_samples), dtype=exact)
         )
@@ -199,7 +183,6 @@ class PathEstimator:
             for name, gradient in gradients.layers.items()
         }
         nonzero = self._check(rows, gradients.inputs, [attributions, *neurons.values()])
-        owners, num_frames = evaluator.frame_owners[utterances, :width], self._frames.mean.shape[-1]
         bands = None
         if self._spectrum is not None:
             bands = self._spectrum.attribution(differences, gradients.inputs, evaluator.lengths_of(utterances))
@@ -208,7 +191,7 @@ class PathEstimator:
             alphas=alphas,
             weights=weights,
             attributions=attributions,
-            frames=_gather_frames(attributions, owners, num_frames),
+            frames=evaluator.gather_frames(attributions, utterances),
             bands=bands,
             neurons=neurons,
             nonzero=nonzero,
@@ -220,7 +203,7 @@ class PathEstimator:
     def _absorb(self, rows: list[Row], chunk: _Chunk) -> None:
         """Add an evaluated chunk to what is kept."""
         share = (chunk.weights / self._sampler.points_per_replicate).to(self._evaluator.device, self._frames.mean.dtype)
-        segments = self._segments(rows)
+        segments = segments_of(rows, self._sampler.points_per_replicate)
         weighted = _weighted(chunk.attributions, share)
         self._values.add(weighted, segments)
         self._frames.add(_weighted(chunk.frames, share), segments)
@@ -289,12 +272,6 @@ class PathEstimator:
             raise NonFiniteGradientError(self._evaluator.ids[rows[finite.tolist().index(False)].utterance])
         return gradients.flatten(1).any(1).tolist()
 
-    def _segments(self, rows: list[Row]) -> list[Segment]:
-        keys = [row.key for row in rows]
-        last_point = {row.key: row.point for row in rows}
-        complete = self._sampler.points_per_replicate - 1
-        return [Segment(key[0], keys.count(key), last_point[key] == complete) for key in dict.fromkeys(keys)]
-
 
 def _points(inputs: Tensor, references: Tensor, differences: Tensor, alphas: Tensor) -> Tensor:
     """Points on the paths, from the nearer end, so that what is left of the other is exact: ``(R, T)``."""
@@ -312,13 +289,6 @@ def _split_layers(keys: list[ReplicateKey], outputs: Outputs) -> dict[ReplicateK
 def _weighted(values: Tensor, weights: Tensor) -> Tensor:
     """Rows times their weights, in the precision of the weights."""
     return values * weights.view(-1, *[1] * (values.ndim - 1))
-
-
-def _gather_frames(attributions: Tensor, owners: Tensor, num_frames: int) -> Tensor:
-    """Sum samples into the frames that own them: ``(R, K, T), (R, T) -> (R, K, F)``."""
-    index = owners[:, None].expand(attributions.shape)
-    frames = attributions.new_zeros(*attributions.shape[:2], num_frames, dtype=sum_dtype(attributions.device))
-    return frames.scatter_add_(2, index, attributions.to(frames.dtype))
 
 
 def _to(values: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -41,8 +41,8 @@ class GradientSHAPSettings(PathSettings):
     """Settings of GradientSHAP.
 
     Attributes:
-        n_samples: Monte Carlo samples (points on the paths) of each utterance; the error falls with the square root
-            of it. ``auto`` draws until the relative error is within ``tolerance``.
+        n_samples: Points on the paths of each utterance; the error falls with the square root of their number.
+            ``auto`` draws until the relative error is within ``tolerance``.
         tolerance: Relative error to reach with ``auto``.
         max_samples: Where ``auto`` gives up.
         scheme: How the points on the paths are drawn.

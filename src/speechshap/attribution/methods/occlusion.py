@@ -54,7 +54,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         tensor([[[0.5000, 0.5000, 0.0000, 0.0000]]])
     """
     targets = evaluator.targets(targets)
-    num_stretches = [math.ceil(int(frames) / settings.stretch_frames) for frames in evaluator.frame_lengths]
+    num_stretches = [math.ceil(frames / settings.stretch_frames) for frames in evaluator.frame_lengths.tolist()]
     rows = [
         (utterance, draw, stretch)
         for utterance in range(len(evaluator))
@@ -88,7 +88,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     if not finite.all():
         raise NonFiniteOutputError(evaluator.ids[utterances[finite.tolist().index(False)]])
 
-    frames = outputs.new_zeros(*outputs.shape, int(evaluator.frame_lengths.max()))
+    frames = outputs.new_zeros(*outputs.shape, evaluator.num_frames)
     errors = torch.zeros_like(frames)
     start = 0
     for utterance, count in enumerate(num_stretches):
