@@ -385,7 +385,7 @@ def test_loose_files_that_the_checkpoint_was_trained_on_are_told(
     assert len(loose.utterances_to_explain("test", None)) == 13
     assert f"8 of 13 recordings to explain were in the training split: {copies}/recording" in caplog.text
     assert "2 of 13 recordings to explain were in the validation split: " in caplog.text
-    assert "files   13 utterances of 0 speakers" in caplog.text
+    assert "files   13 utterances\n" in caplog.text
 
 
 def test_a_name_alone_does_not_make_a_recording_of_the_training(

@@ -135,10 +135,11 @@ def describe(name: str, part: Sequence[Utterance]) -> str:
         'test     2 utterances of 2 speakers: S1 S2'
     """
     speakers = speakers_of(part)
-    return f"{name:<5} {len(part):4d} utterances of {len(speakers)} speakers: {' '.join(speakers)}".rstrip()
+    of_speakers = f" of {len(speakers)} speakers: {' '.join(speakers)}" if speakers else ""
+    return f"{name:<5} {len(part):4d} utterances{of_speakers}"
 
 
 def speakers_in_two_splits(splits: Splits) -> list[str]:
     """Speakers with utterances in more than one split."""
-    heard = [set(speakers_of(part)) for part in splits]
-    return sorted((heard[0] & heard[1]) | (heard[0] & heard[2]) | (heard[1] & heard[2]))
+    groups = [set(speakers_of(part)) for part in splits]
+    return sorted((groups[0] & groups[1]) | (groups[0] & groups[2]) | (groups[1] & groups[2]))
