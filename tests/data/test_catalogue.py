@@ -121,7 +121,7 @@ def test_one_speakers_folder_is_recognised(root: Path) -> None:
     assert [len(part) for part in folder.splits] == [0, 0, 2]
     trained_on = next(r.speaker for r in KnownRecordings.from_state(state).recordings if r.split == "train")
     with pytest.raises(
-        UserError, match=r"the test split is empty .2 train, 0 val, 0 test.; split as the checkpoint was trained"
+        UserError, match=r"the test split, as the checkpoint was trained with, is empty .2 train, 0 val, 0 test."
     ):
         with_checkpoint(root / str(trained_on), state)
 
@@ -160,9 +160,9 @@ def test_a_test_on_speakers_of_the_training_is_refused(root: Path) -> None:
     named: dict[str, Any] = {"test_speakers": [1], "val_speakers": [2]}
     state = trained_state(root, **named)
     assert with_checkpoint(root, state, **named).splits is not None
-    with pytest.raises(UserError, match=r"2 of 4 recordings of the test split are among those that .* trained on: Ac"):
+    with pytest.raises(UserError, match=r"trained on 2 of 4 recordings of the test split: Ac"):
         with_checkpoint(root, state, test_speakers=[1, 3], val_speakers=[2])
-    with pytest.raises(UserError, match=r"2 of 2 recordings of the val split are among those"):
+    with pytest.raises(UserError, match=r"trained on 2 of 2 recordings of the val split"):
         catalogue_resuming(root, state, test_speakers=[1], val_speakers=[3])
 
 
@@ -191,7 +191,7 @@ def test_what_was_trained_on_before_another_corpus_is_not_forgotten(root: Path, 
     assert trained_on(second) == trained_on(first) | {
         r.speaker for r in KnownRecordings.from_state(second).recordings if r.split == "train"
     }
-    with pytest.raises(UserError, match="recordings of the test split are among those"):
+    with pytest.raises(UserError, match="recordings of the test split"):
         with_checkpoint(
             root, second, test_speakers=sorted(trained_on(first))[:1], val_speakers=sorted(trained_on(first))[1:2]
         )
@@ -242,7 +242,8 @@ def test_a_manifest_that_is_all_test_is_tested_whole_and_not_trained_on(root: Pa
     assert len(catalogue(manifest).set_up_splits("test").test) == 12
     assert len(catalogue(manifest).utterances_to_explain("test", None)) == 12
     with pytest.raises(
-        UserError, match=r"the train split is empty .0 train, 0 val, 12 test.; split as the manifest has it, it cannot"
+        UserError,
+        match=r"the train split, as the manifest has it, is empty .0 train, 0 val, 12 test.; this corpus cannot",
     ):
         catalogue(manifest).set_up_splits("fit")
     with pytest.raises(UserError, match="no training recordings to compare with"):
@@ -265,7 +266,7 @@ def test_a_speaker_in_two_given_splits_is_warned_of(
     manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03", "Actor_05"))
     manifest.write_text(manifest.read_text().replace("Actor_05,dev", "Actor_03,dev"))
     catalogue(manifest).set_up_splits("fit")
-    assert "1 speaker(s) are heard in more than one split: Actor_03" in caplog.text
+    assert "1 speaker(s) are in more than one split: Actor_03" in caplog.text
 
 
 def test_the_test_split_of_another_fold_is_refused_and_explained_with_a_warning(
@@ -275,7 +276,7 @@ def test_the_test_split_of_another_fold_is_refused_and_explained_with_a_warning(
     two = write_manifest(tmp_path / "two.csv", root, fold("Actor_03", "Actor_02"))
     state = trained_state(one)
     assert len(with_checkpoint(one, state).splits.test) == 2  # type: ignore[union-attr]
-    with pytest.raises(UserError, match=r"2 of 2 recordings of the test split are among those"):
+    with pytest.raises(UserError, match=r"trained on 2 of 2 recordings of the test split"):
         with_checkpoint(two, state)
     explained = catalogue(two)
     explained.load_state(state)
@@ -323,7 +324,7 @@ def test_emobox_folds_know_a_checkpoint_of_the_corpus_folder(root: Path, tmp_pat
         ]
         (tmp_path / "fold_1").mkdir(exist_ok=True)
         (tmp_path / "fold_1" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(UserError, match=r"4 of 4 recordings of the test split are among those .*: ravdess-03-01-01"):
+    with pytest.raises(UserError, match=r"trained on 4 of 4 recordings of the test split: ravdess-03-01-01"):
         with_checkpoint(tmp_path / "fold_1", state, audio_root=root)
 
 
@@ -384,7 +385,7 @@ def test_loose_files_that_the_checkpoint_was_trained_on_are_told(
     assert len(loose.utterances_to_explain("test", None)) == 13
     assert f"8 of 13 recordings to explain were in the training split: {copies}/recording" in caplog.text
     assert "2 of 13 recordings to explain were in the validation split: " in caplog.text
-    assert "files   13 utterances of 0 speakers" in caplog.text
+    assert "files   13 utterances\n" in caplog.text
 
 
 def test_a_name_alone_does_not_make_a_recording_of_the_training(
@@ -407,7 +408,7 @@ def test_speakers_of_the_same_names_are_warned_of_where_no_recording_is_recognis
     state = trained_state(root)
     other = write_actors(tmp_path / "other", first_seed=50, take="02-02-02")
     with_checkpoint(other, state)
-    assert "none of the 12 recordings of the checkpoint is here, but 4 speaker(s) have the names" in caplog.text
+    assert "none of the 12 recordings of the checkpoint was found, but 4 speaker(s) have the names" in caplog.text
 
 
 def test_another_corpus_is_split_anew_without_a_warning(

@@ -54,6 +54,16 @@ def test_what_a_manifest_gives_no_split_is_left_out() -> None:
     assert [{u.speaker for u in part} for part in splits] == [{"S1"}, {"S2"}, {"S3"}]
 
 
+def test_a_given_test_split_needs_no_speakers_but_a_training_does() -> None:
+    given = [replace(u, speaker=None, split="test" if u.speaker == "S0" else "train") for u in corpus(5)]
+    chosen = choose_split(given, SplitOptions())
+    assert [len(part) for part in chosen.splits] == [8, 0, 2]
+    assert check_splits(chosen, ["happy", "sad"], "test") == []
+    with pytest.raises(UserError, match=r"the val split, as the manifest has it, is empty .*`split_by=.utterance.`"):
+        check_splits(chosen, ["happy", "sad"], "fit")
+    assert [len(part) for part in choose_split(given, SplitOptions(split_by="utterance")).splits] == [6, 2, 2]
+
+
 def test_a_drawn_split_without_a_class_is_refused() -> None:
     full, part = corpus(1), corpus(1, ("happy",))
     assert check_splits(ChosenSplit(Splits(full, full, full), "draw", "by speaker"), ["happy", "sad"], "fit") == []

@@ -114,7 +114,7 @@ def test_the_path_decides_between_files_of_one_name(tmp_path: Path) -> None:
     assert [u.path for u in corpus.utterances] == [tmp_path / "mine/JE/a01.wav"]
     (skipped,) = corpus.skipped
     assert skipped.path.name == "b.wav"
-    assert "2 under `audio_root` have its name" in skipped.reason
+    assert "2 files under `audio_root` have its name" in skipped.reason
 
 
 def test_a_recording_in_two_folds_is_refused(tmp_path: Path) -> None:

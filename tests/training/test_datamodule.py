@@ -322,9 +322,7 @@ def test_testing_a_checkpoint_on_its_training_speakers_is_refused(
     planted_root: Path, loudness_checkpoint: Path
 ) -> None:
     data = AudioDataModule(root=str(planted_root), test_speakers=["speaker_00"], val_speakers=["speaker_02"])
-    with pytest.raises(
-        UserError, match=r"12 of 12 recordings of the test split are among those .*: speaker_00/angry_0"
-    ):
+    with pytest.raises(UserError, match=r"trained on 12 of 12 recordings of the test split: speaker_00/angry_0"):
         quiet_trainer().test(Loudness(), data, ckpt_path=loudness_checkpoint, verbose=False)
 
 

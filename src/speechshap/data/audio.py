@@ -23,7 +23,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 def find_audio(root: Path) -> list[Path]:
     """Sound files below a folder, recursively, in an order that is the same on every machine.
 
-    Hidden files (such as the ``._x.wav`` that some archives carry) are not sound and are passed over.
+    Hidden files (such as the ``._x.wav`` that some archives contain) are ignored.
 
     Raises:
         UserError: The folder is missing or holds no sound file.
@@ -39,7 +39,7 @@ def find_audio(root: Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Files below a folder; linked folders are followed, but none is entered twice on one way down."""
+    """Files below a folder; links to folders are followed, except those that lead back to a parent."""
     for folder, subfolders, names in os.walk(root, followlinks=True):
         ancestors = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
         subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in ancestors]
@@ -77,11 +77,11 @@ def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 class AudioFacts(NamedTuple):
-    """What is known of a sound file once it has been decoded.
+    """Properties of a decoded sound file.
 
     Attributes:
-        seconds: Its length.
-        digest: Of the decoded samples and their rate, so that FLAC and WAV of the same samples have the same one.
+        seconds: Length.
+        digest: Digest of the decoded samples and their rate; FLAC and WAV files of the same samples share it.
     """
 
     seconds: float
@@ -106,7 +106,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        # Neither tables nor pages can hold such a name.
+        # Parquet and HTML cannot store such a name.
         shown = Path(os.fsencode(path).decode(errors="replace"))
         raise AudioFileError(shown, "a name that is not UTF-8; rename it") from error
     if path.is_dir():
@@ -118,7 +118,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(path) as file:
             declared_frames, container = file.frames, file.format
-            # Handing over the open file keeps librosa from trying other decoders with worse messages.
+            # With an open file librosa does not fall back to other decoders, whose messages are worse.
             channels, rate = librosa.load(file, sr=None, mono=False, dtype=np.float32)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         known = ", ".join(AUDIO_SUFFIXES)
@@ -143,7 +143,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _lacks_wav_bytes(path: Path) -> bool:
-    """Whether a RIFF file is shorter than its data chunk declares (libsndfile passes over this)."""
+    """Whether a RIFF file is shorter than its data chunk declares (libsndfile does not check this)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) != b"RIFF":
@@ -152,7 +152,7 @@ def _lacks_wav_bytes(path: Path) -> bool:
         while len(header := file.read(8)) == 8:
             name, length = struct.unpack("<4sI", header)
             if name == b"data":
-                # Programs that write to a pipe cannot know the length and put a largest value there.
+                # Programs that write to a pipe do not know the length and write the largest value.
                 return length < 0x7FFFFFFF and file.tell() + length > size
             file.seek(length + length % 2, 1)
     return False
@@ -172,7 +172,7 @@ def _lacks_ogg_end(path: Path) -> bool:
 def normalize_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:
     """Scale each utterance to mean 0 and variance 1 over its own samples; padding stays 0.
 
-    The same as ``do_normalize`` of the wav2vec2 feature extractor, but differentiable and blind to padding.
+    The same as ``do_normalize`` of the wav2vec2 feature extractor, but differentiable and independent of padding.
 
     Args:
         waveforms: ``(batch, time)``, zero-padded.

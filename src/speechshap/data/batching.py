@@ -8,31 +8,31 @@ from torch import distributed
 from torch.utils.data import DistributedSampler
 
 _BUCKET_RATIO = 1.1
-"""Utterances whose lengths differ by less than this are shuffled with each other."""
+"""Utterances whose lengths differ by less than this factor are shuffled with each other."""
 
 _BATCH_RATIO = 1.5
-"""Longest to shortest utterance of a batch, at most: beside a lone long one, short ones would be mostly padding."""
+"""Largest ratio of the longest to the shortest utterance of a batch; beyond it, short ones would be mostly padding."""
 
 
 class LengthBatchSampler(DistributedSampler[list[int]]):
     """Indices of utterances, batch by batch, for a DataLoader with ``batch_size=None``.
 
-    Utterances of like length come together, so that little of a batch is padding. Several processes take the batches in
-    turn, and those of one step are of like length; the largest are halved until each process has equally many.
+    A batch holds utterances of similar length, so that little of it is padding. Several processes take the batches in
+    turn, and those of one step have similar lengths; the largest are halved until each process has the same number.
 
-    Being a DistributedSampler it is left alone by Lightning, which cannot make other batch samplers fit for several
-    processes, and told each epoch.
+    It is a DistributedSampler because Lightning leaves these as they are and calls their ``set_epoch``, while it cannot
+    adapt other batch samplers to several processes.
 
     Args:
         lengths: Of the utterances, in seconds.
-        batch_size: Utterances that a batch has at most.
-        batch_seconds: Longest utterance of a batch times their number, at most; one that is longer is alone. None for
-            no limit.
-        shuffle: Draw anew in each epoch what comes together, and in which order the batches come. Without it the
-            longest come first: what does not fit into memory is known at once.
+        batch_size: Largest number of utterances in a batch.
+        batch_seconds: Largest length of a padded batch (longest utterance times number of utterances); a longer
+            utterance makes a batch of its own. None for no limit.
+        shuffle: Draw the batches and their order anew in each epoch. Without it the longest come first, so that a lack
+            of memory shows at once.
         seed: Of the shuffling.
-        repeat: Whether single utterances come twice where halving does not make the processes' shares equal. Where that
-            would be wrong (each utterance is to be explained once) they may differ by one batch.
+        repeat: Whether batches may be repeated to give each process the same number. Otherwise (when each utterance is
+            to be explained exactly once) processes may differ by one batch.
 
     Example:
         >>> sampler = LengthBatchSampler([1.0, 4.0, 1.0, 4.1, 9.0], batch_size=2, batch_seconds=10)
@@ -49,7 +49,7 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         seed: int = 0,
         repeat: bool = False,
     ) -> None:
-        # Not that of the base class, which wants the processes to be there already.
+        # The initialiser of the base class needs the process group, which may not exist yet.
         self.lengths = list(lengths)
         self.batch_size = batch_size
         self.batch_seconds = math.inf if batch_seconds is None else batch_seconds
@@ -76,14 +76,14 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         return batches[rank::count]
 
     def batches(self, count: int = 1) -> list[list[int]]:
-        """All batches of the epoch, so many of them for each of ``count`` processes as can be had."""
+        """All batches of the epoch; their number is a multiple of ``count`` where that is possible."""
         generator = random.Random(f"{self.seed} {self.epoch}")  # noqa: S311 - not for secrets
         order = list(range(len(self.lengths)))
         lengths = self.lengths
         if self.shuffle:
             generator.shuffle(order)
-            # All lengths of a bucket count as its longest, so that every epoch has equally many batches: Lightning
-            # asks once how many there are.
+            # Lengths are rounded up to those of their bucket, so that every epoch has the same number of batches:
+            # Lightning asks for it once.
             lengths = [_BUCKET_RATIO ** math.ceil(math.log(max(length, 1e-3), _BUCKET_RATIO)) for length in lengths]
         order.sort(key=lambda index: -lengths[index])
         batches = self._cut(order, lengths)
@@ -93,14 +93,14 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
             batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
         if self.shuffle:
             steps = [batches[start : start + count] for start in range(0, len(batches), count)]
-            # A last step that is short stays last, or the processes would take turns differently behind it.
+            # An incomplete last step stays last; elsewhere it would shift the turns of the processes.
             short = [steps.pop()] if len(batches) % count else []
             generator.shuffle(steps)
             batches = [batch for step in [*steps, *short] for batch in step]
         return batches
 
     def _cut(self, order: list[int], lengths: Sequence[float]) -> list[list[int]]:
-        """Cut indices, the longest utterance first, into batches."""
+        """Cut indices, sorted from the longest utterance to the shortest, into batches."""
         batches: list[list[int]] = []
         for index in order:
             last = batches[-1] if batches else []

@@ -1,4 +1,4 @@
-"""What there is to train, validate, test and explain: a corpus or loose files, split and checked."""
+"""The utterances of a corpus or of loose files, split and checked."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PLANTED_ROOT = Path("data/planted")
 
 _EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validate": ("val",), "test": ("test",)}
-"""Splits that a stage evaluates the model on, sooner or later."""
+"""Splits that each stage evaluates the model on."""
 
 
 class Catalogue:
@@ -29,18 +29,18 @@ class Catalogue:
 
     Args:
         root: Folder of the corpus, or a manifest; None for the planted-evidence corpus.
-        corpus: Whose rule tells emotion and speaker.
+        corpus: Name of the corpus.
         audio_root: Folder that relative paths of a manifest start from.
-        files: Sound files and folders, which take the place of the corpus where utterances are explained.
+        files: Sound files and folders to explain instead of the corpus.
         classes: Labels in the order of the class indices; the corpus' own unless given.
-        options: How to split.
+        options: How to draw the splits.
         on_bad_file: ``skip`` leaves out a file that cannot be used, ``raise`` raises.
 
     Attributes:
-        splits: The usable utterances of each split, once they are set up.
-        skipped: What was left out.
-        list_folder: Where ``skipped.csv`` goes.
-        quiet: Whether another process reports.
+        splits: The usable utterances of each split, or None before they are set up.
+        skipped: Files that were left out, with the reason.
+        list_folder: Folder of ``skipped.csv``.
+        quiet: Whether to log nothing, as in all processes but the first.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Catalogue:
 
     @cached_property
     def listing(self) -> Corpus:
-        """What the corpus holds by its names; no sound is read for it."""
+        """Contents of the corpus, without decoding a file."""
         if self.root is None:
             if not PLANTED_ROOT.exists():
                 make_planted_corpus(PLANTED_ROOT)
@@ -93,14 +93,14 @@ class Catalogue:
         return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
 
     def set_up_splits(self, stage: str) -> Splits:
-        """Choose the splits and check their files, unless that is done; and see whether they serve a stage.
+        """Choose the splits and check their files (once), and check that they can be used in a stage.
 
         Args:
             stage: ``fit``, ``validate`` or ``test``.
 
         Raises:
-            UserError: The corpus cannot be split, a split does not serve the stage, or a split to be evaluated holds
-                what a checkpoint was trained on.
+            UserError: The corpus cannot be split, a split cannot be used in this stage, or a split to be evaluated
+                contains recordings that the loaded checkpoint was trained on.
         """
         if self.files:
             raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
@@ -118,12 +118,12 @@ class Catalogue:
         return self.splits
 
     def utterances_to_explain(self, split: Literal["train", "val", "test", "all"], most: int | None) -> list[Utterance]:
-        """Usable utterances of a split, or all of them, or those of the loose files.
+        """Usable utterances of the loose files, of a split, or of the whole corpus, ``most`` at most.
 
-        What a checkpoint was trained or validated with is said to be so.
+        Warns of utterances that the loaded checkpoint was trained or validated on.
 
         Raises:
-            UserError: There are none.
+            UserError: There is no such utterance.
         """
         if self.files:
             chosen, origin = loose_files(self.files), "loose files"
@@ -144,10 +144,10 @@ class Catalogue:
         return usable
 
     def training_utterances(self, most: int) -> list[Utterance]:
-        """Usable utterances of the training split, drawn by the seed.
+        """Usable utterances drawn from the training split.
 
         Raises:
-            UserError: The corpus is not there, or has no training split.
+            UserError: The corpus is missing or has no training split.
         """
         train = (self.splits or self._choose().splits).train
         if not train:
@@ -155,14 +155,14 @@ class Catalogue:
         return self.usable(draw_subset(train, most, self.options.seed))
 
     def state(self) -> dict[str, Any]:
-        """What identifies the recordings of each split; nothing before there are splits."""
+        """Recordings of each split as plain types; empty before the splits are set up."""
         return self._known().state() if self.splits else {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take the split of a checkpoint, so that nothing that it was trained on is tested.
+        """Take over the split of a checkpoint; splits that are already set up are chosen anew.
 
         Raises:
-            UserError: As of :meth:`set_up_splits`, where the splits are set up already.
+            UserError: See :meth:`set_up_splits`.
         """
         saved = KnownRecordings.from_state(state)
         if self.splits and saved == self._known():
@@ -173,7 +173,7 @@ class Catalogue:
             self.set_up_splits(self._stage)
 
     def _known(self) -> KnownRecordings:
-        """Recordings of the splits, and those that a loaded checkpoint was trained on besides."""
+        """Recordings of the splits, and others that a loaded checkpoint was trained on."""
         known = KnownRecordings.of(self.splits or Splits([], [], []), self.checker, self.listing.name)
         return known.with_trained(self._saved, self._recognised.values())
 
@@ -188,7 +188,7 @@ class Catalogue:
         return self.listing.utterances
 
     def _choose(self) -> ChosenSplit:
-        """Split what the corpus lists, whether its files turn out usable or not: a bad file moves no other."""
+        """Split all listed utterances before their files are checked, so that a bad file moves no other."""
         if self._chosen is not None:
             return self._chosen
         utterances = self._labelled_or_not()
@@ -210,10 +210,10 @@ class Catalogue:
         return self._chosen
 
     def usable(self, utterances: Sequence[Utterance]) -> list[Utterance]:
-        """Decode all files once, set aside those that cannot be used, and say so.
+        """Check files; those that cannot be used are listed in ``skipped.csv``.
 
         Raises:
-            AudioFileError: None can be used, or one cannot and ``on_bad_file`` is ``raise``.
+            AudioFileError: No file can be used, or ``on_bad_file`` is ``raise`` and a file was left out.
         """
         self.checker.quiet = self.quiet
         usable, problems = self.checker.usable(utterances)

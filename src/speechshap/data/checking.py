@@ -1,4 +1,4 @@
-"""Which sound files can be used, found out before the first batch, and the list of those that cannot."""
+"""Checks on sound files before the first batch, and the list of files that cannot be used."""
 
 import csv
 import os
@@ -12,10 +12,10 @@ from speechshap.files import whole_file
 
 
 class FileChecker:
-    """Decodes each sound file once and remembers what is known of it.
+    """Decodes each sound file once and keeps its length and digest, or the reason why it cannot be used.
 
     Args:
-        quiet: Show no progress bar; otherwise there is one where it takes more than a second.
+        quiet: Whether to show no progress bar.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -23,14 +23,14 @@ class FileChecker:
         self._known: dict[Path, AudioFacts | Skipped] = {}
 
     def usable(self, utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Skipped]]:
-        """Those that can be used, and the others with the reason."""
+        """Utterances whose file can be used, and the files that cannot, with the reason."""
         self._inspect([utterance.path for utterance in utterances if utterance.path not in self._known])
         usable = [utterance for utterance in utterances if isinstance(self._known[utterance.path], AudioFacts)]
         problems = [problem for u in utterances if isinstance(problem := self._known[u.path], Skipped)]
         return usable, problems
 
     def facts(self, utterance: Utterance) -> AudioFacts | None:
-        """Length and digest, or None for a file that was not asked for or cannot be used."""
+        """Length and digest; None if the file was not checked or cannot be used."""
         facts = self._known.get(utterance.path)
         return facts if isinstance(facts, AudioFacts) else None
 
@@ -58,7 +58,7 @@ def _inspect(path: Path) -> AudioFacts | Skipped:
 
 
 def add_to_list(path: Path, skipped: Iterable[Skipped]) -> None:
-    """Add files and reasons to a CSV file ``path,reason``, which may have others already."""
+    """Add files to a CSV file with the columns ``path,reason``, which may already have others."""
     known: dict[str, str] = {}
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Which split counts: a manifest's, a checkpoint's or a drawn one; and whether it serves."""
+"""Choice of the split (from a manifest, from a checkpoint, or drawn) and checks on it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ from speechshap.errors import UserError
 
 
 class ChosenSplit(NamedTuple):
-    """A split, and where it comes from; ``origin`` tells that in words that follow "split"."""
+    """Splits and where they come from; ``origin`` says so in words that follow "split"."""
 
     splits: Splits
     source: Literal["manifest", "checkpoint", "draw"]
@@ -27,14 +27,14 @@ class ChosenSplit(NamedTuple):
 def choose_split(
     utterances: Sequence[Utterance], options: SplitOptions, saved: Mapping[str, SplitName] | None = None
 ) -> ChosenSplit:
-    """Split utterances as their manifest says, or as a checkpoint was trained with, or by a draw.
+    """Split utterances as the manifest says, or else as a checkpoint was trained, or else at random.
 
-    Speakers that are named go before the checkpoint's split, unless these are its speakers, too.
+    A draw also replaces the checkpoint's split where other speakers are named than those of this split.
 
     Args:
-        utterances: With a label each.
+        utterances: Labelled utterances.
         options: How to draw, and named speakers.
-        saved: The checkpoint's split of those utterances that it knows, by id; the others are then left out.
+        saved: Splits of the utterances that a checkpoint knows, by id; the other utterances are then left out.
 
     Raises:
         UserError: As of :func:`split_by_speaker`.
@@ -53,7 +53,7 @@ def _assign(utterances: Sequence[Utterance], part_of: Mapping[str, SplitName]) -
 
 
 def _asks_for_others(utterances: Sequence[Utterance], options: SplitOptions, splits: Splits) -> bool:
-    """Whether speakers are named that are not those of the splits."""
+    """Whether the named speakers differ from those of the splits."""
     speakers = speakers_of(utterances)
     return any(
         named and set(find_speakers(named, speakers, option)) != set(speakers_of(part))
@@ -73,30 +73,33 @@ def _draw(utterances: Sequence[Utterance], options: SplitOptions, test: bool = T
 
 
 def _split_as_given(utterances: Sequence[Utterance], options: SplitOptions, saved: Mapping[str, SplitName]) -> Splits:
-    """Splits of a manifest; validation is taken from train where the manifest has none."""
+    """Splits of a manifest; validation is drawn from train if the manifest has none and speakers are known."""
     given = _assign(utterances, {u.id: u.split for u in utterances if u.split})
-    if given.val or not given.train:
+    by_speaker = options.split_by == "speaker"
+    if given.val or (by_speaker and (len(speakers_of(given.train)) < 2 or None in {u.speaker for u in given.train})):
         return given
-    # The checkpoint's validation utterances stay so, or the model would be validated on what it was trained on.
+    # Keep the checkpoint's validation utterances: those of another draw may have been trained on.
     as_saved = _assign(given.train, saved)
     if as_saved.val:
         val_ids = {utterance.id for utterance in as_saved.val}
         return given._replace(train=[u for u in given.train if u.id not in val_ids], val=as_saved.val)
-    train, val, _ = _draw(given.train, options, test=False)
-    return Splits(train, val, given.test)
+    return _draw(given.train, options, test=False)._replace(test=given.test)
 
 
 def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> list[str]:
-    """Whether splits serve a stage; what is merely doubtful is returned in sentences.
+    """Check that splits can be used in a stage.
 
     Args:
-        chosen: The splits; one that is not drawn is tested as it is, even where it lacks a class.
-        classes: Those of the model.
+        chosen: The splits. Given validation and test splits are used even if they lack a class.
+        classes: Classes of the model.
         stage: ``fit``, ``validate`` or ``test``.
 
+    Returns:
+        Warnings.
+
     Raises:
-        UserError: A split that the stage needs is empty; a class is not there to be learnt; or a drawn split lacks a
-            class, so that its recall would mean nothing.
+        UserError: A split that the stage needs is empty, the training split lacks a class, or a drawn split does (its
+            recall would be undefined).
     """
     needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
     is_drawn = chosen.source == "draw"
@@ -107,7 +110,10 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> lis
         missing = ", ".join(label for label in classes if label not in labels)
         lacking = f"the {name} split of {len(part)} utterances has none of the class(es) {missing}"
         if not part and name in needed and not is_drawn:
-            raise UserError(f"the {name} split is empty ({sizes}); split {chosen.origin}, it cannot serve to {stage}")
+            hint = '; give a val split, speakers to draw one from, or `split_by="utterance"`' if name == "val" else ""
+            raise UserError(
+                f"the {name} split, {chosen.origin}, is empty ({sizes}); this corpus cannot be used to {stage}{hint}"
+            )
         if missing and (is_drawn or (name == "train" and stage == "fit")):
             raise UserError(
                 f"{lacking}; give more recordings, another `split_seed`, a larger `val_fraction` and `test_fraction`, "
@@ -116,22 +122,24 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> lis
         if missing and name in needed:
             remarks.append(lacking)
     if chosen.source == "manifest" and (shared := speakers_in_two_splits(chosen.splits)):
-        remarks.append(f"{len(shared)} speaker(s) are heard in more than one split: {name_some(shared)}")
+        remarks.append(f"{len(shared)} speaker(s) are in more than one split: {name_some(shared)}")
     return remarks
 
 
 def describe(name: str, part: Sequence[Utterance]) -> str:
-    """Size and speakers of a split, in one line.
+    """One line with the size and the speakers of a split.
 
     Example:
+        >>> from pathlib import Path
         >>> describe("test", [Utterance("a", Path("a.wav"), speaker="S1"), Utterance("b", Path("b.wav"), speaker="S2")])
         'test     2 utterances of 2 speakers: S1 S2'
     """
     speakers = speakers_of(part)
-    return f"{name:<5} {len(part):4d} utterances of {len(speakers)} speakers: {' '.join(speakers)}".rstrip()
+    of_speakers = f" of {len(speakers)} speakers: {' '.join(speakers)}" if speakers else ""
+    return f"{name:<5} {len(part):4d} utterances{of_speakers}"
 
 
 def speakers_in_two_splits(splits: Splits) -> list[str]:
-    """Speakers who are heard in more than one split."""
-    heard = [set(speakers_of(part)) for part in splits]
-    return sorted((heard[0] & heard[1]) | (heard[0] & heard[2]) | (heard[1] & heard[2]))
+    """Speakers with utterances in more than one split."""
+    groups = [set(speakers_of(part)) for part in splits]
+    return sorted((groups[0] & groups[1]) | (groups[0] & groups[2]) | (groups[1] & groups[2]))

@@ -1,6 +1,5 @@
-"""Emotional speech corpora: which emotion and which speaker a file holds, read from its name, folder or manifest."""
+"""Emotional-speech corpora: label and speaker of each file, from its name, its folder or a manifest."""
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +16,13 @@ CorpusName = Literal["auto", "ravdess", "emodb", "savee", "crema_d", "tess", "fo
 
 @dataclass(frozen=True, slots=True)
 class NamingRule:
-    """How a corpus tells emotion and speaker in a file's name.
+    """How a corpus encodes emotion and speaker in its file names.
 
     Attributes:
-        pattern: Matched against the name without suffix; groups ``emotion`` and, unless the folder tells it,
-            ``speaker``.
-        emotions: Emotion code in the name to the label used here; the order is that of the classes.
-        speaker: Speaker from the match and the path.
-        example: A name as it should be, for error messages.
+        pattern: Regular expression for the name without suffix, with a group ``emotion`` and usually one ``speaker``.
+        emotions: Maps the emotion codes to labels, in the order of the classes.
+        speaker: Gives the speaker for a match and a path.
+        example: A correct name, for error messages.
     """
 
     pattern: re.Pattern[str]
@@ -116,13 +114,13 @@ NAMING_RULES: dict[str, NamingRule] = {
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What was found at a corpus root.
+    """Contents of a corpus.
 
     Attributes:
         name: Name of the corpus.
         utterances: In a stable order, by id.
         classes: Labels in the order of the class indices.
-        skipped: Files that cannot be told a label, and entries without a certain file, with the reason.
+        skipped: Files without a usable label and manifest entries without a unique file, with the reason.
     """
 
     name: str
@@ -137,8 +135,8 @@ def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None
     Args:
         root: Folder of the corpus, a manifest file, or a folder of fold files (see
             :func:`~speechshap.data.manifests.read_manifest`).
-        corpus: Whose naming rule applies. ``folder`` takes the name of the top folder as the label (and that of a
-            second one, if there is one, as the speaker). ``auto`` recognises it, see :func:`detect_corpus`.
+        corpus: Name of the corpus. ``folder`` takes the name of the top folder as the label (and that of the folder
+            inside it, if any, as the speaker). ``auto`` recognises the corpus, see :func:`detect_corpus`.
         audio_root: Folder that relative paths of a manifest start from; the manifest's own unless given.
 
     Raises:
@@ -158,9 +156,9 @@ def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None
 def detect_corpus(root: Path) -> CorpusName:
     """Recognise a corpus.
 
-    A file, or a folder with ``manifest.csv`` or fold files in it, is a manifest; otherwise the corpus counts whose rule
-    fits at least nine file names of ten. Where none does, a ``manifest.csv`` one level further down counts, and
-    ``folder`` where there is none.
+    A file, or a folder with ``manifest.csv`` or fold files in it, is a manifest. Otherwise it is the corpus whose
+    naming rule fits at least nine of ten file names; failing that, a ``manifest.csv`` one level further down; failing
+    that, ``folder``.
     """
     files = manifest_files(root)
     if any(root in (path, path.parent) for path in files):
@@ -182,7 +180,7 @@ def fitting_rule(paths: Sequence[Path]) -> str | None:
 
 
 def with_speakers(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """Utterances with the speakers that their file names tell, where none is given and a corpus' rule fits them.
+    """Fill in missing speakers from the file names, where these follow the naming rule of a corpus.
 
     Example:
         >>> [utterance.speaker for utterance in with_speakers([Utterance("a", Path("wav/03a01Fa.wav"))])]
@@ -230,15 +228,15 @@ def _sorted_labels(utterances: Iterable[Utterance]) -> list[str]:
 
 
 def loose_files(files: Sequence[Path]) -> list[Utterance]:
-    """Utterances without labels, from files and from folders at any depth; a path as it was given is the id.
+    """Unlabelled utterances from files and folders (searched recursively); the path as given is the id.
 
     A file that is named twice, directly or through a folder, counts once.
 
     Raises:
         UserError: A folder holds no sound file.
     """
-    found: dict[str, Path] = {}
+    found: dict[Path, Path] = {}
     for path in map(Path, files):
         for file in find_audio(path) if path.is_dir() else [path]:
-            found.setdefault(os.path.realpath(file), file)
+            found.setdefault(file.absolute(), file)
     return with_speakers([Utterance(file.as_posix(), file) for file in found.values()])

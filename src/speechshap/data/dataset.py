@@ -60,10 +60,10 @@ class Example(NamedTuple):
 
 
 class UtteranceDataset(Dataset[Batch]):
-    """Decoded utterances, a batch at a time: for a DataLoader whose sampler yields the indices of batches.
+    """Batches of decoded utterances, for a DataLoader whose sampler yields the indices of each batch.
 
     Args:
-        utterances: What to read.
+        utterances: Utterances to decode.
         classes: Labels in the order of the class indices.
         transform: Augmentation, applied at each access.
         sample_rate: Of the waveforms (Hz).
@@ -85,12 +85,12 @@ class UtteranceDataset(Dataset[Batch]):
         return len(self.utterances)
 
     def __getitem__(self, indices: Sequence[int] | int) -> Batch:
-        if isinstance(indices, int):  # Lightning's overfit_batches puts a sampler of single utterances in place
+        if isinstance(indices, int):  # from the sampler of Lightning's overfit_batches
             indices = [indices]
         return collate([self.example(index) for index in indices])
 
     def example(self, index: int) -> Example:
-        """One utterance, decoded."""
+        """Decode one utterance."""
         utterance = self.utterances[index]
         waveform = torch.from_numpy(load_audio(utterance.path, self.sample_rate))
         if self.transform is not None:
@@ -124,7 +124,7 @@ def load_waveforms(utterances: Sequence[Utterance]) -> list[Tensor]:
 
 
 def repeated_to_longest(waveforms: Sequence[Tensor]) -> Tensor:
-    """Stack waveforms ``(time,)``; a shorter one goes on from its start again.
+    """Stack waveforms ``(time,)``; shorter ones are repeated.
 
     Returns:
         ``(waveforms, time)``.
@@ -139,7 +139,7 @@ def repeated_to_longest(waveforms: Sequence[Tensor]) -> Tensor:
 
 
 class FeatureExtractor(Protocol):
-    """The part of a Hugging Face feature extractor that matters here."""
+    """The attributes of a Hugging Face feature extractor that are used here."""
 
     do_normalize: bool
     sampling_rate: int
@@ -158,11 +158,11 @@ class AudioDataset(Dataset[Item]):
 
     Args:
         data_path: Folder of a corpus, or a manifest; see :func:`speechshap.data.read_corpus`.
-        feature_extractor: Of the checkpoint that the items are for: it decides whether they are normalised. Left
-            out, waveforms come as they were read.
-        labels: Class index of each file by its name; left out, the corpus' own labels count.
-        sample_rate: Of the waveforms (Hz).
-        max_samples: Take at most so many utterances, drawn with a fixed seed.
+        feature_extractor: Feature extractor of the model, which says whether waveforms are normalised; by default they
+            are not.
+        labels: Class index by file name; by default those of the corpus' own labels.
+        sample_rate: Sample rate of the waveforms (Hz).
+        max_samples: Largest number of utterances, drawn with a fixed seed.
         transform: Augmentation, before normalisation.
 
     Attributes:

@@ -18,11 +18,11 @@ SPLIT_WORDS: dict[str, SplitName] = {
     **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "devel", "development", "devset"), "val"),
     **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
-"""How manifests and their file names spell the three splits."""
+"""Spellings of the three splits in manifests and in their file names."""
 
 
 def manifest_files(root: Path) -> dict[Path, SplitName | None]:
-    """Files of a manifest, each with the split that its name tells; none where ``root`` is no manifest.
+    """Files of a manifest, each with the split in its name, if any; empty if ``root`` is no manifest.
 
     Args:
         root: A manifest; or a folder with ``manifest.csv`` in it, or in one of its folders; or a folder of fold files:
@@ -44,17 +44,17 @@ def manifest_files(root: Path) -> dict[Path, SplitName | None]:
 def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utterance], list[Skipped]]:
     """Read a manifest: CSV with ``path,label[,speaker,split,start,end]``, or JSON lines in the form of EmoBox.
 
-    ``split`` is train, val or test (or a usual spelling of these) and is kept as it is. ``start`` and ``end`` mark in
-    seconds the stretch that carries the emotion, where it is known; the whole file is heard all the same. An object
-    of the JSON lines has ``key``, ``wav`` and ``emo``, and may have ``speaker`` and ``split``.
+    ``split`` is train, val or test, or a usual spelling of these (dev, valid). ``start`` and ``end`` are the bounds in
+    seconds of the emotional interval, where it is annotated; the whole file is used all the same. Objects of JSON lines
+    have ``key``, ``wav`` and ``emo``, and may have ``speaker`` and ``split``.
 
     Args:
-        root: As of :func:`manifest_files`.
-        audio_root: Folder that relative paths start from, the manifest's own unless given. What is not at its path
-            there is looked for by its name at any depth, whatever its extension.
+        root: See :func:`manifest_files`.
+        audio_root: Folder that relative paths start from; by default that of the manifest. A file that is not at its
+            path there is searched for by name at any depth, with any extension.
 
     Returns:
-        The utterances by id, and the entries whose file is not certain.
+        The utterances, sorted by id, and the entries for which several files were found.
 
     Raises:
         UserError: A file is missing, is neither CSV nor JSON lines, or an entry of it cannot be read.
@@ -97,12 +97,12 @@ def _utterance(row: Mapping[str, Any], folder: Path, split: SplitName | None) ->
 
 
 def _text(value: object) -> str | None:
-    """A field as text; JSON lines may have numbers, 0 among them."""
+    """A field as text, or None if it is empty; JSON lines may have numbers, including 0."""
     return None if value is None or value == "" else str(value).strip()
 
 
 def _find_by_name(utterances: Sequence[Utterance], audio_root: Path) -> tuple[list[Utterance], list[Skipped]]:
-    """Put the file that has an utterance's name in place of a path where there is none."""
+    """Replace paths that do not exist by files of the same name."""
     if not audio_root.is_dir():
         raise UserError(f"`audio_root`: no folder {audio_root}; give the folder that the manifest's paths start from")
     if all(utterance.path.is_file() for utterance in utterances):
@@ -114,7 +114,7 @@ def _find_by_name(utterances: Sequence[Utterance], audio_root: Path) -> tuple[li
     for utterance in utterances:
         candidates = [] if utterance.path.is_file() else _nearest(utterance.path, by_stem[utterance.path.stem])
         if len({path.parent for path in candidates}) > 1:
-            reason = f"not certain which file this is: {len(candidates)} under `audio_root` have its name"
+            reason = f"ambiguous: {len(candidates)} files under `audio_root` have its name"
             skipped.append(Skipped(utterance.path, reason))
         else:
             found.append(replace(utterance, path=candidates[0]) if candidates else utterance)
@@ -122,7 +122,7 @@ def _find_by_name(utterances: Sequence[Utterance], audio_root: Path) -> tuple[li
 
 
 def _nearest(wanted: Path, candidates: Sequence[Path]) -> list[Path]:
-    """Those of the candidates whose folders agree with the wanted path's on most levels, from the file upwards."""
+    """Candidates that share the largest number of folders with the wanted path, counted from the file upwards."""
 
     def levels(path: Path) -> int:
         pairs = list(zip(reversed(wanted.parent.parts), reversed(path.parent.parts), strict=False))

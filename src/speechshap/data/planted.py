@@ -1,9 +1,9 @@
 """The planted-evidence corpus: speech-like sound in which the right explanation is known.
 
-Each clip is a neutral voice but for one stretch in which pitch, rate, energy, spectral tilt and jitter are those of
-an emotion. A classifier that has learnt the emotions must have found them in that stretch, and an explanation of it
-has to point there. Directions of the prosodic changes follow the reviews of vocal expression (Juslin & Laukka 2003,
-Table 11; Scherer 2003).
+Each clip is a neutral voice except for one interval in which pitch, rate, energy, spectral tilt and jitter are those
+of an emotion. A classifier that recognises the emotions must rely on that interval, and an explanation has to point to
+it. Directions of the prosodic changes follow the reviews of vocal expression (Juslin & Laukka 2003, Table 11; Scherer
+2003).
 """
 
 import csv
@@ -112,7 +112,7 @@ def synthesize(
         for field in fields(Prosody)
     }
 
-    # Syllables: each has a vowel, an accent and a phase that runs from 0 to 1.
+    # Each syllable has a vowel, an accent and a phase that runs from 0 to 1.
     syllables = np.cumsum(prosody["rate"] * speaker.rate) / CONTROL_RATE + generator.uniform()
     number, phase = np.divmod(syllables, 1.0)
     number = number.astype(int)
@@ -131,7 +131,7 @@ def synthesize(
     noise = generator.standard_normal(len(voice))
     breath = _to_samples(0.25 * level * (phase < 0.12) + 0.002 * gain * prosody["tilt_db"], len(voice))
     sound = voice + 0.25 * breath * np.diff(noise, prepend=0.0)
-    # The neutral part sets the level, and chance: neither it nor a whole clip's level may tell the emotion.
+    # The level is normalised on the neutral part and then varied at random, so that it does not reveal the emotion.
     neutral = sound[_to_samples(share, len(sound)) == 0]
     sound *= 0.02 * 10 ** (generator.uniform(-6, 0) / 20) / neutral.std()
     return (sound + 3e-4 * generator.standard_normal(len(sound))).astype(np.float32), start, end
@@ -140,7 +140,7 @@ def synthesize(
 def _voice(
     pitch_hz: np.ndarray, formants_hz: np.ndarray, tilt_db: np.ndarray, gain: np.ndarray, duration_seconds: float
 ) -> np.ndarray:
-    """Sum of harmonics, each as loud as source tilt and formants make it (control points in, samples out)."""
+    """Sum of harmonics weighted by source tilt and formants (control points in, samples out)."""
     num_samples = round(duration_seconds * SAMPLE_RATE)
     harmonics = np.arange(1, int(5000 / pitch_hz.min()) + 1)[:, None]
     frequency = harmonics * pitch_hz  # (harmonics, points)
@@ -178,7 +178,7 @@ def make_planted_corpus(
 ) -> None:
     """Write the corpus: 16-bit WAV files in a folder for each speaker, and ``manifest.csv``.
 
-    The manifest has ``path,label,speaker,start,end``; emotions and speakers are dealt out evenly. The folder appears
+    The manifest has ``path,label,speaker,start,end``; emotions and speakers are balanced. The folder appears
     under its name only when it is whole.
 
     Args:

@@ -1,8 +1,8 @@
-"""What a checkpoint knows of the recordings that it was trained with, wherever they lie now.
+"""Recognition of the recordings that a checkpoint was trained with, wherever they are stored now.
 
-Ids are paths relative to a root, and the root may be another one next time. A recording is therefore known by the end
-of its path (``Actor_01/a.wav`` is ``RAVDESS/Actor_01/a.wav``), by its name together with its speaker, and by a digest
-of its decoded samples.
+Ids are paths relative to a root, and the root may be another one next time. A recording is therefore recognised by the
+end of its path (``Actor_01/a.wav`` is ``RAVDESS/Actor_01/a.wav``), by its name together with its speaker, and by a
+digest of its decoded samples.
 """
 
 from collections import defaultdict
@@ -20,14 +20,14 @@ from speechshap.errors import UserError
 
 
 class Recording(NamedTuple):
-    """One recording, as a checkpoint remembers it.
+    """What a checkpoint keeps of one recording.
 
     Attributes:
-        split: That it was in.
-        id: Of the utterance, at the time.
-        name: Of its file, without extension.
-        speaker: Of the utterance, where it was known.
-        digest: Of its samples (:class:`~speechshap.data.audio.AudioFacts`), where they were decoded.
+        split: Split of the training run.
+        id: Id of the utterance in the training run.
+        name: Name of the file without extension.
+        speaker: Name of the speaker, or None where it is unknown.
+        digest: Digest of the samples (:class:`~speechshap.data.audio.AudioFacts`), or None where it is unknown.
     """
 
     split: SplitName
@@ -39,11 +39,11 @@ class Recording(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownRecordings:
-    """The recordings of a checkpoint's splits.
+    """The recordings of a training run.
 
     Attributes:
-        recordings: All of them.
-        corpus: Name of the corpus they came from, where it was kept.
+        recordings: Recordings of all splits.
+        corpus: Name of the corpus, or None where it is unknown.
 
     Example:
         >>> known = KnownRecordings.from_state({"train": ["Actor_01/a.wav"], "val": [], "test": ["Actor_02/a.wav"]})
@@ -57,7 +57,7 @@ class KnownRecordings:
 
     @classmethod
     def of(cls, splits: Splits, files: FileChecker, corpus: str) -> "KnownRecordings":
-        """Recordings of these splits, with the digests of their files."""
+        """Recordings of splits, with the digests of the files that were checked."""
         recordings = [
             Recording(cast(SplitName, name), u.id, u.path.stem, u.speaker, facts.digest if facts else None)
             for name, part in splits._asdict().items()
@@ -67,7 +67,7 @@ class KnownRecordings:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "KnownRecordings":
-        """What :meth:`state` gave; earlier versions kept nothing but the ids of each split."""
+        """Recordings from the result of :meth:`state`, or from the lists of ids of earlier versions."""
         recordings: list[Recording] = []
         for split in Splits._fields:
             kept = state.get(split, [])
@@ -82,7 +82,7 @@ class KnownRecordings:
         return cls(recordings, state.get("corpus"))
 
     def state(self) -> dict[str, Any]:
-        """Plain lists and texts, for a checkpoint; a name that the id ends in is left out."""
+        """Lists of strings for a checkpoint; a name that follows from the id is None."""
         state: dict[str, Any] = {"corpus": self.corpus}
         for split in Splits._fields:
             part = [recording for recording in self.recordings if recording.split == split]
@@ -95,14 +95,11 @@ class KnownRecordings:
         return state
 
     def find(self, utterances: Sequence[Utterance], files: FileChecker) -> dict[str, Recording]:
-        """Recordings that utterances are, by the utterances' ids.
-
-        Files are decoded only where names do not tell it.
-        """
+        """Recognise utterances by name or, failing that, by content; the recordings by utterance id."""
         found = self.find_by_name(utterances)
         others = [utterance for utterance in utterances if utterance.id not in found]
-        # The last one counts where a recording was in several splits: train.
-        by_digest = {r.digest: r for r in sorted(self.recordings, key=_lateness) if r.digest}
+        # Of recordings with the same content, the one that comes last counts: that of the training split.
+        by_digest = {r.digest: r for r in sorted(self.recordings, key=_split_order) if r.digest}
         if by_digest and others:
             for utterance in files.usable(others)[0]:
                 facts = files.facts(utterance)
@@ -111,11 +108,11 @@ class KnownRecordings:
         return found
 
     def find_by_name(self, utterances: Iterable[Utterance]) -> dict[str, Recording]:
-        """Recordings that utterances are, by the utterances' ids, as far as paths and speakers tell it.
+        """Recognise utterances by path, file name and speaker; the recordings by utterance id.
 
-        An utterance is a recording of the same name and the same speaker, or one whose path ends in the other's path,
-        by a folder and a name at least. A name alone is enough only where neither speaker nor content was kept. Where
-        several recordings fit equally well, they have to be of one split.
+        An utterance is recognised if name and speaker agree. Where a speaker is unknown, one path has to end in the
+        other one, and this has to include a folder unless the checkpoint has no digests. Of several recordings those
+        with the longest common path count; they have to be of the same split.
         """
         by_id = {recording.id: recording for recording in self.recordings}
         by_name: dict[str, list[Recording]] = defaultdict(list)
@@ -131,31 +128,31 @@ class KnownRecordings:
         return found
 
     def namesakes(self, utterances: Sequence[Utterance]) -> list[str]:
-        """A sentence where speakers have names of training speakers, for utterances that are none of the recordings."""
+        """A warning if speakers of unrecognised utterances have the names of training speakers of the same corpus."""
         corpora = {utterance.corpus for utterance in utterances}
         trained = {recording.speaker for recording in self.recordings if recording.split == "train"}
         shared = sorted({u.speaker for u in utterances if u.speaker is not None and u.speaker in trained})
         if not shared or self.corpus not in {None, *corpora}:
             return []
         return [
-            f"none of the {len(self.recordings)} recordings of the checkpoint is here, but {len(shared)} speaker(s) "
-            f"have the names of speakers that it was trained on: {name_some(shared)}; if they are the same, what is "
-            "called test may be in voices that the model knows: name others with `test_speakers`"
+            f"none of the {len(self.recordings)} recordings of the checkpoint was found, but {len(shared)} speaker(s) "
+            f"have the names of training speakers: {name_some(shared)}; if these are the same people, the test split "
+            "may contain speakers that the model was trained on; name other speakers with `test_speakers`"
         ]
 
     def with_trained(self, earlier: "KnownRecordings", found: Iterable[Recording]) -> "KnownRecordings":
-        """These, and what an earlier checkpoint was trained on besides those that have been found among these."""
+        """Add the training recordings of an earlier checkpoint that were not found again."""
         matched = set(found)
         besides = [r for r in earlier.recordings if r.split == "train" and r not in matched]
         return replace(self, recordings=[*self.recordings, *besides])
 
 
-def _lateness(recording: Recording) -> int:
+def _split_order(recording: Recording) -> int:
     return ("test", "val", "train").index(recording.split)
 
 
 def _name(id_: str) -> str:
-    """File name without extension, of an id that is a path."""
+    """Last component of an id, without the extension of a sound file."""
     path = PurePosixPath(id_)
     return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name
 
@@ -166,7 +163,7 @@ def _levels(id_: str) -> list[str]:
 
 
 def _common_levels(one: str, other: str) -> int:
-    """Levels in which two paths agree from the end, 0 unless one of them ends in the whole other.
+    """Number of components of the shorter path if the longer one ends in it, without extensions; otherwise 0.
 
     Example:
         >>> _common_levels("RAVDESS/Actor_01/a.wav", "Actor_01/a.flac"), _common_levels("a/b.wav", "c/b.wav")
@@ -177,42 +174,42 @@ def _common_levels(one: str, other: str) -> int:
 
 
 def _fits(utterance: Utterance, recording: Recording) -> bool:
-    """Whether an utterance of a recording's name or id is the recording."""
+    """Whether an utterance with the name or the id of a recording is this recording."""
     if utterance.speaker is not None and recording.speaker is not None:
         return utterance.speaker == recording.speaker
     return _common_levels(utterance.id, recording.id) >= (1 if recording.digest is None else 2)
 
 
 def refuse_trained(splits: Splits, recognised: Mapping[str, Recording], names: Iterable[SplitName]) -> None:
-    """Raise a UserError where splits to be evaluated hold recordings that a checkpoint was trained on.
+    """Raise a UserError if splits to be evaluated contain recordings that a checkpoint was trained on.
 
     Args:
         splits: The splits.
-        recognised: The checkpoint's recordings, by the utterances' ids.
-        names: Of the splits to be evaluated.
+        recognised: Recordings of the checkpoint, by utterance id.
+        names: Names of the splits to be evaluated.
     """
     for name in names:
         part = getattr(splits, name)
         if trained := _of_split(part, recognised, "train"):
             raise UserError(
-                f"{len(trained)} of {len(part)} recordings of the {name} split are among those that the checkpoint was "
-                f"trained on: {name_some(trained)}; give the manifest or fold that it was trained with, leave out "
+                f"the checkpoint was trained on {len(trained)} of {len(part)} recordings of the {name} split: "
+                f"{name_some(trained)}; give the manifest or the fold that it was trained with, leave out "
                 "`test_speakers` and `val_speakers`, or take other recordings"
             )
 
 
 def describe_known(utterances: Sequence[Utterance], recognised: Mapping[str, Recording], purpose: str) -> list[str]:
-    """Sentences on how many of the utterances a checkpoint was trained or validated with.
+    """Warnings that say how many utterances a checkpoint was trained or validated on.
 
     Args:
-        utterances: To be tested or explained.
-        recognised: The checkpoint's recordings, by the utterances' ids.
+        utterances: Utterances to test or to explain.
+        recognised: Recordings of the checkpoint, by utterance id.
         purpose: ``to test`` or ``to explain``.
     """
     remarks = []
     for split, words, meaning in (
-        ("train", "training", "the model has learnt from them"),
-        ("val", "validation", "the checkpoint was chosen by them"),
+        ("train", "training", "the model was trained on them"),
+        ("val", "validation", "the checkpoint was selected on them"),
     ):
         if known := _of_split(utterances, recognised, split):
             count = f"{len(known)} of {len(utterances)} recordings {purpose}"

@@ -25,13 +25,13 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """How utterances are split where nothing else decides.
+    """How to draw splits.
 
     Attributes:
-        split_by: Whether a speaker or an utterance goes to a split as a whole.
-        val_fraction: Share for validation, of the speakers or of the utterances of each class.
-        test_fraction: Share for test.
-        seed: Decides which ones.
+        split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
+        val_fraction: Share of the speakers, or of the utterances of each class, for validation.
+        test_fraction: The same for test.
+        seed: Seed of the draw.
         val_speakers: Speakers for validation, instead of drawing them; see :func:`find_speakers`.
         test_speakers: Speakers for test, instead of drawing them.
 
@@ -58,7 +58,7 @@ def speakers_of(utterances: Iterable[Utterance]) -> list[str]:
 
 
 def listed_speakers(speakers: Sequence[str | int] | str | None) -> tuple[str | int, ...]:
-    """Names of a list, or of a text with commas between them.
+    """Speakers from a list, or from a comma-separated string.
 
     Example:
         >>> listed_speakers([3, "08"]), listed_speakers("03, 08"), listed_speakers(None)
@@ -69,18 +69,21 @@ def listed_speakers(speakers: Sequence[str | int] | str | None) -> tuple[str | i
 
 
 def find_speakers(wanted: Sequence[str | int], speakers: Sequence[str], option: str) -> list[str]:
-    """Names of speakers as the corpus has them.
+    """Find the speakers that names or numbers refer to.
 
-    A number is the speaker whose name ends in it. One that came through YAML may have been octal there: 011 arrives as
-    9, and is the speaker 011 where there is one.
+    A number refers to the speaker whose name ends in it. An integer may come from YAML, which reads 011 as octal and
+    gives 9; so it also refers to a speaker named 011.
 
     Args:
         wanted: Names, or numbers.
-        speakers: All names of the corpus.
-        option: Name of the parameter, for the message.
+        speakers: Names of all speakers of the corpus.
+        option: Name of the parameter, for error messages.
+
+    Returns:
+        Names of speakers, in the order of ``wanted``.
 
     Raises:
-        UserError: No speaker is meant by a name, or several.
+        UserError: A name or number refers to no speaker, or to several.
 
     Example:
         >>> find_speakers([3, "08", "Actor_10"], ["Actor_03", "Actor_08", "Actor_10"], "test_speakers")
@@ -88,18 +91,18 @@ def find_speakers(wanted: Sequence[str | int], speakers: Sequence[str], option: 
     """
     found = []
     for name in wanted:
-        meant = [s for s in speakers if s == name] or [s for s in speakers if _is_meant(name, s)]
-        if len(meant) > 1:
+        matches = [s for s in speakers if s == name] or [s for s in speakers if _refers_to(name, s)]
+        if len(matches) > 1:
             raise UserError(
-                f"`{option}` has {name}, which may be {' or '.join(meant)}; write the whole name, in quotes"
+                f"`{option}` has {name}, which may be {' or '.join(matches)}; write the whole name, in quotes"
             )
-        if not meant:
+        if not matches:
             raise UserError(f"`{option}`: no speaker {name}; there are {', '.join(speakers)}")
-        found += meant
+        found += matches
     return found
 
 
-def _is_meant(wanted: str | int, speaker: str) -> bool:
+def _refers_to(wanted: str | int, speaker: str) -> bool:
     number = re.search(r"\d+$", speaker)
     if number is None or not str(wanted).isdecimal():
         return False
@@ -115,13 +118,13 @@ def split_by_speaker(
     val_speakers: Sequence[str | int] = (),
     test_speakers: Sequence[str | int] = (),
 ) -> Splits:
-    """Give each speaker to one split, so that no voice is heard in two of them.
+    """Assign each speaker to one split, so that no voice is in two of them.
 
     Args:
         utterances: With a speaker each.
         val_fraction: Share of the speakers for validation; one speaker at least.
         test_fraction: Share of the speakers for test; one speaker at least, or none for a share of 0.
-        seed: Decides which speakers, where they are not named.
+        seed: Seed of the draw.
         val_speakers: Speakers for validation, instead of drawing them; see :func:`find_speakers`.
         test_speakers: Speakers for test, instead of drawing them.
 
@@ -157,13 +160,13 @@ def split_by_speaker(
 
 
 def split_by_utterance(utterances: Sequence[Utterance], val_fraction: float, test_fraction: float, seed: int) -> Splits:
-    """Split each label's utterances at random; a speaker may then be heard in several splits.
+    """Split the utterances of each label at random; a speaker may then be in several splits.
 
     Args:
         utterances: With a label each.
         val_fraction: Share of each label for validation; one utterance at least.
         test_fraction: Share of each label for test; one utterance at least, or none for a share of 0.
-        seed: Decides which utterances.
+        seed: Seed of the draw.
     """
     by_label: dict[str | None, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
@@ -188,7 +191,7 @@ def _take(items: Sequence[_T], count: float) -> list[_T]:
 
 
 def name_some(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, for a message.
+    """The first few names, for messages.
 
     Example:
         >>> name_some(["a", "b", "c", "d"])
@@ -198,7 +201,7 @@ def name_some(names: Sequence[str], most: int = 3) -> str:
 
 
 def draw_subset(utterances: Sequence[Utterance], most: int | None, seed: int = 0) -> list[Utterance]:
-    """At most so many utterances, drawn by seed so that speakers and classes stay mixed, in their old order."""
+    """Draw at most ``most`` utterances at random, in their original order."""
     if most is None or len(utterances) <= most:
         return list(utterances)
     chosen = np.random.default_rng(seed).choice(len(utterances), most, replace=False)

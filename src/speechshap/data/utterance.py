@@ -1,4 +1,4 @@
-"""What is known of one recording, and of one that had to be left out."""
+"""An utterance, and a file that was left out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ class Utterance:
         label: Name of the emotion, or None where it is unknown.
         speaker: Name of the speaker, or None where it is unknown.
         corpus: Name of the corpus.
-        start: Start in seconds of the stretch that carries the emotion, where somebody marked it.
-        end: End in seconds of that stretch.
-        split: ``train``, ``val`` or ``test`` where a manifest says so.
+        start: Start in seconds of the annotated emotional interval, where there is one.
+        end: End in seconds of that interval.
+        split: The split that a manifest assigns, if any.
 
     Example:
         >>> Utterance("03a01Fa.wav", Path("wav/03a01Fa.wav"), "happy", "03", "emodb").label

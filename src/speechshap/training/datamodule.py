@@ -18,47 +18,47 @@ from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.errors import UserError, require_at_least
 
 CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers")
-"""Options that speak of one corpus; a checkpoint keeps them, and another ``root`` leaves them behind."""
+"""Options of one corpus; a checkpoint keeps them, and they do not apply to another ``root``."""
 
 SPLIT_OPTIONS = ("split_by", "val_fraction", "test_fraction", "split_seed")
-"""Options that hold for any corpus; a checkpoint keeps them too."""
+"""Options of any corpus; a checkpoint keeps them, too."""
 
 
 class AudioDataModule(pl.LightningDataModule):
     """Batches of emotional speech from a corpus on disk, or from loose files.
 
-    Every file is decoded once before the first batch, so that splits and class counts hold for what can be used, and
-    a bad file is known before an hour of training and not after it.
+    Every file is decoded once before the first batch, so that splits and class counts include usable files only, and
+    bad files are known before the training starts.
 
     Args:
-        root: Folder of the corpus, a manifest (``.csv``, ``.jsonl``), or a folder of EmoBox's fold files. Left out, the
-            planted-evidence corpus, which is made in ``data/planted`` once. A split that a manifest has is kept.
-        corpus: Whose rule tells emotion and speaker; ``auto`` recognises it.
-        files: Sound files to explain, without labels, and folders of them; they take the place of ``root``.
-        audio_root: Folder that relative paths of a manifest start from, the manifest's own unless given; what is not
-            at its path there is found by its name.
+        root: Folder of the corpus, a manifest (``.csv``, ``.jsonl``), or a folder with EmoBox's fold files; the splits
+            of a manifest are used as they are. By default the planted-evidence corpus, made once in ``data/planted``.
+        corpus: Name of the corpus; ``auto`` recognises it.
+        files: Sound files and folders of sound files to explain, without labels, instead of ``root``.
+        audio_root: Folder that relative paths of a manifest start from, by default that of the manifest; files that are
+            not at their path are searched for by name.
         classes: Labels in the order of the class indices; the corpus' own unless given.
-        split_by: Whether a speaker (so that no voice is in two splits) or an utterance goes to a split as a whole.
-        val_fraction: Share for validation, of the speakers or of the utterances of each class.
-        test_fraction: Share for test.
-        split_seed: Decides which ones.
-        val_speakers: Speakers for validation, instead of drawing them: a list, or names with commas between. A number
-            is the speaker whose name ends in it.
+        split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
+        val_fraction: Share of the speakers, or of the utterances of each class, for validation.
+        test_fraction: The same for test.
+        split_seed: Seed of the split.
+        val_speakers: Speakers for validation, instead of drawing them: a list or a comma-separated string. A number
+            refers to the speaker whose name ends in it.
         test_speakers: Speakers for test, instead of drawing them.
-        predict_split: What is explained: a split, or all of the corpus.
-        max_utterances: Take at most so many utterances of a split, drawn by ``split_seed``; the splits stay as they
-            are.
-        batch_size: Utterances a batch, at most. They are of like length, so that there is little padding.
-        batch_seconds: Longest utterance of a batch times their number, at most.
-        num_workers: Processes that decode beside the training process; 0 decodes within it.
+        predict_split: Split to explain, or ``all`` of the corpus.
+        max_utterances: Use at most this many utterances of each split, drawn by ``split_seed``; the splits do not
+            change.
+        batch_size: Largest number of utterances in a batch. They have similar lengths, so that there is little padding.
+        batch_seconds: Largest length of a padded batch (longest utterance times number of utterances).
+        num_workers: Number of processes that decode files; 0 decodes in the training process.
         transform: Augmentation of the training waveforms, ``(time,)`` to ``(time,)``.
-        on_bad_file: ``skip`` leaves out a file that cannot be used and lists it in ``skipped.csv``; ``raise`` ends
-            the run.
-        max_samples: Former name of ``max_utterances``.
+        on_bad_file: ``skip`` leaves out files that cannot be used and lists them in ``skipped.csv``; ``raise`` ends the
+            run.
+        max_samples: Former name of ``max_utterances`` (deprecated).
 
     Raises:
-        UserError: On set-up, where the corpus cannot be used as asked, or where a checkpoint would be tested on what it
-            was trained on.
+        UserError: An option is out of range; or, in ``setup`` and ``load_state_dict``, the corpus cannot be used as
+            asked, or a checkpoint would be tested on recordings that it was trained on.
 
     Example:
         >>> AudioDataModule(corpus="ravdess", root="RAVDESS", batch_size=8).batch_size
@@ -127,23 +127,23 @@ class AudioDataModule(pl.LightningDataModule):
 
     @property
     def splits(self) -> Splits | None:
-        """The usable utterances of each split, from the set-up on."""
+        """The usable utterances of each split, or None before ``setup``."""
         return self.catalogue.splits
 
     @property
     def skipped(self) -> list[Skipped]:
-        """What was left out, with the reasons."""
+        """Files that were left out, with the reason."""
         return self.catalogue.skipped
 
     def prepare_data(self) -> None:
-        """Make the planted-evidence corpus where it is asked for and missing."""
+        """Make the planted-evidence corpus if it is asked for and missing."""
         if not self.catalogue.files:
             _ = self.catalogue.listing
 
     def setup(self, stage: str) -> None:
-        """Choose the utterances of a stage and check their files; a second stage keeps the splits of the first."""
+        """Choose the utterances of a stage and check their files; later stages keep the splits of the first."""
         if self.trainer is not None:
-            # Asking for the folder is a collective call, so that every rank has to.
+            # The folder is broadcast, so that every rank has to ask for it.
             self.catalogue.list_folder = Path(self.trainer.log_dir or "")
             self.catalogue.quiet = self.trainer.global_rank != 0
         if stage == "predict":
@@ -152,14 +152,14 @@ class AudioDataModule(pl.LightningDataModule):
             self.catalogue.set_up_splits(stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """What identifies the recordings of each split: a checkpoint knows what it was trained on."""
+        """Recordings of each split (ids, names, speakers, digests), to be recognised wherever they are stored."""
         return self.catalogue.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the split of a checkpoint, so that nothing that it was trained on is tested.
+        """Take over the split of a checkpoint, so that it is not tested on what it was trained on.
 
         Raises:
-            UserError: A split that is set up to be evaluated holds what the checkpoint was trained on.
+            UserError: A split to be evaluated contains recordings that the checkpoint was trained on.
         """
         self.catalogue.load_state(state_dict)
 
@@ -190,13 +190,13 @@ class AudioDataModule(pl.LightningDataModule):
         return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int) -> Tensor:
-        """At most ``count`` training utterances ``(references, time)``, drawn by ``split_seed``, to compare with.
+        """At most ``count`` training utterances as references ``(references, time)``, drawn by ``split_seed``.
 
-        They come from the corpus at ``root``, also where loose files are explained. A clip shorter than the longest
-        one goes on from its start again, so that no reference ends in artificial silence.
+        They come from the corpus at ``root``, even if loose files are explained. Clips shorter than the longest one are
+        repeated, so that no reference ends in artificial silence.
 
         Raises:
-            UserError: The corpus is not there, or has no training split.
+            UserError: The corpus is missing or has no training split.
         """
         return repeated_to_longest(load_waveforms(self.catalogue.training_utterances(count)))
 
