@@ -21,7 +21,7 @@ demo: install
 	$(BIN)/python train.py fit --config configs/demo.yaml
 	checkpoint=$$(ls -t runs/demo/version_*/checkpoints/best.ckpt | head -n 1) && \
 	$(BIN)/python train.py test --config configs/demo.yaml --ckpt_path $$checkpoint && \
-	$(BIN)/python explain.py --ckpt_path $$checkpoint --data.max_samples 12 --explain.n_samples 300 \
+	$(BIN)/python explain.py --ckpt_path $$checkpoint --data.max_utterances 12 --explain.n_samples 300 \
 	    --explain.targets predicted,runner-up --explain.layers all --explain.spectrum.num_mel_bands 64
 	@echo
 	@echo "Open the report (the line above) in a browser, or look at the explanations in TensorBoard"

@@ -272,7 +272,7 @@ def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) 
         shutil.copytree(trained_run, run)
         result = script(
             "explain", "--ckpt_path", run / "checkpoints" / "best.ckpt", "--trainer.devices", devices,
-            "--trainer.strategy", strategy, "--trainer.accelerator", "cpu", "--data.max_samples", "5",
+            "--trainer.strategy", strategy, "--trainer.accelerator", "cpu", "--data.max_utterances", "5",
             "--data.batch_size", "1", "--explain.n_samples", "auto", "--explain.max_samples", "20",
             "--explain.targets", "all", "--explain.layers", "all", "--explain.spectrum.num_mel_bands", "20",
             "--explain.calibration", "1", folder=tmp_path,

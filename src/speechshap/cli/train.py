@@ -82,5 +82,11 @@ class TrainCLI(LightningCLI):
         """Parse, and refuse a checkpoint that cannot be read before anything else happens."""
         super().parse_arguments(parser, args)
         set_matmul_precision(self.config[self.config.subcommand].float32_matmul_precision)
-        if path := self.config[self.config.subcommand].get("ckpt_path"):
-            read_checkpoint(path)
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        self._checkpoint = read_checkpoint(path) if path else {}
+
+    def before_fit(self) -> None:
+        """Know the checkpoint's recordings before anything is split; Lightning tells the data module too late."""
+        self.datamodule.load_state_dict(self._checkpoint.get(AudioDataModule.__qualname__, {}))
+
+    before_validate = before_test = before_fit
