@@ -16,10 +16,9 @@ from captum.attr import GradientShap
 from torch import Tensor
 
 from speechshap import AudioDataModule, EmotionModule
-from speechshap.attribution import Attribution, Baseline, gradient_shap
-from speechshap.attribution.baselines import NAMED_BASELINES, from_references
-from speechshap.cli import read_checkpoint
+from speechshap.attribution import Attribution, Baseline, as_baseline, gradient_shap
 from speechshap.data.audio import load_audio
+from speechshap.training import load_checkpoint, read_checkpoint
 
 
 class CountingForward:
@@ -77,13 +76,13 @@ class Clip:
 
 def load_clips(checkpoint_path: Path, root: str | None, count: int, kind: str) -> list[Clip]:
     """Clips of the test split of a checkpoint, with noise or training clips (``dataset``) as references."""
-    module = EmotionModule.load_from_checkpoint(checkpoint_path, map_location="cpu", weights_only=True)
+    module = load_checkpoint(checkpoint_path)
     module.eval().requires_grad_(False)
     checkpoint = read_checkpoint(checkpoint_path)
-    data = AudioDataModule(**{**checkpoint["datamodule_hyper_parameters"], "root": root, "max_samples": count})
+    data = AudioDataModule(**{**checkpoint["datamodule_hyper_parameters"], "root": root, "max_utterances": count})
     data.load_state_dict(checkpoint[AudioDataModule.__qualname__])
     data.setup("predict")
-    baseline = NAMED_BASELINES["noise"] if kind == "noise" else from_references(data.reference_set(64))
+    baseline = as_baseline("noise" if kind == "noise" else data.reference_set(64))
     return [
         Clip(module, torch.from_numpy(load_audio(utterance.path)), baseline, utterance.id)
         for utterance in data.predict_utterances
