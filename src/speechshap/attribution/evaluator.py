@@ -32,8 +32,9 @@ class Evaluator:
 
     Args:
         forward: Classifier of ``(waveforms (batch, time), lengths (batch,))``, or of waveforms alone where all are
-            equally long (a second argument always gets the lengths); returns logits ``(batch, classes)``. It must not mix the utterances of a batch, nor look at
-            padding. Methods that take gradients need it to be differentiable.
+            equally long (a second argument always gets the lengths); returns logits ``(batch, classes)``. It must
+            not mix the utterances of a batch, nor look at padding. Methods that take gradients need it to be
+            differentiable.
         waveforms: ``(batch, time)`` float; what lies beyond their lengths is taken as 0.
         lengths: ``(batch,)`` samples of each utterance; None takes all of ``time``.
         ids: Names of the utterances, unique within the batch; None numbers them.
