@@ -90,7 +90,7 @@ def test_gradient_shap_by_its_name_is_the_function() -> None:
         ({"tolerance": -1.0}, "`tolerance` is -1.0; expected a relative error above 0"),
         ({"calibration": -1}, "`calibration` is -1; expected an integer, 0 at least"),
         ({"calibration": 2, "scheme": "uniform"}, "`calibration` is for the adaptive scheme; uniform sampling learns"),
-        ({"density": (1.0, 2.0)}, "heights are .1.0, 2.0.; expected 22 positive numbers"),
+        ({"density": (1.0, 2.0)}, "`density`: heights are .1.0, 2.0.; expected 22 positive numbers"),
     ],
 )
 def test_a_setting_that_cannot_be(options: dict, message: str) -> None:

@@ -26,7 +26,7 @@ class Attribution:
         values: Attribution of each sample of the waveform, ``(batch, targets, time)``, whose sums are the frames; 0
             in the padding. None where the method attributes whole frames.
         values_standard_error: Standard error of each; None, like every standard error, where there are fewer than two
-            replicates to tell it from.
+            replicates.
         frames_standard_error: Standard error of each frame.
         completeness_gap_standard_error: Standard error of the gap.
         path_second_moments: Second moment of the frame attributions in bins of alpha, relative to that of the base

@@ -33,7 +33,7 @@ def gaussian_noise(snr_db: float = 0.0) -> Baseline:
 def silence(waveform: Tensor, generator: torch.Generator) -> Tensor:
     """Zeros.
 
-    A model that normalises its input hears the same sound at every point of the path but its very start: the
+    A model that normalises its input receives the same sound at every point of the path but its very start: the
     attributions are then incomplete, which the completeness gap shows.
     """
     return torch.zeros_like(waveform)

@@ -118,7 +118,7 @@ class ForwardChunkSize(ChunkSize):
 
 
 class _NewTensors(TorchDispatchMode):
-    """Notes the bytes of what operators put out, views of their inputs excepted."""
+    """Notes the bytes of operators' outputs, except views of their inputs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ class Completeness:
     """Gap between the sum of the attributions and ``f(x) - E[f(b)]``, with its standard error.
 
     The output at the references varies much less than a row's sum: a twentieth as many references as points, two at
-    least, tell its mean, and cost a fortieth of the gradients.
+    least, suffice for its mean, and cost a fortieth of the gradients.
 
     Args:
         num_utterances: Utterances of the batch.

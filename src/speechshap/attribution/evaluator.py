@@ -27,13 +27,14 @@ class Evaluator:
 
     A method makes *rows* of the utterances, waveforms such as points on a path or the utterance without a stretch,
     and has them evaluated, many at a time. Rows of several utterances share a chunk, the longest utterances first.
-    The numbers do not depend on the chunks. Works inside ``torch.inference_mode``, where no graph can be built, since
-    it copies what was made there.
+    The numbers do not depend on the chunks. Works inside ``torch.inference_mode``, which it
+    leaves while the model runs.
 
     Args:
         forward: Classifier of ``(waveforms (batch, time), lengths (batch,))``, or of waveforms alone where all are
-            equally long; returns logits ``(batch, classes)``. It must not mix the utterances of a batch, nor look at
-            padding. Methods that take gradients need it to be differentiable.
+            equally long (a second argument always gets the lengths); returns logits ``(batch, classes)``. It must
+            not mix the utterances of a batch, nor look at padding. Methods that take gradients need it to be
+            differentiable.
         waveforms: ``(batch, time)`` float; what lies beyond their lengths is taken as 0.
         lengths: ``(batch,)`` samples of each utterance; None takes all of ``time``.
         ids: Names of the utterances, unique within the batch; None numbers them.
@@ -173,7 +174,7 @@ class Evaluator:
             points: ``(R, time)``.
             utterances: Batch index of the utterance that each row is made of.
             targets: What is explained of the batch, as :meth:`targets` returns it.
-            directions: ``(R, time)``; how the layers change in these is told too.
+            directions: ``(R, time)``; the layers' derivatives in these directions are computed, too.
         """
         # Copies, since no graph begins at a tensor that was made in inference mode.
         points, directions = points.clone(), None if directions is None else directions.clone()
@@ -225,7 +226,7 @@ class Evaluator:
         size: ChunkSize,
         progress: Callable[[int], None] | None,
     ) -> Iterator[tuple[list[int], Result]]:
-        """Chunks of rows, the longest first: it tells what memory a row takes, and neighbours share little padding."""
+        """Chunks of rows, the longest first: it shows what memory a row takes, and chunks have little padding."""
         order = sorted(range(len(utterances)), key=lambda row: -self.lengths[utterances[row]])
         start = 0
         while start < len(order):

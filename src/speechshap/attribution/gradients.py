@@ -37,7 +37,7 @@ class Gradients(NamedTuple):
 
 
 def outputs_of(forward: Forward, waveforms: Tensor, lengths: Tensor, layers: Mapping[str, nn.Module]) -> Outputs:
-    """Call ``forward`` for rows ``(R, T)`` and keep what the layers put out.
+    """Call ``forward`` for rows ``(R, T)`` and keep the outputs of the layers.
 
     Raises:
         ValueError: The output is no tensor ``(R, classes)``, or a layer did not run.

@@ -1,4 +1,4 @@
-"""Outputs of a model's layers, caught while it runs."""
+"""Outputs of a model's layers, recorded while it runs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ LAYER_METHODS: tuple[str, ...] = get_args(LayerMethod)
 
 @contextmanager
 def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Catch what the layers put out, by name; of a tuple the first member.
+    """Record the outputs of layers by name; of a tuple the first member.
 
     Raises:
-        TypeError: A layer puts out something else, when the model runs.
+        TypeError: The output of a layer is no tensor, when the model runs.
         ValueError: A layer runs more than once, or what follows it works in place on its output.
 
     Example:
@@ -33,7 +33,9 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
     def catch(name: str, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"layer {name} puts out a {type(output).__name__}; expected a tensor or a tuple of tensors")
+            raise TypeError(
+                f"the output of layer {name} is a {type(output).__name__}; expected a tensor or a tuple of them"
+            )
         if name in caught:
             raise ValueError(f"layer {name} runs more than once within forward; its neurons have no single attribution")
         caught[name] = tensor

@@ -41,7 +41,7 @@ class PathEstimator:
     """Attributes a batch, as many replicates at a time as it is asked for.
 
     A replicate is one reference with points on its path, whose weighted mean estimates the attributions. Random
-    replicates are averaged, and their differences tell the standard error; a single deterministic one has none.
+    replicates are averaged, and their variance gives the standard error; a single deterministic one has none.
 
     Args:
         evaluator: Has the batch, the model and its layers.
@@ -266,7 +266,7 @@ class PathEstimator:
         return differences
 
     def _check(self, rows: list[Row], gradients: Tensor, attributions: list[Tensor]) -> list[bool]:
-        """Refuse what is not finite, and tell which rows have a gradient that is not 0."""
+        """Refuse what is not finite; returns which rows have a gradient other than 0."""
         finite = torch.stack([part.isfinite().flatten(1).all(1) for part in [gradients, *attributions]]).all(0)
         if not finite.all():
             raise NonFiniteGradientError(self._evaluator.ids[rows[finite.tolist().index(False)].utterance])

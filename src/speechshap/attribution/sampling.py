@@ -26,7 +26,7 @@ _ENDS = (1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2, 10**-1.5)
 EDGES: tuple[float, ...] = (
     0.0, *_ENDS, *(tenth / 10 for tenth in range(1, 10)), *(1 - end for end in reversed(_ENDS)), 1.0
 )  # fmt: skip
-"""Bins of [0, 1] in which the variance along the path is told apart: half a decade wide towards both ends.
+"""Bins of [0, 1] in which the variance along the path is estimated: half a decade wide towards both ends.
 
 Where a silent stretch meets a little of the other sound, a model that normalises levels changes with the logarithm of
 how much: the integrand grows like 1 / (1 - alpha) towards the utterance, or 1 / alpha towards the reference.
@@ -36,7 +36,7 @@ NUM_BINS = len(EDGES) - 1
 
 _END_SHARE = 0.15  # of the base density, spread evenly over the bins of the ends; no weight exceeds 1 / 0.85
 _DEFENSIVE_SHARE = 0.2  # of the base density in every learnt one
-_HALFWAY = 16  # observations after which half of the rest follows what was learnt: few say little of heavy tails
+_HALFWAY = 16  # observations after which half of the rest follows what was learnt: few show little of heavy tails
 _GRID = 2**0.25  # learnt heights are rounded to its powers, so that rounding errors of gradients move no alpha
 
 
@@ -187,7 +187,7 @@ class PathSampler:
         self._baseline = baseline
         self._scheme = scheme
         self._seed = seed
-        # A density that somebody learnt counts for a few observations of each bin, the base density for nearly none.
+        # A learnt density weighs as much as a few observations of each bin, the base density next to nothing.
         self._prior = 0.5 if density == PathDensity.base() else 4.0
         self._base_squared = PathDensity.base().at(_CENTRES).square()
         self._expected = density.at(_CENTRES).square() / self._base_squared

@@ -42,7 +42,7 @@ class SpectralGrid:
         if self.window < 4 or self.window % 2 or not 1 <= self.hop <= self.window // 2:
             raise ValueError(
                 f"a window of {self.window} and a hop of {self.hop} samples; expected an even window of 4 at least, "
-                "and a hop from 1 to half of it, so that every sample is heard"
+                "and a hop from 1 to half of it, so that every sample is covered"
             )
         if self.num_mel_bands is not None and not 2 <= self.num_mel_bands <= self.num_bins:
             raise ValueError(f"num_mel_bands is {self.num_mel_bands}; expected 2 to {self.num_bins} for this window")

@@ -79,7 +79,7 @@ class Targets:
         against: int | Sequence[Any] | Tensor | None = None,
         output: Output = "logit",
     ) -> "Targets":
-        """Targets of a batch from numbers of classes, in any shape that says it all.
+        """Targets of a batch from numbers of classes, in any unambiguous shape.
 
         Args:
             batch: Utterances.

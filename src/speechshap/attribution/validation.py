@@ -1,4 +1,4 @@
-"""Arguments that do not fit each other, told before the model is asked anything."""
+"""Checks of arguments, before the first evaluation of the model."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -65,14 +65,14 @@ def check_layers(layers: Mapping[str, Any]) -> None:
 def as_forward(forward: Callable[..., Tensor], lengths: Sequence[int]) -> Forward:
     """The classifier as a function of waveforms and lengths.
 
-    One that takes waveforms alone is called with these: it cannot tell padding from sound, so that the utterances
-    have to be equally long.
+    One that takes waveforms alone is called with these: it does not know where padding begins, so that the
+    utterances have to be equally long.
     """
     if not callable(forward):
         raise ValueError(f"`forward` is a {type(forward).__name__}; expected a function of waveforms and lengths")
     try:
         signature = inspect.signature(forward.forward if isinstance(forward, nn.Module) else forward)
-    except (TypeError, ValueError):  # not everything tells what it takes
+    except (TypeError, ValueError):  # some callables have no signature
         return forward
     positional = [
         parameter.name

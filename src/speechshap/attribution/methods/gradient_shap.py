@@ -74,7 +74,10 @@ class GradientSHAPSettings(PathSettings):
         require_integers(0, calibration=self.calibration)
         if self.calibration and self.scheme != "adaptive":
             raise UserError(f"`calibration` is for the adaptive scheme; {self.scheme} sampling learns nothing")
-        self.path_density  # noqa: B018 - is refused here, before anything is drawn
+        try:
+            self.path_density  # noqa: B018 - checks the heights
+        except ValueError as error:
+            raise UserError(f"`density`: {error}") from error
 
     @property
     def path_density(self) -> PathDensity:
@@ -147,7 +150,7 @@ def gradient_shap(
         alphas: ``(n_samples,)`` given points on the path; ``baselines`` are then ``(n_samples, time)``, one for each,
             and every utterance takes these.
         tolerance: Relative error to reach with ``n_samples="auto"``.
-        max_samples: Where ``"auto"`` gives up; the attribution says for which utterances it did.
+        max_samples: Where ``"auto"`` gives up; ``converged`` has the utterances for which it did.
         spectrum: Carry the attributions to this time-frequency transform too.
         keep_samples: Keep the frame attributions of every draw.
         grid: Frames that the samples are gathered in.
@@ -217,7 +220,7 @@ def learn(evaluators: Iterable[Evaluator], baseline: Baseline, settings: Gradien
         except GradientError as error:
             logger.warning("%s; nothing is learnt from it", error)
             continue
-        assert attribution.path_second_moments is not None  # noqa: S101 - told to the type checker
+        assert attribution.path_second_moments is not None  # noqa: S101 - for the type checker
         moments += [own / own.mean() for own in attribution.path_second_moments]
     density = PathDensity.learnt(torch.stack(moments).mean(0)) if moments else PathDensity.base()
     return replace(settings, density=density.heights)
@@ -266,7 +269,7 @@ def _advance_to(estimator: PathEstimator, sampler: PathSampler, n_samples: int) 
 
 
 def _advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, tolerance: float, max_samples: int) -> Tensor:
-    """Draw until each utterance's relative error is within the tolerance; tell which ones made it, ``(B,)``.
+    """Draw until each utterance's relative error is within the tolerance; returns which ones converged, ``(B,)``.
 
     The next round is as long as the error of the last one asks for, but at most doubles the draws.
     """

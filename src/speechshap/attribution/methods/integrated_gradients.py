@@ -50,7 +50,7 @@ class Quadrature:
         return Replicate(self._references[utterance], self._alphas, self._weights)
 
     def observe(self, utterance: int, alphas: Tensor, squared_norms: Tensor) -> None:
-        """Nothing is learnt: the nodes are what they are."""
+        """Nothing is learnt: the nodes are fixed."""
 
 
 def explain(
@@ -63,9 +63,9 @@ def explain(
     The reference :math:`b` is the one that the seed and the utterance's id draw first. The integral is taken by
     Gauss-Legendre quadrature, which is exact where the gradient on the path is a polynomial in :math:`\alpha` of a
     degree below twice the number of nodes. Nothing else is random, so that there are no standard errors. The
-    completeness gap tells the error of the quadrature; that another reference gives another answer it does not tell.
+    completeness gap is the error of the quadrature; how much another reference would change is not known.
 
-    With silence as the reference, a model that normalises the level of its input hears the same sound at every
+    With silence as the reference, a model that normalises the level of its input receives the same sound at every
     :math:`\alpha > 0`. All of the change then happens at the very start of the path, between the nodes: the
     attributions are near 0 throughout, and the gap is nearly the whole change.
 
