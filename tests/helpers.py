@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
-from torch import Tensor
 
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
@@ -142,14 +140,3 @@ def browser() -> Iterator[Any]:
         yield opened
     finally:
         opened.quit()
-
-
-def draws_for_captum(monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor]:
-    """A waveform ``(1, 2000)``, references ``(6, 2000)`` and alphas ``(6,)``; Captum will draw just these."""
-    generator = torch.Generator().manual_seed(3)
-    waveform = 0.1 * torch.randn(1, 2000, generator=generator)
-    references = 0.1 * torch.randn(6, 2000, generator=generator)
-    alphas = torch.rand(6, generator=generator)
-    monkeypatch.setattr("numpy.random.uniform", lambda *args, **options: alphas.numpy())
-    monkeypatch.setattr("numpy.random.choice", lambda *args, **options: np.arange(6))
-    return waveform, references, alphas

@@ -93,7 +93,7 @@ def test_another_method_has_options_of_its_own(tiny_checkpoint: Path, planted_ro
     assert settings["integrated_gradients"]["n_points"] == 6
     assert "n_samples" not in settings["occlusion"]
     assert len(table) == 4
-    with pytest.raises(Exception, match=r"explain\.n_points"):
+    with pytest.raises(UserError, match=r"--explain.n_points is an option of integrated_gradients; the method is occ"):
         explain([*arguments, *occlusion, "--explain.n_points", "8"])
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from torch.utils.data import DataLoader, TensorDataset
 
 from speechshap import AudioDataModule, EmotionModule, GradientSHAPCallback
 from speechshap.attribution import (
@@ -515,3 +516,17 @@ def test_runs_that_differ_in_a_setting_are_stored_with_it(
     table = read(tmp_path)
     assert [json.loads(settings)["snr_db"] for settings in sorted(set(table.settings))] == [0.0, 10.0]
     assert len(table) == 6
+
+
+def test_an_emotion_module_explains_a_plain_dataloader(tiny_module: EmotionModule, tmp_path: Path) -> None:
+    waveforms = 0.1 * torch.randn(3, 2000, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([2000, 1500, 900])
+    loader = DataLoader(TensorDataset(waveforms, lengths), batch_size=2)
+    callback = GradientSHAPCallback(n_samples=4, max_drawn=0, output_dir=str(tmp_path))
+    pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu").predict(tiny_module, loader)
+    table = read(tmp_path)
+    for row, waveform, length in zip(table.itertuples(), waveforms, lengths.tolist(), strict=True):
+        expected = gradient_shap(tiny_module, waveform[None, :length], ids=[row.utterance], n_samples=4)
+        scale = float(expected.frames.abs().max())
+        assert row.frame_attribution == pytest.approx(expected.frames[0, 0].numpy(), rel=1e-3, abs=1e-4 * scale)
+        assert row.prediction in tiny_module.classes

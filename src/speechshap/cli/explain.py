@@ -2,13 +2,14 @@
 
 import argparse
 import re
+from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 
 from speechshap.attribution import Method, SpectralGrid, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
@@ -36,8 +37,12 @@ def explain(arguments: list[str]) -> None:
 
 
 def _explain(arguments: list[str]) -> None:
-    parser = _parser(_asked_method(arguments))
-    options = parser.parse_args(arguments)
+    method = _asked_method(arguments)
+    parser = _parser(method)
+    try:
+        options = parser.parse_args(arguments)
+    except ArgumentError as error:
+        raise _of_another_method(error, method) or error from None
     if (options.ckpt_path is None) == (options.model is None):
         raise UserError("give either `ckpt_path`, a checkpoint of train.py, or --model, a classifier of transformers")
     set_matmul_precision(options.float32_matmul_precision)
@@ -147,6 +152,20 @@ def _asked_method(arguments: list[str]) -> str:
         section = config.get("explain") if isinstance(config, dict) else None
         method = section.get("method", method) if isinstance(section, dict) else method
     return method if method in method_names() else DEFAULT_METHOD
+
+
+def _of_another_method(error: ArgumentError, method: str) -> UserError | None:
+    """What to say of an option that this method lacks and another one has."""
+    unknown = re.search(r"explain\.(\w+)", str(error))
+    name = unknown[1] if unknown else ""
+    if name in {field.name for field in fields(find_method(method).settings)}:
+        return None
+    others = [
+        other for other in method_names() if name in {field.name for field in fields(find_method(other).settings)}
+    ]
+    if not others:
+        return None
+    return UserError(f"--explain.{name} is an option of {', '.join(having)}; the method is {method} (`method`)")
 
 
 def _spectral_grid(fields: dict[str, Any]) -> SpectralGrid:

@@ -22,8 +22,8 @@ from speechshap.attribution import (
     find_method,
 )
 from speechshap.data import Batch
+from speechshap.data.batches import alone, select
 from speechshap.errors import UserError
-from speechshap.explaining.batches import alone, select
 from speechshap.explaining.options import Arithmetic, RunOptions
 from speechshap.explaining.own_model import OwnModel
 from speechshap.explaining.predictions import predicted_class

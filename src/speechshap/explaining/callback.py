@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from speechshap.attribution import Settings, find_method
+from speechshap.data.batches import read_batch
 from speechshap.errors import UserError
-from speechshap.explaining.batches import read_batch
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
 from speechshap.explaining.own_model import OwnModel
 from speechshap.explaining.runner import Runner
@@ -38,7 +38,7 @@ class GradientSHAPCallback(pl.Callback):
     Args:
         method: ``gradient_shap``, or another method (:func:`speechshap.attribution.method_names`).
         output_dir: Folder of the results; the trainer's log folder unless given.
-        inputs: From a batch of your DataLoader to what :func:`~speechshap.explaining.batches.read_batch` reads;
+        inputs: From a batch of your DataLoader to what :func:`~speechshap.data.batches.read_batch` reads;
             needed for batches that it cannot read.
         logits: From what your model returns to its logits ``(batch, classes)``; needed where it returns neither these
             nor an object with them as ``.logits``.

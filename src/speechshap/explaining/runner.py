@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 
 from speechshap.attribution import Settings, Target
 from speechshap.data import Batch
+from speechshap.data.batches import select
 from speechshap.explaining.batch_explainer import BatchExplainer, Explained
-from speechshap.explaining.batches import select
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
 from speechshap.files import whole_file
 from speechshap.models import SpeechClassifier

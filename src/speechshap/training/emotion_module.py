@@ -16,6 +16,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from speechshap.data.batches import read_batch
 from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
@@ -212,9 +213,10 @@ class EmotionModule(pl.LightningModule):
         """Loss and metrics of a test batch."""
         self._evaluate(batch, "test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Logits ``(batch, classes)``."""
-        return self(batch.waveforms, batch.lengths)
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Logits ``(batch, classes)`` of a batch of any form that :func:`~speechshap.data.batches.read_batch` reads."""
+        utterances = read_batch(batch, takes_lengths=True)
+        return self(utterances.waveforms, utterances.lengths)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch.waveforms, batch.lengths)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from speechshap.data import Batch
+from speechshap.data.batches import read_batch, select
 from speechshap.errors import UserError
-from speechshap.explaining.batches import read_batch, select
 
 WAVEFORMS = torch.arange(8.0).view(2, 4)
 LENGTHS, LABELS = torch.tensor([4, 3]), torch.tensor([1, 0])
@@ -58,3 +58,10 @@ def test_selected_utterances_have_no_needless_padding() -> None:
     chosen = select(batch, [1])
     assert chosen.waveforms.tolist() == [[4.0, 5.0, 6.0]]
     assert (chosen.ids, chosen.paths, chosen.labels.tolist()) == (["b"], ["y"], [0])
+
+
+def test_labels_are_not_taken_for_lengths() -> None:
+    with pytest.raises(
+        UserError, match=r"the second tensor of a batch is \[1, 7\].*if these are labels, give `inputs`"
+    ):
+        read_batch((torch.zeros(2, 1000), torch.tensor([1, 7])), True, "")

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from speechshap.data import Batch
-from speechshap.data.dataset import UNKNOWN_LABEL
+from speechshap.data.dataset import UNKNOWN_LABEL, Batch
 from speechshap.errors import UserError
 
 _WAVEFORMS = ("waveforms", "waveform", "input_values", "audio")
@@ -19,7 +18,7 @@ _PATHS = ("paths", "path")
 _WAY_OUT = "give `inputs`, a function from a batch to its waveforms or to a dict"
 
 
-def read_batch(batch: Any, takes_lengths: bool, prefix: str) -> Batch:
+def read_batch(batch: Any, takes_lengths: bool, prefix: str = "") -> Batch:
     """Read the batch of a DataLoader.
 
     Args:
@@ -45,6 +44,7 @@ def read_batch(batch: Any, takes_lengths: bool, prefix: str) -> Batch:
         batch = {"waveforms": batch}
     elif isinstance(batch, Sequence) and not isinstance(batch, str) and batch:
         batch = _named(batch, takes_lengths)
+        _refuse_labels_as_lengths(batch)
     if not isinstance(batch, Mapping):
         raise UserError(f"a batch is a {type(batch).__name__}; expected a tensor, a tuple or a dict; {_WAY_OUT}")
     waveforms = _first(batch, _WAVEFORMS)
@@ -86,6 +86,18 @@ def _named(parts: Sequence[Any], takes_lengths: bool) -> dict[str, Any]:
     if len(parts) == 2:
         return dict(zip(("waveforms", "lengths" if takes_lengths else "labels"), parts, strict=True))
     return dict(zip(("waveforms", "lengths", "labels"), parts, strict=False))
+
+
+def _refuse_labels_as_lengths(batch: Mapping[str, Any]) -> None:
+    """Lengths reach about as far as the waveforms; the second of two tensors may be labels."""
+    waveforms, lengths = batch["waveforms"], batch.get("lengths")
+    if not isinstance(waveforms, Tensor) or not isinstance(lengths, Tensor) or lengths.is_floating_point():
+        return
+    if lengths.numel() and int(lengths.max()) < waveforms.shape[-1] / 4:
+        raise UserError(
+            f"the second tensor of a batch is {lengths.tolist()}, which is taken for the lengths of waveforms of "
+            f"{waveforms.shape[-1]} samples; if these are labels, {_WAY_OUT}"
+        )
 
 
 def _first(batch: Mapping[str, Any], names: Sequence[str]) -> Any:
