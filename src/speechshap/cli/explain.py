@@ -158,19 +158,19 @@ def _of_another_method(error: ArgumentError, method: str) -> UserError | None:
     """What to say of an option that this method lacks and another one has."""
     unknown = re.search(r"explain\.(\w+)", str(error))
     name = unknown[1] if unknown else ""
-    if name in {field.name for field in fields(find_method(method).settings)}:
-        return None
-    others = [
-        other for other in method_names() if name in {field.name for field in fields(find_method(other).settings)}
-    ]
-    if not others:
+    having = [other for other in method_names() if name in _fields(other)]
+    if not having or method in having:
         return None
     return UserError(f"--explain.{name} is an option of {', '.join(having)}; the method is {method} (`method`)")
 
 
-def _spectral_grid(fields: dict[str, Any]) -> SpectralGrid:
+def _fields(method: str) -> set[str]:
+    return {field.name for field in fields(find_method(method).settings)}
+
+
+def _spectral_grid(options: dict[str, Any]) -> SpectralGrid:
     try:
-        return SpectralGrid(**fields)
+        return SpectralGrid(**options)
     except ValueError as error:
         raise UserError(f"`spectrum`: {error}") from error
 
