@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 SAMPLE_RATE = 16_000
-"""Samples a second that every model of this project hears (Hz)."""
+"""Sampling rate of the input of every model (Hz)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from speechshap.data import Batch
-from speechshap.data.batches import read_batch, select
+from speechshap.data.batches import read_batch, select_utterances
 from speechshap.errors import UserError
 
 WAVEFORMS = torch.arange(8.0).view(2, 4)
@@ -55,7 +55,7 @@ def test_a_batch_that_cannot_be_read_is_told_with_the_way_out(batch: object, mes
 
 def test_selected_utterances_have_no_needless_padding() -> None:
     batch = Batch(WAVEFORMS, LENGTHS, LABELS, ["a", "b"], ["x", "y"])
-    chosen = select(batch, [1])
+    chosen = select_utterances(batch, [1])
     assert chosen.waveforms.tolist() == [[4.0, 5.0, 6.0]]
     assert (chosen.ids, chosen.paths, chosen.labels.tolist()) == (["b"], ["y"], [0])
 

@@ -14,7 +14,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 from speechshap.attribution import Method, SpectralGrid, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.flags import flags_of, parameters_as_flags
-from speechshap.cli.report import write_report
+from speechshap.cli.report import write_report_and_figures
 from speechshap.errors import UserError
 from speechshap.explaining import GradientSHAPCallback
 from speechshap.explaining.options import RunOptions
@@ -83,7 +83,7 @@ def _explain(arguments: list[str]) -> None:
     trainer.predict(module, data, return_predictions=False)
     results = callback.runner.results
     if options.report and trainer.is_global_zero and results.parts:
-        write_report(results)
+        write_report_and_figures(results)
 
 
 def _parser(method: str) -> ArgumentParser:

@@ -27,10 +27,10 @@ def report(arguments: list[str]) -> None:
         raise UserError(f"folder: no folder {folder}; give the folder of a run (runs/<experiment>/version_N)")
     inside = folder / "explanations"
     results = ResultsFolder(inside if inside.is_dir() else folder)
-    write_report(results)
+    write_report_and_figures(results)
 
 
-def write_report(results: ResultsFolder) -> None:
+def write_report_and_figures(results: ResultsFolder) -> None:
     """Write the report and the figures of the corpus, and say where they are."""
     from speechshap.report import page
     from speechshap.report.summary import Summary

@@ -71,7 +71,7 @@ def alone(waveform: Tensor, name: str) -> Batch:
     return Batch(waveform[None], torch.tensor([len(waveform)]), torch.tensor([UNKNOWN_LABEL]), [name], [""])
 
 
-def select(batch: Batch, rows: Sequence[int]) -> Batch:
+def select_utterances(batch: Batch, rows: Sequence[int]) -> Batch:
     """Some utterances of a batch, without padding that none of them needs."""
     return Batch(
         waveforms=pad_sequence([batch.waveforms[row, : int(batch.lengths[row])] for row in rows], batch_first=True),

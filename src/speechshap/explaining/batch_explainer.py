@@ -22,7 +22,7 @@ from speechshap.attribution import (
     find_method,
 )
 from speechshap.data import Batch
-from speechshap.data.batches import alone, select
+from speechshap.data.batches import alone, select_utterances
 from speechshap.errors import UserError
 from speechshap.explaining.options import Arithmetic, RunOptions
 from speechshap.explaining.own_model import OwnModel
@@ -154,7 +154,7 @@ class BatchExplainer:
         rows = range(len(batch.ids))
         found: dict[int, Tensor] = {}
         for group in self.groups(batch, rows):
-            found.update(zip(group, self._evaluator(select(batch, group), layers={}).logits, strict=True))
+            found.update(zip(group, self._evaluator(select_utterances(batch, group), layers={}).logits, strict=True))
         return torch.stack([found[row] for row in rows])
 
     def targets(self, logits: Tensor) -> list[list[Target]]:
@@ -185,7 +185,7 @@ class BatchExplainer:
         for rows in self.groups(batch, self._explainable(batch)):
             attribution = None
             while rows and attribution is None:
-                chosen = select(batch, rows)
+                chosen = select_utterances(batch, rows)
                 try:
                     attribution = self._attribute(chosen, [targets[row] for row in rows])
                 except UtteranceError as error:
@@ -259,7 +259,7 @@ class BatchExplainer:
         return self._choice.classes
 
     def _embed(self, batch: Batch) -> Tensor | None:
-        """What the head hears of each utterance, ``(batch, features)``."""
+        """Input of the classifier's head for each utterance, ``(batch, features)``."""
         with torch.no_grad(), self.arithmetic.context():
             embeddings = self.model.embed(self.arithmetic.convert(batch.waveforms), batch.lengths)
         return None if embeddings is None else embeddings.float().cpu()

@@ -45,7 +45,7 @@ class GradientSHAP:
         device: Where to compute; None takes that of a given model, else the GPU if there is one.
         num_samples: Draws: points on the paths.
         batch_size: Points that go through the model at once; None takes what suits the device.
-        feature_layer: Hidden state of a bare speech transformer that the classifier hears (0 is the stem's output);
+        feature_layer: Hidden state of a bare speech transformer that the classifier takes (0 is the stem's output);
             None takes the last.
         classifier: Head from the mean over time ``(batch, hidden size)`` to logits, for a bare speech transformer: a
             head that nobody trained is never explained.

@@ -16,7 +16,7 @@ def load_model(name: str, classifier: nn.Module | None = None, feature_layer: in
         name: Checkpoint of ``train.py`` (``….ckpt``), or an audio classifier of transformers by its name on the Hugging
             Face hub or its folder; with a ``classifier`` any WavLM, wav2vec2 or HuBERT.
         classifier: Head from the mean over time ``(batch, hidden size)`` to logits, in place of the model's own.
-        feature_layer: Hidden state that the ``classifier`` hears (0 is the stem's output); None takes the last.
+        feature_layer: Hidden state that the ``classifier`` takes (0 is the stem's output); None takes the last.
 
     Raises:
         UserError: The model cannot be loaded, or its head is not trained.

@@ -84,7 +84,7 @@ class OwnModel(nn.Module):
         return found
 
     def embed(self, waveforms: Tensor, lengths: Tensor) -> None:
-        """What the head hears of an utterance is not known."""
+        """Nothing: where the head of the model begins is not known."""
 
 
 def _second_argument(module: nn.Module) -> Literal["lengths", "mask"] | None:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from speechshap.attribution import Settings, Target
 from speechshap.data import Batch
-from speechshap.data.batches import select
+from speechshap.data.batches import select_utterances
 from speechshap.explaining.batch_explainer import BatchExplainer, Explained
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
 from speechshap.files import whole_file
@@ -128,7 +128,7 @@ class Runner:
     def _explain(
         self, batch: Batch, rows: list[int], targets: Sequence[Sequence[Target]], fingerprints: Sequence[str]
     ) -> list[Explanation]:
-        chosen = select(batch, rows)
+        chosen = select_utterances(batch, rows)
         started = time.perf_counter()
         found = list(
             self.explainer.explain(chosen, [targets[row] for row in rows], [fingerprints[row] for row in rows])
