@@ -319,7 +319,7 @@ def test_help_teaches(tmp_path: Path) -> None:
         result = script(name, "--help", folder=tmp_path)
         assert result.returncode == 0
         assert words in result.stdout
-    assert "on the paths) of each" in result.stdout
+    assert "Points on the paths of each utterance" in result.stdout
 
 
 @pytest.mark.parametrize(
