@@ -58,7 +58,7 @@ def test_the_ground_floor_imports_nothing_of_ours() -> None:
             assert not set(imported_rooms(path)), path
 
 
-@pytest.mark.parametrize("room", ["attribution", "data", "models"])
+@pytest.mark.parametrize("room", ["attribution", "data", "models", "results", "explaining.runner"])
 def test_a_room_loads_without_lightning(room: str) -> None:
     code = f"import sys, speechshap.{room}; print([m for m in sys.modules if 'lightning' in m.split('.')[0]])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ _HOMES = {
     "EmotionModule": "speechshap.training",
     "FrameGrid": "speechshap.frames",
     "GradientSHAP": "speechshap.explaining.explainer",
-    "GradientSHAPCallback": "speechshap.explaining",
+    "GradientSHAPCallback": "speechshap.explaining.callback",
     "GradientSHAPDemo": "speechshap.explaining.demonstration",
     "create_synthetic_audio": "speechshap.explaining.demonstration",
     "visualize_audio_attributions": "speechshap.report.figures",

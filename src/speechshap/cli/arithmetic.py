@@ -20,5 +20,5 @@ def add_matmul_precision(parser: ArgumentParser) -> None:
 def set_matmul_precision(precision: Literal["highest", "high"]) -> None:
     """Have PyTorch compute as the option says."""
     torch.set_float32_matmul_precision(precision)
-    # PyTorch has convolutions in TF32 unless told otherwise, whose factors keep three decimal digits.
+    # PyTorch runs convolutions in TF32, with three decimal digits, by default.
     torch.backends.cudnn.allow_tf32 = precision == "high"

@@ -16,7 +16,7 @@ from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.flags import flags_of, parameters_as_flags
 from speechshap.cli.report import write_report_and_figures
 from speechshap.errors import UserError
-from speechshap.explaining import GradientSHAPCallback
+from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.options import RunOptions
 from speechshap.models import load_classifier
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule, load_checkpoint, read_checkpoint
@@ -115,9 +115,9 @@ def _parser(method: str) -> ArgumentParser:
         "--explain.method",
         type=Literal[tuple(method_names())],
         default=DEFAULT_METHOD,
-        help="How to explain; each method has options of its own, which --help lists behind it.",
+        help="How to explain; the options of each are listed by --explain.method NAME --help.",
     )
-    parser.add_class_arguments(find_method(method).settings, "explain", as_group=False)
+    parser.add_class_arguments(find_method(method).settings, "explain", as_group=False, skip={"density"})
     parser.add_class_arguments(RunOptions, "explain", as_group=False)
     parser.add_argument("--explain.output_dir", type=str | None, help="Folder of the results; the run's unless given.")
     for_training = set(signature(pl.Trainer).parameters) - _TRAINER_OPTIONS

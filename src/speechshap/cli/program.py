@@ -1,4 +1,4 @@
-"""What the programs share: how they start and end, and how mistakes are told."""
+"""What the programs share: how they start and end, and how errors are reported."""
 
 import logging
 import os

@@ -75,7 +75,7 @@ class TrainCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """What can be done; explaining has a script of its own."""
+        """Subcommands; ``explain.py`` takes the place of ``predict``."""
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -83,10 +83,11 @@ class TrainCLI(LightningCLI):
         super().parse_arguments(parser, args)
         set_matmul_precision(self.config[self.config.subcommand].float32_matmul_precision)
         path = self.config[self.config.subcommand].get("ckpt_path")
-        self._checkpoint = read_checkpoint(path) if path else {}
+        # Not the weights, which would stay in memory while training goes on.
+        self._data_state = read_checkpoint(path).get(AudioDataModule.__qualname__, {}) if path else {}
 
     def before_fit(self) -> None:
-        """Know the checkpoint's recordings before anything is split; Lightning tells the data module too late."""
-        self.datamodule.load_state_dict(self._checkpoint.get(AudioDataModule.__qualname__, {}))
+        """Load the split of the checkpoint before the data are set up; Lightning restores it too late."""
+        self.datamodule.load_state_dict(self._data_state)
 
     before_validate = before_test = before_fit

@@ -1,10 +1,11 @@
 """One batch: from waveforms to records, with any method and any model."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from speechshap.attribution import (
     Attribution,
+    Baseline,
     Evaluator,
     PathSettings,
     Settings,
@@ -28,7 +30,7 @@ from speechshap.explaining.options import Arithmetic, RunOptions
 from speechshap.explaining.own_model import OwnModel
 from speechshap.explaining.predictions import predicted_class
 from speechshap.explaining.targets import TargetChoice, choose_layers
-from speechshap.frames import SAMPLE_RATE
+from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models import SpeechClassifier
 from speechshap.models.modes import evaluation_mode
 from speechshap.results.conversion import from_attribution, layer_tensors
@@ -62,9 +64,10 @@ class BatchExplainer:
         options: How to compute.
         arithmetic: Precision.
         references: Training clips ``(references, time)``, where the settings' ``baselines`` are ``dataset``.
+        baseline: Draws the references, in place of what the settings name.
+        progress: Called with the number of evaluations of the model since the last call.
 
     Attributes:
-        progress: Called with the number of evaluations of the model since the last call, if set.
         failed: Ids of the utterances that could not be explained so far.
 
     Raises:
@@ -76,9 +79,12 @@ class BatchExplainer:
         model: SpeechClassifier,
         method: str,
         settings: Settings,
-        options: RunOptions,
-        arithmetic: Arithmetic,
+        options: RunOptions = RunOptions(),  # noqa: B008 - immutable
+        arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - immutable
         references: Tensor | None = None,
+        *,
+        baseline: Baseline | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         self.model = model
         self.module = cast(nn.Module, model)
@@ -86,15 +92,14 @@ class BatchExplainer:
         self.settings = settings
         self.options = options
         self.arithmetic = arithmetic
-        self.progress: Callable[[int], None] | None = None
+        self.progress = progress
         self.failed: list[str] = []
         self._check()
         self._choice = None if model.classes is None else self._target_choice(model.classes)
         named = model.module if isinstance(model, OwnModel) else self.module
         self.layers = choose_layers(getattr(settings, "layers", "none"), model.layers, named)
-        self.baseline = baseline_from_settings(settings, references)
-        self.weights = fingerprint(self.module.state_dict())
-        self._common = fingerprint(self.weights, references, arithmetic.name, method)
+        self.baseline = baseline or baseline_from_settings(settings, references)
+        self._references = references
 
     def _check(self) -> None:
         """Refuse what does not fit together, before the model is asked anything."""
@@ -102,31 +107,42 @@ class BatchExplainer:
             raise UserError(f'`output` is {self.settings.output!r}, but the model is a regression; expected "logit"')
         if not self.options.gradient_checkpointing:
             return
-        if not hasattr(self.model, "backbone"):
+        if self.model.gradient_checkpointing is None:
             raise UserError("`gradient_checkpointing` is for the backbones of speechshap; leave it out for this model")
         if self._is_along_path:
             raise UserError('`gradient_checkpointing` does not go with `layer_method="path"`; leave one out')
 
+    @cached_property
+    def model_fingerprint(self) -> str:
+        """Of the weights, and of all else that decides the outputs of the model and its frames."""
+        return fingerprint(self.module.state_dict(), self.model.identity)
+
     @property
     def settings_fingerprint(self) -> str:
         """Of all that is common to the explanations of a run: model, precision, references, settings."""
-        return fingerprint(self._common, self.settings.as_dict())
+        computed_with = (self.model_fingerprint, self._references_fingerprint, self.arithmetic.name, self.method_name)
+        return fingerprint(*computed_with, self.settings.as_dict())
 
-    def learn(self, waveforms: Sequence[Tensor]) -> dict[str, Any]:
-        """Let the method learn from waveforms ``(time,)``; the settings that it changed, by name."""
+    @cached_property
+    def _references_fingerprint(self) -> str:
+        return fingerprint(self._references)
+
+    def learn(self, waveforms: Iterable[Tensor]) -> dict[str, Any]:
+        """Let the method learn from waveforms ``(time,)``; returns the settings that changed, by name."""
         if self.method.learn is None:
             return {}
         before = self.settings.as_dict()
         with self.ready():
-            batches = (alone(waveform, f"calibration {number}") for number, waveform in enumerate(waveforms))
-            evaluators = (self._evaluator(batch, layers={}) for batch in batches)
+            batches = (alone(w.to(self._device), f"calibration {number}") for number, w in enumerate(waveforms))
+            long_enough = (batch for batch in batches if int(batch.lengths) >= self.model.shortest)
+            evaluators = (self.evaluator(batch, layers={}) for batch in long_enough)
             learnt = self.method.learn(evaluators, self.baseline, self.settings).as_dict()
         changed = {name: value for name, value in learnt.items() if value != before[name]}
         self.adopt(changed)
         return changed
 
     def adopt(self, changed: dict[str, Any]) -> None:
-        """Take settings that were learnt."""
+        """Apply settings that were learnt."""
         # JSON, from which they may come, has lists alone.
         frozen: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in changed.items()
@@ -136,32 +152,42 @@ class BatchExplainer:
     @contextmanager
     def ready(self) -> Iterator[None]:
         """The model as it is explained: in eval mode, frozen, with checkpointing where that was asked for."""
+        kept = self.model.gradient_checkpointing
         with evaluation_mode(self.module):
-            backbone: Any = getattr(self.model, "backbone", None)
-            if backbone is None:
+            if kept is None:
                 yield
                 return
-            kept = backbone.gradient_checkpointing
             # Slopes along the path are gone when activations are computed again.
-            backbone.gradient_checkpointing = (kept or self.options.gradient_checkpointing) and not self._is_along_path
+            self.model.gradient_checkpointing = (
+                kept or self.options.gradient_checkpointing
+            ) and not self._is_along_path
             try:
                 yield
             finally:
-                backbone.gradient_checkpointing = kept
+                self.model.gradient_checkpointing = kept
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits ``(batch, classes)`` of the model."""
         rows = range(len(batch.ids))
         found: dict[int, Tensor] = {}
         for group in self.groups(batch, rows):
-            found.update(zip(group, self._evaluator(select_utterances(batch, group), layers={}).logits, strict=True))
+            found.update(zip(group, self.evaluator(select_utterances(batch, group), layers={}).logits, strict=True))
         return torch.stack([found[row] for row in rows])
 
     def targets(self, logits: Tensor) -> list[list[Target]]:
-        """What is explained of each utterance with these logits ``(batch, classes)``."""
-        if self._choice is None:
-            self._choice = self._target_choice([str(number) for number in range(logits.shape[1])])
-        return [self._choice.of(row) for row in logits]
+        """What is explained of each utterance with these logits ``(batch, classes)``.
+
+        Raises:
+            UserError: The model has another number of outputs than it has names for them.
+        """
+        choice = self._target_choice(self.class_names(logits.shape[1])) if self._choice is None else self._choice
+        if len(choice.classes) != logits.shape[1]:
+            raise UserError(f"`classes` are {len(choice.classes)}, but the model has {logits.shape[1]} outputs")
+        return [choice.of(row) for row in logits]
+
+    def class_names(self, count: int) -> list[str]:
+        """Names of the classes of a model with this number of outputs; numbers where it has no names."""
+        return [str(number) for number in range(count)] if self.model.classes is None else list(self.model.classes)
 
     def fingerprints(self, batch: Batch) -> list[str]:
         """Of each utterance: explanations with the same one hold the same numbers."""
@@ -175,21 +201,21 @@ class BatchExplainer:
         """Explain all utterances of a batch.
 
         Args:
-            batch: On the device of the model.
+            batch: On the device of the model, with :meth:`explainable` utterances.
             targets: Of each utterance, equally many.
             fingerprints: Of each utterance.
 
         Yields:
             Each utterance that can be explained.
         """
-        for rows in self.groups(batch, self._explainable(batch)):
+        for rows in self.groups(batch, range(len(batch.ids))):
             attribution = None
             while rows and attribution is None:
                 chosen = select_utterances(batch, rows)
                 try:
                     attribution = self._attribute(chosen, [targets[row] for row in rows])
                 except UtteranceError as error:
-                    # The others do not suffer for it.
+                    # The rest of the batch is still explained.
                     self._fail(error.utterance_id, str(error))
                     rows = [row for row in rows if batch.ids[row] != error.utterance_id]
             if attribution is None:
@@ -197,10 +223,69 @@ class BatchExplainer:
             embeddings = self._embed(chosen)
             for index, row in enumerate(rows):
                 embedding = None if embeddings is None else embeddings[index]
-                explanation = self._record(attribution, index, chosen, targets[row], fingerprints[row], embedding)
+                provenance = self._provenance(fingerprints[row])
+                explanation = self.record(attribution, index, chosen, targets[row], provenance, embedding)
                 neurons = layer_tensors(attribution, index, targets[row]) if self.layers else {}
                 converged = None if attribution.converged is None else bool(attribution.converged[index])
                 yield Explained(explanation, neurons, converged)
+
+    def explainable(self, batch: Batch) -> list[int]:
+        """Utterances that nothing stands in the way of; warns of the others."""
+        rows = []
+        for row, length in enumerate(batch.lengths.tolist()):
+            obstacle = self.obstacle(length)
+            if obstacle is None:
+                rows.append(row)
+            else:
+                self._fail(batch.ids[row], obstacle)
+        return rows
+
+    def obstacle(self, num_samples: int) -> str | None:
+        """Why a waveform of this length cannot be explained; None where it can."""
+        if num_samples < self.model.shortest:
+            return f"it has {num_samples} samples, and the model needs {self.model.shortest}"
+        window = self.model.window if self.layers else None
+        if window is not None and num_samples > window:
+            return f"neurons are explained within a window of {window / SAMPLE_RATE:g} s; leave `layers` out"
+        return None
+
+    def evaluator(self, batch: Batch, layers: Mapping[str, nn.Module], grid: FrameGrid | None = None) -> Evaluator:
+        """Evaluator of the model for a batch; frames are the model's unless a grid is given."""
+        size = self.options.chunk_size
+        if size is None and self.model.gradient_checkpointing:
+            size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
+        return Evaluator(
+            self._forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
+            grid=grid or self.model.grid, chunk_size=size, progress=self.progress,
+        )  # fmt: skip
+
+    def record(
+        self,
+        attribution: Attribution,
+        index: int,
+        batch: Batch,
+        targets: Sequence[Target],
+        provenance: Provenance,
+        embedding: Tensor | None = None,
+    ) -> Explanation:
+        """The record of one utterance of a batch."""
+        classes, label = self.class_names(attribution.logits.shape[1]), int(batch.labels[index])
+        prediction, probability = predicted_class(attribution.logits[index], classes, self.model.is_regression)
+        return from_attribution(
+            attribution,
+            index,
+            utterance=batch.ids[index],
+            path=batch.paths[index],
+            label=classes[label] if 0 <= label < len(classes) else None,
+            prediction=prediction,
+            probability=probability,
+            targets=targets,
+            grid=self.model.grid,
+            num_samples=int(batch.lengths[index]),
+            spectrum=self.settings.spectrum if isinstance(self.settings, PathSettings) else None,
+            embedding=embedding,
+            provenance=provenance,
+        )
 
     def groups(self, batch: Batch, rows: Sequence[int]) -> list[list[int]]:
         """Utterances that go through the model together."""
@@ -220,43 +305,15 @@ class BatchExplainer:
         with self.arithmetic.context():
             return self.model(self.arithmetic.convert(waveforms), lengths).float()
 
-    def _evaluator(self, batch: Batch, layers: Mapping[str, nn.Module]) -> Evaluator:
-        size = self.options.chunk_size
-        if size is None and self.options.gradient_checkpointing:
-            size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
-        return Evaluator(
-            self._forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers, grid=self.model.grid,
-            chunk_size=size, progress=self.progress,
-        )  # fmt: skip
-
-    def _explainable(self, batch: Batch) -> list[int]:
-        """Utterances without those that are too short for the model, or too long for its layers."""
-        window = self.model.window if self.layers else None
-        explainable = []
-        for row, length in enumerate(batch.lengths.tolist()):
-            if length < self.model.shortest:
-                self._fail(batch.ids[row], f"it has {length} samples, and the model needs {self.model.shortest}")
-            elif window is not None and length > window:
-                seconds = window / SAMPLE_RATE
-                self._fail(
-                    batch.ids[row], f"neurons are explained within a window of {seconds:g} s; leave `layers` out"
-                )
-            else:
-                explainable.append(row)
-        return explainable
-
     def _fail(self, utterance: str, reason: str) -> None:
         self.failed.append(utterance)
         logger.warning("%s is not explained: %s", utterance, reason)
 
     def _attribute(self, batch: Batch, targets: Sequence[Sequence[Target]]) -> Attribution:
-        indices = Targets.from_names(targets, self._classes, self.settings.output)
-        return self.method.explain(self._evaluator(batch, self.layers), indices, self.baseline, self.settings)
-
-    @property
-    def _classes(self) -> list[str]:
-        assert self._choice is not None  # noqa: S101, made with the first logits
-        return self._choice.classes
+        evaluator = self.evaluator(batch, self.layers)
+        classes = self.class_names(evaluator.logits.shape[1])
+        indices = Targets.from_names(targets, classes, self.settings.output)
+        return self.method.explain(evaluator, indices, self.baseline, self.settings)
 
     def _embed(self, batch: Batch) -> Tensor | None:
         """Input of the classifier's head for each utterance, ``(batch, features)``."""
@@ -264,37 +321,18 @@ class BatchExplainer:
             embeddings = self.model.embed(self.arithmetic.convert(batch.waveforms), batch.lengths)
         return None if embeddings is None else embeddings.float().cpu()
 
-    def _record(
-        self,
-        attribution: Attribution,
-        index: int,
-        batch: Batch,
-        targets: Sequence[Target],
-        own_fingerprint: str,
-        embedding: Tensor | None,
-    ) -> Explanation:
-        label = int(batch.labels[index])
-        prediction, probability = predicted_class(attribution.logits[index], self._classes, self.model.is_regression)
-        return from_attribution(
-            attribution,
-            index,
-            utterance=batch.ids[index],
-            path=batch.paths[index],
-            label=self._classes[label] if label >= 0 else None,
-            prediction=prediction,
-            probability=probability,
-            targets=targets,
-            grid=self.model.grid,
-            num_samples=int(batch.lengths[index]),
-            spectrum=self.settings.spectrum if isinstance(self.settings, PathSettings) else None,
-            embedding=embedding,
-            provenance=Provenance(
-                method=self.method_name,
-                settings=self.settings.as_dict(),
-                model=self.weights,
-                precision=self.arithmetic.name,
-                settings_fingerprint=self.settings_fingerprint,
-                fingerprint=own_fingerprint,
-                explained_at=datetime.now(UTC),
-            ),
+    def _provenance(self, own_fingerprint: str) -> Provenance:
+        return Provenance(
+            method=self.method_name,
+            settings=self.settings.as_dict(),
+            model=self.model_fingerprint,
+            precision=self.arithmetic.name,
+            settings_fingerprint=self.settings_fingerprint,
+            fingerprint=own_fingerprint,
+            explained_at=datetime.now(UTC),
         )
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the model is."""
+        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))

@@ -42,7 +42,8 @@ class GradientSHAPCallback(pl.Callback):
             needed for batches that it cannot read.
         logits: From what your model returns to its logits ``(batch, classes)``; needed where it returns neither these
             nor an object with them as ``.logits``.
-        classes: Names of the classes, where your model has no attribute ``classes``.
+        classes: Names of the classes, if your model lacks the attribute ``classes``.
+        is_regression: Whether the outputs of your model are values (arousal, valence) and no classes.
         grid: Where the frames of your model lie; left out, stretches of 20 ms.
         parameters: Fields of the method's settings (for ``gradient_shap``
             :class:`~speechshap.attribution.GradientSHAPSettings`) and of
@@ -65,6 +66,7 @@ class GradientSHAPCallback(pl.Callback):
         inputs: Callable[[Any], Any] | None = None,
         logits: Callable[[Any], Tensor] | None = None,
         classes: Sequence[str] | None = None,
+        is_regression: bool = False,
         grid: FrameGrid | None = None,
         **parameters: Any,
     ) -> None:
@@ -73,6 +75,7 @@ class GradientSHAPCallback(pl.Callback):
         self.inputs = inputs
         self.logits = logits
         self.classes = classes
+        self.is_regression = is_regression
         self.grid = grid
         self.settings, self.options = _settings_and_options(find_method(method).settings, parameters)
 
@@ -84,7 +87,7 @@ class GradientSHAPCallback(pl.Callback):
         if self.settings.baselines == "dataset":
             references = _data_module(data, 'baselines="dataset"').reference_set(self.settings.n_references)
         num_learnt = getattr(self.settings, "calibration", 0)
-        calibration = _data_module(data, "calibration").predict_sample(num_learnt) if num_learnt else []
+        calibration = _data_module(data, "calibration").calibration_waveforms(num_learnt) if num_learnt else []
         precision = trainer.precision_plugin
         # The trainer's own step is 0 when it only predicts.
         step = max(trainer.global_step, getattr(pl_module, "trained_steps", 0))
@@ -97,7 +100,7 @@ class GradientSHAPCallback(pl.Callback):
             references=references,
             calibration=calibration,
             arithmetic=Arithmetic(_arithmetic(trainer), precision.forward_context, precision.convert_input),
-            place=Place(trainer.global_rank, trainer.world_size, step),
+            place=Place(trainer.global_rank, trainer.world_size, step, lambda: trainer.strategy.barrier("calibrated")),
             num_utterances=_num_utterances(trainer),
         )
 
@@ -142,7 +145,7 @@ class GradientSHAPCallback(pl.Callback):
             try:
                 self.runner.close()
             except Exception as error:
-                # The first mistake is the one to tell.
+                # The original error is the one to report.
                 logger.warning("what was explained may not be in TensorBoard: %s", error)
 
     def _model(self, module: pl.LightningModule) -> SpeechClassifier:
@@ -150,7 +153,7 @@ class GradientSHAPCallback(pl.Callback):
             return module
         if isinstance(module, ClassifierModule):
             return cast(SpeechClassifier, module.classifier)
-        return OwnModel(module, self.logits, self.classes, self.grid)
+        return OwnModel(module, self.logits, self.classes, self.is_regression, self.grid)
 
 
 def _settings_and_options(settings: type[Settings], parameters: dict[str, Any]) -> tuple[Settings, RunOptions]:
@@ -181,7 +184,7 @@ def _data_module(data: Any, parameter: str) -> AudioDataModule:
 
 
 def _num_utterances(trainer: pl.Trainer) -> int | None:
-    """Utterances that this rank will be given, give or take one; None where the DataLoader does not tell."""
+    """Approximate number of utterances of this rank; None where the DataLoader does not tell."""
     loader = trainer.predict_dataloaders
     try:
         return math.ceil(len(loader.dataset) / trainer.world_size) if isinstance(loader, DataLoader) else None  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ class GradientSHAPDemo:
         """
         results = {}
         for name, waveform in self._sounds(audio_file).items():
-            # One pass tells of neurons and of frames.
+            # One pass yields both neuron and frame attributions.
             window = self.explainer.model.window
             mode = "neuron" if window is None or len(waveform) <= window else "frame"
             result = self.explainer.explain(waveform, target_class, mode, spectrum=SPECTRUM)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Explanations of single waveforms from Python, in a few lines."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -9,19 +10,29 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Attribution, Baseline, SpectralGrid, Target, as_baseline, gradient_shap
+from speechshap.attribution import (
+    Attribution,
+    Baseline,
+    GradientSHAPSettings,
+    SpectralGrid,
+    Target,
+    Targets,
+    as_baseline,
+)
 from speechshap.attribution.layers import LayerMethod
+from speechshap.attribution.methods.gradient_shap import explain
 from speechshap.attribution.sampling import PathDensity, PathSampler, Scheme
 from speechshap.attribution.settings import require_choice
 from speechshap.attribution.targets import NO_CLASS, Output
+from speechshap.data import Batch
 from speechshap.data.audio import load_audio
+from speechshap.data.batches import alone
+from speechshap.explaining.batch_explainer import BatchExplainer
 from speechshap.explaining.loading import adopt_model, load_model
+from speechshap.explaining.options import RunOptions
 from speechshap.explaining.predictions import predicted_class
-from speechshap.explaining.targets import choose_layers
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-from speechshap.models.modes import evaluation_mode
 from speechshap.report.moments import TOP_K_FRAMES
-from speechshap.results.conversion import from_attribution
 from speechshap.results.explanation import Explanation, Provenance
 
 if TYPE_CHECKING:
@@ -44,7 +55,7 @@ class GradientSHAP:
             ``model`` is given.
         device: Where to compute; None takes that of a given model, else the GPU if there is one.
         num_samples: Draws: points on the paths.
-        batch_size: Points that go through the model at once; None takes what suits the device.
+        batch_size: Points that go through the model at once; None finds a number for the device.
         feature_layer: Hidden state of a bare speech transformer that the classifier takes (0 is the stem's output);
             None takes the last.
         classifier: Head from the mean over time ``(batch, hidden size)`` to logits, for a bare speech transformer: a
@@ -126,8 +137,8 @@ class GradientSHAP:
             waveform: ``(time,)`` or ``(1, time)`` tensor or array, or the path of a sound file.
             target_class: Class to explain; None takes the predicted one.
             mode: ``"frame"`` for moments, ``"neuron"`` for the neurons of the transformer's layers.
-            aggregate_frames: How the reference samples are brought together: ``"mean"`` is the estimate; ``"sum"``,
-                ``"max"``, or None for one row a sample.
+            aggregate_frames: How the draws are aggregated: ``"mean"`` is the estimate; ``"sum"``, ``"max"``, or
+                None, which keeps one row per draw.
             resolution: ``"frame"`` (20 ms) or ``"sample"``, for the mode ``"frame"``.
             baselines: What the waveform is compared with, as in :func:`speechshap.attribution.gradient_shap`.
             against_class: Explain the target's contrast to this class.
@@ -141,14 +152,13 @@ class GradientSHAP:
             progress: Show a bar where it takes longer than a second.
 
         Returns:
-            ``attributions``: ``(frames,)`` or ``(time,)``, with a first dimension for the samples where they are not
+            ``attributions``: ``(frames,)`` or ``(time,)``, with a leading dimension of draws where they are not
             aggregated; for neurons a tensor ``(frames, hidden size)`` by layer (``"layer_6"``).
             ``standard_error``: the same shapes, of the mean; None for other aggregations.
             ``prediction``: ``class``, ``probability``, ``probabilities``, and ``label`` where the classes have names;
             of a regression its ``outputs``.
             ``mode``, ``target_class``, ``relative_error``, ``completeness_gap``, ``attribution``, the
-            :class:`Attribution` with everything, and ``explanation``, the record that pictures are made from (for
-            frames).
+            :class:`Attribution` with everything, and ``explanation``, the record that pictures are made from.
 
         Raises:
             ValueError: An argument is unknown or does not fit the others.
@@ -158,61 +168,51 @@ class GradientSHAP:
         require_choice("resolution", resolution, ("frame", "sample"))
         require_choice("aggregate_frames", aggregate_frames, (*get_args(Aggregation), None))
         if mode == "neuron" and (aggregate_frames != "mean" or resolution != "frame"):
-            raise ValueError("neurons are explained by frame, as the mean over the reference samples")
-        signal = self._read(waveform, sample_rate)
-        window = self.model.window
-        if mode == "neuron" and window is not None and len(signal) > window:
-            raise ValueError(
-                f"the waveform has {len(signal) / SAMPLE_RATE:g} s; neurons are explained within a window of the "
-                f"classifier, which has {window / SAMPLE_RATE:g} s (`window_seconds`)"
-            )
+            raise ValueError("neurons are explained by frame, averaged over the draws")
         if target_class is None and self.model.is_regression:
             raise ValueError(
                 f"the model predicts no class; choose one of its outputs with `target_class`: {self._numbered}"
             )
-        grid = FrameGrid(1, 1) if resolution == "sample" else self.model.grid
-        with (
-            tqdm(total=self.num_samples, desc="explaining", unit="draw", delay=1, disable=not progress) as bar,
-            evaluation_mode(self.model),
-        ):
-            attribution = gradient_shap(
-                self.model,
-                signal[None].to(self.device),
-                baselines,
-                None if target_class is None else torch.tensor([[target_class]]),
-                ids=["waveform"],
-                n_samples=self.num_samples,
-                chunk_size=self.batch_size,
-                seed=self.seed,
-                layers=self._layers(layers) if mode == "neuron" else {},
-                layer_method=layer_method,
-                against=None if against_class is None else torch.tensor([[against_class]]),
-                output=output,
-                scheme=scheme,
-                spectrum=spectrum,
-                keep_samples=aggregate_frames != "mean",
-                grid=grid,
-                progress=bar.update,
-            )
+        batch = self._read(waveform, sample_rate)
+        settings = GradientSHAPSettings(
+            n_samples=self.num_samples,
+            seed=self.seed,
+            output=output,
+            scheme=scheme,
+            layers="none" if mode == "frame" else "all" if layers is None else ",".join(map(str, layers)),
+            layer_method=layer_method,
+            spectrum=spectrum,
+        )
+        with tqdm(total=self.num_samples, desc="explaining", unit="draw", delay=1, disable=not progress) as bar:
+            explainer = BatchExplainer(
+                self.model, "gradient_shap", settings, RunOptions(chunk_size=self.batch_size),
+                baseline=as_baseline(baselines), progress=bar.update,
+            )  # fmt: skip
+            if (obstacle := explainer.obstacle(int(batch.lengths))) is not None:
+                raise ValueError(f"the waveform cannot be explained: {obstacle}")
+            with explainer.ready():
+                evaluator = explainer.evaluator(
+                    batch, explainer.layers, FrameGrid(1, 1) if resolution == "sample" else None
+                )
+                predicted = evaluator.logits.argmax(1) if target_class is None else target_class
+                targets = Targets.from_classes(1, predicted, against_class, output)
+                attribution = explain(
+                    evaluator, targets, explainer.baseline, settings, keep_draws=aggregate_frames != "mean"
+                )
         values, errors = _values(attribution, mode, aggregate_frames)
         relative_error = attribution.relative_error
         assert relative_error is not None  # noqa: S101, GradientSHAP has errors
-        asked = {
-            "output": output, "baselines": baselines if isinstance(baselines, str) else "given", "scheme": scheme,
-            "n_samples": self.num_samples, "seed": self.seed, "layer_method": layer_method,
-        }  # fmt: skip
+        given = baselines if isinstance(baselines, str) else "given"
         return {
             "attributions": values,
             "standard_error": errors,
-            "prediction": self._prediction(attribution.logits[0]),
+            "prediction": self._prediction(explainer, attribution.logits[0]),
             "mode": mode,
             "target_class": int(attribution.targets.classes[0, 0]),
             "relative_error": float(relative_error[0, 0]),
             "completeness_gap": float(attribution.completeness_gap[0, 0]),
             "attribution": attribution,
-            "explanation": None
-            if resolution == "sample"
-            else self._record(waveform, signal, attribution, spectrum, asked),
+            "explanation": None if resolution == "sample" else _record(explainer, attribution, batch, given),
         }
 
     def generate_reference_samples(
@@ -226,12 +226,13 @@ class GradientSHAP:
     ) -> Tensor:
         """References that :meth:`explain` compares a waveform with, in their order, ``(num_samples, time)``.
 
-        It takes as many of them as its scheme has replicates: with the default one for two samples.
+        One reference is used per replicate, that is for every two draws of the default scheme.
         """
-        signal = self._read(waveform, sample_rate)
+        batch = self._read(waveform, sample_rate)
         sampler = PathSampler(
-            signal[None], [len(signal)], ["waveform"], as_baseline(baselines), scheme, self.seed, PathDensity.base()
-        )
+            batch.waveforms.cpu(), batch.lengths.tolist(), batch.ids, as_baseline(baselines), scheme, self.seed,
+            PathDensity.base(),
+        )  # fmt: skip
         count = self.num_samples if num_samples is None else num_samples
         return torch.stack([sampler.draw(0, number).reference for number in range(count)])
 
@@ -258,7 +259,7 @@ class GradientSHAP:
             target_class: Class to explain; None takes the predicted one.
             save_path: Where to save the picture; the suffix says as what.
             top_k_frames: How many frames to mark.
-            mode: As for :meth:`explain`, as are the arguments behind it.
+            mode: As for :meth:`explain`, as are the following arguments.
             baselines: What the waveform is compared with.
             against_class: Explain the target's contrast to this class.
             output: ``"logit"``, ``"log_odds"`` or ``"probability"``.
@@ -276,48 +277,16 @@ class GradientSHAP:
             figure.savefig(save_path)
         return figure
 
-    def _record(
-        self,
-        source: Waveform,
-        signal: Tensor,
-        attribution: Attribution,
-        spectrum: SpectralGrid | None,
-        settings: dict[str, Any],
-    ) -> Explanation:
-        """What was found, as :mod:`speechshap.report` shows it."""
-        path = Path(source) if isinstance(source, str | Path) else None
-        names = self._names(attribution.logits.shape[1])
-        prediction, probability = predicted_class(attribution.logits[0], names, self.model.is_regression)
-        pairs = zip(attribution.targets.classes[0].tolist(), attribution.targets.against[0].tolist(), strict=True)
-        return from_attribution(
-            attribution,
-            0,
-            utterance="waveform" if path is None else path.name,
-            path="" if path is None else str(path),
-            label=None,
-            prediction=prediction,
-            probability=probability,
-            targets=[Target(names[c], None if against == NO_CLASS else names[against]) for c, against in pairs],
-            grid=self.model.grid,
-            num_samples=len(signal),
-            spectrum=spectrum,
-            provenance=Provenance(
-                method="gradient_shap", settings=settings, model="", precision="32-true", settings_fingerprint="",
-                fingerprint="", explained_at=datetime.now(UTC),
-            ),
-        )  # fmt: skip
-
-    def _names(self, count: int) -> list[str]:
-        return self.classes or [str(number) for number in range(count)]
-
     @property
     def _numbered(self) -> str:
         return ", ".join(f"{number} {name}" for number, name in enumerate(self.classes or []))
 
-    def _read(self, waveform: Waveform, sample_rate: int) -> Tensor:
+    def _read(self, waveform: Waveform, sample_rate: int) -> Batch:
+        """A waveform as a batch of its own, on the device of the model."""
         if isinstance(waveform, str | Path):
-            return torch.from_numpy(load_audio(Path(waveform)))
-        signal = torch.as_tensor(waveform).detach().cpu()
+            batch = alone(torch.from_numpy(load_audio(Path(waveform))).to(self.device), "waveform")
+            return batch._replace(paths=[str(waveform)])
+        signal = torch.as_tensor(waveform).detach()
         if not signal.is_floating_point():
             raise ValueError(f"the waveform is of type {signal.dtype}; expected floats from -1 to 1")
         signal = signal.float()
@@ -328,18 +297,12 @@ class GradientSHAP:
         if sample_rate != SAMPLE_RATE:
             import librosa
 
-            signal = torch.from_numpy(librosa.resample(signal.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE))
-        shortest = self.model.shortest
-        if len(signal) < shortest:
-            raise ValueError(f"the waveform has {len(signal)} samples; the model needs {shortest} at least")
-        return signal
+            resampled = librosa.resample(signal.cpu().numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+            signal = torch.from_numpy(resampled)
+        return alone(signal.to(self.device), "waveform")
 
-    def _layers(self, numbers: list[int] | None) -> dict[str, nn.Module]:
-        asked = "all" if numbers is None else ",".join(map(str, numbers))
-        return choose_layers(asked, self.model.layers, self.model)
-
-    def _prediction(self, logits: Tensor) -> dict[str, Any]:
-        names = self._names(len(logits))
+    def _prediction(self, explainer: BatchExplainer, logits: Tensor) -> dict[str, Any]:
+        names = explainer.class_names(len(logits))
         label, probability = predicted_class(logits, names, self.model.is_regression)
         if label is None:
             return {"outputs": dict(zip(names, logits.tolist(), strict=True))}
@@ -349,6 +312,18 @@ class GradientSHAP:
             "probabilities": logits.softmax(0).tolist(),
             **({"label": label} if self.classes else {}),
         }
+
+
+def _record(explainer: BatchExplainer, attribution: Attribution, batch: Batch, baselines: str) -> Explanation:
+    """What was found, as :mod:`speechshap.report` shows it."""
+    names = explainer.class_names(attribution.logits.shape[1])
+    target, against = int(attribution.targets.classes[0, 0]), int(attribution.targets.against[0, 0])
+    asked = [Target(names[target], None if against == NO_CLASS else names[against])]
+    settings = explainer.settings.as_dict() | {"baselines": baselines}
+    # Fingerprints tell the rows of runs apart; there is no run.
+    provenance = Provenance("gradient_shap", settings, "", explainer.arithmetic.name, "", "", datetime.now(UTC))
+    explanation = explainer.record(attribution, 0, batch, asked, provenance)
+    return replace(explanation, utterance=Path(batch.paths[0]).name or batch.ids[0])
 
 
 def _values(
@@ -362,7 +337,7 @@ def _values(
     if aggregation == "mean" or attribution.sample_frames is None:
         frame_errors = attribution.frames_standard_error
         return attribution.frames[0, 0].cpu(), None if frame_errors is None else frame_errors[0, 0].cpu()
-    rows = attribution.sample_frames[0][:, 0].cpu()  # (samples, frames)
+    rows = attribution.sample_frames[0][:, 0].cpu()  # (draws, frames)
     if aggregation is None:
         return rows, None
     return (rows.sum(0) if aggregation == "sum" else rows.amax(0)), None

@@ -17,7 +17,7 @@ class RunOptions:
 
     Attributes:
         chunk_size: Points on the paths, or other variants of an utterance, that go through the model at once; left
-            out, what suits the device.
+            out, a number chosen for the device.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for each point of a chunk, for a third more time. Chunks are then of one point unless said otherwise.
         top_k_frames: Strongest frames to mark in a figure.
@@ -50,7 +50,7 @@ class Arithmetic(NamedTuple):
 
     Attributes:
         name: What is stored with the results.
-        context: Made around each forward pass.
+        context: Entered around each forward pass.
         convert: Takes the waveforms to the precision of the model's input.
     """
 
@@ -60,14 +60,16 @@ class Arithmetic(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run is among the processes that share it, and behind the training of its model.
+    """Rank of this process, and training step of the explained model.
 
     Attributes:
         rank: Of this process.
         num_ranks: Processes of the run.
         step: Training step of the model, which is the step of figures and sounds.
+        barrier: Waits for the other processes.
     """
 
     rank: int = 0
     num_ranks: int = 1
     step: int = 0
+    barrier: Callable[[], None] = lambda: None

@@ -1,4 +1,4 @@
-"""A model of the user's own, with the face that the runner explains."""
+"""Adapter that makes any module that classifies waveforms a SpeechClassifier."""
 
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
@@ -8,10 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from speechshap.errors import UserError
-from speechshap.frames import FrameGrid
-
-STRETCHES = FrameGrid(hop=320, receptive_field=320)
-"""Plain stretches of 20 ms, for a model that has no frames of its own."""
+from speechshap.frames import STRETCHES, FrameGrid
 
 
 class OwnModel(nn.Module):
@@ -19,11 +16,12 @@ class OwnModel(nn.Module):
 
     Args:
         module: Its ``forward`` takes waveforms ``(batch, time)``, and lengths ``(batch,)`` or an attention mask
-            ``(batch, time)`` if it has a second parameter for them. A model without one is asked about utterances of
-            different lengths one by one, since it would hear their padding.
+            ``(batch, time)`` if it has a second parameter for them. A model without one gets utterances of different
+            lengths one at a time, because padding would change its output.
         logits: From what the model returns to its logits ``(batch, classes)``; None takes a tensor as it is, and
             ``.logits`` of an object.
         classes: Names of the classes; None takes ``module.classes``, or numbers.
+        is_regression: Whether the outputs are values and no classes.
         grid: Where the frames of the model lie; None takes stretches of 20 ms.
 
     Example:
@@ -32,7 +30,6 @@ class OwnModel(nn.Module):
         (torch.Size([1, 2]), 2)
     """
 
-    is_regression = False
     window = None
     shortest = 1
 
@@ -41,15 +38,31 @@ class OwnModel(nn.Module):
         module: nn.Module,
         logits: Callable[[Any], Tensor] | None = None,
         classes: Sequence[str] | None = None,
+        is_regression: bool = False,
         grid: FrameGrid | None = None,
     ) -> None:
         super().__init__()
         self.module = module
         self.logits = logits
+        self.is_regression = is_regression
         self.grid = grid or STRETCHES
         self.classes = _class_names(getattr(module, "classes", None) if classes is None else classes)
         self.second_argument = _second_argument(module)
         self.layers: dict[str, nn.Module] = {}
+
+    @property
+    def gradient_checkpointing(self) -> None:
+        """The model computes its activations as it likes."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the explanations beside the weights; the code of the model and of ``logits`` is not known."""
+        return {
+            "class": type(self.module).__qualname__,
+            "classes": self.classes,
+            "grid": self.grid,
+            "is_regression": self.is_regression,
+        }
 
     @property
     def takes_lengths(self) -> bool:
@@ -80,6 +93,11 @@ class OwnModel(nn.Module):
             raise UserError(
                 f"the model returns {told} for a batch of {count}; expected logits ({count}, classes) or an object "
                 "with them as `.logits`; give `logits`, a function from what it returns to its logits"
+            )
+        if found.shape[1] < 2 and not self.is_regression:
+            raise UserError(
+                "the model has one output; give `is_regression=True` if it is a value, and two outputs if there are "
+                "two classes"
             )
         return found
 

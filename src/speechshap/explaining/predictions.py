@@ -1,4 +1,4 @@
-"""What a model predicts, told by name."""
+"""Predicted class and its probability."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The work of a run: find out what is missing, explain it, write it, show it. Knows nothing of Lightning."""
+"""Runs explanations without Lightning: skips what is written already, explains, writes and shows the rest."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Settings, Target
+from speechshap.attribution import Settings
 from speechshap.data import Batch
 from speechshap.data.batches import select_utterances
 from speechshap.explaining.batch_explainer import BatchExplainer, Explained
@@ -86,16 +86,15 @@ class Runner:
         self.explainer.progress = self._count
 
     def _learn(self, calibration: Sequence[Tensor]) -> None:
-        """Have the method learn, or take what it has learnt in an earlier run, the same on every rank."""
+        """Have the method learn, or take what it has learnt in an earlier run; the same on every rank."""
         # Whoever reads the folder as one Parquet dataset passes over names with an underscore.
         path = self.results.folder / f"_learnt-{self.explainer.settings_fingerprint}.json"
-        if path.is_file():
-            self.explainer.adopt(json.loads(path.read_text()))
-            return
-        changed = self.explainer.learn(tqdm(calibration, desc="calibrating", disable=self.place.rank != 0))
-        if self.place.rank == 0:
+        if self.place.rank == 0 and not path.is_file():
+            changed = self.explainer.learn(tqdm(calibration, desc="calibrating"))
             with whole_file(path) as partial:
                 partial.write_text(json.dumps(changed))
+        self.place.barrier()
+        self.explainer.adopt(json.loads(path.read_text()))
 
     def explain(self, batch: Batch, logits: Tensor | None = None) -> list[Explanation]:
         """Explain the utterances of a batch that are not explained yet, write the explanations and show them.
@@ -107,16 +106,9 @@ class Runner:
         Returns:
             What was explained just now.
         """
+        rows = self.explainer.explainable(batch)
         with self.explainer.ready():
-            targets = self.explainer.targets(self.explainer.logits(batch) if logits is None else logits)
-            fingerprints = self.explainer.fingerprints(batch)
-            missing = [
-                row
-                for row, utterance in enumerate(batch.ids)
-                if any((utterance, target, fingerprints[row]) not in self.done for target in targets[row])
-            ]
-            self.num_found += len(batch.ids) - len(missing)
-            explained = self._explain(batch, missing, targets, fingerprints) if missing else []
+            explained = self._explain_missing(select_utterances(batch, rows), logits, rows) if rows else []
         if explained:
             # Pictures first: utterances that are written are skipped on resume.
             self.display.log.flush()
@@ -125,14 +117,22 @@ class Runner:
         self._bar.update(len(batch.ids))
         return explained
 
-    def _explain(
-        self, batch: Batch, rows: list[int], targets: Sequence[Sequence[Target]], fingerprints: Sequence[str]
-    ) -> list[Explanation]:
-        chosen = select_utterances(batch, rows)
+    def _explain_missing(self, batch: Batch, logits: Tensor | None, rows: list[int]) -> list[Explanation]:
+        """Explain the utterances of a batch that are not explained yet; they are these rows of the logits."""
+        targets = self.explainer.targets(self.explainer.logits(batch) if logits is None else logits[rows])
+        fingerprints = self.explainer.fingerprints(batch)
+        missing = [
+            row
+            for row, utterance in enumerate(batch.ids)
+            if any((utterance, target, fingerprints[row]) not in self.done for target in targets[row])
+        ]
+        self.num_found += len(batch.ids) - len(missing)
+        if not missing:
+            return []
+        chosen = select_utterances(batch, missing)
+        own = ([targets[row] for row in missing], [fingerprints[row] for row in missing])
         started = time.perf_counter()
-        found = list(
-            self.explainer.explain(chosen, [targets[row] for row in rows], [fingerprints[row] for row in rows])
-        )
+        found = list(self.explainer.explain(chosen, *own))
         seconds = time.perf_counter() - started
         self.seconds += seconds
         index = {name: number for number, name in enumerate(chosen.ids)}
@@ -168,7 +168,7 @@ class Runner:
         self.display.close()
 
     def report(self) -> None:
-        """Say what was done, and what was not."""
+        """Log a summary of the run."""
         by_whom = " by this process" if self.place.num_ranks > 1 else ""
         known = f", {self.num_found} were there already" if self.num_found else ""
         logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
@@ -176,13 +176,11 @@ class Runner:
         if failed:
             logger.warning("%d not explained: %s", len(failed), ", ".join(failed))
         if self.num_unconverged:
-            logger.warning(
-                "%d utterances did not reach the `tolerance`; a larger `max_samples` lets them", self.num_unconverged
-            )
+            logger.warning("%d utterances did not reach the `tolerance`; increase `max_samples`", self.num_unconverged)
 
 
 def _metadata(explanation: Explanation) -> dict[str, str]:
-    """What a file of neuron attributions says of itself."""
+    """Metadata of a file of neuron attributions."""
     source = explanation.provenance
     return {
         "utterance": explanation.utterance,

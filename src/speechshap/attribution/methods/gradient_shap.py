@@ -195,9 +195,16 @@ def gradient_shap(
     return _attribute(evaluator, asked, sampler, settings, keep_samples)
 
 
-def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: GradientSHAPSettings) -> Attribution:
-    """Attribute a batch by GradientSHAP; see :func:`gradient_shap`."""
-    return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings)
+def explain(
+    evaluator: Evaluator,
+    targets: Targets,
+    baseline: Baseline,
+    settings: GradientSHAPSettings,
+    *,
+    keep_draws: bool = False,
+) -> Attribution:
+    """Attribute a batch by GradientSHAP; see :func:`gradient_shap`, whose ``keep_samples`` is ``keep_draws`` here."""
+    return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings, keep_draws)
 
 
 def learn(evaluators: Iterable[Evaluator], baseline: Baseline, settings: GradientSHAPSettings) -> GradientSHAPSettings:
