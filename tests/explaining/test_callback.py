@@ -321,7 +321,9 @@ def test_bfloat16_follows_the_trainer(tiny_checkpoint: Path, planted_root: Path,
 
 
 def test_an_unknown_target_is_named(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no class 'bored'; expected predicted, runner-up, all, some of angry, fearful"):
+    with pytest.raises(
+        UserError, match="no class 'bored'; expected predicted, runner-up, all, some of 'angry', 'fearful'"
+    ):
         predict(tiny_checkpoint, planted_root, tmp_path, targets="bored")
     with pytest.raises(UserError, match=r"`n_samples` is 1; expected auto, or 4 at least"):
         GradientSHAPCallback(n_samples=1)

@@ -28,6 +28,7 @@ def test_a_class_with_a_hyphen_can_be_contrasted() -> None:
         ("a,b", ["a", "b", "a,b"], [Target("a,b")]),
         ("b,a", ["a", "b", "a,b"], [Target("b"), Target("a")]),
         ("all", ["a, b", "c - d"], [Target("a, b"), Target("c - d")]),
+        ("all, a - b", ["a", "b"], [Target("a"), Target("b"), Target("a", "b")]),
     ],
 )
 def test_names_of_classes_may_have_commas_and_hyphens(text: str, classes: list[str], expected: list[Target]) -> None:
@@ -44,7 +45,7 @@ def test_a_regression_is_explained_by_output() -> None:
     assert TargetChoice("predicted", outputs, is_regression=True).of(torch.zeros(2)) == [
         Target("arousal"), Target("dominance"),
     ]  # fmt: skip
-    with pytest.raises(UserError, match="no class 'runner-up'; expected all, some of arousal, dominance"):
+    with pytest.raises(UserError, match="no class 'runner-up'; expected all, some of 'arousal', 'dominance'"):
         TargetChoice("runner-up", outputs, is_regression=True)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
 from speechshap.attribution import Method, SpectralGrid, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
@@ -37,14 +37,11 @@ def explain(arguments: list[str]) -> None:
 
 
 def _explain(arguments: list[str]) -> None:
-    method = _asked_method(arguments)
-    parser = _parser(method)
-    try:
-        options = parser.parse_args(arguments)
-    except ArgumentError as error:
-        raise _of_another_method(error, method) or error from None
+    parser, options = _parse(arguments)
     if (options.ckpt_path is None) == (options.model is None):
         raise UserError("give either `ckpt_path`, a checkpoint of train.py, or --model, a classifier of transformers")
+    if options.model is not None and options.data.root is None and not options.data.files:
+        raise UserError("give recordings for --model: files and folders of them (`files`), or a corpus (`root`)")
     set_matmul_precision(options.float32_matmul_precision)
     state: dict[str, Any] = {}
     module: EmotionModule | ClassifierModule
@@ -70,6 +67,8 @@ def _explain(arguments: list[str]) -> None:
     data.load_state_dict(state)
     parameters = options.explain.as_dict()
     output_dir = parameters.pop("output_dir") or str(folder)
+    if Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise UserError(f"`output_dir` is {output_dir}, a file; give a folder, which is made if it is not there")
     if parameters.get("spectrum") is not None:
         parameters["spectrum"] = _spectral_grid(parameters["spectrum"])
     callback = GradientSHAPCallback(**parameters, output_dir=output_dir)
@@ -84,6 +83,20 @@ def _explain(arguments: list[str]) -> None:
     results = callback.runner.results
     if options.report and trainer.is_global_zero and results.parts:
         write_report_and_figures(results)
+
+
+def _parse(arguments: list[str]) -> tuple[ArgumentParser, Namespace]:
+    """The parser of the method that is asked for, and what it reads."""
+    method = _asked_method(arguments)
+    parser = _parser(method)
+    try:
+        options = parser.parse_args(arguments)
+    except ArgumentError as error:
+        raise _of_another_method(error, method) or error from None
+    if options.explain.method != method:  # its option was abbreviated
+        parser = _parser(options.explain.method)
+        options = parser.parse_args(arguments)
+    return parser, options
 
 
 def _parser(method: str) -> ArgumentParser:
@@ -178,8 +191,9 @@ def _spectral_grid(options: dict[str, Any]) -> SpectralGrid:
 def _flags() -> dict[str, str]:
     methods: list[Method] = [find_method(name) for name in method_names()]
     explained: list[type] = [RunOptions, *(method.settings for method in methods)]
-    flags = flags_of(data=[AudioDataModule], explain=explained, trainer=[pl.Trainer])
-    return {**flags, "method": "--explain.method", "model": "--model", "backbone": "--model"}
+    flags = flags_of(explain=explained, data=[AudioDataModule], trainer=[pl.Trainer])
+    own = {"method": "--explain.method", "output_dir": "--explain.output_dir"}
+    return {**flags, **own, "model": "--model", "backbone": "--model"}
 
 
 def _run_folder(checkpoint: Path) -> Path:

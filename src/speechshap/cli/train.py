@@ -8,6 +8,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.flags import flags_of, parameters_as_flags
+from speechshap.errors import UserError
 from speechshap.training import AudioDataModule, ConfusionMatrixCallback, EmotionModule, read_checkpoint
 
 # A run's files go to runs/<experiment>/version_N; --trainer.logger.init_args.name names the experiment.
@@ -90,4 +91,13 @@ class TrainCLI(LightningCLI):
         """Load the split of the checkpoint before the data are set up; Lightning restores it too late."""
         self.datamodule.load_state_dict(self._data_state)
 
-    before_validate = before_test = before_fit
+    def before_validate(self) -> None:
+        """Refuse to evaluate a network that nobody trained."""
+        if not self.config[self.config.subcommand].get("ckpt_path"):
+            raise UserError(
+                "`ckpt_path` is missing: without it a network with random weights would be evaluated; give a "
+                "checkpoint that fit has written"
+            )
+        self.before_fit()
+
+    before_test = before_validate

@@ -169,6 +169,8 @@ class GradientSHAP:
         require_choice("aggregate_frames", aggregate_frames, (*get_args(Aggregation), None))
         if mode == "neuron" and (aggregate_frames != "mean" or resolution != "frame"):
             raise ValueError("neurons are explained by frame, averaged over the draws")
+        if target_class is None and self.model.is_regression and len(self.classes or ()) == 1:
+            target_class = 0
         if target_class is None and self.model.is_regression:
             raise ValueError(
                 f"the model predicts no class; choose one of its outputs with `target_class`: {self._numbered}"

@@ -43,14 +43,11 @@ class TargetChoice:
 
     def __init__(self, text: str, classes: Sequence[str], is_regression: bool = False) -> None:
         self.classes = list(classes)
-        if text == ALL or (is_regression and text == PREDICTED):
-            self._requests: list[_Request] = [(label, None) for label in classes]
-            return
         self._ranks = {} if is_regression else _RANKS
-        requests = self._read_list(text.split(","))
+        requests = self._read_list((ALL if is_regression and text == PREDICTED else text).split(","))
         if requests is None:
             raise UserError(self._no_target(text))
-        self._requests = list(dict.fromkeys(requests))
+        self._requests: list[_Request] = list(dict.fromkeys(requests))
         if len(classes) < 2 and any(1 in request for request in self._requests):
             raise UserError(f"`targets` is {text!r}, but the model has one class, {classes[0]!r}, and no runner-up")
 
@@ -74,18 +71,20 @@ class TargetChoice:
             first = self._read(",".join(pieces[:count]).strip())
             rest = None if first is None else self._read_list(pieces[count:])
             if first is not None and rest is not None:
-                return [first, *rest]
+                return [*first, *rest]
         return None
 
-    def _read(self, text: str) -> _Request | None:
+    def _read(self, text: str) -> list[_Request] | None:
         if text in self.classes:
-            return text, None
+            return [(text, None)]
+        if text == ALL:
+            return [(label, None) for label in self.classes]
         if text in self._ranks:
-            return self._ranks[text], None
+            return [(self._ranks[text], None)]
         contrasts = list(dict.fromkeys(self._contrasts(text)))
         if len(contrasts) > 1:
             raise UserError(f"`targets`: {text!r} can be read as {len(contrasts)} different contrasts of these classes")
-        return contrasts[0] if contrasts else None
+        return contrasts or None
 
     def _contrasts(self, text: str) -> Iterator[_Request]:
         """Contrasts of two classes, or of the two ranks, that a text may stand for: a name may have hyphens."""
@@ -98,10 +97,10 @@ class TargetChoice:
 
     def _no_target(self, text: str) -> str:
         unknown = next((piece.strip() for piece in text.split(",") if self._read(piece.strip()) is None), text)
-        words = [*self._ranks, ALL]
+        words, classes = ", ".join([*self._ranks, ALL]), ", ".join(map(repr, self.classes))
+        example = " - ".join(self.classes[:2])
         return (
-            f"`targets`: no class {unknown!r}; expected {', '.join(words)}, some of {', '.join(self.classes)}, or the "
-            f"contrast of two ({' - '.join(self.classes[:2])})"
+            f"`targets`: no class {unknown!r}; expected {words}, some of {classes}, or the contrast of two ({example})"
         )
 
 
