@@ -532,3 +532,20 @@ def test_an_emotion_module_explains_a_plain_dataloader(tiny_module: EmotionModul
         scale = float(expected.frames.abs().max())
         assert row.frame_attribution == pytest.approx(expected.frames[0, 0].numpy(), rel=1e-3, abs=1e-4 * scale)
         assert row.prediction in tiny_module.classes
+
+
+def test_a_clip_that_is_too_short_for_the_model_costs_itself_alone(
+    tiny_module: EmotionModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Silent(EmotionModule):
+        def predict_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return torch.zeros(len(batch["lengths"]), 3)
+
+    tiny_module.__class__ = Silent
+    waveforms = 0.1 * torch.randn(2, 2000, generator=torch.Generator().manual_seed(0))
+    batch = {"waveforms": waveforms, "lengths": torch.tensor([2000, 200]), "ids": ["long", "short"]}
+    callback = GradientSHAPCallback(n_samples=4, max_drawn=0, output_dir=str(tmp_path))
+    trainer = pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu")
+    trainer.predict(tiny_module, DataLoader([batch], batch_size=None))
+    assert list(read(tmp_path).utterance) == ["long"]
+    assert "short is not explained: it has 200 samples, and the model needs 400" in caplog.text

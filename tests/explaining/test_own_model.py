@@ -119,6 +119,32 @@ def test_layers_by_module_name_and_frames_of_the_model(tmp_path: Path) -> None:
     assert {len(frames) for frames in table.frame_attribution} == {(3200 - 40) // 20 + 1}
 
 
+def test_other_frames_of_the_same_weights_are_explained_again(tmp_path: Path) -> None:
+    explain(ToyModule(), loader(WAVEFORMS), tmp_path)
+    table = explain(ToyModule(), loader(WAVEFORMS), tmp_path, grid=FrameGrid(hop=20, receptive_field=40))
+    assert sorted(len(frames) for frames in table.frame_attribution) == 3 * [10] + 3 * [(3200 - 40) // 20 + 1]
+
+
+def test_names_that_are_not_as_many_as_the_outputs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`classes` are 2, but the model has 3 outputs"):
+        explain(ToyModule(), loader(WAVEFORMS), tmp_path, classes=["a", "b"])
+
+
+def test_a_label_that_the_model_does_not_have_is_unknown(tmp_path: Path) -> None:
+    table = explain(ToyModule(), loader(WAVEFORMS, torch.tensor([0, 7, 2])), tmp_path)
+    assert [label if isinstance(label, str) else None for label in table.label] == ["0", None, "2"]
+
+
+def test_a_model_of_one_value_is_a_regression_when_it_is_called_one(tmp_path: Path) -> None:
+    module = ToyModule()
+    module.head = nn.Linear(4, 1)
+    with pytest.raises(UserError, match="the model has one output; give `is_regression=True`"):
+        explain(module, loader(WAVEFORMS), tmp_path / "no")
+    table = explain(module, loader(WAVEFORMS), tmp_path, is_regression=True, classes=["arousal"])
+    assert set(table.target) == {"arousal"}
+    assert table.prediction.isna().all()
+
+
 @pytest.mark.parametrize("options", [{"baselines": "dataset"}, {"calibration": 2}])
 def test_what_needs_the_data_module_asks_for_it(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="predict with an AudioDataModule"):
