@@ -67,7 +67,7 @@ def test_logits_and_gradients_are_those_of_transformers(
 
 @pytest.mark.parametrize("family", FAMILIES[:-1])
 def test_a_weighted_sum_is_that_of_transformers_where_all_biases_are_zero(family: str) -> None:
-    """Silence then makes states of zeros, before a norm and behind it."""
+    """Silence then makes states of zeros, before a norm and after it."""
     torch.manual_seed(0)
     config = make_config(family, is_stable=True, use_weighted_layer_sum=True)
     model = AutoModelForAudioClassification.from_config(config).eval()

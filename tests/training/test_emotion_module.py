@@ -114,7 +114,7 @@ def test_a_checkpoint_is_whole_and_plain(tiny_checkpoint: Path, planted_root: Pa
         assert torch.equal(tensor, content["state_dict"][name])
 
 
-def test_a_state_dict_has_the_keys_of_transformers_behind_fixed_prefixes(tiny_module: EmotionModule) -> None:
+def test_a_state_dict_has_the_keys_of_transformers_after_fixed_prefixes(tiny_module: EmotionModule) -> None:
     """Checkpoints of earlier versions have these keys."""
     fields = tiny_config()
     model = AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields))

@@ -30,7 +30,7 @@ class Backbone(nn.Module, ABC):
         supports_float16: Whether the activations stay within the range of half precision (up to 65504).
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them, in eval mode
             too: a third more time for a fraction of the memory.
-        normalize_last_state: Whether the last hidden state lies behind the encoder's final layer norm, or before it,
+        normalize_last_state: Whether the last hidden state is taken after the encoder's final layer norm, or before it,
             where the encoder has one.
     """
 
@@ -67,11 +67,11 @@ class Backbone(nn.Module, ABC):
         Args:
             waveforms: ``(batch, time)``, zero-padded.
             lengths: ``(batch,)`` samples of each utterance, at least ``shortest`` each.
-            states: Numbers of the hidden states to return; None for all. Layers behind the last one do not run.
+            states: Numbers of the hidden states to return; None for all. Layers after the last one do not run.
 
         Returns:
             Hidden states, ``(batch, frames, hidden size)`` each, 0 being the input of the first layer and the last one
-            the output of the encoder; and the number of frames of each utterance ``(batch,)``. Values behind the end of
+            the output of the encoder; and the number of frames of each utterance ``(batch,)``. Values after the end of
             an utterance are undefined.
 
         Raises:

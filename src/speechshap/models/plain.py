@@ -7,10 +7,7 @@ from torch import Tensor, nn
 
 from speechshap.data.audio import normalize_waveforms
 from speechshap.errors import UserError
-from speechshap.frames import FrameGrid
-
-STRETCH = FrameGrid(hop=320, receptive_field=320)
-"""Plain stretches of 20 ms, for models that do not say where their frames lie."""
+from speechshap.frames import STRETCHES, FrameGrid
 
 
 class PlainClassifier(nn.Module):
@@ -73,7 +70,7 @@ class PlainClassifier(nn.Module):
         """Where the frames lie on the waveform: those of the convolutional stem, or else plain stretches of 20 ms."""
         config = self.model.config
         if not hasattr(config, "conv_kernel"):
-            return STRETCH
+            return STRETCHES
         return FrameGrid.from_convolutions(tuple(config.conv_kernel), tuple(config.conv_stride))
 
     @property

@@ -185,7 +185,7 @@ def _check_classifies(model: Any) -> None:
 
 
 def _last_state_is_normalized(base: nn.Module) -> bool:
-    """Whether the last hidden state in transformers' list lies behind the final layer norm.
+    """Whether the last hidden state in transformers' list is taken after the final layer norm.
 
     Versions of transformers differ, and the weighted sum of a classifier is made of what is in the list.
     """

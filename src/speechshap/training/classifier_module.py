@@ -1,4 +1,4 @@
-"""A classifier that is only asked, for Lightning's prediction loop."""
+"""LightningModule for prediction only."""
 
 from typing import cast
 
