@@ -115,6 +115,14 @@ def test_published_padding_is_that_of_hugging_face_without_a_mask(tmp_path: Path
     assert frames.tolist() == [12, 7, 1, 9]
 
 
+def test_half_precision_checkpoints_are_loaded_and_built_in_single_precision(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, "wavlm", "group").half().save_pretrained(tmp_path)
+    loaded = load_backbone(str(tmp_path))
+    built = build_backbone({**tiny_config(), "dtype": "float16"})
+    for backbone in (loaded, built, build_backbone(loaded.export_config())):
+        assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
+
+
 def test_loading_says_where_the_published_use_is_another_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save_checkpoint(tmp_path, "wavlm", "group")
     with caplog.at_level("INFO", logger="speechshap"):

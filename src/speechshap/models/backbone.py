@@ -12,6 +12,10 @@ Padding = Literal["masked", "published"]
 """``masked``: no result depends on padding. ``published``: the model runs without a mask, as its authors ran it."""
 
 
+ORIGIN_FIELDS = {"_name_or_path", "architectures", "dtype", "transformers_version"}
+"""Fields of a configuration that tell where it comes from, and not what the model computes."""
+
+
 class Backbone(nn.Module, ABC):
     """A pretrained speech encoder: waveforms in, hidden states out.
 
@@ -114,5 +118,10 @@ class Backbone(nn.Module, ABC):
         config = self.model.config
         # Files on the hub carry fields of other programs too, which the architecture does not depend on.
         known = vars(type(config)())
-        fields = {name: value for name, value in config.to_diff_dict().items() if name in known}
+        fields = {name: value for name, value in architecture(config).items() if name in known}
         return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
+
+
+def architecture(config: Any) -> dict[str, Any]:
+    """Fields of a configuration of transformers that the outputs may depend on, in plain types."""
+    return {name: value for name, value in config.to_diff_dict().items() if name not in ORIGIN_FIELDS}
