@@ -137,6 +137,20 @@ def test_a_module_is_a_speech_classifier(tiny_module: EmotionModule) -> None:
     torch.testing.assert_close(classifier.head(features), module(batch.waveforms, batch.lengths))
 
 
+def test_the_identity_of_a_module_is_that_of_its_checkpoint(tiny_checkpoint: Path) -> None:
+    module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
+    again = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True, gradient_checkpointing=True)
+    assert again.identity == module.identity == module.classifier.identity
+    again.classes = again.classes[::-1]
+    assert again.identity != module.identity
+
+
+def test_gradient_checkpointing_is_that_of_the_backbone(tiny_module: EmotionModule) -> None:
+    assert tiny_module.gradient_checkpointing is False
+    tiny_module.gradient_checkpointing = True
+    assert tiny_module.backbone.gradient_checkpointing is True
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_module_of_every_family_is_trained(family: str) -> None:
     module = EmotionModule(CLASSES, backbone_config=family_config(family), freeze="none")
