@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertModel
 
-from speechshap.frames import FrameGrid
+from speechshap.frames import STRETCHES, FrameGrid
 
 
 def test_frame_counts_are_those_of_hugging_face_for_every_length() -> None:
@@ -19,6 +19,11 @@ def test_each_sample_belongs_to_the_frame_with_the_nearest_centre(length: int) -
     centres = torch.arange(grid.num_frames(length)) * 320 + 199.5
     distance = (torch.arange(length)[:, None] - centres).abs()
     assert torch.equal(grid.owner(length), distance.argmin(1))
+
+
+def test_plain_stretches_own_the_samples_that_they_see() -> None:
+    assert STRETCHES.hop_seconds == 0.02
+    assert STRETCHES.edges(1000).tolist() == [0, 320, 640, 1000]
 
 
 def test_the_frames_share_out_all_samples() -> None:

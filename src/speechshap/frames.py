@@ -78,3 +78,7 @@ class FrameGrid:
         """Frame that owns each sample, ``(num_samples,)`` int64; all 0 where the utterance has one frame or none."""
         boundaries = self.edges(num_samples)[1:-1]
         return torch.bucketize(torch.arange(num_samples), boundaries, right=True)
+
+
+STRETCHES = FrameGrid(hop=320, receptive_field=320)
+"""Plain stretches of 20 ms, for models that have no frames of their own."""

@@ -39,7 +39,7 @@ def states_and_gradient(model: nn.Module, waveforms: Tensor, mask: Tensor | None
     waveforms = waveforms.clone().requires_grad_()
     output = model(waveforms, attention_mask=mask, output_hidden_states=True)
     weights = torch.randn(output.last_hidden_state.shape, generator=torch.Generator().manual_seed(2))
-    if mask is not None:  # what lies behind an utterance means nothing
+    if mask is not None:  # what follows an utterance means nothing
         frames = model._get_feat_extract_output_lengths(mask.sum(1))
         weights *= (torch.arange(weights.shape[1]) < frames.cpu()[:, None])[..., None]
     total = (output.last_hidden_state * weights.to(output.last_hidden_state)).sum()
@@ -68,7 +68,7 @@ def test_states_and_input_gradients_are_those_of_transformers(
     expected_states, expected_gradient = states_and_gradient(model, waveforms, given)
     states, gradient = states_and_gradient(accelerate(model), waveforms, given)
     for state, expected in zip(states, expected_states, strict=True):
-        if is_masked:  # frames behind an utterance mean nothing
+        if is_masked:  # frames after an utterance mean nothing
             state, expected = state[0], expected[0]
         assert relative_difference(state, expected) < tolerance
     assert relative_difference(gradient, expected_gradient) < tolerance
@@ -257,8 +257,10 @@ def test_full_size_base_is_that_of_transformers() -> None:
     assert relative_difference(gradient, expected_gradient) < 1e-5
 
 
-def test_another_family_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the model is a bert; expected one of wavlm, .*, data2vec-audio"):
-        accelerate(AutoModel.from_config(AutoConfig.for_model("bert", num_hidden_layers=1, hidden_size=24)))
+def test_models_of_another_build_are_refused() -> None:
+    for family in ("bert", "sew"):  # the positional convolution of SEW brings frames together
+        model = AutoModel.from_config(AutoConfig.for_model(family, num_hidden_layers=1, hidden_size=48))
+        with pytest.raises(ValueError, match=rf"the model is a {type(model).__name__}; expected one with the conv.*"):
+            accelerate(model)
     with pytest.raises(ValueError, match="the model is a Linear"):
         accelerate(nn.Linear(1, 1))

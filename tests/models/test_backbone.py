@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from speechshap.errors import UserError
-from speechshap.models import BACKBONES, Backbone, build_backbone, load_backbone, wrap_backbone
+from speechshap.models import BACKBONES, Backbone, Wav2Vec2Backbone, build_backbone, load_backbone, wrap_backbone
 
 LENGTHS = torch.tensor([4000, 2500, 400, 3210])
 
@@ -113,6 +113,14 @@ def test_published_padding_is_that_of_hugging_face_without_a_mask(tmp_path: Path
     states, frames = load_backbone(str(tmp_path), padding="published").eval()(padded, LENGTHS)
     torch.testing.assert_close(states[-1], model(padded).last_hidden_state, atol=1e-5, rtol=1e-4)
     assert frames.tolist() == [12, 7, 1, 9]
+
+
+def test_half_precision_checkpoints_are_loaded_and_built_in_single_precision(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, "wavlm", "group").half().save_pretrained(tmp_path)
+    loaded = load_backbone(str(tmp_path))
+    built = build_backbone({**tiny_config(), "dtype": "float16"})
+    for backbone in (loaded, built, build_backbone(loaded.export_config())):
+        assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
 
 
 def test_loading_says_where_the_published_use_is_another_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -314,8 +322,8 @@ def test_another_family_is_refused() -> None:
         wrap_backbone(Other(), normalize=False)
 
 
-def test_adapter_layers_behind_the_encoder_are_refused() -> None:
-    with pytest.raises(UserError, match="a wav2vec2 model with adapter layers behind its encoder"):
+def test_adapter_layers_after_the_encoder_are_refused() -> None:
+    with pytest.raises(UserError, match="a wav2vec2 model with adapter layers after its encoder"):
         build_backbone(family_config("wav2vec2", add_adapter=True))
 
 
@@ -350,6 +358,17 @@ def test_a_registered_family_is_built_and_named_in_messages(monkeypatch: pytest.
     assert made == [("unispeech", True, "masked")]
     with pytest.raises(UserError, match=r"expected one of wavlm, .*, unispeech$"):
         build_backbone({"model_type": "bert"})
+
+
+def test_one_entry_makes_a_family_of_the_same_build_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "unispeech", Wav2Vec2Backbone)
+    torch.manual_seed(0)
+    fields = tiny_config("unispeech", "group")
+    model = AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)).eval()
+    waveform = random_waveforms()[0][None]
+    expected = model(waveform).last_hidden_state
+    states, _ = wrap_backbone(model, normalize=False)(waveform, LENGTHS[:1])
+    torch.testing.assert_close(states[-1], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_half_precision_is_for_families_whose_activations_it_holds() -> None:

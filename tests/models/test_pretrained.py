@@ -67,7 +67,7 @@ def test_logits_and_gradients_are_those_of_transformers(
 
 @pytest.mark.parametrize("family", FAMILIES[:-1])
 def test_a_weighted_sum_is_that_of_transformers_where_all_biases_are_zero(family: str) -> None:
-    """Silence then makes states of zeros, before a norm and behind it."""
+    """Silence then makes states of zeros, before a norm and after it."""
     torch.manual_seed(0)
     config = make_config(family, is_stable=True, use_weighted_layer_sum=True)
     model = AutoModelForAudioClassification.from_config(config).eval()
@@ -147,11 +147,21 @@ def test_half_precision_checkpoints_are_computed_in_single_precision(tmp_path: P
     assert {parameter.dtype for parameter in classifier.parameters()} == {torch.float32}
 
 
+def test_half_precision_models_are_computed_in_single_precision(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder, waveform = as_after_training(AutoModel.from_config(make_config("wavlm"))).half(), random_waveforms()[0]
+    head, name = nn.Linear(32, 3), save(encoder, tmp_path, do_normalize=False)
+    classifiers = (from_transformers(encoder, classifier=head), load_classifier(name, head))
+    one, two = (classifier(waveform[None], LENGTHS[:1]) for classifier in classifiers)
+    assert torch.equal(one, two)
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float16}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_encoder_without_a_trained_head_is_refused(tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
     encoder = AutoModel.from_config(make_config(family))
-    with pytest.raises(UserError, match=r"is an encoder without a trained head.* train.py, or give `classifier`"):
+    with pytest.raises(UserError, match=r"an encoder without a trained head.* in Python, give a head of your own"):
         load_classifier(save(encoder, tmp_path))
     with pytest.raises(UserError, match=r"Model is an encoder without a trained head"):
         from_transformers(encoder)
@@ -235,6 +245,26 @@ def spectrogram_models() -> list[nn.Module]:
 def test_models_of_spectrograms_are_refused(model: nn.Module) -> None:
     with pytest.raises(UserError, match=r"does not classify raw waveforms .*; expected wavlm, .* wav2vec2-conformer"):
         from_transformers(model)
+
+
+def test_several_labels_at_once_are_refused_before_weights_are_fetched(tmp_path: Path) -> None:
+    model = make_model(problem_type="multi_label_classification")
+    name = save(model, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    for make in (lambda: load_classifier(name), lambda: from_transformers(model)):
+        with pytest.raises(UserError, match=r"`model` gives several labels at once .* expected a classifier of one"):
+            make()
+    assert from_transformers(model, classifier=nn.Linear(32, 3)).classes is None
+
+
+@pytest.mark.parametrize("head", [None, nn.Linear(32, 4)])
+def test_no_padding_is_spoken_of_that_cannot_be_chosen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, head: nn.Module | None
+) -> None:
+    name = save(make_model(), tmp_path, return_attention_mask=False)
+    with caplog.at_level("INFO", logger="speechshap"):
+        load_classifier(name, head)
+    assert "attention mask" not in caplog.text
 
 
 def test_a_model_that_does_not_classify_utterances_is_refused() -> None:

@@ -114,7 +114,7 @@ def test_a_checkpoint_is_whole_and_plain(tiny_checkpoint: Path, planted_root: Pa
         assert torch.equal(tensor, content["state_dict"][name])
 
 
-def test_a_state_dict_has_the_keys_of_transformers_behind_fixed_prefixes(tiny_module: EmotionModule) -> None:
+def test_a_state_dict_has_the_keys_of_transformers_after_fixed_prefixes(tiny_module: EmotionModule) -> None:
     """Checkpoints of earlier versions have these keys."""
     fields = tiny_config()
     model = AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields))
@@ -135,6 +135,20 @@ def test_a_module_is_a_speech_classifier(tiny_module: EmotionModule) -> None:
     assert not module.one_by_one
     features = module.embed(batch.waveforms, batch.lengths)
     torch.testing.assert_close(classifier.head(features), module(batch.waveforms, batch.lengths))
+
+
+def test_the_identity_of_a_module_is_that_of_its_checkpoint(tiny_checkpoint: Path) -> None:
+    module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
+    again = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True, gradient_checkpointing=True)
+    assert again.identity == module.identity == module.classifier.identity
+    again.classes = again.classes[::-1]
+    assert again.identity != module.identity
+
+
+def test_gradient_checkpointing_is_that_of_the_backbone(tiny_module: EmotionModule) -> None:
+    assert tiny_module.gradient_checkpointing is False
+    tiny_module.gradient_checkpointing = True
+    assert tiny_module.backbone.gradient_checkpointing is True
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,9 +7,6 @@ from torch import nn
 from speechshap.models.positional_convolution import PositionalConvolution, PositionalConvolutions
 from speechshap.models.stem import Stem
 
-FAMILIES = ("wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-audio")
-"""Families built like wav2vec2 (convolutional stem, positional convolution, transformer), by their ``model_type``."""
-
 
 def accelerate(model: nn.Module) -> nn.Module:
     """Replace what is slow in a model of transformers: the stem, the positional convolution, WavLM's attention.
@@ -20,13 +17,14 @@ def accelerate(model: nn.Module) -> nn.Module:
     convolutions of data2vec are transformers' own.
 
     Args:
-        model: WavLM, wav2vec2, HuBERT, UniSpeech-SAT or data2vec-audio of transformers, bare or with a head.
+        model: WavLM, wav2vec2, HuBERT, UniSpeech-SAT, data2vec-audio or another model of transformers that is built
+            from a convolutional stem, a positional convolution and a transformer as they are; bare or with a head.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: It is of another family.
+        ValueError: It is built otherwise.
 
     Example:
         >>> import torch
@@ -37,16 +35,25 @@ def accelerate(model: nn.Module) -> nn.Module:
         >>> torch.allclose(accelerate(model)(waveform).last_hidden_state, before, atol=1e-5)
         True
     """
-    family = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-    if family not in FAMILIES:
-        raise ValueError(f"the model is a {family}; expected one of {', '.join(FAMILIES)}")
     base: Any = getattr(model, "base_model", model)
-    positions = PositionalConvolutions if family == "data2vec-audio" else PositionalConvolution
-    base.feature_extractor = Stem(base.feature_extractor)
-    base.encoder.pos_conv_embed = positions(base.encoder.pos_conv_embed)
-    if family == "wavlm":
+    stem = getattr(base, "feature_extractor", None)
+    embedding = getattr(getattr(base, "encoder", None), "pos_conv_embed", None)
+    if stem is None or embedding is None or not _keeps_all_frames(embedding):
+        raise ValueError(
+            f"the model is a {type(model).__name__}; expected one with the convolutional stem and the positional "
+            "convolution of wav2vec2, such as WavLM, HuBERT, UniSpeech-SAT or data2vec-audio"
+        )
+    positions = PositionalConvolutions if hasattr(embedding, "layers") else PositionalConvolution  # data2vec has layers
+    base.feature_extractor = Stem(stem)
+    base.encoder.pos_conv_embed = positions(embedding)
+    if base.config.model_type == "wavlm":
         from speechshap.models.gated_attention import GatedAttention
 
         for layer in base.encoder.layers:
             GatedAttention.adopt(layer.attention, base.config)
     return model
+
+
+def _keeps_all_frames(embedding: nn.Module) -> bool:
+    """Whether a positional convolution has a result for each frame; that of SEW, for one, brings frames together."""
+    return all(part.stride == (1,) for part in embedding.modules() if isinstance(part, nn.Conv1d))

@@ -12,6 +12,10 @@ Padding = Literal["masked", "published"]
 """``masked``: no result depends on padding. ``published``: the model runs without a mask, as its authors ran it."""
 
 
+ORIGIN_FIELDS = {"_name_or_path", "architectures", "dtype", "transformers_version"}
+"""Fields of a configuration that tell where it comes from, and not what the model computes."""
+
+
 class Backbone(nn.Module, ABC):
     """A pretrained speech encoder: waveforms in, hidden states out.
 
@@ -30,7 +34,7 @@ class Backbone(nn.Module, ABC):
         supports_float16: Whether the activations stay within the range of half precision (up to 65504).
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them, in eval mode
             too: a third more time for a fraction of the memory.
-        normalize_last_state: Whether the last hidden state lies behind the encoder's final layer norm, or before it,
+        normalize_last_state: Whether the last hidden state is taken after the encoder's final layer norm, or before it,
             where the encoder has one.
     """
 
@@ -67,11 +71,11 @@ class Backbone(nn.Module, ABC):
         Args:
             waveforms: ``(batch, time)``, zero-padded.
             lengths: ``(batch,)`` samples of each utterance, at least ``shortest`` each.
-            states: Numbers of the hidden states to return; None for all. Layers behind the last one do not run.
+            states: Numbers of the hidden states to return; None for all. Layers after the last one do not run.
 
         Returns:
             Hidden states, ``(batch, frames, hidden size)`` each, 0 being the input of the first layer and the last one
-            the output of the encoder; and the number of frames of each utterance ``(batch,)``. Values behind the end of
+            the output of the encoder; and the number of frames of each utterance ``(batch,)``. Values after the end of
             an utterance are undefined.
 
         Raises:
@@ -114,5 +118,10 @@ class Backbone(nn.Module, ABC):
         config = self.model.config
         # Files on the hub carry fields of other programs too, which the architecture does not depend on.
         known = vars(type(config)())
-        fields = {name: value for name, value in config.to_diff_dict().items() if name in known}
+        fields = {name: value for name, value in architecture(config).items() if name in known}
         return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
+
+
+def architecture(config: Any) -> dict[str, Any]:
+    """Fields of a configuration of transformers that the outputs may depend on, in plain types."""
+    return {name: value for name, value in config.to_diff_dict().items() if name not in ORIGIN_FIELDS}

@@ -5,12 +5,17 @@ from typing import Any
 from torch import nn
 
 from speechshap.errors import UserError
-from speechshap.models.accelerate import FAMILIES
 from speechshap.models.backbone import Backbone, Padding
 from speechshap.models.wav2vec2 import Wav2Vec2Backbone
 
-BACKBONES: dict[str, type[Backbone]] = dict.fromkeys(FAMILIES, Wav2Vec2Backbone)
-"""Implementation by ``model_type``. Loading, building and error messages follow from it."""
+BACKBONES: dict[str, type[Backbone]] = {
+    "wavlm": Wav2Vec2Backbone,
+    "wav2vec2": Wav2Vec2Backbone,
+    "hubert": Wav2Vec2Backbone,
+    "unispeech-sat": Wav2Vec2Backbone,
+    "data2vec-audio": Wav2Vec2Backbone,
+}
+"""Implementation by ``model_type``, the one list of families: loading, building and error messages follow from it."""
 
 
 def known_families() -> str:
@@ -32,12 +37,12 @@ def wrap_backbone(model: nn.Module, normalize: bool, padding: Padding = "masked"
         padding: As in :class:`Wav2Vec2Backbone`.
 
     Raises:
-        UserError: The model is of another family, or has adapter layers behind its encoder.
+        UserError: The model is of another family, or has adapter layers after its encoder.
     """
     config: Any = getattr(model, "config", None)
     family = getattr(config, "model_type", type(model).__name__)
     if family not in BACKBONES:
         raise UserError(f"`backbone`: a {family} model; expected one of {known_families()}")
     if getattr(config, "add_adapter", False):
-        raise UserError(f"`backbone`: a {family} model with adapter layers behind its encoder; expected one without")
+        raise UserError(f"`backbone`: a {family} model with adapter layers after its encoder; expected one without")
     return BACKBONES[family](model, normalize, padding)

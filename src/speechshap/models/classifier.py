@@ -1,6 +1,8 @@
 """The classifier as a plain torch module."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +99,30 @@ class EmotionClassifier(nn.Module):
     def shortest(self) -> int:
         """Samples that the shortest utterance must have."""
         return self.backbone.shortest
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the outputs beside the weights; see :class:`~speechshap.models.SpeechClassifier`."""
+        return {
+            "backbone": self.backbone.export_config(),
+            "padding": self.backbone.padding,
+            "normalize_last_state": self.backbone.normalize_last_state,
+            "head": repr(self.head),
+            "hidden_layer": self.hidden_layer,
+            "window": self.window,
+            "grid": asdict(self.grid),
+            "classes": None if self.classes is None else list(self.classes),
+            "is_regression": self.is_regression,
+        }
+
+    @property
+    def gradient_checkpointing(self) -> bool | None:
+        """Whether the backbone computes activations again in the backward pass instead of keeping them."""
+        return self.backbone.gradient_checkpointing
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, enabled: bool | None) -> None:
+        self.backbone.gradient_checkpointing = bool(enabled)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify.

@@ -34,7 +34,7 @@ class Derived:
             self._kept = None
             return compute()
         try:
-            # A counter of in-place changes tells new values in the same memory.
+            # The version counter detects in-place changes: new values in the same memory.
             key = (*((id(p), p.data_ptr(), p._version, p.device, p.dtype) for p in parameters), *arguments)
         except RuntimeError:  # tensors of inference mode and of function transforms have neither
             return compute()

@@ -3,6 +3,8 @@
 import logging
 from typing import Any
 
+import torch
+
 from speechshap.errors import UserError
 from speechshap.models.backbone import Backbone, Padding
 from speechshap.models.backbones import BACKBONES, known_families, wrap_backbone
@@ -40,14 +42,14 @@ def build_backbone(config: dict[str, Any], padding: Padding = "masked") -> Backb
     if unknown := [name for name in fields if name not in known and not name.startswith("_")]:
         raise UserError(f"`backbone_config`: a {family} configuration has no field {unknown[0]}")
     try:
-        model = AutoModel.from_config(AutoConfig.for_model(family, **fields))
+        model = AutoModel.from_config(AutoConfig.for_model(family, **fields), dtype=torch.float32)
     except (TypeError, ValueError) as error:
         raise UserError(f"`backbone_config`: {error}") from error
     return wrap_backbone(model, normalize, padding)
 
 
 def load_backbone(name: str, padding: Padding = "masked") -> Backbone:
-    """Load pretrained weights, and log a notice where their authors ran them without a mask.
+    """Load pretrained weights in single precision, and log a notice where their authors ran them without a mask.
 
     Args:
         name: Name on the Hugging Face hub, or a local folder that ``save_pretrained`` wrote. A name that was
@@ -58,24 +60,20 @@ def load_backbone(name: str, padding: Padding = "masked") -> Backbone:
         UserError: The folder lacks something, the hub does not answer or does not know the name, or the model is of
             another family.
     """
-    return fetch(name, "backbone", lambda source, is_local: _load(source, is_local, padding))
-
-
-def _load(name: str, local_files_only: bool, padding: Padding) -> Backbone:
-    from transformers import AutoFeatureExtractor, AutoModel
-
-    extractor = AutoFeatureExtractor.from_pretrained(name, local_files_only=local_files_only)
-    model = AutoModel.from_pretrained(name, local_files_only=local_files_only)
-    backbone = wrap_backbone(model, bool(extractor.do_normalize), padding)
-    notice_padding(name, extractor, padding)
-    return backbone
-
-
-def notice_padding(name: str, extractor: Any, padding: Padding) -> None:
-    """Log where the published use of a checkpoint differs from the masked one."""
+    backbone, extractor = fetch(name, "backbone", lambda source, is_local: read_backbone(source, is_local, padding))
     if padding == "masked" and not extractor.return_attention_mask:
         logger.info(
             "%s is published for use without an attention mask, where results depend on the padding of the batch; "
             'here padding is masked. `padding="published"` keeps to the published use',
             name,
         )
+    return backbone
+
+
+def read_backbone(source: str, local_files_only: bool, padding: Padding = "masked") -> tuple[Backbone, Any]:
+    """Backbone of a folder or a name in single precision, and the feature extractor of transformers beside it."""
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=local_files_only)
+    model = AutoModel.from_pretrained(source, local_files_only=local_files_only, dtype=torch.float32)
+    return wrap_backbone(model, bool(extractor.do_normalize), padding), extractor

@@ -1,5 +1,6 @@
 """Audio classifiers of transformers that run as they are."""
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -7,10 +8,8 @@ from torch import Tensor, nn
 
 from speechshap.data.audio import normalize_waveforms
 from speechshap.errors import UserError
-from speechshap.frames import FrameGrid
-
-STRETCH = FrameGrid(hop=320, receptive_field=320)
-"""Plain stretches of 20 ms, for models that do not say where their frames lie."""
+from speechshap.frames import STRETCHES, FrameGrid
+from speechshap.models.backbone import architecture
 
 
 class PlainClassifier(nn.Module):
@@ -22,9 +21,13 @@ class PlainClassifier(nn.Module):
         model: Takes ``input_values`` ``(batch, time)`` and gives ``logits`` ``(batch, outputs)``.
         normalize: Whether the feature extractor brings each waveform to mean 0 and variance 1.
 
+    Raises:
+        UserError: The model gives several labels at once.
+
     Attributes:
         one_by_one: True: utterances must not share a batch.
         window: None: recordings are never split.
+        gradient_checkpointing: None: activations are always kept.
 
     Example:
         >>> from transformers import SEWConfig, SEWForSequenceClassification
@@ -37,12 +40,13 @@ class PlainClassifier(nn.Module):
 
     one_by_one = True
     window = None
+    gradient_checkpointing: bool | None = None
 
     def __init__(self, model: nn.Module, normalize: bool) -> None:
         super().__init__()
         self.model: Any = model
         self.normalize = normalize
-        self.classes, self.is_regression = output_names(self.model.config)
+        self.classes, self.is_regression = outputs_of(self.model.config)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Outputs ``(batch, outputs)`` for waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples.
@@ -69,11 +73,23 @@ class PlainClassifier(nn.Module):
         """There is no vector of an utterance that all of these models have."""
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the outputs beside the weights; see :class:`~speechshap.models.SpeechClassifier`."""
+        return {
+            "model": type(self.model).__qualname__,
+            "config": architecture(self.model.config),
+            "normalize": self.normalize,
+            "grid": asdict(self.grid),
+            "classes": list(self.classes),
+            "is_regression": self.is_regression,
+        }
+
+    @property
     def grid(self) -> FrameGrid:
         """Where the frames lie on the waveform: those of the convolutional stem, or else plain stretches of 20 ms."""
         config = self.model.config
         if not hasattr(config, "conv_kernel"):
-            return STRETCH
+            return STRETCHES
         return FrameGrid.from_convolutions(tuple(config.conv_kernel), tuple(config.conv_stride))
 
     @property
@@ -95,8 +111,17 @@ class PlainClassifier(nn.Module):
         return getattr(self.model.config, "squeeze_factor", 1)
 
 
-def output_names(config: Any) -> tuple[tuple[str, ...], bool]:
-    """Names of the outputs in the configuration of a classifier, and whether it is a regression."""
+def outputs_of(config: Any) -> tuple[tuple[str, ...], bool]:
+    """Names of the outputs in the configuration of a classifier, and whether it is a regression.
+
+    Raises:
+        UserError: Each output is a yes or no of its own, and not one of several classes.
+    """
+    if config.problem_type == "multi_label_classification":
+        raise UserError(
+            "`model` gives several labels at once (problem_type is multi_label_classification), each with a sigmoid of "
+            "its own; expected a classifier of one label or a regression"
+        )
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     # As for transformers, a single output is a regression.
     return names, config.problem_type == "regression" or config.num_labels == 1

@@ -33,7 +33,7 @@ class PositionalConvolution(nn.Module):
         """Compute position embeddings.
 
         Args:
-            hidden_states: ``(batch, frames, hidden size)``, 0 behind the end of an utterance.
+            hidden_states: ``(batch, frames, hidden size)``, 0 after the end of an utterance.
             mask: ``(batch, frames)``, true for the frames of the utterance. Without one, a batch norm lets the padding
                 in, as in transformers.
 
@@ -94,9 +94,9 @@ class PositionalConvolutions(nn.Module):
         """Compute position embeddings.
 
         Args:
-            hidden_states: ``(batch, frames, hidden size)``, 0 behind the end of an utterance.
+            hidden_states: ``(batch, frames, hidden size)``, 0 after the end of an utterance.
             mask: ``(batch, frames)``, true for the frames of the utterance. Without one, what a convolution writes
-                behind the end of an utterance reaches the next one, as in transformers.
+                after the end of an utterance reaches the next one, as in transformers.
 
         Returns:
             The same shape.
@@ -107,7 +107,7 @@ class PositionalConvolutions(nn.Module):
 
 
 def _silence(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
-    """0 behind the end of each utterance."""
+    """0 after the end of each utterance."""
     return hidden_states if mask is None else hidden_states.masked_fill(~mask[..., None], 0)
 
 

@@ -9,13 +9,13 @@ from torch import nn
 
 from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE
-from speechshap.models.backbone import Backbone, Padding
+from speechshap.models.backbone import Backbone
 from speechshap.models.backbones import BACKBONES, known_families, wrap_backbone
 from speechshap.models.classifier import EmotionClassifier
 from speechshap.models.fetching import fetch, quiet_transformers
-from speechshap.models.loading import load_backbone, notice_padding
+from speechshap.models.loading import read_backbone
 from speechshap.models.modes import evaluation_mode
-from speechshap.models.plain import PlainClassifier, output_names
+from speechshap.models.plain import PlainClassifier, outputs_of
 from speechshap.models.protocols import SpeechClassifier
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ WINDOW_SECONDS = 30.0
 """Longer recordings are split; up to here the logits are those of transformers."""
 
 UNTRAINED = (
-    "an encoder without a trained head, whose decisions would be chance; train a head with train.py, or give "
-    "`classifier`"
+    "an encoder without a trained head, whose decisions would be chance; train one with train.py or, in Python, give "
+    "a head of your own: GradientSHAP(..., classifier=head)"
 )
 
 
@@ -33,8 +33,6 @@ def load_classifier(
     name: str,
     classifier: nn.Module | None = None,
     hidden_layer: int | None = None,
-    window_seconds: float | None = WINDOW_SECONDS,
-    padding: Padding = "masked",
 ) -> SpeechClassifier:
     """Load a trained audio classifier of transformers, in eval mode.
 
@@ -43,17 +41,17 @@ def load_classifier(
             downloaded before is taken from the cache, without a request.
         classifier: As in :func:`from_transformers`.
         hidden_layer: As in :func:`from_transformers`.
-        window_seconds: As in :func:`from_transformers`.
-        padding: As in :class:`~speechshap.models.Wav2Vec2Backbone`.
 
     Returns:
         As :func:`from_transformers`.
 
     Raises:
-        UserError: The checkpoint cannot be had, has no trained head, or does not take waveforms at 16 kHz.
+        UserError: The checkpoint cannot be had, has no trained head, does not take waveforms at 16 kHz, or gives
+            several labels at once.
     """
     if classifier is not None:
-        return _with_head(load_backbone(name, padding).eval(), classifier, hidden_layer, window_seconds)
+        backbone, _ = fetch(name, "model", read_backbone)
+        return _with_head(backbone.eval(), classifier, hidden_layer)
     _check_no_layer(hidden_layer)
 
     def load(source: str, is_local: bool) -> SpeechClassifier:
@@ -62,10 +60,8 @@ def load_classifier(
         config = AutoConfig.from_pretrained(source, local_files_only=is_local)
         extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=is_local)
         normalize = _normalizes(_classifier_class(config), config, extractor)
-        model = _load_trained(name, source, config, is_local)
-        if config.model_type in BACKBONES:
-            notice_padding(name, extractor, padding)
-        return _explainable(model, normalize, window_seconds, padding)
+        outputs_of(config)  # what cannot be explained is refused before its weights are fetched
+        return _explainable(_load_trained(name, source, config, is_local), normalize)
 
     return fetch(name, "model", load)
 
@@ -75,13 +71,12 @@ def from_transformers(
     feature_extractor: Any = None,
     classifier: nn.Module | None = None,
     hidden_layer: int | None = None,
-    window_seconds: float | None = WINDOW_SECONDS,
-    padding: Padding = "masked",
 ) -> SpeechClassifier:
-    """Make a model of transformers explainable; what comes back has a copy of it, in the same mode.
+    """Make a model of transformers explainable; what comes back has a copy of it in single precision, in the same mode.
 
     WavLM, wav2vec2, HuBERT, UniSpeech-SAT and data2vec-audio get the fast backbone, whose results do not depend on
-    padding. Other classifiers of raw waveforms run as they are, one utterance at a time.
+    padding; recordings longer than 30 s go through it in windows, see :class:`~speechshap.models.EmotionClassifier`.
+    Other classifiers of raw waveforms run as they are, one utterance at a time.
 
     Args:
         model: Audio classifier (``AutoModelForAudioClassification``), or a base model together with ``classifier``.
@@ -89,15 +84,12 @@ def from_transformers(
         classifier: Head for a model without a trained one, from the mean over time of a hidden state
             ``(batch, hidden size)`` to logits ``(batch, classes)``. It is not copied.
         hidden_layer: Hidden state that ``classifier`` takes (0 is the stem's output); None takes the last.
-        window_seconds: Longer recordings go through the backbone in overlapping windows; see
-            :class:`~speechshap.models.EmotionClassifier`.
-        padding: As in :class:`~speechshap.models.Wav2Vec2Backbone`.
 
     Returns:
         :class:`~speechshap.models.EmotionClassifier` or :class:`~speechshap.models.PlainClassifier`.
 
     Raises:
-        UserError: The model has no trained head, or does not take waveforms at 16 kHz.
+        UserError: The model has no trained head, does not take waveforms at 16 kHz, or gives several labels at once.
 
     Example:
         >>> from transformers import WavLMConfig, WavLMForSequenceClassification
@@ -113,19 +105,17 @@ def from_transformers(
     if config is None:
         raise UserError(f"`model` is a {type(model).__name__}; expected a model of transformers")
     normalize = _normalizes(type(model), config, feature_extractor)
-    own: Any = copy.deepcopy(model)
+    own: Any = copy.deepcopy(model).float()
     if classifier is not None:
-        backbone = wrap_backbone(own.base_model, normalize, padding).train(model.training)
-        return _with_head(backbone, classifier, hidden_layer, window_seconds)
+        backbone = wrap_backbone(own.base_model, normalize).train(model.training)
+        return _with_head(backbone, classifier, hidden_layer)
     _check_no_layer(hidden_layer)
-    return _explainable(own, normalize, window_seconds, padding)
+    return _explainable(own, normalize)
 
 
-def _with_head(
-    backbone: Backbone, classifier: nn.Module, hidden_layer: int | None, window_seconds: float | None
-) -> EmotionClassifier:
+def _with_head(backbone: Backbone, classifier: nn.Module, hidden_layer: int | None) -> EmotionClassifier:
     layer = backbone.num_layers if hidden_layer is None else hidden_layer
-    return EmotionClassifier(backbone, classifier, layer, window_seconds)
+    return EmotionClassifier(backbone, classifier, layer, WINDOW_SECONDS)
 
 
 def _check_no_layer(hidden_layer: int | None) -> None:
@@ -133,7 +123,7 @@ def _check_no_layer(hidden_layer: int | None) -> None:
         raise UserError("`hidden_layer` is for a head of your own, and a trained one has its layer; give `classifier`")
 
 
-def _explainable(model: Any, normalize: bool, window_seconds: float | None, padding: Padding) -> SpeechClassifier:
+def _explainable(model: Any, normalize: bool) -> SpeechClassifier:
     """A classifier made of the model itself, which is changed."""
     head = _trained_head(model) if model.config.model_type in BACKBONES else None
     if head is None:
@@ -142,11 +132,11 @@ def _explainable(model: Any, normalize: bool, window_seconds: float | None, padd
         return PlainClassifier(model, normalize).train(model.training)
     weights = getattr(model, "layer_weights", None) if model.config.use_weighted_layer_sum else None
     is_normalized = weights is None or _last_state_is_normalized(model.base_model)
-    backbone = wrap_backbone(model.base_model, normalize, padding)
+    backbone = wrap_backbone(model.base_model, normalize)
     backbone.normalize_last_state = is_normalized
     hidden_layer = backbone.num_layers if weights is None else None
-    classes, is_regression = output_names(model.config)
-    classifier = EmotionClassifier(backbone, head, hidden_layer, window_seconds, classes, is_regression)
+    classes, is_regression = outputs_of(model.config)
+    classifier = EmotionClassifier(backbone, head, hidden_layer, WINDOW_SECONDS, classes, is_regression)
     if weights is not None:
         classifier.layer_weights = weights
     return classifier.train(model.training)
@@ -185,7 +175,7 @@ def _check_classifies(model: Any) -> None:
 
 
 def _last_state_is_normalized(base: nn.Module) -> bool:
-    """Whether the last hidden state in transformers' list lies behind the final layer norm.
+    """Whether the last hidden state in transformers' list is taken after the final layer norm.
 
     Versions of transformers differ, and the weighted sum of a classifier is made of what is in the list.
     """

@@ -1,7 +1,7 @@
 """What is asked of a classifier that is to be explained."""
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -20,10 +20,16 @@ class SpeechClassifier(Protocol):
         window: Samples within which each layer runs once: neurons of longer recordings cannot be explained. None: any.
         shortest: Samples that the shortest utterance must have.
         one_by_one: Whether utterances of unequal length must not share a batch, since the model does not mask padding.
+        identity: Beside the weights, all that decides the outputs, their names and frames, in plain values. With equal
+            weights and an equal identity two models are the same, however and wherever they run.
+        gradient_checkpointing: Whether activations are computed again in the backward pass instead of being kept; can
+            be set. None: the model cannot do so, and there is nothing to set.
     """
 
+    gradient_checkpointing: bool | None
+
     @property
-    def classes(self) -> Sequence[str] | None: ...  # noqa: D102 - these are told above
+    def classes(self) -> Sequence[str] | None: ...  # noqa: D102 - documented above
 
     @property
     def is_regression(self) -> bool: ...  # noqa: D102
@@ -42,6 +48,9 @@ class SpeechClassifier(Protocol):
 
     @property
     def one_by_one(self) -> bool: ...  # noqa: D102
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...  # noqa: D102
 
     def __call__(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Outputs ``(batch, outputs)`` for waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples."""

@@ -106,7 +106,7 @@ def _normalized_kernels(
     """Kernels ``(B, C, k)`` and biases ``(B, C)`` that convolve and normalise over time at once.
 
     The norm has a group for each channel, in all of these models. A bias of the convolution falls out. The moments are
-    taken in double precision: speech has little power at high frequencies, and the variance behind a filter that passes
+    taken in double precision: speech has little power at high frequencies, and the variance after a filter that passes
     these alone is a small difference of large numbers.
     """
     precise = torch.float32 if windows.device.type == "mps" else torch.float64

@@ -23,16 +23,16 @@ class Wav2Vec2Backbone(Backbone):
     over time, and through stacked positional convolutions.
 
     With ``padding="published"`` the model runs without a mask, as checkpoints whose ``preprocessor_config.json`` says
-    ``return_attention_mask: false`` do in other programs: the zeros behind an utterance reach its frames, and its
+    ``return_attention_mask: false`` do in other programs: the zeros after an utterance reach its frames, and its
     result changes with the batch.
 
     Args:
-        model: Base model of one of :data:`speechshap.models.accelerate.FAMILIES`.
+        model: Base model of wav2vec2's kind; see :func:`speechshap.models.accelerate`.
         normalize: As in :class:`Backbone`, like all attributes.
         padding: ``masked`` or ``published``.
 
     Raises:
-        ValueError: The model is of another family.
+        ValueError: The model is built otherwise.
     """
 
     def __init__(self, model: nn.Module, normalize: bool, padding: Padding = "masked") -> None:

@@ -1,4 +1,4 @@
-"""A classifier that is only asked, for Lightning's prediction loop."""
+"""LightningModule for prediction only."""
 
 from typing import cast
 
@@ -6,7 +6,8 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 
 from speechshap.data import Batch
-from speechshap.models import SpeechClassifier
+from speechshap.models import EmotionClassifier, SpeechClassifier
+from speechshap.training.precision import refuse_half_precision
 
 
 class ClassifierModule(pl.LightningModule):
@@ -19,6 +20,11 @@ class ClassifierModule(pl.LightningModule):
     def __init__(self, classifier: SpeechClassifier) -> None:
         super().__init__()
         self.classifier = cast(nn.Module, classifier)
+
+    def setup(self, stage: str) -> None:
+        """Refuse a precision in which the activations of the backbone overflow."""
+        if isinstance(self.classifier, EmotionClassifier):
+            refuse_half_precision(self.classifier.backbone, self.trainer.precision)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Outputs ``(batch, classes)`` for waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples."""

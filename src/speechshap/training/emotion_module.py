@@ -21,6 +21,7 @@ from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
+from speechshap.training.precision import refuse_half_precision
 
 Freeze = Literal["backbone", "stem", "none"]
 
@@ -159,6 +160,20 @@ class EmotionModule(pl.LightningModule):
         """Samples that the shortest utterance must have."""
         return self.classifier.shortest
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the outputs beside the weights; see :class:`~speechshap.models.SpeechClassifier`."""
+        return {**self.classifier.identity, "classes": list(self.classes)}
+
+    @property
+    def gradient_checkpointing(self) -> bool | None:
+        """Whether the backbone computes activations again in the backward pass instead of keeping them."""
+        return self.classifier.gradient_checkpointing
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, enabled: bool | None) -> None:
+        self.classifier.gradient_checkpointing = enabled
+
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Classify waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples: logits ``(batch, classes)``."""
         return self.classifier(waveforms, lengths)
@@ -176,11 +191,7 @@ class EmotionModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse data whose classes are not those of the model, and a precision in which its activations overflow."""
-        if str(self.trainer.precision).startswith("16") and not self.backbone.supports_float16:
-            raise UserError(
-                f"`precision` is {self.trainer.precision}, but activations of this backbone can exceed what half "
-                "precision holds (65504) and become NaN; take bf16-mixed or 32-true"
-            )
+        refuse_half_precision(self.backbone, self.trainer.precision)
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and data.classes and list(data.classes) != self.classes:
             raise UserError(
