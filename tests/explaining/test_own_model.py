@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from speechshap import GradientSHAPCallback
 from speechshap.attribution import gradient_shap
 from speechshap.errors import UserError
-from speechshap.explaining.own_model import STRETCHES, OwnModel
-from speechshap.frames import FrameGrid
+from speechshap.explaining.own_model import OwnModel
+from speechshap.frames import STRETCHES, FrameGrid
 
 WAVEFORMS = 0.1 * torch.randn(3, 3200, generator=torch.Generator().manual_seed(0))
 LENGTHS = torch.tensor([3200, 1600, 3200])

@@ -5,7 +5,8 @@ from typing import Any
 from torch import nn
 
 from speechshap.errors import UserError
-from speechshap.models import EmotionClassifier, SpeechClassifier, from_transformers, load_classifier
+from speechshap.models import Backbone, EmotionClassifier, SpeechClassifier, from_transformers, load_classifier
+from speechshap.models.pretrained import WINDOW_SECONDS
 from speechshap.training import load_checkpoint
 
 
@@ -48,9 +49,9 @@ def adopt_model(
     if isinstance(model, SpeechClassifier):
         _require_own_head(f"a {type(model).__name__}", classifier, feature_layer, feature_extractor)
         return model
-    if hasattr(model, "encode") and classifier is not None:  # a backbone of speechshap.models
+    if isinstance(model, Backbone) and classifier is not None:
         layer = model.num_layers if feature_layer is None else feature_layer
-        return EmotionClassifier(model, classifier, layer)  # type: ignore[arg-type]
+        return EmotionClassifier(model, classifier, layer, WINDOW_SECONDS)
     if not hasattr(model, "config"):
         raise UserError(
             f"`model` is a {type(model).__name__}; expected an EmotionModule, an audio classifier of transformers, or "
