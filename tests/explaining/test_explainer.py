@@ -212,7 +212,7 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
         ({"target_class": 3}, "the model has the classes 0 to 2"),
         ({"waveform": torch.zeros(2, 900)}, r"shape \(2, 900\); expected \(time,\)"),
         ({"waveform": np.zeros(900, dtype=np.int16)}, "type torch.int16; expected floats from -1 to 1"),
-        ({"waveform": torch.zeros(200)}, "200 samples; the model needs 400"),
+        ({"waveform": torch.zeros(200)}, "200 samples, and the model needs 400"),
     ],
 )
 def test_an_argument_that_does_not_fit(explainer: GradientSHAP, options: dict, message: str) -> None:
