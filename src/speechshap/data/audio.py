@@ -1,4 +1,4 @@
-"""Sound files to waveforms: finding, decoding, checks, and the normalisation that a checkpoint asks for."""
+"""Sound files to waveforms: finding, decoding, checks, and normalisation."""
 
 import hashlib
 import os

@@ -22,8 +22,8 @@ from speechshap.data.splits import Splits, draw_subset, name_some
 from speechshap.data.utterance import SplitName, Utterance
 from speechshap.errors import UserError
 
-_LISTENED_TO = 64
-"""Recordings found by name that are decoded to see whether names can be trusted in a corpus."""
+_NUM_COMPARED = 64
+"""Largest number of recordings found by name that are decoded to see whether the names of a corpus can be trusted."""
 
 _SAME_ENVELOPE = 15
 """Largest distance of the envelopes of two copies of a recording: of pairs of recordings of RAVDESS, one in a thousand
@@ -120,8 +120,8 @@ class KnownRecordings:
     def find(self, utterances: Sequence[Utterance], files: FileChecker) -> dict[str, Recording]:
         """Recognise utterances by name or, failing that, by content; the recordings by utterance id.
 
-        A name counts unless the sound is known to be another one in most of the matches by name. Checkpoints of earlier
-        versions tell nothing of the sound; there the name decides.
+        If most of the matches by name have another energy envelope than in training, those with another envelope are
+        rejected. Checkpoints of earlier versions have no envelopes; there the name decides.
         """
         found = self.find_by_name(utterances)
         for utterance in _of_another_sound(utterances, found, files):
@@ -179,14 +179,14 @@ class KnownRecordings:
 def _of_another_sound(
     utterances: Sequence[Utterance], found: Mapping[str, Recording], files: FileChecker
 ) -> list[Utterance]:
-    """Utterances found by name that sound different, if most do; of a large corpus a part is decoded to see that."""
+    """Utterances found by name that sound different, or none if most of those that are compared do not."""
 
     def different(part: Sequence[Utterance]) -> list[Utterance]:
         return [u for u in files.usable(part)[0] if found[u.id].sounds_different(files.facts(u))]
 
     comparable = [u for u in utterances if u.id in found and found[u.id].envelope is not None]
-    listened_to = draw_subset(comparable, _LISTENED_TO)
-    return different(comparable) if 2 * len(different(listened_to)) > len(listened_to) else []
+    drawn = draw_subset(comparable, _NUM_COMPARED)
+    return different(comparable) if 2 * len(different(drawn)) > len(drawn) else []
 
 
 def _split_order(recording: Recording) -> int:
