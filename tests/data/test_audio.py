@@ -10,6 +10,7 @@ from helpers import write_sound
 from transformers import Wav2Vec2FeatureExtractor
 
 from speechshap.data import AudioFileError, load_audio, normalize_waveforms
+from speechshap.data.audio import envelope_distance, find_audio, inspect_audio
 
 
 def tone(rate: int, seconds: float = 0.5) -> np.ndarray:
@@ -149,3 +150,25 @@ def test_a_name_that_is_not_utf_8_is_told_readably(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError, match="a name that is not UTF-8; rename it") as error:
         load_audio(path)
     assert str(error.value).encode().decode().startswith(f"{tmp_path}/caf\ufffd.wav: ")
+
+
+def test_copies_of_a_recording_have_one_envelope_and_others_another(tmp_path: Path) -> None:
+    original = inspect_audio(write_sound(tmp_path / "original.wav", 1.0))
+    soundfile.write(tmp_path / "copy.flac", 0.3 * load_audio(tmp_path / "original.wav", 48000), 48000)
+    copy = inspect_audio(tmp_path / "copy.flac")
+    assert copy.digest != original.digest
+    assert envelope_distance(copy.envelope, original.envelope) <= 8
+    other = inspect_audio(write_sound(tmp_path / "other.wav", 1.0, seed=1))
+    assert envelope_distance(other.envelope, original.envelope) > 20
+
+
+def test_published_recordings_keep_their_envelopes_when_resampled(ravdess_root: Path) -> None:
+    originals = sorted((ravdess_root.parent / "ravdess_original").glob("*.wav"))
+    if not originals:
+        pytest.skip("no folder ravdess_original with published 48 kHz files beside RAVDESS_ROOT")
+    envelopes = {path.stem: inspect_audio(path).envelope for path in find_audio(ravdess_root)[::20]}
+    envelopes |= {path.stem: inspect_audio(next(ravdess_root.rglob(f"{path.stem}.*"))).envelope for path in originals}
+    for path in originals:
+        distances = {stem: envelope_distance(inspect_audio(path).envelope, envelopes[stem]) for stem in envelopes}
+        assert distances.pop(path.stem) <= 5
+        assert sum(distance <= 15 for distance in distances.values()) <= 1

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from helpers import write_sound
 
+from speechshap.data.audio import load_audio
 from speechshap.data.catalogue import Catalogue
 from speechshap.data.recognition import KnownRecordings
 from speechshap.data.splits import SplitOptions
@@ -86,6 +87,15 @@ def as_flac(root: Path) -> Path:
     return root.parents[1] / "copies"
 
 
+def at_another_rate(root: Path) -> Path:
+    """A copy elsewhere as FLAC of 48 kHz."""
+    for path in root.rglob("*.wav"):
+        target = root.parents[1] / "resampled" / path.relative_to(root).with_suffix(".flac")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(target, load_audio(path, 48000), 48000)
+    return root.parents[1] / "resampled"
+
+
 def flat_and_louder(root: Path) -> Path:
     """Recordings in one folder and of another level: names and speakers alone tell."""
     target = root.parents[1] / "flat"
@@ -97,8 +107,8 @@ def flat_and_louder(root: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "move", [lambda root: root, lambda root: root.parent, as_flac, flat_and_louder, renamed],
-    ids=["as it was", "one level up", "as FLAC, elsewhere", "flat and louder", "renamed"],
+    "move", [lambda root: root, lambda root: root.parent, as_flac, at_another_rate, flat_and_louder, renamed],
+    ids=["as it was", "one level up", "as FLAC, elsewhere", "at another rate", "flat and louder", "renamed"],
 )  # fmt: skip
 def test_the_speakers_of_a_test_stay_wherever_the_recordings_lie(root: Path, move: Callable[[Path], Path]) -> None:
     state = trained_state(root)
@@ -139,7 +149,7 @@ def test_the_state_is_plain_compact_and_comes_back(root: Path, tmp_path: Path) -
     state = trained_state(root)
     torch.save(state, tmp_path / "state.pt")
     assert torch.load(tmp_path / "state.pt", weights_only=True) == state
-    assert len(json.dumps(state)) < 12 * 100 + 200  # a hundred bytes a recording
+    assert len(json.dumps(state)) < 12 * 110 + 200  # a hundred bytes a recording, or so
     again = catalogue(root)
     again.set_up_splits("fit")
     again.load_state(state)
@@ -422,3 +432,93 @@ def test_another_corpus_is_split_anew_without_a_warning(
     assert other.splits is not None
     assert "split by speaker, seed 5" in caplog.text
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def write_folders(root: Path, first_seed: int, with_speakers: bool) -> Path:
+    """A corpus of class folders with common names."""
+    for number in range(12):
+        speaker = f"s{number // 2 % 3}" if with_speakers else "."
+        write_sound(root / CLASSES[number % 2] / speaker / f"{number:03}.wav", seed=first_seed + number)
+    return root
+
+
+@pytest.mark.parametrize("with_speakers", [True, False], ids=["speakers", "no speakers"])
+def test_other_recordings_of_the_same_names_are_not_the_checkpoints(
+    tmp_path: Path, with_speakers: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"split_by": "speaker" if with_speakers else "utterance"}
+    state = trained_state(write_folders(tmp_path / "trained", 0, with_speakers), **options)
+    foreign = write_folders(tmp_path / "foreign", 100, with_speakers)
+    write_sound(foreign / "happy" / "s0" / "new.wav", seed=999)
+    caplog.clear()
+    tested = with_checkpoint(foreign, state, **options)
+    assert f"split by {options['split_by']}, seed 5" in caplog.text
+    assert sum(map(len, tested.splits or ())) == 13
+    assert ("none of the 12 recordings of the checkpoint was found, but" in caplog.text) is with_speakers
+    caplog.clear()
+    explained = catalogue(foreign, **options)
+    explained.load_state(state)
+    assert len(explained.utterances_to_explain("all", None)) == 13
+    assert "the model was trained on them" not in caplog.text
+
+
+def test_among_other_recordings_of_the_same_names_the_checkpoints_own_are_recognised(root: Path) -> None:
+    state = trained_state(root)
+    (tested,) = {r.speaker for r in KnownRecordings.from_state(state).recordings if r.split == "test"}
+    shutil.copytree(root / str(tested), root / "kept")
+    write_actors(root, first_seed=50)
+    shutil.rmtree(root / str(tested))
+    (root / "kept").rename(root / str(tested))
+    splits = with_checkpoint(root, state).splits
+    assert splits is not None
+    assert [len(part) for part in splits] == [0, 0, 2]
+    assert speakers(splits.test) == {tested}
+
+
+def test_a_few_edited_recordings_stay_the_checkpoints(root: Path) -> None:
+    state = trained_state(root)
+    for number, path in enumerate(sorted((root / "Actor_02").glob("*.wav"))):
+        write_sound(path, 0.3, seed=50 + number)
+    splits = with_checkpoint(root, state).splits
+    assert splits is not None
+    assert sum(map(len, splits)) == 12
+
+
+@pytest.mark.parametrize("dropped", [("envelopes",), ("envelopes", "digests")])
+def test_the_name_decides_where_a_checkpoint_tells_nothing_of_the_sound(root: Path, dropped: tuple[str, ...]) -> None:
+    state = trained_state(root)
+    for part in ("train", "val", "test"):
+        state[part] = {name: column for name, column in state[part].items() if name not in dropped}
+    write_actors(root, first_seed=50)
+    splits = with_checkpoint(root, state).splits
+    assert splits is not None
+    assert [utterance.id for part in splits for utterance in part] == [
+        id_ for part in ("train", "val", "test") for id_ in state[part]["ids"]
+    ]
+
+
+def test_all_processes_but_the_first_show_and_write_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = trained_state(root)
+    moved = renamed(root)
+    (moved / "happy" / "bad.wav").write_bytes(b"")
+    bars = []
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda items, disable, **options: bars.append(disable) or items)
+    other = catalogue(moved)
+    other.report_to(tmp_path, quiet=True)
+    other.load_state(state)
+    caplog.clear()
+    other.set_up_splits("test")
+    assert bars
+    assert all(bars)
+    assert not caplog.text
+    assert not (tmp_path / "skipped.csv").exists()
+
+
+def test_files_that_were_left_out_are_listed_in_the_folder_that_was_asked_for(root: Path, tmp_path: Path) -> None:
+    next(root.rglob("*.wav")).write_bytes(b"")
+    told = catalogue(root)
+    told.report_to(tmp_path / "run")
+    told.set_up_splits("fit")
+    assert len((tmp_path / "run" / "skipped.csv").read_text().splitlines()) == 2

@@ -60,6 +60,25 @@ def test_the_order_is_stable_and_hidden_files_and_other_suffixes_are_passed_over
     assert [utterance.speaker for utterance in corpus.utterances] == ["a", None, None, None]
 
 
+@pytest.mark.parametrize(
+    ("names", "classes", "found"),
+    [
+        (("corpus/happy/s1/a.wav", "corpus/sad/s2/b.wav"), ["happy", "sad"], [("happy", "s1"), ("sad", "s2")]),
+        (("corpus/happy/a.wav", "b.wav"), ["happy", "sad"], [(None, None), ("happy", None)]),
+        (("corpus/happy/a.wav",), None, [("corpus", "happy")]),
+        (("corpus/happy/a.wav", "corpus/s1/b.wav"), ["happy", "sad"], [("corpus", "happy"), ("corpus", "s1")]),
+        (("happy/sad/a.wav", "happy/sad/b.wav"), ["happy", "sad"], [("happy", "sad")] * 2),  # a speaker called sad
+    ],
+)
+def test_class_folders_may_lie_one_level_down_where_the_classes_are_known(
+    tmp_path: Path, names: tuple[str, ...], classes: list[str] | None, found: list
+) -> None:
+    for name in names:
+        write_sound(tmp_path / name)
+    corpus = read_corpus(tmp_path, "folder", classes=classes)
+    assert [(u.label, u.speaker) for u in corpus.utterances] == found
+
+
 def test_linked_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     write_sound(tmp_path / "elsewhere" / "a.wav")
     (tmp_path / "corpus").mkdir()

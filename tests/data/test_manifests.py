@@ -80,6 +80,15 @@ def test_a_split_column_is_read_as_it_is_spelled(tmp_path: Path, spelled: str, s
     assert read_corpus(tmp_path / "list.csv").utterances[0].split == split
 
 
+def test_json_lines_may_say_audio_and_label_and_need_no_key(tmp_path: Path) -> None:
+    rows = [{"audio": "x/a.wav", "label": "sad"}, {"wav": "b.wav", "emo": "happy", "key": "b"}]
+    corpus = read_corpus(write_lines(tmp_path / "a.jsonl", rows))
+    assert [(u.id, u.path, u.label) for u in corpus.utterances] == [
+        ("b", tmp_path / "b.wav", "happy"),
+        ("x/a.wav", tmp_path / "x/a.wav", "sad"),
+    ]
+
+
 def test_numbers_in_json_lines_are_names_and_0_is_one_of_them(tmp_path: Path) -> None:
     rows = [{"key": key, "wav": f"{key}.wav", "emo": key, "speaker": key, "split": "test"} for key in (0, 1)]
     corpus = read_corpus(write_lines(tmp_path / "a.jsonl", rows))

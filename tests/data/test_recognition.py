@@ -49,7 +49,10 @@ def test_several_recordings_of_one_split_are_certain_enough() -> None:
 
 def test_the_state_keeps_names_that_ids_do_not_tell() -> None:
     recordings = KnownRecordings(
-        [Recording("train", "emodb-03a01Fa", "03a01Fa", "03", "1"), Recording("test", "x/b.wav", "b", None, "2")],
+        [
+            Recording("train", "emodb-03a01Fa", "03a01Fa", "03", "1", "ff"),
+            Recording("test", "x/b.wav", "b", None, "2"),
+        ],
         "emodb",
     )
     state = recordings.state()

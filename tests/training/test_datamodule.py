@@ -232,7 +232,7 @@ def test_published_files_and_resampled_ones_sound_alike(ravdess_root: Path) -> N
         assert torch.corrcoef(torch.tensor([original[:length].tolist(), other[:length].tolist()]))[0, 1] > 0.99
 
 
-def test_batches_are_of_like_length_and_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
+def test_batches_are_of_similar_length_and_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
     for number in range(24):
         write_sound(tmp_path / "ab"[number % 2] / f"{number:02}.wav", 0.1 + 0.1 * (number // 4), seed=number)
     module = AudioDataModule(root=str(tmp_path), corpus="folder", split_by="utterance", batch_size=2)

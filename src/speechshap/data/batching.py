@@ -1,4 +1,4 @@
-"""Batches of utterances of like length."""
+"""Batches of utterances of similar length."""
 
 import math
 import random

@@ -39,8 +39,6 @@ class Catalogue:
     Attributes:
         splits: The usable utterances of each split, or None before they are set up.
         skipped: Files that were left out, with the reason.
-        list_folder: Folder of ``skipped.csv``.
-        quiet: Whether to log nothing, as in all processes but the first.
     """
 
     def __init__(
@@ -64,13 +62,22 @@ class Catalogue:
         self.on_bad_file = on_bad_file
         self.splits: Splits | None = None
         self.skipped: list[Skipped] = []
-        self.list_folder = Path()
-        self.quiet = False
-        self.checker = FileChecker()
+        self._list_folder = Path()
+        self._checker = FileChecker()
         self._stage = ""
         self._chosen: ChosenSplit | None = None
         self._saved = KnownRecordings()
         self._recognised: dict[str, Recording] = {}
+
+    def report_to(self, folder: Path, quiet: bool = False) -> None:
+        """Set where ``skipped.csv`` is written, instead of the working folder.
+
+        Args:
+            folder: Folder of the list.
+            quiet: Write, log and show nothing, as in all processes but the first.
+        """
+        self._list_folder = folder
+        self._checker.quiet = quiet
 
     @cached_property
     def listing(self) -> Corpus:
@@ -79,7 +86,7 @@ class Catalogue:
             if not PLANTED_ROOT.exists():
                 make_planted_corpus(PLANTED_ROOT)
             return read_corpus(PLANTED_ROOT, "planted")
-        return read_corpus(self.root, self.corpus, self.audio_root)
+        return read_corpus(self.root, self.corpus, self.audio_root, self.given_classes)
 
     @property
     def classes(self) -> list[str]:
@@ -140,7 +147,7 @@ class Catalogue:
         usable = self.usable(draw_subset(chosen, most, self.options.seed))
         self._report(f"to explain, {origin}", {"files" if self.files else split: usable})
         known = self._known() if self.splits else self._saved
-        self._warn(describe_known(usable, known.find(usable, self.checker), "to explain"))
+        self._warn(describe_known(usable, known.find(usable, self._checker), "to explain"))
         return usable
 
     def training_utterances(self, most: int) -> list[Utterance]:
@@ -174,7 +181,7 @@ class Catalogue:
 
     def _known(self) -> KnownRecordings:
         """Recordings of the splits, and others that a loaded checkpoint was trained on."""
-        known = KnownRecordings.of(self.splits or Splits([], [], []), self.checker, self.listing.name)
+        known = KnownRecordings.of(self.splits or Splits([], [], []), self._checker, self.listing.name)
         return known.with_trained(self._saved, self._recognised.values())
 
     def _labelled_or_not(self) -> list[Utterance]:
@@ -199,7 +206,7 @@ class Catalogue:
                 f"{self.root}: no file has a label; expected a folder for each class, a known corpus or a manifest; "
                 'explain files without labels with `files`, or all of the folder with `predict_split="all"`'
             )
-        self._recognised = self._saved.find(labelled, self.checker)
+        self._recognised = self._saved.find(labelled, self._checker)
         if not self._recognised:
             self._warn(self._saved.namesakes(labelled))
         part_of = {id_: recording.split for id_, recording in self._recognised.items()}
@@ -215,11 +222,10 @@ class Catalogue:
         Raises:
             AudioFileError: No file can be used, or ``on_bad_file`` is ``raise`` and a file was left out.
         """
-        self.checker.quiet = self.quiet
-        usable, problems = self.checker.usable(utterances)
+        usable, problems = self._checker.usable(utterances)
         self.skipped += problems
-        if self.skipped and not self.quiet:
-            path = self.list_folder / "skipped.csv"
+        if self.skipped and not self._checker.quiet:
+            path = self._list_folder / "skipped.csv"
             add_to_list(path, self.skipped)
             some = name_some([item.path.name for item in self.skipped])
             logger.warning("%d file(s) left out (%s), listed with the reason in %s", len(self.skipped), some, path)
@@ -231,7 +237,7 @@ class Catalogue:
 
     def seconds(self, utterance: Utterance) -> float:
         """Length of a usable utterance."""
-        facts = self.checker.facts(utterance)
+        facts = self._checker.facts(utterance)
         if facts is None:
             raise KeyError(f"{utterance.id} has not been checked, or cannot be used")
         return facts.seconds
@@ -241,11 +247,11 @@ class Catalogue:
         return "; `audio_root` says where relative paths start" if in_manifest else ""
 
     def _report(self, text: str, splits: dict[str, list[Utterance]]) -> None:
-        if not self.quiet:
+        if not self._checker.quiet:
             logger.info("%s", text)
             for name, part in splits.items():
                 logger.info("  %s", describe(name, part))
 
     def _warn(self, remarks: Sequence[str]) -> None:
-        for remark in remarks if not self.quiet else ():
+        for remark in remarks if not self._checker.quiet else ():
             logger.warning("%s", remark)

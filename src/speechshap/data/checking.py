@@ -12,7 +12,7 @@ from speechshap.files import whole_file
 
 
 class FileChecker:
-    """Decodes each sound file once and keeps its length and digest, or the reason why it cannot be used.
+    """Decodes each sound file once and keeps its properties, or the reason why it cannot be used.
 
     Args:
         quiet: Whether to show no progress bar.
@@ -30,7 +30,7 @@ class FileChecker:
         return usable, problems
 
     def facts(self, utterance: Utterance) -> AudioFacts | None:
-        """Length and digest; None if the file was not checked or cannot be used."""
+        """Properties of the file; None if the file was not checked or cannot be used."""
         facts = self._known.get(utterance.path)
         return facts if isinstance(facts, AudioFacts) else None
 

@@ -27,7 +27,7 @@ class ChosenSplit(NamedTuple):
 def choose_split(
     utterances: Sequence[Utterance], options: SplitOptions, saved: Mapping[str, SplitName] | None = None
 ) -> ChosenSplit:
-    """Split utterances as the manifest says, or else as a checkpoint was trained, or else at random.
+    """Split utterances as the manifest says, or else as in the training of a checkpoint, or else at random.
 
     A draw also replaces the checkpoint's split where other speakers are named than those of this split.
 

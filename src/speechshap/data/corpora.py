@@ -129,7 +129,9 @@ class Corpus:
     skipped: list[Skipped]
 
 
-def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None = None) -> Corpus:
+def read_corpus(
+    root: Path, corpus: CorpusName = "auto", audio_root: Path | None = None, classes: Sequence[str] | None = None
+) -> Corpus:
     """List the utterances of a corpus.
 
     Args:
@@ -138,6 +140,8 @@ def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None
         corpus: Name of the corpus. ``folder`` takes the name of the top folder as the label (and that of the folder
             inside it, if any, as the speaker). ``auto`` recognises the corpus, see :func:`detect_corpus`.
         audio_root: Folder that relative paths of a manifest start from; the manifest's own unless given.
+        classes: Labels that a model has. With ``folder``, labels (and speakers) are the folders one level further down
+            if these are classes and the top folders are not.
 
     Raises:
         UserError: Nothing usable is there, or a manifest has a mistake.
@@ -150,7 +154,7 @@ def read_corpus(root: Path, corpus: CorpusName = "auto", audio_root: Path | None
         utterances = with_speakers([replace(utterance, corpus=corpus) for utterance in listed])
         return Corpus(corpus, utterances, _sorted_labels(utterances), skipped)
     files = find_audio(root)
-    return _read_folders(root, files) if corpus == "folder" else _read_named(root, files, corpus)
+    return _read_folders(root, files, classes or ()) if corpus == "folder" else _read_named(root, files, corpus)
 
 
 def detect_corpus(root: Path) -> CorpusName:
@@ -213,13 +217,16 @@ def _read_named(root: Path, files: Sequence[Path], corpus: CorpusName) -> Corpus
     return Corpus(corpus, utterances, rule.classes, skipped)
 
 
-def _read_folders(root: Path, files: Sequence[Path]) -> Corpus:
+def _read_folders(root: Path, files: Sequence[Path], classes: Sequence[str]) -> Corpus:
+    relative = [path.relative_to(root) for path in files]
+    tops, below = ({path.parts[level] for path in relative if len(path.parts) > level + 1} for level in (0, 1))
+    start = 1 if below and below <= set(classes) and not tops & set(classes) else 0
     utterances = []
-    for path in files:
-        relative = path.relative_to(root)
-        label = relative.parts[0] if len(relative.parts) > 1 else None
-        speaker = relative.parts[1] if len(relative.parts) > 2 else None
-        utterances.append(Utterance(relative.as_posix(), path, label, speaker, "folder"))
+    for path, name in zip(files, relative, strict=True):
+        folders = name.parts[start:-1]
+        label = folders[0] if folders else None
+        speaker = folders[1] if len(folders) > 1 else None
+        utterances.append(Utterance(name.as_posix(), path, label, speaker, "folder"))
     return Corpus("folder", utterances, _sorted_labels(utterances), [])
 
 

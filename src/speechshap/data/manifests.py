@@ -46,7 +46,7 @@ def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utte
 
     ``split`` is train, val or test, or a usual spelling of these (dev, valid). ``start`` and ``end`` are the bounds in
     seconds of the emotional interval, where it is annotated; the whole file is used all the same. Objects of JSON lines
-    have ``key``, ``wav`` and ``emo``, and may have ``speaker`` and ``split``.
+    have ``wav`` and ``emo`` (or ``audio`` and ``label``), and may have ``key``, ``speaker`` and ``split``.
 
     Args:
         root: See :func:`manifest_files`.
@@ -155,11 +155,14 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-            fields = {"id": row["key"], "path": row["wav"], "label": row["emo"]}
-            yield {**fields, "speaker": row.get("speaker"), "split": row.get("split")}
+            fields = {name: row.get(name) for name in ("speaker", "split")} | {"id": row.get("key")}
+            fields["path"] = row["wav"] if "wav" in row else row["audio"]
+            fields["label"] = row["emo"] if "emo" in row else row["label"]
+            yield fields
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{path}: line {number} is not an object with key, wav and emo ({type(error).__name__}: {error})"
+                f"{path}: line {number} is not an object with wav and emo, or audio and label "
+                f"({type(error).__name__}: {error})"
             ) from error
 
 

@@ -3,6 +3,10 @@
 Ids are paths relative to a root, and the root may be another one next time. A recording is therefore recognised by the
 end of its path (``Actor_01/a.wav`` is ``RAVDESS/Actor_01/a.wav``), by its name together with its speaker, and by a
 digest of its decoded samples.
+
+Another corpus may have the same names and speakers. Digests cannot tell, since a copy that was resampled or made louder
+has another one; the energy envelope of such a copy is nearly the same. If most of the recordings found by name have
+another envelope than in training, those with another envelope are not the checkpoint's.
 """
 
 from collections import defaultdict
@@ -11,12 +15,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
-from speechshap.data.audio import AUDIO_SUFFIXES
+from speechshap.data.audio import AUDIO_SUFFIXES, AudioFacts, envelope_distance
 from speechshap.data.checking import FileChecker
 from speechshap.data.corpora import with_speakers
-from speechshap.data.splits import Splits, name_some
+from speechshap.data.splits import Splits, draw_subset, name_some
 from speechshap.data.utterance import SplitName, Utterance
 from speechshap.errors import UserError
+
+_NUM_COMPARED = 64
+"""Largest number of recordings found by name that are decoded to see whether the names of a corpus can be trusted."""
+
+_SAME_ENVELOPE = 15
+"""Largest distance of the envelopes of two copies of a recording: of pairs of recordings of RAVDESS, one in a thousand
+is as close, while copies at another rate differ in 5 bits at most, and MP3 copies in 12."""
 
 
 class Recording(NamedTuple):
@@ -28,6 +39,7 @@ class Recording(NamedTuple):
         name: Name of the file without extension.
         speaker: Name of the speaker, or None where it is unknown.
         digest: Digest of the samples (:class:`~speechshap.data.audio.AudioFacts`), or None where it is unknown.
+        envelope: Energy envelope (likewise), or None where it is unknown.
     """
 
     split: SplitName
@@ -35,6 +47,13 @@ class Recording(NamedTuple):
     name: str
     speaker: str | None
     digest: str | None
+    envelope: str | None = None
+
+    def sounds_different(self, facts: AudioFacts | None) -> bool:
+        """Whether a sound file is known to be another recording than this one."""
+        if facts is None or self.envelope is None or facts.digest == self.digest:
+            return False
+        return envelope_distance(facts.envelope, self.envelope) > _SAME_ENVELOPE
 
 
 @dataclass(frozen=True)
@@ -57,12 +76,15 @@ class KnownRecordings:
 
     @classmethod
     def of(cls, splits: Splits, files: FileChecker, corpus: str) -> "KnownRecordings":
-        """Recordings of splits, with the digests of the files that were checked."""
-        recordings = [
-            Recording(cast(SplitName, name), u.id, u.path.stem, u.speaker, facts.digest if facts else None)
-            for name, part in splits._asdict().items()
-            for u, facts in ((utterance, files.facts(utterance)) for utterance in part)
-        ]
+        """Recordings of splits, with the digests and envelopes of the files that were checked."""
+        recordings = []
+        for name, part in splits._asdict().items():
+            for utterance in part:
+                facts = files.facts(utterance)
+                sound = (facts.digest, facts.envelope) if facts else (None, None)
+                recordings.append(
+                    Recording(cast(SplitName, name), utterance.id, utterance.path.stem, utterance.speaker, *sound)
+                )
         return cls(recordings, corpus)
 
     @classmethod
@@ -76,9 +98,9 @@ class KnownRecordings:
                 kept = {"ids": kept, "speakers": [utterance.speaker for utterance in listed]}
             ids = kept["ids"]
             nothing = [None] * len(ids)
-            columns = (kept.get(name, nothing) for name in ("names", "speakers", "digests"))
-            for id_, name, speaker, digest in zip(ids, *columns, strict=True):
-                recordings.append(Recording(cast(SplitName, split), id_, name or _name(id_), speaker, digest))
+            columns = (kept.get(name, nothing) for name in ("names", "speakers", "digests", "envelopes"))
+            for id_, name, speaker, *sound in zip(ids, *columns, strict=True):
+                recordings.append(Recording(cast(SplitName, split), id_, name or _name(id_), speaker, *sound))
         return cls(recordings, state.get("corpus"))
 
     def state(self) -> dict[str, Any]:
@@ -91,12 +113,19 @@ class KnownRecordings:
                 "names": [None if recording.name == _name(recording.id) else recording.name for recording in part],
                 "speakers": [recording.speaker for recording in part],
                 "digests": [recording.digest for recording in part],
+                "envelopes": [recording.envelope for recording in part],
             }
         return state
 
     def find(self, utterances: Sequence[Utterance], files: FileChecker) -> dict[str, Recording]:
-        """Recognise utterances by name or, failing that, by content; the recordings by utterance id."""
+        """Recognise utterances by name or, failing that, by content; the recordings by utterance id.
+
+        If most of the matches by name have another energy envelope than in training, those with another envelope are
+        rejected. Checkpoints of earlier versions have no envelopes; there the name decides.
+        """
         found = self.find_by_name(utterances)
+        for utterance in _of_another_sound(utterances, found, files):
+            del found[utterance.id]
         others = [utterance for utterance in utterances if utterance.id not in found]
         # Of recordings with the same content, the one that comes last counts: that of the training split.
         by_digest = {r.digest: r for r in sorted(self.recordings, key=_split_order) if r.digest}
@@ -145,6 +174,19 @@ class KnownRecordings:
         matched = set(found)
         besides = [r for r in earlier.recordings if r.split == "train" and r not in matched]
         return replace(self, recordings=[*self.recordings, *besides])
+
+
+def _of_another_sound(
+    utterances: Sequence[Utterance], found: Mapping[str, Recording], files: FileChecker
+) -> list[Utterance]:
+    """Utterances found by name that sound different, or none if most of those that are compared do not."""
+
+    def different(part: Sequence[Utterance]) -> list[Utterance]:
+        return [u for u in files.usable(part)[0] if found[u.id].sounds_different(files.facts(u))]
+
+    comparable = [u for u in utterances if u.id in found and found[u.id].envelope is not None]
+    drawn = draw_subset(comparable, _NUM_COMPARED)
+    return different(comparable) if 2 * len(different(drawn)) > len(drawn) else []
 
 
 def _split_order(recording: Recording) -> int:

@@ -144,15 +144,14 @@ class AudioDataModule(pl.LightningDataModule):
         """Choose the utterances of a stage and check their files; later stages keep the splits of the first."""
         if self.trainer is not None:
             # The folder is broadcast, so that every rank has to ask for it.
-            self.catalogue.list_folder = Path(self.trainer.log_dir or "")
-            self.catalogue.quiet = self.trainer.global_rank != 0
+            self.catalogue.report_to(Path(self.trainer.log_dir or ""), quiet=self.trainer.global_rank != 0)
         if stage == "predict":
             self.predict_utterances = self.catalogue.utterances_to_explain(self.predict_split, self.max_utterances)
         else:
             self.catalogue.set_up_splits(stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """Recordings of each split (ids, names, speakers, digests), to be recognised wherever they are stored."""
+        """Recordings of each split (names, speakers, digests), to be recognised wherever they are stored."""
         return self.catalogue.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -200,7 +199,7 @@ class AudioDataModule(pl.LightningDataModule):
         """
         return repeated_to_longest(load_waveforms(self.catalogue.training_utterances(count)))
 
-    def predict_sample(self, count: int) -> list[Tensor]:
+    def calibration_waveforms(self, count: int) -> list[Tensor]:
         """Waveforms ``(time,)`` of at most ``count`` utterances to explain, drawn by ``split_seed``."""
         return load_waveforms(draw_subset(self.predict_utterances, count, self.split_seed))
 
