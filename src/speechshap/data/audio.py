@@ -23,13 +23,13 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 def find_audio(root: Path) -> list[Path]:
     """Sound files below a folder, recursively, in an order that is the same on every machine.
 
-    Hidden files (such as the ``._x.wav`` that some archives contain) are ignored.
+    Hidden files (such as the ``._x.wav`` that some archives contain) and hidden folders are ignored.
 
     Raises:
         UserError: The folder is missing or holds no sound file.
     """
     if not root.exists():
-        raise UserError(f"{root}: no such folder; give the folder of the corpus")
+        raise UserError(f"{root}: no such folder; give the folder of the corpus (`root`)")
     if not root.is_dir():
         raise UserError(f"{root}: not a folder; expected a folder of sound, or a .csv or .jsonl manifest")
     files = [path for path in _walk(root) if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")]
@@ -42,7 +42,11 @@ def _walk(root: Path) -> Iterator[Path]:
     """Files below a folder; links to folders are followed, except those that lead back to a parent."""
     for folder, subfolders, names in os.walk(root, followlinks=True):
         ancestors = {os.path.realpath(parent) for parent in (Path(folder), *Path(folder).parents)}
-        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(folder, name)) not in ancestors]
+        subfolders[:] = [
+            name
+            for name in subfolders
+            if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in ancestors
+        ]
         yield from (Path(folder, name) for name in names)
 
 

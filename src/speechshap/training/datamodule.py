@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -148,7 +149,7 @@ class AudioDataModule(pl.LightningDataModule):
         if stage == "predict":
             self.predict_utterances = self.catalogue.utterances_to_explain(self.predict_split, self.max_utterances)
         else:
-            self.catalogue.set_up_splits(stage)
+            self.catalogue.set_up_splits(TrainerFn(stage).value)  # whose own name is that of an enumeration
 
     def state_dict(self) -> dict[str, Any]:
         """Recordings of each split (names, speakers, digests), to be recognised wherever they are stored."""
