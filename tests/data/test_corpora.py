@@ -46,7 +46,7 @@ def test_emotion_and_speaker_of_real_names(tmp_path: Path, corpus: str, name: st
 
 
 def test_the_order_is_stable_and_hidden_files_and_other_suffixes_are_passed_over(tmp_path: Path) -> None:
-    for name in ("happy/b.wav", "angry/z.ogg", "angry/a/c.FLAC", "angry/._z.wav", "happy/a.mp3"):
+    for name in ("happy/b.wav", "angry/z.ogg", "angry/a/c.FLAC", "angry/._z.wav", "angry/.old/y.wav", "happy/a.mp3"):
         write_sound(tmp_path / name, format=None if name.endswith(("wav", "ogg", "mp3")) else "FLAC")
     (tmp_path / "happy" / "notes.txt").write_text("no sound")
     corpus = read_corpus(tmp_path, "folder")
