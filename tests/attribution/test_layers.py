@@ -131,7 +131,7 @@ def test_a_layer_without_the_batch_first_is_named() -> None:
 
     message = r"the output of layer memory has shape \(8, 2, 3\) for 2 waveforms; expected these in its first dimension"
     with pytest.raises(ValueError, match=message):
-        gradient_shap(forward, torch.randn(2, 8), n_samples=4, layers={"memory": layer})
+        gradient_shap(forward, torch.randn(2, 8), n_samples=4, layers={"memory": layer}, chunk_size=2)
 
 
 def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:

@@ -107,7 +107,7 @@ def test_integers_of_numpy_are_integers() -> None:
 
 @pytest.mark.parametrize("value", [2.5, True, "2", np.float32(2)])
 def test_what_is_no_integer_is_refused(value: object) -> None:
-    with pytest.raises(UserError, match="`calibration` is .*; expected an integer, 0 at least"):
+    with pytest.raises(UserError, match=r"`calibration` is .*; expected an integer, 0 at least"):
         GradientSHAPSettings(calibration=value)
 
 

@@ -25,8 +25,8 @@ class Display:
     Args:
         log: Log that they are written to; closed by :meth:`close`.
         draw: Which utterances are drawn.
-        log_every: Draw every so many of the ``first``.
-        max_drawn: Draw no more than these.
+        log_every: With ``draw="first"``, draw every n-th utterance.
+        max_drawn: Draw at most this many utterances.
         top_k_frames: Number of strongest frames to mark.
         step: Training step of the explained model.
     """
@@ -71,7 +71,13 @@ class Display:
         self.log.summary(rows, settings, seconds, key, self.step)
         if self.draw == "first":
             return
-        ranked = [group[0] for group in _groups(results, key, RANKED_BY)]
+        utterances = [group[0] for group in _groups(results, key, ("path", *RANKED_BY))]
+        ranked = [row for row in utterances if row["path"]]
+        if len(ranked) < len(utterances):
+            logger.info(
+                '%d utterances have no sound file and are not drawn; `draw="first"` needs none',
+                len(utterances) - len(ranked),
+            )
         places = results.places()
         for row in select(ranked, self.draw, self.max_drawn):
             name = row["utterance"]

@@ -8,6 +8,17 @@ from speechshap.results.explanation import Explanation, Provenance
 _MOST_OUTPUTS = 3
 
 
+def shortened(name: str, letters: int) -> str:
+    """A name of no more than these letters: an ellipsis stands for what is left out in the middle.
+
+    Example:
+        >>> shortened("pleasantly surprised", 11)
+        'pleas…rised'
+    """
+    half = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[: letters - 1 - half]}…{name[-half:]}"
+
+
 def outputs_text(explanation: Explanation) -> str:
     """The first explained outputs, which a regression has in place of a prediction (``arousal 0.71``)."""
     outputs = zip(explanation.targets, explanation.outputs, strict=True)

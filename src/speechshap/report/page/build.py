@@ -109,7 +109,7 @@ class Variant:
     Attributes:
         name: Name that tells it from the others.
         explanation: The record.
-        waveform: ``(time,)``; None where the sound file is gone, or is no longer the one that was explained.
+        waveform: ``(time,)``; None where there is no sound file, or it is no longer the one that was explained.
     """
 
     name: str
@@ -175,13 +175,15 @@ class ReportEntry:
 
 
 def _waveform(path: str, num_samples: int) -> np.ndarray | None:
+    if not path:  # the run read its sounds from no files
+        return None
     try:
         waveform = load_audio(Path(path))
     except AudioFileError as error:
         logger.warning("%s; it is shown without sound", error)
         return None
     if len(waveform) != num_samples:
-        logger.warning("%s: another sound than was explained; it is shown without", path)
+        logger.warning("%s: not the sound that was explained; it is shown without sound", path)
         return None
     return waveform
 
