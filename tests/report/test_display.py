@@ -90,7 +90,7 @@ def test_a_limit_that_was_reached_is_told(tmp_path: Path, caplog: pytest.LogCapt
     for name in ("a.wav", "b.wav"):
         write_explanation(tmp_path, name, 0.1)
     show(tmp_path, "first", max_drawn=1)
-    assert "1 utterances are in TensorBoard, `max_drawn` allows more" in caplog.text
+    assert "TensorBoard shows 1 of the utterances; raise `max_drawn` to see more" in caplog.text
 
 
 def test_a_picture_that_fails_is_told_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard, and when."""
+"""Shows a run in TensorBoard: curves as it goes on, and the chosen utterances."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -50,8 +50,8 @@ class Display:
         Args:
             explanation: What to show; the curves are of its first target.
             waveform: ``(time,)``.
-            seconds: Time that it took.
-            count: Its place on the curves.
+            seconds: Time taken to compute it.
+            count: Its step on the curves.
         """
         self.log.scalars({**_curves(explanation), "seconds": seconds}, count)
         if self.draw == "first" and self.num_shown % self.log_every == 0:
@@ -94,7 +94,7 @@ class Display:
         finally:
             self.log.close()
         if self.num_shown > self.num_drawn == self.max_drawn > 0:
-            logger.info("%d utterances are in TensorBoard, `max_drawn` allows more", self.num_drawn)
+            logger.info("TensorBoard shows %d of the utterances; raise `max_drawn` to see more", self.num_drawn)
         if self.undrawn:
             logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))
 

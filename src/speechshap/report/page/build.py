@@ -34,7 +34,7 @@ from speechshap.results.folder import ResultsFolder, nothing_to_show
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 48_000_000
-"""Size of a file beyond which the next utterances go to another one."""
+"""Size in bytes from which on the next utterances go to another file."""
 
 CAPTIONS = {
     "time": "Mean attribution to each emotion over normalised time",
@@ -107,7 +107,7 @@ class Variant:
     """One of several explanations of an utterance.
 
     Attributes:
-        name: Name that tells it from the others.
+        name: Name that distinguishes it from the others.
         explanation: The record.
         waveform: ``(time,)``; None where there is no sound file, or it is no longer the one that was explained.
     """
