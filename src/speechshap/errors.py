@@ -1,5 +1,8 @@
 """Mistakes that a user can correct."""
 
+from numbers import Integral
+from typing import TypeGuard
+
 
 class UserError(ValueError):
     """A mistake in an option, a file or a checkpoint, told in one sentence that names it and the way out.
@@ -9,14 +12,23 @@ class UserError(ValueError):
     """
 
 
-def require_at_least(least: int, **parameters: int | None) -> None:
-    """Raise a UserError for a parameter below ``least``; None stands for one that is left out.
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer (one of numpy, say), and not a truth value, which Python takes for one."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def require_at_least(least: int, **parameters: object) -> None:
+    """Raise a UserError for a parameter that is no integer, or below ``least``; None stands for one that is left out.
 
     Example:
         >>> require_at_least(1, batch_size=0)
         Traceback (most recent call last):
         speechshap.errors.UserError: `batch_size` is 0; expected 1 at least
+        >>> require_at_least(1, batch_size=2.5)
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `batch_size` is 2.5; expected an integer, 1 at least
     """
     for name, value in parameters.items():
-        if value is not None and value < least:
-            raise UserError(f"`{name}` is {value}; expected {least} at least")
+        if value is not None and (not is_integer(value) or value < least):
+            kind = "" if is_integer(value) else "an integer, "
+            raise UserError(f"`{name}` is {value!r}; expected {kind}{least} at least")

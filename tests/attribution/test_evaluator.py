@@ -5,7 +5,7 @@ import torch
 from attribution.tiny import TinyWavLM, noise, seeded
 from torch import Tensor
 
-from speechshap.attribution import Evaluator, Targets
+from speechshap.attribution import Evaluator, Targets, UtteranceError
 from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings, explain
 from speechshap.frames import FrameGrid
 
@@ -128,3 +128,12 @@ def test_an_object_that_does_not_tell_its_signature_is_taken_for_a_forward_of_tw
             return sums(waveforms, lengths)
 
     torch.testing.assert_close(Evaluator(Mysterious(), waveforms).logits, Evaluator(sums, waveforms).logits)
+
+
+def test_a_waveform_that_is_not_finite_costs_its_utterance() -> None:
+    waveforms = torch.zeros(2, 8)
+    waveforms[1, 5] = torch.nan
+    with pytest.raises(UtteranceError, match="the waveform of utterance b is not finite") as error:
+        Evaluator(sums, waveforms, ids=["a", "b"])
+    assert error.value.utterance_id == "b"
+    Evaluator(sums, waveforms, [8, 5], ["a", "b"])  # what lies in the padding is never read

@@ -84,15 +84,10 @@ def test_both_methods_in_closed_form() -> None:
         assert deviation.abs().max() < 4
 
 
-def test_summaries_by_hand() -> None:
+def test_the_strongest_neurons_are_those_of_the_greatest_sum() -> None:
     module = speech_model()
     waveform = 0.1 * torch.randn(1, 2000, generator=torch.Generator().manual_seed(4))
     result = gradient_shap(module, waveform, n_samples=4, layers=module.layers)
-    assert result.layer_mass().shape == (1, 1, 2)
-    assert result.layer_frame_mass().shape == (1, 1, 2, 6)
-    torch.testing.assert_close(result.layer_frame_mass().sum(-1), result.layer_mass())
-    for number, values in enumerate(result.layers.values()):
-        torch.testing.assert_close(result.layer_frames()[:, :, number], values.sum(-1))
     indices, sums = result.strongest_neurons("layer_2", 3)
     by_neuron = result.layers["layer_2"][0, 0].sum(0)
     assert int(indices[0, 0, 0]) == int(by_neuron.abs().argmax())
@@ -126,6 +121,17 @@ def test_a_layer_that_does_not_run_is_named() -> None:
     module = speech_model()
     with pytest.raises(ValueError, match="layer other did not run within forward"):
         gradient_shap(module, torch.randn(1, 1000), n_samples=4, layers={"other": nn.Linear(2, 2)})
+
+
+def test_a_layer_without_the_batch_first_is_named() -> None:
+    layer = nn.GRU(1, 3)
+
+    def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
+        return layer(waveforms.T[..., None])[0][-1]
+
+    message = r"the output of layer memory has shape \(8, 2, 3\) for 2 waveforms; expected these in its first dimension"
+    with pytest.raises(ValueError, match=message):
+        gradient_shap(forward, torch.randn(2, 8), n_samples=4, layers={"memory": layer}, chunk_size=2)
 
 
 def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from attribution.tiny import Convolution, noise, seeded
@@ -82,13 +83,13 @@ def test_gradient_shap_by_its_name_is_the_function() -> None:
     [
         ({"output": "loss"}, "`output` is 'loss'; expected logit, log_odds, probability"),
         ({"baselines": "music"}, "`baselines` is 'music'; expected noise, silence, dataset"),
-        ({"n_references": 0}, "`n_references` is 0; expected an integer, 1 at least"),
+        ({"n_references": 0}, "`n_references` is 0; expected 1 at least"),
         ({"n_samples": 3}, "`n_samples` is 3; expected auto, or 4 at least: an error bar needs two references"),
         ({"n_samples": 1, "scheme": "uniform"}, "`n_samples` is 1; expected auto, or 2 at least"),
         ({"n_samples": True, "scheme": "uniform"}, "`n_samples` is True"),
-        ({"max_samples": 3}, "`max_samples` is 3; expected an integer, 4 at least"),
+        ({"max_samples": 3}, "`max_samples` is 3; expected 4 at least"),
         ({"tolerance": -1.0}, "`tolerance` is -1.0; expected a relative error above 0"),
-        ({"calibration": -1}, "`calibration` is -1; expected an integer, 0 at least"),
+        ({"calibration": -1}, "`calibration` is -1; expected 0 at least"),
         ({"calibration": 2, "scheme": "uniform"}, "`calibration` is for the adaptive scheme; uniform sampling learns"),
         ({"density": (1.0, 2.0)}, "`density`: heights are .1.0, 2.0.; expected 22 positive numbers"),
     ],
@@ -96,6 +97,18 @@ def test_gradient_shap_by_its_name_is_the_function() -> None:
 def test_a_setting_that_cannot_be(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GradientSHAPSettings(**options)
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    plain = GradientSHAPSettings(n_samples=8, max_samples=100, seed=3)
+    settings = GradientSHAPSettings(n_samples=np.int64(8), max_samples=np.int32(100), seed=np.int64(3))
+    assert json.dumps(settings.as_dict()) == json.dumps(plain.as_dict())
+
+
+@pytest.mark.parametrize("value", [2.5, True, "2", np.float32(2)])
+def test_what_is_no_integer_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"`calibration` is .*; expected an integer, 0 at least"):
+        GradientSHAPSettings(calibration=value)
 
 
 def test_the_density_that_is_learnt_is_that_of_the_utterances_own_moments() -> None:

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from speechshap.attribution import Target, Targets, gradient_shap
 from speechshap.attribution.targets import Output
+from speechshap.errors import UserError
 
 
 def linear(inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -87,3 +88,15 @@ def test_targets_by_name_are_those_of_the_classes() -> None:
     targets = Targets.from_names([[Target("sad"), Target("sad", "a - b")], [Target("a - b")] * 2], ["a - b", "sad"])
     assert targets.classes.tolist() == [[1, 1], [0, 0]]
     assert targets.against.tolist() == [[-1, 0], [-1, -1]]
+
+
+def test_classes_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match="`classes` have 'sad' more than once; expected different names"):
+        Targets.from_names([[Target("happy")]], ["sad", "happy", "sad"])
+
+
+def test_no_two_targets_read_the_same() -> None:
+    labels = ("a", "b", "c", "a - b", "b - c", "a -", "- b", '"a - b"', '"a', 'b"', "a-b", "-", "müde")
+    targets = [Target(label, against) for label in labels for against in (None, *labels)]
+    assert len({str(target) for target in targets}) == len(targets)
+    assert [str(target) for target in (Target("a-b"), Target("müde", "a"))] == ["a-b", "müde - a"]

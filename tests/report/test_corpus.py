@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 
 from speechshap.report.colours import CLASSES
 from speechshap.report.corpus import (
-    TABLE_SCHEMA,
     ClassAgreement,
     band_profile,
     class_agreement,
-    corpus_table,
     layer_profile,
     time_profile,
 )
@@ -24,6 +22,7 @@ from speechshap.report.corpus_figures import (
     layer_profile_figure,
     time_profile_figure,
 )
+from speechshap.report.corpus_table import TABLE_SCHEMA, corpus_table
 from speechshap.results.rows import SCHEMA
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")

@@ -74,12 +74,23 @@ def test_a_sound_that_is_gone_costs_its_picture_alone(tmp_path: Path, caplog: py
     assert "it is not drawn" in caplog.text
 
 
+@pytest.mark.parametrize(("draw", "expected"), [("first", {"a", "b"}), ("unsure", set())])
+def test_a_run_that_reads_no_files_warns_of_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, draw: Selection, expected: set[str]
+) -> None:
+    caplog.set_level("INFO")
+    ResultsFolder(tmp_path).write([make_explanation(0.1, utterance=name, path="") for name in ("a", "b")])
+    assert drawn(show(tmp_path, draw)) == expected
+    assert ("2 utterances have no sound file and are not drawn" in caplog.text) == (draw != "first")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_a_limit_that_was_reached_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     for name in ("a.wav", "b.wav"):
         write_explanation(tmp_path, name, 0.1)
     show(tmp_path, "first", max_drawn=1)
-    assert "1 utterances are in TensorBoard, `max_drawn` allows more" in caplog.text
+    assert "TensorBoard shows 1 of the utterances; raise `max_drawn` to see more" in caplog.text
 
 
 def test_a_picture_that_fails_is_told_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

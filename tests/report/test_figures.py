@@ -109,6 +109,15 @@ def test_all_targets_are_rows_of_one_scale() -> None:
     assert to_rgba(mesh.cmap(0.0)) == to_rgba(SPEAKS_AGAINST)
 
 
+def test_long_names_have_room_beside_their_rows() -> None:
+    targets = ("pleasantly surprised", Target("pleasantly surprised", "calm"), "unexpectedly nervous")
+    figure = draw(make_explanation(targets=targets))
+    labels = panels(figure)["frame attribution of every target"].get_yticklabels()
+    assert [label.get_text() for label in labels] == ["pleasa…rised", "pleasa… calm", "unexpe…rvous"]
+    assert all(label.get_window_extent().x0 >= 0 for label in labels)
+    assert figure.axes[2].get_legend().get_window_extent().x0 >= figure.axes[2].get_window_extent().x0
+
+
 def test_layers_have_a_heat_map_and_their_shares() -> None:
     explanation = make_explanation(layers=4)
     figure = draw(explanation)
@@ -157,8 +166,8 @@ def test_the_title_says_what_was_predicted_and_how_sure_it_is() -> None:
 
 def test_a_contrast_is_named_by_both_classes() -> None:
     figure = draw(make_explanation(targets=(Target("happy", "a - b"), "sad"), prediction="happy"))
-    assert figure.texts[1].get_text().endswith("explained happy - a - b, relative error 0.20")
-    assert "orange for happy - a - b, blue against" in caption(figure, 0)
+    assert figure.texts[1].get_text().endswith('explained happy - "a - b", relative error 0.20')
+    assert 'orange for happy - "a - b", blue against' in caption(figure, 0)
 
 
 def test_a_regression_shows_its_outputs_in_place_of_a_prediction() -> None:
@@ -182,8 +191,8 @@ def test_without_errors_no_interval_is_drawn_and_none_is_told() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"relative_error": 0.9}, "take more samples"),
-        ({"relative_error": np.inf}, "take more samples"),
+        ({"relative_error": 0.9}, "take more draws"),
+        ({"relative_error": np.inf}, "take more draws"),
         ({"completeness_gap": estimate(0.5, 0.1)}, "+0.50 ± 0.10 logits are unaccounted for"),
         ({"completeness_gap": estimate(0.5)}, "+0.50 logits are unaccounted for"),
         ({"frames": Estimate(np.zeros((1, 49)), np.zeros((1, 49)))}, "0 everywhere"),

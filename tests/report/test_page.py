@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import soundfile
-from helpers import browser, write_explanation, write_sound
+from helpers import browser, make_explanation, write_explanation, write_sound
 from plotly.offline import get_plotlyjs
 
 from speechshap.errors import UserError
@@ -324,7 +324,7 @@ def test_odd_utterances_have_a_picture_and_a_sentence(page: Any, name: str, word
 
 def test_an_utterance_whose_file_is_gone_is_shown_without_sound(page: Any) -> None:
     choose(page, "gone.wav")
-    assert "was gone" in page.find_element("id", "no-sound").text
+    assert "no sound file" in page.find_element("id", "no-sound").text
     assert not page.find_element("id", "player").is_displayed()
     page.find_elements("css selector", "#strongest button")[0].click()
     assert page.execute_script("return [player.paused, player.readyState]") == [True, 0]  # of the former sound, too
@@ -404,7 +404,17 @@ def test_a_file_that_was_changed_since_is_not_heard(tmp_path: Path, caplog: pyte
     write_explanation(tmp_path, "a.wav")
     write_sound(tmp_path / "sounds" / "a.wav", 2.0)
     write_report(tmp_path, {})
-    assert "another sound than was explained" in caplog.text
+    assert "not the sound that was explained" in caplog.text
+
+
+def test_an_utterance_of_no_file_is_shown_without_sound_or_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ResultsFolder(tmp_path).write([make_explanation(path="")])
+    write_report(tmp_path, {})
+    (payload,) = ReportEntry.of(ResultsFolder(tmp_path).explanations()).payload()
+    assert payload["sound"] is None
+    assert not caplog.records
 
 
 def test_a_file_that_was_explained_anew_has_its_latest_explanation_alone(tmp_path: Path) -> None:

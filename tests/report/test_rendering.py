@@ -69,7 +69,7 @@ def test_a_killed_process_costs_the_picture_that_it_was_at() -> None:
     renderer.submit(1, waveform(), 16000, make_explanation(), 5)
     renderer.close()
     assert [(key, type(rendering)) for key, rendering in shown] == [(0, RenderingError), (1, Rendering)]
-    assert "ended before its time" in str(shown[0][1])
+    assert "ended unexpectedly" in str(shown[0][1])
 
 
 def test_a_process_forked_meanwhile_does_not_keep_it_from_ending() -> None:

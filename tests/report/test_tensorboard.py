@@ -179,6 +179,15 @@ def test_the_command_of_the_card_can_be_copied(tmp_path: Path) -> None:
     assert f"--logdir '{tmp_path}/my $(runs)' --samples" in event.tensor_proto.string_val[0].decode()
 
 
+def test_a_class_named_like_a_contrast_has_a_histogram_of_its_own(tmp_path: Path) -> None:
+    log = ExplanationLog(tmp_path)
+    rows = [{**row(1), "target": "x - y"}, {**row(1), "target": "x", "against": "y"}]
+    log.summary(rows, {}, 1.0, "abc", 0)
+    log.close()
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
+    assert {tag.split("/")[-1] for tag in tags if "frame" in tag} == {'"x - y"', "x - y"}
+
+
 def test_the_projector_tells_the_error_of_the_predicted_class(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     log.summary([row(1), {**row(1), "target": "sad", "relative_error": 9.0}, row(2)], {}, 1.0, "abc", 0)

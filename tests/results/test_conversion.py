@@ -21,12 +21,16 @@ LENGTHS = (4000, 2000)
 
 
 def attribution(
-    targets: Sequence[Target], errors: bool = True, output: Output = "logit", layers: bool = False
+    targets: Sequence[Target],
+    errors: bool = True,
+    output: Output = "logit",
+    layers: bool = False,
+    classes: Sequence[str] = CLASSES,
 ) -> Attribution:
     """Of two utterances, as a method returns it: random within each utterance, 0 in the padding."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.tensor([[1.0, 3.0, 2.0], [0.5, -1.0, 0.0]])
-    asked = Targets.from_names([list(targets)] * 2, CLASSES, output)
+    asked = Targets.from_names([list(targets)] * 2, classes, output)
     count = len(targets)
     frame_lengths = torch.tensor([GRID.num_frames(length) for length in LENGTHS])
 
@@ -167,6 +171,14 @@ def test_neurons_of_an_utterance_are_tensors_by_target_and_layer() -> None:
     }
     torch.testing.assert_close(tensors["happy - angry/layer_1"], found.layers["layer_1"][1, 1, :6])
     torch.testing.assert_close(tensors["angry/pooled"], found.layers["pooled"][1, 0])
+
+
+def test_neurons_of_a_class_named_like_a_contrast_are_kept() -> None:
+    targets = [Target("x - y"), Target("x", "y")]
+    found = attribution(targets, errors=False, layers=True, classes=["x", "y", "x - y"])
+    tensors = layer_tensors(found, 0, targets)
+    assert set(tensors) == {f"{target}/{layer}" for target in ('"x - y"', "x - y") for layer in ("layer_1", "pooled")}
+    torch.testing.assert_close(tensors["x - y/pooled"], found.layers["pooled"][0, 1])
 
 
 def test_neurons_without_errors_have_no_tensors_of_errors() -> None:

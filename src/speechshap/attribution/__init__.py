@@ -6,6 +6,7 @@ from speechshap.attribution.errors import (
     GradientError,
     NonFiniteGradientError,
     NonFiniteOutputError,
+    NonFiniteWaveformError,
     UtteranceError,
     ZeroGradientError,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Method",
     "NonFiniteGradientError",
     "NonFiniteOutputError",
+    "NonFiniteWaveformError",
     "PathDensity",
     "PathSettings",
     "Settings",

@@ -90,18 +90,6 @@ class Attribution:
         reach = torch.from_numpy(quantiles).to(self.frames)[:, None, None] * self.frames_standard_error
         return self.frames - reach, self.frames + reach
 
-    def layer_mass(self) -> Tensor:
-        """Sum of the absolute attributions of each layer's neurons, ``(batch, targets, layers)``."""
-        return torch.stack([values.abs().flatten(2).sum(2) for values in self.layers.values()], dim=2)
-
-    def layer_frame_mass(self) -> Tensor:
-        """Sum of the absolute attributions over the neurons of a frame, ``(batch, targets, layers, frames)``."""
-        return torch.stack([values.abs().sum(-1) for values in self.layers.values()], dim=2)
-
-    def layer_frames(self) -> Tensor:
-        """Sum of the attributions over the neurons of a frame, ``(batch, targets, layers, frames)``."""
-        return torch.stack([values.sum(-1) for values in self.layers.values()], dim=2)
-
     def strongest_neurons(self, layer: str, count: int = 10) -> tuple[Tensor, Tensor]:
         """Neurons of a layer whose attribution, summed over the frames, is greatest in absolute value.
 

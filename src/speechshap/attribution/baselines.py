@@ -1,11 +1,12 @@
 """Reference distributions: what an utterance is compared with."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from speechshap.attribution.settings import Settings
+from speechshap.attribution.settings import References, Settings
 from speechshap.errors import UserError
 
 Baseline = Callable[[Tensor, torch.Generator], Tensor]
@@ -62,9 +63,6 @@ def from_references(references: Tensor) -> Baseline:
     return draw
 
 
-NAMED_BASELINES: dict[str, Baseline] = {"noise": gaussian_noise(), "silence": silence}
-
-
 def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
     """The distribution that a name, a callable or a tensor of references stands for.
 
@@ -72,9 +70,7 @@ def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
         ValueError: It is none of these.
     """
     if isinstance(baselines, str):
-        if baselines not in NAMED_BASELINES:
-            raise ValueError(f"`baselines` is {baselines!r}; expected {', '.join(map(repr, NAMED_BASELINES))}")
-        return NAMED_BASELINES[baselines]
+        return baseline_from_settings(Settings(baselines=cast(References, baselines)))  # which check the name
     if isinstance(baselines, Tensor):
         if baselines.ndim != 2 or baselines.numel() == 0:
             raise ValueError(f"`baselines` have shape {tuple(baselines.shape)}; expected (references, time)")

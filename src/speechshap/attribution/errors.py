@@ -13,6 +13,13 @@ class UtteranceError(RuntimeError):
         self.utterance_id = utterance_id
 
 
+class NonFiniteWaveformError(UtteranceError, ValueError):
+    """A sample of an utterance is infinite or not a number."""
+
+    def __init__(self, utterance_id: str) -> None:
+        super().__init__(utterance_id, f"the waveform of utterance {utterance_id} is not finite")
+
+
 class GradientError(UtteranceError):
     """The gradients of an utterance cannot explain it."""
 

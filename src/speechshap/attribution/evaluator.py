@@ -12,9 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 from speechshap.attribution import validation
 from speechshap.attribution.chunks import ChunkSize, ForwardChunkSize, GradientChunkSize
 from speechshap.attribution.gradients import Gradients, Outputs, gradients_of, outputs_of
-from speechshap.attribution.moments import sum_dtype
-from speechshap.attribution.settings import require_integers
+from speechshap.attribution.replicates import sum_dtype
 from speechshap.attribution.targets import Targets
+from speechshap.errors import require_at_least
 from speechshap.frames import FrameGrid
 
 Result = TypeVar("Result")
@@ -57,6 +57,7 @@ class Evaluator:
 
     Raises:
         ValueError: An argument does not fit the others.
+        NonFiniteWaveformError: A sample of an utterance is not finite; the error names the utterance.
 
     Example:
         >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2], torch.tensor([[1.0, 2.0, 3.0]]))
@@ -84,8 +85,7 @@ class Evaluator:
         self.ids = validation.as_ids(ids, len(waveforms))
         validation.check_finite(waveforms, self.lengths, self.ids)
         validation.check_layers(layers)
-        if chunk_size is not None:
-            require_integers(1, chunk_size=chunk_size)
+        require_at_least(1, chunk_size=chunk_size)
         self._forward = validation.as_forward(forward, self.lengths)
         self._progress = progress
         self.layers = layers

@@ -40,7 +40,8 @@ def outputs_of(forward: Forward, waveforms: Tensor, lengths: Tensor, layers: Map
     """Call ``forward`` for rows ``(R, T)`` and keep the outputs of the layers.
 
     Raises:
-        ValueError: The output is no tensor ``(R, classes)``, or a layer did not run.
+        ValueError: The output is no tensor ``(R, classes)``, a layer did not run, or its output does not have the rows
+            first.
     """
     with caught_outputs(layers) as caught:
         logits = forward(waveforms, lengths)
@@ -48,6 +49,11 @@ def outputs_of(forward: Forward, waveforms: Tensor, lengths: Tensor, layers: Map
     for name in layers:
         if name not in caught:
             raise ValueError(f"layer {name} did not run within forward; give a module that the model calls")
+        if caught[name].shape[:1] != waveforms.shape[:1]:
+            raise ValueError(
+                f"the output of layer {name} has shape {tuple(caught[name].shape)} for {len(waveforms)} waveforms; "
+                "expected these in its first dimension (recurrent layers have `batch_first=True`)"
+            )
     return Outputs(logits.float(), {name: caught[name] for name in layers})
 
 

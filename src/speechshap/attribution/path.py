@@ -15,14 +15,14 @@ from speechshap.attribution.errors import NonFiniteGradientError, ZeroGradientEr
 from speechshap.attribution.evaluator import Evaluator, within
 from speechshap.attribution.gradients import Gradients, Outputs
 from speechshap.attribution.layers import LayerMethod
-from speechshap.attribution.moments import ReplicateKey, ReplicateMoments, Row, segments_of, sum_dtype
+from speechshap.attribution.replicates import PathPoint, ReplicateKey, ReplicateMoments, segments_of, sum_dtype
 from speechshap.attribution.sampling import Replicate, Sampler
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
 
 
 class _Chunk(NamedTuple):
-    """What the rows of a chunk came to."""
+    """What the points of a chunk came to."""
 
     draws: dict[ReplicateKey, Replicate]
     alphas: Tensor
@@ -103,17 +103,18 @@ class PathEstimator:
             NonFiniteGradientError: A gradient is not finite.
             ZeroGradientError: Those of an utterance are all 0.
         """
-        rows = [
-            Row(utterance, replicate, point)
+        points = [
+            PathPoint(utterance, replicate, number)
             for utterance, goal in enumerate(goals)
             for replicate in range(self.replicates[utterance], goal)
-            for point in range(self._sampler.points_per_replicate)
+            for number in range(self._sampler.points_per_replicate)
         ]
         evaluated = self._evaluator.evaluate_with_gradients(
-            [row.utterance for row in rows], lambda numbers: self._evaluate([rows[number] for number in numbers])
+            [point.utterance for point in points],
+            lambda numbers: self._evaluate([points[number] for number in numbers]),
         )
         for numbers, chunk in evaluated:
-            self._absorb([rows[number] for number in numbers], chunk)
+            self._absorb([points[number] for number in numbers], chunk)
         for utterance, goal in enumerate(goals):
             self.replicates[utterance] = max(goal, self.replicates[utterance])
             if not self._has_gradient[utterance]:
@@ -151,18 +152,20 @@ class PathEstimator:
             layers_standard_error={name: error for name, error in errors.items() if error is not None},
             time_frequency=None if bands is None else bands.mean.to(dtype),
             time_frequency_standard_error=None if bands is None else _to(bands.standard_error(), dtype),
-            sample_frames=None if self._kept is None else [torch.stack(rows) for rows in self._kept],
+            sample_frames=None if self._kept is None else [torch.stack(draws) for draws in self._kept],
         )
 
-    def _evaluate(self, rows: list[Row]) -> _Chunk:
+    def _evaluate(self, points: list[PathPoint]) -> _Chunk:
         """Send a chunk through the model; nothing is kept yet, so that it can be tried again in smaller parts."""
         evaluator, sampler = self._evaluator, self._sampler
-        draws = {key: self._drawn.get(key) or sampler.draw(*key) for key in dict.fromkeys(row.key for row in rows)}
+        draws = {
+            key: self._drawn.get(key) or sampler.draw(*key) for key in dict.fromkeys(point.key for point in points)
+        }
         index = {key: number for number, key in enumerate(draws)}
-        which = torch.tensor([index[row.key] for row in rows], device=evaluator.device)
-        utterances = [row.utterance for row in rows]
-        alphas = torch.stack([draws[row.key].alphas[row.point] for row in rows])
-        weights = torch.stack([draws[row.key].weights[row.point] for row in rows])
+        which = torch.tensor([index[point.key] for point in points], device=evaluator.device)
+        utterances = [point.utterance for point in points]
+        alphas = torch.stack([draws[point.key].alphas[point.number] for point in points])
+        weights = torch.stack([draws[point.key].weights[point.number] for point in points])
         width = max(evaluator.lengths[utterance] for utterance in utterances)
         references = self._pad_references(draws, width)
         inputs = evaluator.inputs[utterances, :width]
@@ -171,7 +174,7 @@ class PathEstimator:
         keys = [key for key in draws if key not in self._drawn and self._is_evaluated(key)]
         at_references = self._evaluate_references(keys, references[[index[key] for key in keys]])
         gradients = evaluator.gradients(
-            _points(inputs, references[which], differences, alphas),
+            _waveforms_at(alphas, inputs, references[which], differences),
             utterances,
             self._targets,
             differences if self._is_along_path else None,
@@ -179,10 +182,10 @@ class PathEstimator:
         attributions = differences[:, None] * gradients.inputs  # (R, K, T)
         reference_layers = {**self._reference_layers, **_split_layers(keys, at_references)}
         neurons = {
-            name: gradient * self._layer_differences(name, rows, gradients, reference_layers)[:, None]
+            name: gradient * self._layer_differences(name, points, gradients, reference_layers)[:, None]
             for name, gradient in gradients.layers.items()
         }
-        nonzero = self._check(rows, gradients.inputs, [attributions, *neurons.values()])
+        nonzero = self._check(points, gradients.inputs, [attributions, *neurons.values()])
         bands = None
         if self._spectrum is not None:
             bands = self._spectrum.attribution(differences, gradients.inputs, evaluator.lengths_of(utterances))
@@ -200,10 +203,10 @@ class PathEstimator:
             reference_layers=reference_layers,
         )
 
-    def _absorb(self, rows: list[Row], chunk: _Chunk) -> None:
+    def _absorb(self, points: list[PathPoint], chunk: _Chunk) -> None:
         """Add an evaluated chunk to what is kept."""
         share = (chunk.weights / self._sampler.points_per_replicate).to(self._evaluator.device, self._frames.mean.dtype)
-        segments = segments_of(rows, self._sampler.points_per_replicate)
+        segments = segments_of(points, self._sampler.points_per_replicate)
         weighted = _weighted(chunk.attributions, share)
         self._values.add(weighted, segments)
         self._frames.add(_weighted(chunk.frames, share), segments)
@@ -211,17 +214,17 @@ class PathEstimator:
             self._bands.add(_weighted(chunk.bands, share), segments)
         for name, values in chunk.neurons.items():
             self._neurons[name].add(_weighted(values, share), segments)
-        self._completeness.add_rows([row.key for row in rows], weighted.sum(-1))
+        self._completeness.add_rows([point.key for point in points], weighted.sum(-1))
         self._completeness.add_references(chunk.reference_keys, chunk.reference_outputs)
         squared_norms = chunk.frames.square().sum((1, 2)).cpu()
-        for number, row in enumerate(rows):
-            self._has_gradient[row.utterance] |= chunk.nonzero[number]
-            self._sampler.observe(row.utterance, chunk.alphas[number, None], squared_norms[number, None])
+        for number, point in enumerate(points):
+            self._has_gradient[point.utterance] |= chunk.nonzero[number]
+            self._sampler.observe(point.utterance, chunk.alphas[number, None], squared_norms[number, None])
             if self._kept is not None:
-                self._kept[row.utterance].append((chunk.frames[number] * chunk.weights[number]).float())
+                self._kept[point.utterance].append((chunk.frames[number] * chunk.weights[number]).float())
         # A replicate that goes on in the next chunk is neither drawn nor evaluated again.
-        last = rows[-1]
-        is_open = last.point < self._sampler.points_per_replicate - 1
+        last = points[-1]
+        is_open = last.number < self._sampler.points_per_replicate - 1
         self._drawn = {last.key: chunk.draws[last.key]} if is_open else {}
         self._reference_layers = {last.key: chunk.reference_layers.get(last.key, {})} if is_open else {}
 
@@ -248,7 +251,7 @@ class PathEstimator:
     def _layer_differences(
         self,
         name: str,
-        rows: list[Row],
+        points: list[PathPoint],
         gradients: Gradients,
         reference_layers: Mapping[ReplicateKey, Mapping[str, Tensor]],
     ) -> Tensor:
@@ -256,24 +259,24 @@ class PathEstimator:
         if self._is_along_path:
             return gradients.layer_slopes[name]
         shape = gradients.layers[name].shape[2:]
-        differences = gradients.layers[name].new_zeros(len(rows), *shape)
-        for number, row in enumerate(rows):
-            reference = reference_layers[row.key][name]
+        differences = gradients.layers[name].new_zeros(len(points), *shape)
+        for number, point in enumerate(points):
+            reference = reference_layers[point.key][name]
             # The reference may have been evaluated in a chunk of another width; what is beyond either is padding.
             common = within([min(sizes) for sizes in zip(shape, reference.shape, strict=True)])
-            own = self._evaluator.outputs.layers[name][row.utterance]
+            own = self._evaluator.outputs.layers[name][point.utterance]
             differences[number][common] = own[common].float() - reference[common].float()
         return differences
 
-    def _check(self, rows: list[Row], gradients: Tensor, attributions: list[Tensor]) -> list[bool]:
-        """Refuse what is not finite; returns which rows have a gradient other than 0."""
+    def _check(self, points: list[PathPoint], gradients: Tensor, attributions: list[Tensor]) -> list[bool]:
+        """Refuse what is not finite; returns which points have a gradient other than 0."""
         finite = torch.stack([part.isfinite().flatten(1).all(1) for part in [gradients, *attributions]]).all(0)
         if not finite.all():
-            raise NonFiniteGradientError(self._evaluator.ids[rows[finite.tolist().index(False)].utterance])
+            raise NonFiniteGradientError(self._evaluator.ids[points[finite.tolist().index(False)].utterance])
         return gradients.flatten(1).any(1).tolist()
 
 
-def _points(inputs: Tensor, references: Tensor, differences: Tensor, alphas: Tensor) -> Tensor:
+def _waveforms_at(alphas: Tensor, inputs: Tensor, references: Tensor, differences: Tensor) -> Tensor:
     """Points on the paths, from the nearer end, so that what is left of the other is exact: ``(R, T)``."""
     from_reference = alphas.to(inputs)[:, None]
     from_input = (1 - alphas).to(inputs)[:, None]  # taken in double precision

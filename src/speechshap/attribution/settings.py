@@ -1,38 +1,21 @@
 """What is asked of a method: everything that decides the numbers of an explanation beside model and sound."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import OUTPUTS, Output
-from speechshap.errors import UserError
+from speechshap.errors import UserError, is_integer, require_at_least
 
 References = Literal["noise", "silence", "dataset"]
+"""Names of the reference distributions, which :func:`speechshap.attribution.baseline_from_settings` makes."""
 
 
 def require_choice(name: str, value: object, legal: tuple[object, ...]) -> None:
     """Raise a UserError for a parameter that is none of the legal values."""
     if value not in legal:
         raise UserError(f"`{name}` is {value!r}; expected {', '.join(map(str, legal))}")
-
-
-def is_integer(value: object) -> bool:
-    """Whether a value is an integer, and not one of the truth values that Python takes for one."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def require_integers(least: int, **parameters: object) -> None:
-    """Raise a UserError for a parameter that is no integer, or one below ``least``.
-
-    Example:
-        >>> require_integers(1, chunk_size=2.5)
-        Traceback (most recent call last):
-        speechshap.errors.UserError: `chunk_size` is 2.5; expected an integer, 1 at least
-    """
-    for name, value in parameters.items():
-        if not isinstance(value, int) or not is_integer(value) or value < least:
-            raise UserError(f"`{name}` is {value!r}; expected an integer, {least} at least")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +48,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_choice("output", self.output, OUTPUTS)
-        require_choice("baselines", self.baselines, ("noise", "silence", "dataset"))
-        require_integers(1, n_references=self.n_references)
+        require_choice("baselines", self.baselines, get_args(References))
+        require_at_least(1, n_references=self.n_references)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values that JSON can hold."""
-        return asdict(self)
+        return {name: int(value) if is_integer(value) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,15 @@
 """What is explained of the logits: a class, or the contrast of two, as logit, log-odds or probability."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+from speechshap.errors import UserError
 
 Output = Literal["logit", "log_odds", "probability"]
 OUTPUTS: tuple[str, ...] = get_args(Output)
@@ -22,16 +26,22 @@ class Target(NamedTuple):
         against: The class whose output is subtracted; None for none.
 
     Example:
-        >>> str(Target("happy")), str(Target("happy", "sad"))
-        ('happy', 'happy - sad')
+        >>> print(Target("happy"), Target("happy", "sad"), Target("happy - sad"), sep=", ")
+        happy, happy - sad, "happy - sad"
     """
 
     label: str
     against: str | None = None
 
     def __str__(self) -> str:
-        """As people read it; a name may have a hyphen, so that this is never parsed again."""
-        return self.label if self.against is None else f"{self.label} - {self.against}"
+        """As people read it, different for every target: a name that looks like a contrast is quoted."""
+        return _quoted(self.label) if self.against is None else f"{_quoted(self.label)} - {_quoted(self.against)}"
+
+
+def _quoted(label: str) -> str:
+    """A label, in quotation marks if it has any, or a hyphen beside a space."""
+    is_ambiguous = any(part in label for part in (" -", "- ", '"'))
+    return json.dumps(label, ensure_ascii=False) if is_ambiguous else label
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +72,16 @@ class Targets:
     ) -> "Targets":
         """Targets of each utterance, equally many for all, as indices into the classes.
 
+        Raises:
+            UserError: Two classes have the same name.
+
         Example:
             >>> Targets.from_names([[Target("b", "a")]], ["a", "b"])
             Targets(classes=tensor([[1]]), against=tensor([[0]]), output='logit')
         """
+        twice = sorted(label for label, count in Counter(classes).items() if count > 1)
+        if twice:
+            raise UserError(f"`classes` have {', '.join(map(repr, twice))} more than once; expected different names")
         index = {label: number for number, label in enumerate(classes)}
         own = [[index[target.label] for target in row] for row in targets]
         against = [[NO_CLASS if t.against is None else index[t.against] for t in row] for row in targets]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechshap.attribution.errors import NonFiniteWaveformError
 from speechshap.attribution.gradients import Forward
 
 _INTEGERS = (torch.int64, torch.int32)
@@ -50,7 +51,7 @@ def check_finite(waveforms: Tensor, lengths: Sequence[int], ids: Sequence[str]) 
     """Every sample is a number."""
     for name, waveform, length in zip(ids, waveforms, lengths, strict=True):
         if not bool(waveform[:length].isfinite().all()):
-            raise ValueError(f"the waveform of utterance {name} is not finite")
+            raise NonFiniteWaveformError(name)
 
 
 def check_layers(layers: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Statistics over the explanations of many utterances: means by emotion, as arrays and as one table.
+"""Statistics over the explanations of many utterances: means by emotion.
 
 Rows are those of a run's Parquet (:data:`speechshap.results.rows.SCHEMA`) with the same settings. They are iterated
 over once, so that a generator will do. An emotion is a predicted class: profiles are made from the rows that explain
@@ -11,24 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from speechshap.results.rows import explains_prediction
-
-TABLE_SCHEMA = pa.schema(
-    [
-        ("quantity", pa.string()),
-        ("emotion", pa.string()),
-        ("other", pa.string()),
-        ("position", pa.string()),
-        ("value", pa.float64()),
-        ("standard_error", pa.float64()),
-        ("n", pa.int64()),
-    ]
-)
-"""``quantity`` is ``time``, ``band``, ``layer`` or ``agreement``. ``other`` is the other class of an agreement, else
-null. ``position`` is the middle of a bin as a share of the duration, the centre of a band in Hz or the name of a layer,
-and null for an agreement. ``value`` and ``standard_error`` are null where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,33 +161,6 @@ def class_agreement(rows: Iterable[Mapping[str, Any]]) -> ClassAgreement | None:
     return ClassAgreement(classes, mean, standard_error, counts, left_out)
 
 
-def corpus_table(
-    time: Profile | None, bands: Profile | None, layers: Profile | None, agreement: ClassAgreement | None
-) -> pa.Table:
-    """Collect all means in one tidy table, one row for each value (columns: :data:`TABLE_SCHEMA`).
-
-    Args:
-        time: Result of :func:`time_profile`; None, as for the others, adds no rows.
-        bands: Result of :func:`band_profile`.
-        layers: Result of :func:`layer_profile`.
-        agreement: Result of :func:`class_agreement`.
-
-    Example:
-        >>> row = {"target": "sad", "against": None, "prediction": "sad", "frame_attribution": [1.0, 3.0]}
-        >>> corpus_table(time_profile([row], num_bins=1), None, None, None).to_pylist()[0]
-        {'quantity': 'time', 'emotion': 'sad', 'other': None, 'position': '0.5', 'value': 4.0,
-         'standard_error': None, 'n': 1}
-    """
-    parts = [
-        _profile_table(name, profile)
-        for name, profile in (("time", time), ("band", bands), ("layer", layers))
-        if profile is not None
-    ]
-    if agreement is not None:
-        parts.append(_agreement_table(agreement))
-    return pa.concat_tables([TABLE_SCHEMA.empty_table(), *parts])
-
-
 def _finite(values: Sequence[Any]) -> np.ndarray | None:
     """Values as an array; None if there are none or some are not finite."""
     array = np.array(values, dtype=np.float64)
@@ -277,36 +234,3 @@ def _correlations(targets: Mapping[str, np.ndarray | None], classes: Sequence[st
         places = [classes.index(name) for name in usable]
         matrix[np.ix_(places, places)] = np.corrcoef(np.stack(list(usable.values())))
     return matrix
-
-
-def _profile_table(quantity: str, profile: Profile) -> pa.Table:
-    count, width = profile.mean.shape
-    positions = [position if isinstance(position, str) else f"{position:g}" for position in profile.positions.tolist()]
-    return _table(
-        quantity=[quantity] * (count * width),
-        emotion=np.repeat(profile.emotions, width).tolist(),
-        other=[None] * (count * width),
-        position=positions * count,
-        value=profile.mean.ravel(),
-        standard_error=profile.standard_error.ravel(),
-        n=np.repeat(profile.counts, width),
-    )
-
-
-def _agreement_table(agreement: ClassAgreement) -> pa.Table:
-    count = len(agreement.classes)
-    return _table(
-        quantity=["agreement"] * count**2,
-        emotion=np.repeat(agreement.classes, count).tolist(),
-        other=list(agreement.classes) * count,
-        position=[None] * count**2,
-        value=agreement.correlation.ravel(),
-        standard_error=agreement.standard_error.ravel(),
-        n=agreement.counts.ravel(),
-    )
-
-
-def _table(**columns: Any) -> pa.Table:
-    """A table of :data:`TABLE_SCHEMA` with null for NaN: an empty field is what all readers of CSV understand."""
-    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in TABLE_SCHEMA]
-    return pa.Table.from_arrays(arrays, schema=TABLE_SCHEMA)

@@ -16,7 +16,7 @@ from speechshap.report.spectrogram import MEL_TICKS_HZ, is_mel
 
 _WIDTH, _DPI = 8.0, 100  # inches
 _NAMED_AT_MOST = 13
-"""Layers named on an axis; of more than these, every second, third, ... is named."""
+"""Layers named on an axis; where there are more, every second, third, ... is named."""
 _OUTLINE = withStroke(linewidth=1.9, foreground="0.25")  # yellow is faint on white
 
 

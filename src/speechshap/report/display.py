@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard, and when."""
+"""Shows a run in TensorBoard: curves as it goes on, and the chosen utterances."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ class Display:
     Args:
         log: Log that they are written to; closed by :meth:`close`.
         draw: Which utterances are drawn.
-        log_every: Draw every so many of the ``first``.
-        max_drawn: Draw no more than these.
+        log_every: With ``draw="first"``, draw every n-th utterance.
+        max_drawn: Draw at most this many utterances.
         top_k_frames: Number of strongest frames to mark.
         step: Training step of the explained model.
     """
@@ -50,8 +50,8 @@ class Display:
         Args:
             explanation: What to show; the curves are of its first target.
             waveform: ``(time,)``.
-            seconds: Time that it took.
-            count: Its place on the curves.
+            seconds: Time taken to compute it.
+            count: Its step on the curves.
         """
         self.log.scalars({**_curves(explanation), "seconds": seconds}, count)
         if self.draw == "first" and self.num_shown % self.log_every == 0:
@@ -71,7 +71,13 @@ class Display:
         self.log.summary(rows, settings, seconds, key, self.step)
         if self.draw == "first":
             return
-        ranked = [group[0] for group in _groups(results, key, RANKED_BY)]
+        utterances = [group[0] for group in _groups(results, key, ("path", *RANKED_BY))]
+        ranked = [row for row in utterances if row["path"]]
+        if len(ranked) < len(utterances):
+            logger.info(
+                '%d utterances have no sound file and are not drawn; `draw="first"` needs none',
+                len(utterances) - len(ranked),
+            )
         places = results.places()
         for row in select(ranked, self.draw, self.max_drawn):
             name = row["utterance"]
@@ -88,7 +94,7 @@ class Display:
         finally:
             self.log.close()
         if self.num_shown > self.num_drawn == self.max_drawn > 0:
-            logger.info("%d utterances are in TensorBoard, `max_drawn` allows more", self.num_drawn)
+            logger.info("TensorBoard shows %d of the utterances; raise `max_drawn` to see more", self.num_drawn)
         if self.undrawn:
             logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))
 

@@ -15,7 +15,7 @@ from speechshap.report.colours import WARNING
 from speechshap.report.moments import TOP_K_FRAMES
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
-from speechshap.report.wording import outputs_text
+from speechshap.report.wording import outputs_text, shortened
 from speechshap.results.explanation import Estimate, Explanation
 
 # TensorBoard shows pictures 350 pixels wide, and full size after a click: text is legible in narrow ones only.
@@ -158,8 +158,7 @@ def _share_time(axes: Sequence[Axes], duration: float) -> None:
 
 
 def _title(figure: Figure, explanation: Explanation) -> None:
-    name = explanation.utterance
-    name = name if len(name) <= 56 else f"{name[:26]}…{name[-29:]}"
+    name = shortened(explanation.utterance, 56)
     parts = [outputs_text(explanation)]
     if explanation.prediction is not None:
         parts = [f"predicted {explanation.prediction} ({explanation.probability:.0%})"]
@@ -177,7 +176,7 @@ def _title(figure: Figure, explanation: Explanation) -> None:
 
 
 def _error(explanation: Explanation) -> list[str]:
-    """What to say of the first target's relative error, if it is known."""
+    """Caption with the first target's relative error, if it is known."""
     error = explanation.relative_error[0]
     return [f"relative error {error:.2f}"] if np.isfinite(error) else []
 

@@ -1,4 +1,4 @@
-"""Which moments of an attribution stand out."""
+"""The strongest frames of an attribution."""
 
 import numpy as np
 

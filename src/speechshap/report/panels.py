@@ -12,12 +12,16 @@ from matplotlib.ticker import MaxNLocator
 from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import strongest_frames
 from speechshap.report.spectrogram import Spectrogram, band_positions, is_mel, mel_ticks, waveform_outline
+from speechshap.report.wording import shortened
 from speechshap.results.explanation import Estimate
 
 ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGING))
 
 SATURATED = 0.995
 """Quantile of the absolute time-frequency attributions from which on colours are saturated: a few cells dominate."""
+
+_ROW_LETTERS, _LEGEND_LETTERS = 12, 14
+"""Letters of a name that there is room for beside a row, and in the legend."""
 
 _NARROWEST_MARK = 1 / 400
 """Width of a mark as a share of the axes; a frame of a long sound would be invisible otherwise."""
@@ -119,7 +123,7 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
     for row, name in reversed(list(enumerate(names))):
         axes.stairs(
             values[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
-            linewidth=1.3 if row == 0 else 1.0, label=plain(name), zorder=3 - row / 100,
+            linewidth=1.3 if row == 0 else 1.0, label=plain(shortened(name, _LEGEND_LETTERS)), zorder=3 - row / 100,
         )  # fmt: skip
     if reach is not None and np.isfinite(reach[0]).any() and reach[0].any():
         axes.stairs(
@@ -149,8 +153,10 @@ def draw_rows(
     mesh = axes.pcolormesh(edges, np.arange(len(rows) + 1), masked, cmap=colours, norm=scale, rasterized=True)
     axes.invert_yaxis()
     every = math.ceil(len(names) / 14)
-    axes.set_yticks(np.arange(len(rows))[::every] + 0.5, [plain(name) for name in names[::every]])
-    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(
+        np.arange(len(rows))[::every] + 0.5, [plain(shortened(name, _ROW_LETTERS)) for name in names[::every]]
+    )
+    axes.tick_params(axis="y", length=0, labelsize="x-small")
     return mesh
 
 

@@ -103,7 +103,7 @@ class BackgroundRenderer:
             self._end()
 
     def _collect(self, size: int) -> None:
-        """Wait until the open requests have no more than this many bytes together."""
+        """Wait until the open requests have at most this many bytes together."""
         while self.waiting and (self.waiting[0][0].done() or sum(waiting for _, waiting in self.waiting) > size):
             self.waiting.popleft()[0].result()
 
@@ -112,7 +112,7 @@ class BackgroundRenderer:
             answer = self._ask(request)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self._end()  # the next request starts another
-            answer = RenderingError(f"the drawing process has ended before its time; it may lack memory ({error})")
+            answer = RenderingError(f"the drawing process ended unexpectedly, perhaps for lack of memory ({error})")
         self.done(key, answer)
 
     def _ask(self, request: bytes) -> Rendering | RenderingError:
@@ -167,7 +167,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 def main() -> None:
     """Main part of the drawing process."""
-    # Letters that the font lacks are drawn as boxes.
+    # Characters that the font lacks are drawn as boxes.
     warnings.filterwarnings("ignore", "Glyph .* missing")
     # A model on the CPU keeps its cores: its threads all wait when one of them has to share a core.
     if hasattr(os, "nice"):

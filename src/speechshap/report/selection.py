@@ -1,4 +1,4 @@
-"""Which of many utterances are worth a look."""
+"""Chooses the utterances to draw."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,7 +19,7 @@ def select(rows: Sequence[Row], selection: Selection, count: int) -> list[Row]:
         selection: The ``first``; those predicted ``wrong`` with the highest probability; the ``unsure`` ones, with the
             lowest probability; or for ``each_class`` (label, or prediction where there is none) the right and the wrong
             one with the highest probability. A regression has no probabilities, so that all are equally sure.
-        count: How many at most.
+        count: Most utterances to choose.
 
     Example:
         >>> rows = [{"label": "sad", "prediction": "sad", "probability": 0.9},

@@ -32,7 +32,7 @@ class Envelope:
 
 
 def heard(frames: np.ndarray, edges: np.ndarray) -> dict[str, Envelope]:
-    """What the report plays for an attribution, as gains over time.
+    """Gains over time that turn the sound into what the report plays for an attribution.
 
     Args:
         frames: ``(frames,)``.

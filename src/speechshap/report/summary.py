@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from speechshap.errors import UserError
 from speechshap.files import whole_file
 from speechshap.report import corpus, corpus_figures
+from speechshap.report.corpus_table import corpus_table
 from speechshap.report.rendering import png_bytes
 from speechshap.results.explanation import unit_of
 from speechshap.results.folder import ResultsFolder, nothing_to_show
@@ -66,8 +67,8 @@ class Summary:
 
     @property
     def table(self) -> pa.Table:
-        """All statistics, one row for each value (columns: :data:`speechshap.report.corpus.TABLE_SCHEMA`)."""
-        return corpus.corpus_table(self.time, self.bands, self.layers, self.agreement)
+        """All statistics, one row for each value (columns: :data:`speechshap.report.corpus_table.TABLE_SCHEMA`)."""
+        return corpus_table(self.time, self.bands, self.layers, self.agreement)
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Name and figure of each statistic that there is."""

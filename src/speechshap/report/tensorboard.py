@@ -111,7 +111,7 @@ class ExplanationLog:
 
         self._histograms(rows, step)
         folder = self.folder / "explanations" / "settings" / key
-        # It exists where a run was stopped and resumed.
+        # Left by a run that was stopped and is resumed.
         shutil.rmtree(folder, ignore_errors=True)
         with SummaryWriter(str(folder)) as writer:
             _add_hyperparameters(writer, rows, settings, seconds)

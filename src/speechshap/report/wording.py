@@ -8,6 +8,17 @@ from speechshap.results.explanation import Explanation, Provenance
 _MOST_OUTPUTS = 3
 
 
+def shortened(name: str, letters: int) -> str:
+    """A name of no more than these letters: an ellipsis stands for what is left out in the middle.
+
+    Example:
+        >>> shortened("pleasantly surprised", 11)
+        'pleas…rised'
+    """
+    half = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[: letters - 1 - half]}…{name[-half:]}"
+
+
 def outputs_text(explanation: Explanation) -> str:
     """The first explained outputs, which a regression has in place of a prediction (``arousal 0.71``)."""
     outputs = zip(explanation.targets, explanation.outputs, strict=True)
@@ -17,8 +28,8 @@ def outputs_text(explanation: Explanation) -> str:
 def variant_names(explanations: Sequence[Explanation]) -> list[str]:
     """Name explanations of one utterance by the settings in which they differ (``n_samples 200``).
 
-    A setting that another method does not have is no difference from it. Where all settings, method, model and
-    precision are the same (but the references are not, say), the time of computation is the name.
+    A setting that another method lacks does not count as a difference. Explanations that differ in neither settings,
+    method, model nor precision (but in their references, say) are named by the time of computation.
     """
     settings = [_settings(explanation.provenance) for explanation in explanations]
     names = [_differences(own, settings) or own["method"] for own in settings]
@@ -39,7 +50,7 @@ def _settings(provenance: Provenance) -> dict[str, Any]:
 
 
 def _differences(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
-    """The settings whose value is another one in some of the others, in words."""
+    """The settings whose value differs in some of the others, in words."""
     words = []
     for name, value in own.items():
         if any(other[name] != value if name in other else other["method"] == own["method"] for other in others):

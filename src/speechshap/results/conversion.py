@@ -1,4 +1,4 @@
-"""Records of the utterances of a batch from the attribution that a method returns."""
+"""Converts an Attribution into one Explanation per utterance."""
 
 from collections.abc import Sequence
 
@@ -110,7 +110,7 @@ def layer_tensors(attribution: Attribution, index: int, targets: Sequence[Target
 
     Returns:
         Tensors on the CPU, ``(frames, hidden size)`` where a layer's outputs are those of frames; standard errors are
-        named ``<target>/<layer>/standard_error``.
+        named ``<target>/<layer>/standard_error``. A target is named as ``str`` has it, which differs for all.
     """
     tensors = {}
     for kind, layers in (("", attribution.layers), ("/standard_error", attribution.layers_standard_error)):

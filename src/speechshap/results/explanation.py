@@ -11,7 +11,7 @@ from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 
 NOISY = 0.5
-"""Relative error from which on pictures warn that they are largely Monte Carlo noise."""
+"""Relative error from which on pictures warn of Monte Carlo noise."""
 
 REACH_95 = 1.96
 """Standard errors on either side of the estimate in a 95 % interval."""
@@ -197,11 +197,11 @@ class Explanation:
         if not frames.any():
             return "the attribution is 0 everywhere: the output does not change between references and sound"
         if error >= NOISY or np.isinf(error):
-            return f"relative error {error:.2f}: much of this is Monte Carlo noise, take more samples"
+            return f"relative error {error:.2f}: mostly Monte Carlo noise; take more draws"
         gap = float(self.completeness_gap.values[target])
         errors = self.completeness_gap.standard_error
         gap_error = 0.0 if errors is None else float(errors[target])
         if abs(gap) > max(4 * gap_error, 0.02):
             spread = "" if errors is None else f" ± {gap_error:.2f}"
-            return f"{gap:+.2f}{spread} {self.unit} are unaccounted for, take other baselines"
+            return f"{gap:+.2f}{spread} {self.unit} are unaccounted for; try other baselines"
         return None

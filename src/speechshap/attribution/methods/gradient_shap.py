@@ -24,10 +24,10 @@ from speechshap.attribution.sampling import (
     PathSampler,
     Scheme,
 )
-from speechshap.attribution.settings import PathSettings, is_integer, require_choice, require_integers
+from speechshap.attribution.settings import PathSettings, require_choice
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Output, Targets
-from speechshap.errors import UserError
+from speechshap.errors import UserError, is_integer, require_at_least
 from speechshap.frames import FrameGrid
 
 logger = logging.getLogger(__name__)
@@ -68,10 +68,10 @@ class GradientSHAPSettings(PathSettings):
                 f"`n_samples` is {self.n_samples!r}; expected auto, or {least} at least: an error bar needs two "
                 f"references, each with {points} of the points in {self.scheme} sampling"
             )
-        require_integers(least, max_samples=self.max_samples)
+        require_at_least(least, max_samples=self.max_samples)
         if not self.tolerance > 0:
             raise UserError(f"`tolerance` is {self.tolerance}; expected a relative error above 0")
-        require_integers(0, calibration=self.calibration)
+        require_at_least(0, calibration=self.calibration)
         if self.calibration and self.scheme != "adaptive":
             raise UserError(f"`calibration` is for the adaptive scheme; {self.scheme} sampling learns nothing")
         try:

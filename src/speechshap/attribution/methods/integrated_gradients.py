@@ -13,8 +13,9 @@ from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.methods import Method
 from speechshap.attribution.path import PathEstimator
 from speechshap.attribution.sampling import Replicate
-from speechshap.attribution.settings import PathSettings, require_integers
+from speechshap.attribution.settings import PathSettings
 from speechshap.attribution.targets import Targets
+from speechshap.errors import require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class IntegratedGradientsSettings(PathSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integers(1, n_points=self.n_points)
+        require_at_least(1, n_points=self.n_points)
 
 
 class Quadrature:

@@ -12,8 +12,9 @@ from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.methods import Method
-from speechshap.attribution.settings import Settings, require_integers
+from speechshap.attribution.settings import Settings
 from speechshap.attribution.targets import Targets
+from speechshap.errors import require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class OcclusionSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integers(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
+        require_at_least(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
 
 
 def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: OcclusionSettings) -> Attribution:

@@ -34,7 +34,7 @@ from speechshap.results.folder import ResultsFolder, nothing_to_show
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 48_000_000
-"""Size of a file beyond which the next utterances go to another one."""
+"""Size in bytes from which on the next utterances go to another file."""
 
 CAPTIONS = {
     "time": "Mean attribution to each emotion over normalised time",
@@ -107,9 +107,9 @@ class Variant:
     """One of several explanations of an utterance.
 
     Attributes:
-        name: Name that tells it from the others.
+        name: Name that distinguishes it from the others.
         explanation: The record.
-        waveform: ``(time,)``; None where the sound file is gone, or is no longer the one that was explained.
+        waveform: ``(time,)``; None where there is no sound file, or it is no longer the one that was explained.
     """
 
     name: str
@@ -175,13 +175,15 @@ class ReportEntry:
 
 
 def _waveform(path: str, num_samples: int) -> np.ndarray | None:
+    if not path:  # the run read its sounds from no files
+        return None
     try:
         waveform = load_audio(Path(path))
     except AudioFileError as error:
         logger.warning("%s; it is shown without sound", error)
         return None
     if len(waveform) != num_samples:
-        logger.warning("%s: another sound than was explained; it is shown without", path)
+        logger.warning("%s: not the sound that was explained; it is shown without sound", path)
         return None
     return waveform
 

@@ -181,7 +181,7 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
     steps = {**shared, "x": edges}
     traces = []
     name = escape(str(explanation.targets[target]))
-    told = f"{name}: %{{y:.3g}}"
+    hover = f"{name}: %{{y:.3g}}"
     customdata = []
     if reach is not None:
         bound = {**steps, "line": {"shape": "hv", "width": 0}, "meta": {"target": target}, "showlegend": False}
@@ -189,7 +189,7 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
             go.Scatter(y=_steps(values - reach[target]), **bound),
             go.Scatter(y=_steps(values + reach[target]), fill="tonexty", fillcolor="rgba(128,128,128,0.35)", **bound),
         ]
-        told += " ± %{customdata[0]:.2g}"
+        hover += " ± %{customdata[0]:.2g}"
         customdata.append(reach[target])
     if len(explanation.targets) > 1:
         rival = 1 if target == 0 else 0
@@ -197,7 +197,7 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
         other = escape(str(explanation.targets[rival]))
         rivals = explanation.frames.values[rival]
         traces.append(go.Scatter(y=_steps(rivals), name=other, line=line, meta={"target": target}, **steps))
-        told += f"<br>{other}: %{{customdata[{len(customdata)}]:.3g}}"
+        hover += f"<br>{other}: %{{customdata[{len(customdata)}]:.3g}}"
         customdata.append(rivals)
     traces += [
         go.Scatter(
@@ -208,7 +208,7 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
         go.Scatter(
             x=(edges[:-1] + edges[1:]) / 2, y=_float32(values),
             customdata=_float32(np.stack(customdata, 1)) if customdata else None,
-            line={"width": 0}, hovertemplate=f"{told}<extra></extra>", meta={"target": target}, showlegend=False,
+            line={"width": 0}, hovertemplate=f"{hover}<extra></extra>", meta={"target": target}, showlegend=False,
             **{**shared, "hoverinfo": None},
         ),
     ]  # fmt: skip

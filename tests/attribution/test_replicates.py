@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from speechshap.attribution.moments import ReplicateMoments, Segment
+from speechshap.attribution.replicates import ReplicateMoments, Segment
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 24])

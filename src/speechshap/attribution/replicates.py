@@ -11,12 +11,12 @@ ReplicateKey = tuple[int, int]
 """Batch index of the utterance, and number of the replicate."""
 
 
-class Row(NamedTuple):
-    """A point on a path: the batch index of its utterance, its replicate, and its place in that."""
+class PathPoint(NamedTuple):
+    """A point on a path: the batch index of its utterance, its replicate, and its number in that."""
 
     utterance: int
     replicate: int
-    point: int
+    number: int
 
     @property
     def key(self) -> ReplicateKey:
@@ -25,30 +25,31 @@ class Row(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Rows of a chunk that belong to one replicate of one utterance.
+    """Points of a chunk that belong to one replicate of one utterance.
 
     Attributes:
         utterance: Index in the batch.
-        rows: How many rows of the chunk.
+        num_points: How many points of the chunk.
         complete: Whether the last of them is the last of the replicate; if not, the next chunk goes on with it.
     """
 
     utterance: int
-    rows: int
+    num_points: int
     complete: bool
 
 
-def segments_of(rows: Sequence[Row], points_per_replicate: int) -> list[Segment]:
-    """Segments of the rows of a chunk.
+def segments_of(points: Sequence[PathPoint], points_per_replicate: int) -> list[Segment]:
+    """Segments of the points of a chunk.
 
     Example:
-        >>> segments_of([Row(0, 4, 1), Row(0, 5, 0), Row(0, 5, 1), Row(1, 0, 0)], points_per_replicate=2)
-        [Segment(utterance=0, rows=1, complete=True), Segment(utterance=0, rows=2, complete=True),
-         Segment(utterance=1, rows=1, complete=False)]
+        >>> points = [PathPoint(0, 4, 1), PathPoint(0, 5, 0), PathPoint(0, 5, 1), PathPoint(1, 0, 0)]
+        >>> segments_of(points, points_per_replicate=2)
+        [Segment(utterance=0, num_points=1, complete=True), Segment(utterance=0, num_points=2, complete=True),
+         Segment(utterance=1, num_points=1, complete=False)]
     """
-    counts = Counter(row.key for row in rows)
-    last_points = {row.key: row.point for row in rows}
-    return [Segment(key[0], count, last_points[key] == points_per_replicate - 1) for key, count in counts.items()]
+    counts = Counter(point.key for point in points)
+    last_numbers = {point.key: point.number for point in points}
+    return [Segment(key[0], count, last_numbers[key] == points_per_replicate - 1) for key, count in counts.items()]
 
 
 class ReplicateMoments:
@@ -74,7 +75,7 @@ class ReplicateMoments:
     def add(self, values: Tensor, segments: Sequence[Segment]) -> None:
         """Add rows ``(R, ...)``, which may be smaller than ``shape`` (a narrower chunk: the rest counts as 0)."""
         sums = values.new_zeros(len(segments), *values.shape[1:], dtype=self.mean.dtype)
-        index = [number for number, segment in enumerate(segments) for _ in range(segment.rows)]
+        index = [number for number, segment in enumerate(segments) for _ in range(segment.num_points)]
         sums.index_add_(0, torch.tensor(index, device=values.device), values.to(sums.dtype))
         if self._open is not None:
             sums = _pad(sums, self._open.shape)
