@@ -456,7 +456,7 @@ def test_what_the_model_does_not_have(
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(UserError, match=r"`tolerance` is 0; expected a relative error above 0"):
         GradientSHAPCallback(n_samples="auto", tolerance=0)
-    with pytest.raises(UserError, match=r"`calibration` is -1; expected an integer, 0 at least"):
+    with pytest.raises(UserError, match=r"`calibration` is -1; expected 0 at least"):
         GradientSHAPCallback(calibration=-1)
     with pytest.raises(UserError, match=r"`calibration` is for the adaptive scheme"):
         GradientSHAPCallback(calibration=2, scheme="uniform")

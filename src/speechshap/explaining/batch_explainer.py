@@ -234,6 +234,8 @@ class BatchExplainer:
         rows = []
         for row, length in enumerate(batch.lengths.tolist()):
             obstacle = self.obstacle(length)
+            if not bool(batch.waveforms[row, :length].isfinite().all()):
+                obstacle = "its waveform is not finite"
             if obstacle is None:
                 rows.append(row)
             else:
