@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class OcclusionSettings(Settings):
 
     Attributes:
         stretch_frames: Frames of the stretches that are replaced, one stretch at a time (5 frames of WavLM are
-            100 ms).
+            100 ms); where they do not divide an utterance, its stretches are a little longer or shorter.
         n_draws: References that each stretch is replaced by; from two on there are standard errors.
     """
 
@@ -38,7 +39,7 @@ class OcclusionSettings(Settings):
 def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: OcclusionSettings) -> Attribution:
     r"""Attribute a batch by occlusion (Zeiler & Fergus 2014, section 4.2), with forward passes alone.
 
-    The frames of an utterance are divided into stretches; the last one may be shorter. A stretch's attribution is the
+    The frames of an utterance are divided into stretches of nearly equal length. A stretch's attribution is the
     drop :math:`E_b[f_c(x) - f_c(x \text{ with the stretch of } b \text{ in its place})]`, spread evenly over its
     frames, so that these sum to the drop. The drops of all stretches have no sum that they must come to: the
     completeness gap is not a number. Samples have no attributions of their own.
@@ -55,12 +56,12 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         tensor([[[0.5000, 0.5000, 0.0000, 0.0000]]])
     """
     targets = evaluator.targets(targets)
-    num_stretches = [math.ceil(frames / settings.stretch_frames) for frames in evaluator.frame_lengths.tolist()]
+    bounds = [_bounds(frames, settings.stretch_frames) for frames in evaluator.frame_lengths.tolist()]
     rows = [
         (utterance, draw, stretch)
         for utterance in range(len(evaluator))
         for draw in range(settings.n_draws)
-        for stretch in range(num_stretches[utterance])
+        for stretch in pairwise(bounds[utterance])
     ]
     references = {
         (utterance, draw): draw_reference(
@@ -72,11 +73,10 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
 
     def occluded(row: int) -> Tensor:
         """The utterance with one stretch replaced."""
-        utterance, draw, stretch = rows[row]
+        utterance, draw, (first, last) = rows[row]
         waveform = evaluator.waveform(utterance).clone()
-        first, last = (settings.stretch_frames * number for number in (stretch, stretch + 1))
         edges = evaluator.grid.edges(len(waveform)).tolist()
-        samples = slice(edges[first], edges[min(last, len(edges) - 1)])
+        samples = slice(edges[first], edges[last])
         waveform[samples] = references[utterance, draw][samples].to(waveform)
         return waveform
 
@@ -92,15 +92,14 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     frames = outputs.new_zeros(*outputs.shape, evaluator.num_frames)
     errors = torch.zeros_like(frames)
     start = 0
-    for utterance, count in enumerate(num_stretches):
+    for utterance, own_bounds in enumerate(bounds):
+        count, length = len(own_bounds) - 1, own_bounds[-1]
         own = drops[start : start + settings.n_draws * count].unflatten(0, (settings.n_draws, count))
         start += settings.n_draws * count
-        length = int(evaluator.frame_lengths[utterance])
-        frames[utterance, :, :length] = _spread(own.mean(0), settings.stretch_frames, length)
+        frames[utterance, :, :length] = _spread(own.mean(0), own_bounds)
         if settings.n_draws > 1:
-            error = own.std(0) / math.sqrt(settings.n_draws)
-            errors[utterance, :, :length] = _spread(error, settings.stretch_frames, length)
-    counts = torch.tensor(num_stretches, device=evaluator.device)
+            errors[utterance, :, :length] = _spread(own.std(0) / math.sqrt(settings.n_draws), own_bounds)
+    counts = torch.tensor([len(own_bounds) - 1 for own_bounds in bounds], device=evaluator.device)
     return Attribution(
         frames=frames,
         frames_standard_error=errors if settings.n_draws > 1 else None,
@@ -114,10 +113,16 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     )
 
 
-def _spread(stretches: Tensor, stretch_frames: int, num_frames: int) -> Tensor:
+def _bounds(num_frames: int, stretch_frames: int) -> list[int]:
+    """Frames at which stretches begin and end; a last one of a single frame would look stronger than it is."""
+    count = max(1, round(num_frames / stretch_frames))
+    return [round(number * num_frames / count) for number in range(count + 1)]
+
+
+def _spread(stretches: Tensor, bounds: list[int]) -> Tensor:
     """Deal values of stretches ``(stretches, targets)`` out evenly to their frames, ``(targets, frames)``."""
-    owner = torch.arange(num_frames, device=stretches.device) // stretch_frames
-    return (stretches / owner.bincount()[:, None])[owner].T
+    sizes = torch.tensor(bounds, device=stretches.device).diff()
+    return (stretches / sizes[:, None]).repeat_interleave(sizes, dim=0).T
 
 
 METHOD = Method(OcclusionSettings, explain)
