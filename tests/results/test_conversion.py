@@ -99,10 +99,10 @@ def test_targets_are_sorted_and_repeated_ones_kept_once() -> None:
     np.testing.assert_array_equal(explanation.frames.values[:2], found.frames[0, [3, 2]])
 
 
-def test_without_a_prediction_targets_fall_by_their_output() -> None:
+def test_outputs_of_a_regression_stay_in_their_order() -> None:
     targets = [Target("angry"), Target("happy"), Target("a - b")]
     explanation = convert(attribution(targets), 0, targets, prediction=None, probability=None)
-    assert [target.label for target in explanation.targets] == ["happy", "a - b", "angry"]
+    assert [target.label for target in explanation.targets] == ["angry", "happy", "a - b"]
 
 
 @pytest.mark.parametrize("output", ["log_odds", "probability"])

@@ -31,8 +31,9 @@ def from_attribution(
 ) -> Explanation:
     """The explanation of one utterance of a batch.
 
-    Targets are sorted: the predicted class, then the other classes by falling output, then contrasts. A target that
-    occurs twice (a class asked for by name that is also the predicted one) is kept once.
+    Targets are sorted: the predicted class, then the other classes by falling output, then contrasts; the outputs of a
+    regression stay in the model's order. A target that occurs twice (a class asked for by name that is also the
+    predicted one) is kept once.
 
     Args:
         attribution: Attribution of the batch.
@@ -53,7 +54,9 @@ def from_attribution(
     columns = sorted(
         {target: column for column, target in enumerate(targets)}.values(),
         key=lambda column: (
-            targets[column] != (prediction, None), targets[column].against is not None, -outputs[column]
+            targets[column] != (prediction, None),
+            targets[column].against is not None,
+            column if prediction is None else -outputs[column],
         ),
     )  # fmt: skip
 

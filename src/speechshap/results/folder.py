@@ -43,11 +43,12 @@ class ResultsFolder:
 
     def write_layers(self, utterance: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
         """Write an utterance's neuron attributions to ``layers/<utterance>.safetensors`` and return the path."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         path = self.folder / "layers" / f"{file_name(utterance)}.safetensors"
         with whole_file(path) as partial:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+            # Not save_file, whose files only their owner can read.
+            partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
         return path
 
     @property
