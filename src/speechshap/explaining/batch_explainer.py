@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +25,12 @@ from speechshap.attribution import (
 from speechshap.data import Batch
 from speechshap.data.batches import alone, select_utterances
 from speechshap.errors import UserError
+from speechshap.explaining.explained_model import ExplainedModel
 from speechshap.explaining.options import Arithmetic, RunOptions
-from speechshap.explaining.own_model import OwnModel
 from speechshap.explaining.predictions import predicted_class
-from speechshap.explaining.targets import TargetChoice, choose_layers
-from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.explaining.targets import TargetChoice
+from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
-from speechshap.models.modes import evaluation_mode
 from speechshap.results.conversion import from_attribution, layer_tensors
 from speechshap.results.explanation import Explanation, Provenance
 from speechshap.results.fingerprint import fingerprint
@@ -86,42 +84,27 @@ class BatchExplainer:
         baseline: Baseline | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self.model = model
-        self.module = cast(nn.Module, model)
+        if model.is_regression and settings.output != "logit":
+            raise UserError(f'`output` is {settings.output!r}, but the model is a regression; expected "logit"')
+        layers, along_path = "none", False
+        if isinstance(settings, PathSettings):
+            layers, along_path = settings.layers, settings.layers != "none" and settings.layer_method == "path"
+        self.model = ExplainedModel(model, arithmetic, layers, options.gradient_checkpointing, along_path)
         self.method_name, self.method = method, find_method(method)
         self.settings = settings
         self.options = options
-        self.arithmetic = arithmetic
         self.progress = progress
         self.failed: list[str] = []
-        self._check()
+        # Where the classes have names, a target that does not exist is refused before the model is asked anything.
         self._choice = None if model.classes is None else self._target_choice(model.classes)
-        named = model.module if isinstance(model, OwnModel) else self.module
-        self.layers = choose_layers(getattr(settings, "layers", "none"), model.layers, named)
         self.baseline = baseline or baseline_from_settings(settings, references)
         self._references = references
-
-    def _check(self) -> None:
-        """Refuse what does not fit together, before the model is asked anything."""
-        if self.model.is_regression and self.settings.output != "logit":
-            raise UserError(f'`output` is {self.settings.output!r}, but the model is a regression; expected "logit"')
-        if not self.options.gradient_checkpointing:
-            return
-        if self.model.gradient_checkpointing is None:
-            raise UserError("`gradient_checkpointing` is for the backbones of speechshap; leave it out for this model")
-        if self._is_along_path:
-            raise UserError('`gradient_checkpointing` does not go with `layer_method="path"`; leave one out')
-
-    @cached_property
-    def model_fingerprint(self) -> str:
-        """Of the weights, and of all else that decides the outputs of the model and its frames."""
-        return fingerprint(self.module.state_dict(), self.model.identity)
 
     @property
     def settings_fingerprint(self) -> str:
         """Of all that is common to the explanations of a run: model, precision, references, settings."""
-        computed_with = (self.model_fingerprint, self._references_fingerprint, self.arithmetic.name, self.method_name)
-        return fingerprint(*computed_with, self.settings.as_dict())
+        computed_with = (self.model.fingerprint, self._references_fingerprint, self.model.arithmetic.name)
+        return fingerprint(*computed_with, self.method_name, self.settings.as_dict())
 
     @cached_property
     def _references_fingerprint(self) -> str:
@@ -132,9 +115,9 @@ class BatchExplainer:
         if self.method.learn is None:
             return {}
         before = self.settings.as_dict()
-        with self.ready():
-            batches = (alone(w.to(self._device), f"calibration {number}") for number, w in enumerate(waveforms))
-            long_enough = (batch for batch in batches if int(batch.lengths) >= self.model.shortest)
+        with self.model.ready():
+            batches = (alone(w.to(self.model.device), f"calibration {number}") for number, w in enumerate(waveforms))
+            long_enough = (batch for batch in batches if int(batch.lengths) >= self.model.classifier.shortest)
             evaluators = (self.evaluator(batch, layers={}) for batch in long_enough)
             learnt = self.method.learn(evaluators, self.baseline, self.settings).as_dict()
         changed = {name: value for name, value in learnt.items() if value != before[name]}
@@ -149,30 +132,10 @@ class BatchExplainer:
         }
         self.settings = replace(self.settings, **frozen)
 
-    @contextmanager
-    def ready(self) -> Iterator[None]:
-        """The model as it is explained: in eval mode, frozen, with checkpointing where that was asked for."""
-        kept = self.model.gradient_checkpointing
-        with evaluation_mode(self.module):
-            if kept is None:
-                yield
-                return
-            # Slopes along the path are gone when activations are computed again.
-            self.model.gradient_checkpointing = (
-                kept or self.options.gradient_checkpointing
-            ) and not self._is_along_path
-            try:
-                yield
-            finally:
-                self.model.gradient_checkpointing = kept
-
     def logits(self, batch: Batch) -> Tensor:
         """Logits ``(batch, classes)`` of the model."""
-        rows = range(len(batch.ids))
-        found: dict[int, Tensor] = {}
-        for group in self.groups(batch, rows):
-            found.update(zip(group, self.evaluator(select_utterances(batch, group), layers={}).logits, strict=True))
-        return torch.stack([found[row] for row in rows])
+        groups = self.model.groups(batch)  # in the order of the batch
+        return torch.cat([self.evaluator(select_utterances(batch, rows), layers={}).logits for rows in groups])
 
     def targets(self, logits: Tensor) -> list[list[Target]]:
         """What is explained of each utterance with these logits ``(batch, classes)``.
@@ -180,14 +143,9 @@ class BatchExplainer:
         Raises:
             UserError: The model has another number of outputs than it has names for them.
         """
-        choice = self._target_choice(self.class_names(logits.shape[1])) if self._choice is None else self._choice
-        if len(choice.classes) != logits.shape[1]:
-            raise UserError(f"`classes` are {len(choice.classes)}, but the model has {logits.shape[1]} outputs")
+        names = self.model.class_names(logits.shape[1])
+        choice = self._target_choice(names) if self._choice is None else self._choice
         return [choice.of(row) for row in logits]
-
-    def class_names(self, count: int) -> list[str]:
-        """Names of the classes of a model with this number of outputs; numbers where it has no names."""
-        return [str(number) for number in range(count)] if self.model.classes is None else list(self.model.classes)
 
     def fingerprints(self, batch: Batch) -> list[str]:
         """Of each utterance: explanations with the same one hold the same numbers."""
@@ -208,7 +166,7 @@ class BatchExplainer:
         Yields:
             Each utterance that can be explained.
         """
-        for rows in self.groups(batch, range(len(batch.ids))):
+        for rows in self.model.groups(batch):
             attribution = None
             while rows and attribution is None:
                 chosen = select_utterances(batch, rows)
@@ -220,12 +178,11 @@ class BatchExplainer:
                     rows = [row for row in rows if batch.ids[row] != error.utterance_id]
             if attribution is None:
                 continue
-            embeddings = self._embed(chosen)
+            embeddings = self.model.embed(chosen)
             for index, row in enumerate(rows):
-                embedding = None if embeddings is None else embeddings[index]
                 provenance = self._provenance(fingerprints[row])
-                explanation = self.record(attribution, index, chosen, targets[row], provenance, embedding)
-                neurons = layer_tensors(attribution, index, targets[row]) if self.layers else {}
+                explanation = self.record(attribution, index, chosen, targets[row], provenance, embeddings[index])
+                neurons = layer_tensors(attribution, index, targets[row]) if self.model.layers else {}
                 converged = None if attribution.converged is None else bool(attribution.converged[index])
                 yield Explained(explanation, neurons, converged)
 
@@ -233,7 +190,7 @@ class BatchExplainer:
         """Utterances that nothing stands in the way of; warns of the others."""
         rows = []
         for row, length in enumerate(batch.lengths.tolist()):
-            obstacle = self.obstacle(length)
+            obstacle = self.model.obstacle(length)
             if not bool(batch.waveforms[row, :length].isfinite().all()):
                 obstacle = "its waveform is not finite"
             if obstacle is None:
@@ -242,23 +199,14 @@ class BatchExplainer:
                 self._fail(batch.ids[row], obstacle)
         return rows
 
-    def obstacle(self, num_samples: int) -> str | None:
-        """Why a waveform of this length cannot be explained; None where it can."""
-        if num_samples < self.model.shortest:
-            return f"it has {num_samples} samples, and the model needs {self.model.shortest}"
-        window = self.model.window if self.layers else None
-        if window is not None and num_samples > window:
-            return f"neurons are explained within a window of {window / SAMPLE_RATE:g} s; leave `layers` out"
-        return None
-
     def evaluator(self, batch: Batch, layers: Mapping[str, nn.Module], grid: FrameGrid | None = None) -> Evaluator:
         """Evaluator of the model for a batch; frames are the model's unless a grid is given."""
         size = self.options.chunk_size
-        if size is None and self.model.gradient_checkpointing:
+        if size is None and self.model.classifier.gradient_checkpointing:
             size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
         return Evaluator(
-            self._forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
-            grid=grid or self.model.grid, chunk_size=size, progress=self.progress,
+            self.model.forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
+            grid=grid or self.model.classifier.grid, chunk_size=size, progress=self.progress,
         )  # fmt: skip
 
     def record(
@@ -271,8 +219,9 @@ class BatchExplainer:
         embedding: Tensor | None = None,
     ) -> Explanation:
         """The record of one utterance of a batch."""
-        classes, label = self.class_names(attribution.logits.shape[1]), int(batch.labels[index])
-        prediction, probability = predicted_class(attribution.logits[index], classes, self.model.is_regression)
+        classifier = self.model.classifier
+        classes, label = self.model.class_names(attribution.logits.shape[1]), int(batch.labels[index])
+        prediction, probability = predicted_class(attribution.logits[index], classes, classifier.is_regression)
         return from_attribution(
             attribution,
             index,
@@ -282,59 +231,33 @@ class BatchExplainer:
             prediction=prediction,
             probability=probability,
             targets=targets,
-            grid=self.model.grid,
+            grid=classifier.grid,
             num_samples=int(batch.lengths[index]),
             spectrum=self.settings.spectrum if isinstance(self.settings, PathSettings) else None,
             embedding=embedding,
             provenance=provenance,
         )
 
-    def groups(self, batch: Batch, rows: Sequence[int]) -> list[list[int]]:
-        """Utterances that go through the model together."""
-        if self.model.one_by_one and len(set(batch.lengths[list(rows)].tolist())) > 1:
-            return [[row] for row in rows]
-        return [list(rows)] if rows else []
-
-    @property
-    def _is_along_path(self) -> bool:
-        settings = self.settings
-        return isinstance(settings, PathSettings) and settings.layers != "none" and settings.layer_method == "path"
-
-    def _target_choice(self, classes: Sequence[str]) -> TargetChoice:
-        return TargetChoice(self.settings.targets, classes, self.model.is_regression)
-
-    def _forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        with self.arithmetic.context():
-            return self.model(self.arithmetic.convert(waveforms), lengths).float()
-
     def _fail(self, utterance: str, reason: str) -> None:
         self.failed.append(utterance)
         logger.warning("%s is not explained: %s", utterance, reason)
 
     def _attribute(self, batch: Batch, targets: Sequence[Sequence[Target]]) -> Attribution:
-        evaluator = self.evaluator(batch, self.layers)
-        classes = self.class_names(evaluator.logits.shape[1])
+        evaluator = self.evaluator(batch, self.model.layers)
+        classes = self.model.class_names(evaluator.logits.shape[1])
         indices = Targets.from_names(targets, classes, self.settings.output)
         return self.method.explain(evaluator, indices, self.baseline, self.settings)
 
-    def _embed(self, batch: Batch) -> Tensor | None:
-        """Input of the classifier's head for each utterance, ``(batch, features)``."""
-        with torch.no_grad(), self.arithmetic.context():
-            embeddings = self.model.embed(self.arithmetic.convert(batch.waveforms), batch.lengths)
-        return None if embeddings is None else embeddings.float().cpu()
+    def _target_choice(self, classes: Sequence[str]) -> TargetChoice:
+        return TargetChoice(self.settings.targets, classes, self.model.classifier.is_regression)
 
     def _provenance(self, own_fingerprint: str) -> Provenance:
         return Provenance(
             method=self.method_name,
             settings=self.settings.as_dict(),
-            model=self.model_fingerprint,
-            precision=self.arithmetic.name,
+            model=self.model.fingerprint,
+            precision=self.model.arithmetic.name,
             settings_fingerprint=self.settings_fingerprint,
             fingerprint=own_fingerprint,
             explained_at=datetime.now(UTC),
         )
-
-    @property
-    def _device(self) -> torch.device:
-        """Where the model is."""
-        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))

@@ -190,11 +190,11 @@ class GradientSHAP:
                 self.model, "gradient_shap", settings, RunOptions(chunk_size=self.batch_size),
                 baseline=as_baseline(baselines), progress=bar.update,
             )  # fmt: skip
-            if (obstacle := explainer.obstacle(int(batch.lengths))) is not None:
+            if (obstacle := explainer.model.obstacle(int(batch.lengths))) is not None:
                 raise ValueError(f"the waveform cannot be explained: {obstacle}")
-            with explainer.ready():
+            with explainer.model.ready():
                 evaluator = explainer.evaluator(
-                    batch, explainer.layers, FrameGrid(1, 1) if resolution == "sample" else None
+                    batch, explainer.model.layers, FrameGrid(1, 1) if resolution == "sample" else None
                 )
                 predicted = evaluator.logits.argmax(1) if target_class is None else target_class
                 targets = Targets.from_classes(1, predicted, against_class, output)
@@ -304,7 +304,7 @@ class GradientSHAP:
         return alone(signal.to(self.device), "waveform")
 
     def _prediction(self, explainer: BatchExplainer, logits: Tensor) -> dict[str, Any]:
-        names = explainer.class_names(len(logits))
+        names = explainer.model.class_names(len(logits))
         label, probability = predicted_class(logits, names, self.model.is_regression)
         if label is None:
             return {"outputs": dict(zip(names, logits.tolist(), strict=True))}
@@ -318,12 +318,12 @@ class GradientSHAP:
 
 def _record(explainer: BatchExplainer, attribution: Attribution, batch: Batch, baselines: str) -> Explanation:
     """What was found, as :mod:`speechshap.report` shows it."""
-    names = explainer.class_names(attribution.logits.shape[1])
+    names = explainer.model.class_names(attribution.logits.shape[1])
     target, against = int(attribution.targets.classes[0, 0]), int(attribution.targets.against[0, 0])
     asked = [Target(names[target], None if against == NO_CLASS else names[against])]
     settings = explainer.settings.as_dict() | {"baselines": baselines}
     # Fingerprints tell the rows of runs apart; there is no run.
-    provenance = Provenance("gradient_shap", settings, "", explainer.arithmetic.name, "", "", datetime.now(UTC))
+    provenance = Provenance("gradient_shap", settings, "", explainer.model.arithmetic.name, "", "", datetime.now(UTC))
     explanation = explainer.record(attribution, 0, batch, asked, provenance)
     return replace(explanation, utterance=Path(batch.paths[0]).name or batch.ids[0])
 

@@ -107,7 +107,7 @@ class Runner:
             What was explained just now.
         """
         rows = self.explainer.explainable(batch)
-        with self.explainer.ready():
+        with self.explainer.model.ready():
             explained = self._explain_missing(select_utterances(batch, rows), logits, rows) if rows else []
         if explained:
             # Pictures first: utterances that are written are skipped on resume.
