@@ -1,5 +1,6 @@
 """Mistakes that a user can correct."""
 
+from collections.abc import Iterable
 from numbers import Integral
 from typing import TypeGuard
 
@@ -32,3 +33,16 @@ def require_at_least(least: int, **parameters: object) -> None:
         if value is not None and (not is_integer(value) or value < least):
             kind = "" if is_integer(value) else "an integer, "
             raise UserError(f"`{name}` is {value!r}; expected {kind}{least} at least")
+
+
+def require_choice(name: str, value: object, legal: Iterable[object]) -> None:
+    """Raise a UserError for a parameter that is none of the legal values.
+
+    Example:
+        >>> require_choice("draw", "best", ["first", "wrong"])
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `draw` is 'best'; expected first, wrong
+    """
+    legal = list(legal)
+    if value not in legal:
+        raise UserError(f"`{name}` is {value!r}; expected {', '.join(map(str, legal))}")

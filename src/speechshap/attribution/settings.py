@@ -6,16 +6,10 @@ from typing import Any, Literal, get_args
 from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import OUTPUTS, Output
-from speechshap.errors import UserError, is_integer, require_at_least
+from speechshap.errors import is_integer, require_at_least, require_choice
 
 References = Literal["noise", "silence", "dataset"]
 """Names of the reference distributions, which :func:`speechshap.attribution.baseline_from_settings` makes."""
-
-
-def require_choice(name: str, value: object, legal: tuple[object, ...]) -> None:
-    """Raise a UserError for a parameter that is none of the legal values."""
-    if value not in legal:
-        raise UserError(f"`{name}` is {value!r}; expected {', '.join(map(str, legal))}")
 
 
 @dataclass(frozen=True, kw_only=True)

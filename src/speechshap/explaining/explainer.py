@@ -22,11 +22,11 @@ from speechshap.attribution import (
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods.gradient_shap import explain
 from speechshap.attribution.sampling import PathDensity, PathSampler, Scheme
-from speechshap.attribution.settings import require_choice
 from speechshap.attribution.targets import NO_CLASS, Output
 from speechshap.data import Batch
 from speechshap.data.audio import load_audio
 from speechshap.data.batches import alone
+from speechshap.errors import require_choice
 from speechshap.explaining.batch_explainer import BatchExplainer
 from speechshap.explaining.loading import adopt_model, load_model
 from speechshap.explaining.options import RunOptions
@@ -270,11 +270,13 @@ class GradientSHAP:
         """
         from speechshap.report.figures import explanation_figure
 
+        path, waveform = Path(audio_path), load_audio(Path(audio_path))
         result = self.explain(
-            Path(audio_path), target_class, mode, baselines=baselines, against_class=against_class, output=output,
+            waveform, target_class, mode, baselines=baselines, against_class=against_class, output=output,
             spectrum=spectrum, progress=progress,
         )  # fmt: skip
-        figure = explanation_figure(load_audio(Path(audio_path)), SAMPLE_RATE, result["explanation"], top_k_frames)
+        explanation = replace(result["explanation"], utterance=path.name, path=str(path))
+        figure = explanation_figure(waveform, SAMPLE_RATE, explanation, top_k_frames)
         if save_path is not None:
             figure.savefig(save_path)
         return figure

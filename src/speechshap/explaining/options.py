@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
 
-from speechshap.errors import UserError, require_at_least
+from speechshap.errors import require_at_least, require_choice
 from speechshap.report.selection import Selection
 
 
@@ -41,8 +41,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         require_at_least(1, chunk_size=self.chunk_size, log_every=self.log_every)
         require_at_least(0, top_k_frames=self.top_k_frames, max_drawn=self.max_drawn)
-        if self.draw not in get_args(Selection):
-            raise UserError(f"`draw` is {self.draw!r}; expected {', '.join(get_args(Selection))}")
+        require_choice("draw", self.draw, get_args(Selection))
 
 
 class Arithmetic(NamedTuple):

@@ -35,10 +35,12 @@ def load_checkpoint(path: str | Path) -> EmotionModule:
     Raises:
         UserError: The checkpoint cannot be read, or its weights do not fit the model that it describes.
     """
-    read_checkpoint(path)
     try:
         return EmotionModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
+    except Exception as error:
+        read_checkpoint(path)  # says what is wrong with the file, if that is it
+        if not isinstance(error, RuntimeError):
+            raise
         raise UserError(
             f"`ckpt_path`: the weights of {path} do not fit the model that it describes; if its head was given in "
             "Python, explain it there, with GradientSHAPCallback"

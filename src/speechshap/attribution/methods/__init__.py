@@ -10,7 +10,7 @@ from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.settings import Settings
 from speechshap.attribution.targets import Targets
-from speechshap.errors import UserError
+from speechshap.errors import require_choice
 
 
 class Method(NamedTuple):
@@ -44,7 +44,6 @@ def find_method(name: str) -> Method:
     Raises:
         UserError: There is none.
     """
-    if name not in method_names():
-        raise UserError(f"`method` is {name!r}; expected {', '.join(method_names())}")
+    require_choice("method", name, method_names())
     method: Method = import_module(f"{__name__}.{name}").METHOD
     return method

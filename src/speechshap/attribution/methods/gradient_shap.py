@@ -24,10 +24,10 @@ from speechshap.attribution.sampling import (
     PathSampler,
     Scheme,
 )
-from speechshap.attribution.settings import PathSettings, require_choice
+from speechshap.attribution.settings import PathSettings
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Output, Targets
-from speechshap.errors import UserError, is_integer, require_at_least
+from speechshap.errors import UserError, is_integer, require_at_least, require_choice
 from speechshap.frames import FrameGrid
 
 logger = logging.getLogger(__name__)
