@@ -121,7 +121,7 @@ class _NewTensors(TorchDispatchMode):
     """Notes the bytes of operators' outputs, except views of their inputs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.noted: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

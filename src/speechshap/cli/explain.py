@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from speechshap.attribution import Method, SpectralGrid, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
@@ -109,7 +109,7 @@ def _parser(method: str) -> ArgumentParser:
         "on, another corpus (--data.root), or files and folders of recordings (--data.files).",
         exit_on_error=False,
     )
-    parser.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file with any of these options.")
+    parser.add_argument("-c", "--config", action="config", help="YAML file with any of these options.")
     parser.add_argument("--ckpt_path", type=str | None, help="Checkpoint that train.py wrote.")
     parser.add_argument(
         "--model",

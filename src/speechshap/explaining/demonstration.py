@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 
 from speechshap.attribution import SpectralGrid
-from speechshap.data.audio import AudioFileError, load_audio
-from speechshap.data.corpora import find_audio, loose_files
+from speechshap.data.audio import AudioFileError, find_audio, load_audio
+from speechshap.data.corpora import loose_files
 from speechshap.data.planted import synthesize
 from speechshap.data.splits import draw_subset
 from speechshap.errors import UserError
