@@ -34,7 +34,8 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto
+	$(BIN)/oxlint --deny-warnings src
+	$(BIN)/pytest -n auto --cov
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -22,7 +22,7 @@ const element = (name, properties = {}, ...children) => {
   made.append(...children);
   return made;
 };
-const shown = (value, digits) => (value === null ? "–" : digits === undefined ? value : value.toFixed(digits));
+const shown = (cell, digits) => (cell === null ? "–" : digits === undefined ? cell : cell.toFixed(digits));
 const counted = (count) => (count === 1 ? "1 utterance" : `${count} utterances`);
 // A regression predicts no class.
 const predicted = (entry) => entry.prediction ?? entry.outputs;
@@ -42,9 +42,9 @@ function matching() {
   });
   const { key, falling } = state.sort;
   if (key !== null) {
-    const value = (number) => page.entries[number][key];
+    const cell = (number) => page.entries[number][key];
     numbers.sort((first, second) => {
-      const [a, b] = [value(first), value(second)];
+      const [a, b] = [cell(first), cell(second)];
       // Unknown values come last in both directions.
       if (a === null || b === null) return (a === null) - (b === null);
       const order = typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
@@ -257,8 +257,8 @@ function zoom(factor) {
   const end = variantNow().edges.at(-1);
   const [first, last] = picture.layout.xaxis.range;
   const width = Math.min(end, (last - first) * factor);
-  const start = Math.min(Math.max(0, state.seconds - width / 2), end - width);
-  return Plotly.relayout(picture, { "xaxis.range": [start, start + width] });
+  const left = Math.min(Math.max(0, state.seconds - width / 2), end - width);
+  return Plotly.relayout(picture, { "xaxis.range": [left, left + width] });
 }
 
 // ---- sound ----
