@@ -29,7 +29,7 @@ def fixed(reference: Tensor) -> Baseline:
 
 def attribute(evaluator: Evaluator, targets: object, baseline: Baseline = silence, **options: object) -> Attribution:
     targets = Targets.from_classes(len(evaluator), targets)
-    return explain(evaluator, targets, baseline, IntegratedGradientsSettings(**options))
+    return explain(evaluator, targets, baseline, IntegratedGradientsSettings(**options), keep_values=True)
 
 
 def test_parity_with_captum_for_the_same_nodes_and_the_same_reference() -> None:

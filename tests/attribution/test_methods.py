@@ -74,7 +74,7 @@ def test_gradient_shap_by_its_name_is_the_function() -> None:
     targets = Targets.from_classes(2, [0, 1], output="probability")
     baseline = baseline_from_settings(settings)
     result = find_method("gradient_shap").explain(Evaluator(model, waveforms), targets, baseline, settings)
-    assert torch.equal(result.values, expected.values)
+    assert torch.equal(result.frames, expected.frames)
     assert torch.equal(result.time_frequency, expected.time_frequency)
 
 

@@ -9,7 +9,7 @@ from speechshap.attribution import gradient_shap
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 from speechshap.models import EmotionClassifier, build_backbone
-from speechshap.models.windows import split_into_windows
+from speechshap.models.windows import split_into_windows, split_waveform
 
 
 @pytest.mark.parametrize("grid", [FrameGrid(), FrameGrid(2, 2), FrameGrid(20, 30)])
@@ -68,6 +68,21 @@ def test_windows_of_a_local_backbone_give_what_it_gives_for_the_whole() -> None:
         results.append((logits, torch.autograd.grad(logits[:, 1].sum(), values)[0]))
     for found, expected in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_of_windows_are_no_longer_than_these() -> None:
+    grid, waveform = FrameGrid(), torch.randn(60 * 16_000, requires_grad=True)
+    windows = split_into_windows(len(waveform), 2 * 16_000, grid)
+    stretches = [torch.cat(pieces) for pieces in split_waveform(waveform, windows)]
+    for stretch, window in zip(stretches, windows, strict=True):
+        assert torch.equal(stretch, waveform[window.start : window.stop])
+        assert sum(piece.numel() for piece in stretch.grad_fn(torch.ones_like(stretch))) == len(stretch)
+    (gradient,) = torch.autograd.grad(torch.stack([stretch.sum() for stretch in stretches]).sum(), waveform)
+    expected = sum(
+        (torch.arange(len(waveform)) >= window.start) & (torch.arange(len(waveform)) < window.stop).long()
+        for window in windows
+    )
+    assert torch.equal(gradient, expected.float())
 
 
 def speech_classifier(window_seconds: float | None) -> EmotionClassifier:

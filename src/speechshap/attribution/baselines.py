@@ -1,5 +1,6 @@
 """Reference distributions: what an utterance is compared with."""
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -25,8 +26,8 @@ def gaussian_noise(snr_db: float = 0.0) -> Baseline:
     scale = 10 ** (-snr_db / 20)
 
     def draw(waveform: Tensor, generator: torch.Generator) -> Tensor:
-        standard_normal = torch.randn(waveform.shape, generator=generator, dtype=waveform.dtype)
-        return waveform.mean() + scale * waveform.std(correction=0) * standard_normal
+        noise = torch.randn(waveform.shape, generator=generator, dtype=waveform.dtype)
+        return noise.mul_(scale * waveform.std(correction=0)).add_(waveform.mean())  # in place: it may be hours long
 
     return draw
 
@@ -57,8 +58,8 @@ def from_references(references: Tensor) -> Baseline:
         index = int(torch.randint(len(references), (), generator=generator))
         spare = max(0, available - len(waveform))
         offset = int(torch.randint(spare + 1, (), generator=generator))
-        positions = (offset + torch.arange(len(waveform))) % available
-        return references[index, positions].to(waveform.dtype)
+        reference = references[index, offset : offset + len(waveform)]
+        return reference.repeat(math.ceil(len(waveform) / len(reference)))[: len(waveform)].to(waveform.dtype)
 
     return draw
 

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speechshap.attribution import validation
 from speechshap.attribution.chunks import ChunkSize, ForwardChunkSize, GradientChunkSize
+from speechshap.attribution.frame_sums import sum_frames
 from speechshap.attribution.gradients import Gradients, Outputs, gradients_of, outputs_of
 from speechshap.attribution.replicates import sum_dtype
 from speechshap.attribution.targets import Targets
@@ -45,7 +46,7 @@ class Evaluator:
         progress: Called with the number of rows after each chunk.
 
     Attributes:
-        inputs: The waveforms, ``(batch, time)``, 0 in the padding.
+        inputs: The waveforms, ``(batch, time)``, 0 in the padding; they are not to be changed.
         lengths: Samples of each utterance, as numbers.
         ids: Names of the utterances.
         layers: As given.
@@ -53,7 +54,6 @@ class Evaluator:
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
         num_frames: Most frames of an utterance.
-        frame_owners: Frame that each sample belongs to, ``(batch, time)`` int64; 0 in the padding.
 
     Raises:
         ValueError: An argument does not fit the others.
@@ -92,16 +92,14 @@ class Evaluator:
         self.grid = grid
         self.device = waveforms.device
         with torch.inference_mode(False):
-            inside = torch.arange(waveforms.shape[1]) < torch.tensor(self.lengths)[:, None]
-            self.inputs = torch.where(inside.to(self.device), waveforms.detach().clone(), 0)
             self._lengths = torch.tensor(self.lengths, device=self.device)
+            self.inputs = waveforms.detach()
+            if min(self.lengths) < waveforms.shape[1]:
+                inside = torch.arange(waveforms.shape[1], device=self.device) < self._lengths[:, None]
+                self.inputs = torch.where(inside, self.inputs, 0)
             frames = [max(1, grid.num_frames(length)) for length in self.lengths]
             self.num_frames = max(frames)
             self.frame_lengths = torch.tensor(frames, device=self.device)
-            owners = torch.zeros(waveforms.shape, dtype=torch.int64)
-            for own, length in zip(owners, self.lengths, strict=True):
-                own[:length] = grid.owner(length)
-            self.frame_owners = owners.to(self.device)
         longest_bytes = waveforms.element_size() * max(self.lengths)
         self._forward_size = ForwardChunkSize(chunk_size, self.device, longest_bytes)
         self._gradient_size = GradientChunkSize(chunk_size, self.device, longest_bytes)
@@ -167,25 +165,27 @@ class Evaluator:
     @torch.inference_mode(False)
     def gradients(
         self, points: Tensor, utterances: Sequence[int], targets: Targets, directions: Tensor | None = None
-    ) -> Gradients:
-        """Gradients for rows, in one call of the model.
+    ) -> Iterator[Gradients]:
+        """Gradients for rows, from one forward pass of the model.
 
         Args:
             points: ``(R, time)``.
             utterances: Batch index of the utterance that each row is made of.
             targets: What is explained of the batch, as :meth:`targets` returns it.
             directions: ``(R, time)``; the layers' derivatives in these directions are computed, too.
-        """
-        # Copies, since no graph begins at a tensor that was made in inference mode.
-        points, directions = points.clone(), None if directions is None else directions.clone()
-        lengths, rows = self.lengths_of(utterances), self.indices(utterances)
-        return gradients_of(self._forward, points, lengths, rows, targets, self.layers, directions)
 
-    def gather_frames(self, samples: Tensor, utterances: Sequence[int]) -> Tensor:
-        """Sum the samples of rows into the frames that own them: ``(R, targets, time) -> (R, targets, frames)``."""
-        owners = self.frame_owners[utterances, : samples.shape[-1]][:, None].expand(samples.shape)
-        frames = samples.new_zeros(*samples.shape[:2], self.num_frames, dtype=sum_dtype(self.device))
-        return frames.scatter_add_(2, owners, samples.to(frames.dtype))
+        Yields:
+            The gradients of one target after the other, each computed when it is asked for.
+        """
+        # No graph begins at a tensor that was made in inference mode.
+        points, directions = _outside_inference(points), None if directions is None else _outside_inference(directions)
+        lengths, rows = self.lengths_of(utterances), self.indices(utterances)
+        yield from gradients_of(self._forward, points, lengths, rows, targets, self.layers, directions)
+
+    def sum_frames(self, left: Tensor, right: Tensor, utterances: Sequence[int]) -> Tensor:
+        """Sum products of samples over the frames that own them: twice ``(R, time)`` to ``(R, frames)``."""
+        frame_lengths = self.frame_lengths[self.indices(utterances)]
+        return sum_frames(left, right, frame_lengths, self.num_frames, self.grid, sum_dtype(self.device))
 
     def lengths_of(self, utterances: Sequence[int]) -> Tensor:
         """Samples of rows, ``(R,)`` int64 on the device."""
@@ -237,6 +237,10 @@ class Evaluator:
                 start += len(rows)
                 if progress is not None:
                     progress(len(rows))
+
+
+def _outside_inference(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def within(shape: Sequence[int]) -> tuple[slice, ...]:

@@ -1,6 +1,6 @@
 """One call of the model: outputs of rows, and their gradients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +23,13 @@ class Outputs(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Gradients of the explained outputs at points.
+    """Gradients of one explained output at points.
 
     Attributes:
-        inputs: ``(R, targets, T)``.
-        layers: ``(R, targets, ...)`` for each layer.
-        layer_slopes: How the layers change in the given directions, ``(R, ...)`` each; empty without directions.
+        inputs: ``(R, T)``.
+        layers: ``(R, ...)`` for each layer.
+        layer_slopes: How the layers change in the given directions, ``(R, ...)`` each, the same for every output; empty
+            without directions.
     """
 
     inputs: Tensor
@@ -65,8 +66,10 @@ def gradients_of(
     targets: Targets,
     layers: Mapping[str, nn.Module],
     directions: Tensor | None = None,
-) -> Gradients:
-    """Gradients for all targets and all layers from one forward pass, and one backward pass for each target.
+) -> Iterator[Gradients]:
+    """Gradients for all layers from one forward pass, and one backward pass for each target.
+
+    Those of a target are computed when they are asked for, so that memory need not hold those of all.
 
     Args:
         forward: Classifier.
@@ -76,6 +79,9 @@ def gradients_of(
         targets: What is explained.
         layers: Modules to take gradients at.
         directions: ``(R, T)``; how the layers change in these is computed in the same forward pass.
+
+    Yields:
+        The gradients of one target after the other.
 
     Raises:
         RuntimeError: The output does not depend on the points.
@@ -91,23 +97,19 @@ def gradients_of(
                 logits = forward_ad.unpack_dual(logits).primal
         else:
             logits, hidden = outputs_of(forward, points, lengths, layers)
-        explained = targets(logits, utterances)  # (R, targets)
-        if not explained.requires_grad:
+        explained = targets(logits, utterances).unbind(1)
+        if not explained[0].requires_grad:
             raise RuntimeError(
                 "the output of forward does not depend on its input in a way that autograd can follow; "
                 "it must not detach the waveforms, convert them to numpy, or run under no_grad"
             )
-        sources = [points, *hidden.values()]
-        last = explained.shape[1] - 1
-        gradients = [
-            torch.autograd.grad(explained[:, target].sum(), sources, retain_graph=target < last, allow_unused=True)
-            for target in range(explained.shape[1])
-        ]
-    of_inputs, *of_layers = (
-        torch.stack([torch.zeros_like(source) if part is None else part for part in parts], dim=1).detach()
-        for source, *parts in zip(sources, *gradients, strict=True)
-    )
-    return Gradients(of_inputs, {name: part.float() for name, part in zip(layers, of_layers, strict=True)}, slopes)
+    sources = [points, *hidden.values()]
+    for number, output in enumerate(explained, start=1):
+        of_inputs, *of_layers = torch.autograd.grad(
+            output.sum(), sources, retain_graph=number < len(explained), allow_unused=True, materialize_grads=True
+        )
+        yield Gradients(of_inputs, {name: part.float() for name, part in zip(layers, of_layers, strict=True)}, slopes)
+        del of_inputs, of_layers  # before those of the next target are computed
 
 
 def _check_logits(logits: Any, rows: int) -> None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_BLOCK = 2**21  # numbers that are summed at a time: copies of all that hours of sound have would not fit into memory
+
 ReplicateKey = tuple[int, int]
 """Batch index of the utterance, and number of the replicate."""
 
@@ -72,32 +74,40 @@ class ReplicateMoments:
         self.squares = torch.zeros_like(self.mean)
         self._open: Tensor | None = None  # the replicate that the last chunk did not complete
 
-    def add(self, values: Tensor, segments: Sequence[Segment]) -> None:
-        """Add rows ``(R, ...)``, which may be smaller than ``shape`` (a narrower chunk: the rest counts as 0)."""
-        sums = values.new_zeros(len(segments), *values.shape[1:], dtype=self.mean.dtype)
-        index = [number for number, segment in enumerate(segments) for _ in range(segment.num_points)]
-        sums.index_add_(0, torch.tensor(index, device=values.device), values.to(sums.dtype))
-        if self._open is not None:
-            sums = _pad(sums, self._open.shape)
-            sums[0] += _pad(self._open[None], sums.shape[1:])[0]
-            self._open = None
-        if not segments[-1].complete:
-            self._open = sums[-1].clone()
-        closed = [segment.utterance for segment in segments if segment.complete]
-        start = 0
-        for utterance in dict.fromkeys(closed):
-            stop = start + closed.count(utterance)
-            self._merge(utterance, sums[start:stop])
-            start = stop
+    def add(self, values: Tensor, weights: Tensor, segments: Sequence[Segment]) -> None:
+        """Add rows ``(R, ...)`` times their weights ``(R,)``.
 
-    def _merge(self, utterance: int, replicates: Tensor) -> None:
+        Rows may be smaller than ``shape`` (a narrower chunk): the rest counts as 0.
+        """
+        opened = None if segments[-1].complete else torch.zeros_like(self.mean[0])
+        closed = Counter(segment.utterance for segment in segments if segment.complete)
+        width = values.shape[-1]
+        step = max(1, _BLOCK * width // max(1, values.numel()))
+        for start in range(0, width, step):
+            block = values[..., start : start + step]
+            where = (*(slice(size) for size in block.shape[1:-1]), slice(start, start + block.shape[-1]))
+            sums = _sum_segments(block, weights, segments, self.mean.dtype)
+            if self._open is not None:
+                sums[0] += self._open[where]
+            if opened is not None:
+                opened[where] = sums[-1]
+            first = 0
+            for utterance, count in closed.items():
+                self._merge(utterance, where, sums[first : first + count])
+                first += count
+        self._open = opened
+        for utterance, count in closed.items():
+            self.count[utterance] += count
+
+    def _merge(self, utterance: int, where: tuple[slice, ...], replicates: Tensor) -> None:
+        """Merge replicates ``(count, ...)``, which are changed, into this part of the moments of an utterance."""
         known, new = self.count[utterance], len(replicates)
-        where: tuple[int | slice, ...] = (utterance, *(slice(size) for size in replicates.shape[1:]))
-        mean = replicates.mean(0)
-        shift = mean - self.mean[where]
-        self.squares[where] += (replicates - mean).square().sum(0) + shift.square() * (known * new / (known + new))
-        self.mean[where] += shift * (new / (known + new))
-        self.count[utterance] = known + new
+        mean, squares = self.mean[utterance][where], self.squares[utterance][where]
+        new_mean = replicates.mean(0)
+        squares += replicates.sub_(new_mean).square_().sum(0)
+        shift = new_mean.sub_(mean)
+        squares.addcmul_(shift, shift, value=known * new / (known + new))
+        mean.add_(shift, alpha=new / (known + new))
 
     def standard_error(self) -> Tensor | None:
         """Standard error of the means, ``(B, ...)``; None where an utterance has fewer than two replicates."""
@@ -105,7 +115,7 @@ class ReplicateMoments:
             return None
         count = torch.tensor(self.count, device=self.mean.device)
         per_utterance = (-1, *[1] * (self.mean.ndim - 1))
-        return (self.squares / (count * (count - 1)).view(per_utterance)).sqrt()
+        return (self.squares / (count * (count - 1)).view(per_utterance)).sqrt_()
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
@@ -113,7 +123,9 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have none
 
 
-def _pad(values: Tensor, shape: Sequence[int]) -> Tensor:
-    """Zeros behind values ``(R, ...)`` up to at least ``shape``."""
-    missing = [max(0, size - own) for own, size in zip(values.shape[1:], shape, strict=True)]
-    return torch.nn.functional.pad(values, [width for size in reversed(missing) for width in (0, size)])
+def _sum_segments(values: Tensor, weights: Tensor, segments: Sequence[Segment], dtype: torch.dtype) -> Tensor:
+    """Weighted sum of the rows of each segment, ``(segments, ...)``."""
+    index = [number for number, segment in enumerate(segments) for _ in range(segment.num_points)]
+    weighted = values * weights.view(-1, *[1] * (values.ndim - 1))
+    sums = values.new_zeros(len(segments), *values.shape[1:], dtype=dtype)
+    return sums.index_add_(0, torch.tensor(index, device=values.device), weighted.to(dtype))

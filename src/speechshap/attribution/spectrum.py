@@ -13,6 +13,8 @@ from torch import Tensor
 
 from speechshap.mel import hertz, mel
 
+_BLOCK_FRAMES = 2048  # transformed at a time: the coefficients of hours of sound would not fit into memory
+
 
 @dataclass(frozen=True, slots=True)
 class SpectralGrid:
@@ -89,34 +91,44 @@ class SpectralGrid:
         Returns:
             ``(R, K, bands, frames)``; 0 in the frames beyond an utterance.
         """
+        rows, targets, num_samples = gradients.shape
+        frames = self.num_frames(num_samples)
         with torch.autocast(differences.device.type, enabled=False):
-            return self._attribution(_at_least_float(differences), _at_least_float(gradients), lengths)
+            dtype = torch.promote_types(gradients.dtype, torch.float32)
+            bands = gradients.new_empty(rows, targets, self.num_bands, frames, dtype=dtype)
+            for first in range(0, frames, _BLOCK_FRAMES):
+                last = min(first + _BLOCK_FRAMES, frames)
+                bands[..., first:last] = self._block(differences, gradients, lengths, first, last)
+        return bands
 
-    def _attribution(self, differences: Tensor, gradients: Tensor, lengths: Tensor) -> Tensor:
+    def _block(self, differences: Tensor, gradients: Tensor, lengths: Tensor, first: int, last: int) -> Tensor:
+        """Bands of the frames from the first to one before the last: the sum is over their own samples alone."""
+        start, stop = first * self.hop - self.window // 2, (last - 1) * self.hop + self.window // 2  # samples
+        differences, gradients = (_zero_padded(signal, start, stop) for signal in (differences, gradients))
         window = torch.hann_window(self.window, device=differences.device, dtype=differences.dtype)
-        frames = torch.arange(self.num_frames(differences.shape[-1]), device=differences.device)
-        valid = frames <= lengths[:, None] // self.hop  # (R, frames)
-        # The inverse transform divides by the summed squares of the windows over each sample; in an utterance alone
-        # there are no frames behind its own.
+        # The inverse transform divides by the summed squares of the windows over each sample, those of frames around
+        # the block too; in an utterance alone there are no frames behind its own.
+        reach = self.window // self.hop
+        around = torch.arange(first - reach, last + reach, device=differences.device)
+        valid = (around >= 0) & (around <= lengths[:, None] // self.hop)  # (R, frames)
         overlap = _overlap_add(valid.to(window.dtype)[:, None] * window.square()[:, None], self.hop)
-        overlap = overlap[:, self.window // 2 :][:, : differences.shape[-1]]
-        inside = torch.arange(differences.shape[-1], device=differences.device) < lengths[:, None]
+        overlap = overlap[:, reach * self.hop :][:, : stop - start]
+        positions = torch.arange(start, stop, device=differences.device)
+        inside = (positions >= 0) & (positions < lengths[:, None])
         divided = torch.where(inside, 1 / overlap.clamp_min(torch.finfo(overlap.dtype).tiny), 0)[:, None] * gradients
         coefficients = self._transform(differences, window)[:, None]  # (R, 1, bins, frames)
         cotangents = self._transform(divided.flatten(0, 1), window).unflatten(0, divided.shape[:2])
         # A one-sided transform holds each bin but the first and the last for two.
         share = differences.new_full((self.num_bins, 1), 2 / self.window)
         share[0] = share[-1] = 1 / self.window
-        bins = (coefficients.conj() * cotangents).real * share * valid[:, None, None]
+        bins = (coefficients.conj() * cotangents).real * share * valid[:, None, None, reach : reach + last - first]
         if self.num_mel_bands is None:
             return bins
         return _mel_weights(self).to(bins) @ bins
 
     def _transform(self, signals: Tensor, window: Tensor) -> Tensor:
-        """``(R, T)`` to ``(R, bins, frames)``, zeros around the signal."""
-        return torch.stft(
-            signals, self.window, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
-        )
+        """``(R, T)`` to ``(R, bins, frames)``, the first frame beginning where the signal does."""
+        return torch.stft(signals, self.window, self.hop, window=window, center=False, return_complex=True)
 
 
 @lru_cache(maxsize=8)
@@ -128,8 +140,11 @@ def _mel_weights(grid: SpectralGrid) -> Tensor:
     return (1 - distance.abs()).clamp_min(0)
 
 
-def _at_least_float(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+def _zero_padded(signals: Tensor, start: int, stop: int) -> Tensor:
+    """Samples ``(..., stop - start)`` of signals ``(..., T)``, in single precision at least; 0 outside them."""
+    num_samples = signals.shape[-1]
+    inside = signals[..., max(0, start) : stop].to(torch.promote_types(signals.dtype, torch.float32))
+    return torch.nn.functional.pad(inside, (max(0, -start), max(0, stop - num_samples)))
 
 
 def _overlap_add(windows: Tensor, hop: int) -> Tensor:

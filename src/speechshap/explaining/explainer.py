@@ -199,8 +199,9 @@ class GradientSHAP:
                 predicted = evaluator.logits.argmax(1) if target_class is None else target_class
                 targets = Targets.from_classes(1, predicted, against_class, output)
                 attribution = explain(
-                    evaluator, targets, explainer.baseline, settings, keep_draws=aggregate_frames != "mean"
-                )
+                    evaluator, targets, explainer.baseline, settings,
+                    keep_values=resolution == "sample", keep_draws=aggregate_frames != "mean",
+                )  # fmt: skip
         values, errors = _values(attribution, mode, aggregate_frames)
         relative_error = attribution.relative_error
         assert relative_error is not None  # noqa: S101, GradientSHAP has errors

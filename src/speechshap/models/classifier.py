@@ -12,7 +12,7 @@ from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models.backbone import Backbone
 from speechshap.models.pooling import masked_mean
-from speechshap.models.windows import Window, split_into_windows
+from speechshap.models.windows import Window, split_into_windows, split_waveform
 
 MIN_WINDOW_SECONDS = 1.0
 
@@ -157,16 +157,17 @@ class EmotionClassifier(nn.Module):
     def _pool_windows(self, waveform: Tensor, window: int) -> Tensor:
         """Mean of each state over the frames of a prepared recording ``(time,)``: ``(states, hidden size)``."""
         grid = self.backbone.grid
+        windows = split_into_windows(len(waveform), window, grid)
         sums = [
-            checkpoint(self._sum_window, waveform, part, use_reentrant=False, preserve_rng_state=self.training)
+            checkpoint(self._sum_window, part, *pieces, use_reentrant=False, preserve_rng_state=self.training)
             if torch.is_grad_enabled()
-            else self._sum_window(waveform, part)
-            for part in split_into_windows(len(waveform), window, grid)
+            else self._sum_window(part, *pieces)
+            for part, pieces in zip(windows, split_waveform(waveform, windows), strict=True)
         ]
         return torch.stack(sums).sum(0) / grid.num_frames(len(waveform))
 
-    def _sum_window(self, waveform: Tensor, window: Window) -> Tensor:
-        stretch = waveform[None, window.start : window.stop]
-        length = torch.tensor([stretch.shape[1]], device=waveform.device)
+    def _sum_window(self, window: Window, *pieces: Tensor) -> Tensor:
+        stretch = torch.cat(pieces)[None]
+        length = torch.tensor([stretch.shape[1]], device=stretch.device)
         states, _ = self.backbone.encode(stretch, length, self._states)
         return torch.stack([state[0, window.first : window.last].sum(0) for state in states])

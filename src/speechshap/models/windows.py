@@ -1,7 +1,11 @@
 """Long recordings, window by window."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
+
+from torch import Tensor
 
 from speechshap.frames import FrameGrid
 
@@ -57,3 +61,19 @@ def split_into_windows(num_samples: int, window: int, grid: FrameGrid) -> list[W
         stop = num_samples if last == frames else (last - 1) * grid.hop + grid.receptive_field
         windows.append(Window(first * grid.hop, stop, left - first, right - first))
     return windows
+
+
+def split_waveform(waveform: Tensor, windows: Sequence[Window]) -> list[list[Tensor]]:
+    """Cut a waveform ``(time,)`` at the borders of all windows; returns the pieces of each window, in their order.
+
+    A slice for each window would be simpler, but each slice has a gradient as long as the whole waveform.
+
+    Example:
+        >>> import torch
+        >>> windows = [Window(0, 5, 0, 2), Window(3, 8, 1, 3)]
+        >>> [[piece.tolist() for piece in pieces] for pieces in split_waveform(torch.arange(8), windows)]
+        [[[0, 1, 2], [3, 4]], [[3, 4], [5, 6, 7]]]
+    """
+    borders = sorted({border for window in windows for border in (window.start, window.stop)})
+    pieces = waveform.split([right - left for left, right in pairwise(borders)])
+    return [list(pieces[borders.index(window.start) : borders.index(window.stop)]) for window in windows]

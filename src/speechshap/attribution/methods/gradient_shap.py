@@ -106,6 +106,7 @@ def gradient_shap(
     tolerance: float = 0.1,
     max_samples: int = 2000,
     spectrum: SpectralGrid | None = None,
+    keep_values: bool = True,
     keep_samples: bool = False,
     grid: FrameGrid = FrameGrid(),  # noqa: B008 - immutable
     progress: Callable[[int], None] | None = None,
@@ -152,6 +153,8 @@ def gradient_shap(
         tolerance: Relative error to reach with ``n_samples="auto"``.
         max_samples: Where ``"auto"`` gives up; ``converged`` has the utterances for which it did.
         spectrum: Carry the attributions to this time-frequency transform too.
+        keep_values: Keep the attributions of single samples; without them frames, bands and neurons of hours of sound
+            fit into memory.
         keep_samples: Keep the frame attributions of every draw.
         grid: Frames that the samples are gathered in.
         progress: Called with the number of points after each chunk.
@@ -192,7 +195,7 @@ def gradient_shap(
     asked = Targets.from_classes(len(evaluator), 0 if targets is None else targets, against, output)
     if targets is None:
         asked = replace(asked, classes=evaluator.logits.argmax(1, keepdim=True))
-    return _attribute(evaluator, asked, sampler, settings, keep_samples)
+    return _attribute(evaluator, asked, sampler, settings, keep_values, keep_samples)
 
 
 def explain(
@@ -201,10 +204,11 @@ def explain(
     baseline: Baseline,
     settings: GradientSHAPSettings,
     *,
+    keep_values: bool = False,
     keep_draws: bool = False,
 ) -> Attribution:
     """Attribute a batch by GradientSHAP; see :func:`gradient_shap`, whose ``keep_samples`` is ``keep_draws`` here."""
-    return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings, keep_draws)
+    return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings, keep_values, keep_draws)
 
 
 def learn(evaluators: Iterable[Evaluator], baseline: Baseline, settings: GradientSHAPSettings) -> GradientSHAPSettings:
@@ -245,11 +249,13 @@ def _attribute(
     targets: Targets,
     sampler: PathSampler,
     settings: GradientSHAPSettings,
-    keep_samples: bool = False,
+    keep_values: bool,
+    keep_draws: bool,
 ) -> Attribution:
     estimator = PathEstimator(
-        evaluator, targets, sampler, settings.layer_method, settings.spectrum, keep_draws=keep_samples
-    )
+        evaluator, targets, sampler, settings.layer_method, settings.spectrum,
+        keep_values=keep_values, keep_draws=keep_draws,
+    )  # fmt: skip
     converged = None
     if settings.n_samples == "auto":
         converged = _advance_to_tolerance(estimator, sampler, settings.tolerance, settings.max_samples)

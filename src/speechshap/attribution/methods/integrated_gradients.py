@@ -55,7 +55,12 @@ class Quadrature:
 
 
 def explain(
-    evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: IntegratedGradientsSettings
+    evaluator: Evaluator,
+    targets: Targets,
+    baseline: Baseline,
+    settings: IntegratedGradientsSettings,
+    *,
+    keep_values: bool = False,
 ) -> Attribution:
     r"""Attribute a batch by integrated gradients (Sundararajan et al. 2017, equation 1).
 
@@ -78,11 +83,13 @@ def explain(
         >>> evaluator = Evaluator(lambda waveforms: waveforms.pow(3), torch.tensor([[1.0, 2.0]]))
         >>> targets = Targets.from_classes(1, 1)
         >>> silence = lambda waveform, generator: torch.zeros_like(waveform)
-        >>> explain(evaluator, targets, silence, IntegratedGradientsSettings(n_points=2)).values
+        >>> explain(evaluator, targets, silence, IntegratedGradientsSettings(n_points=2), keep_values=True).values
         tensor([[[0., 8.]]])
     """
     sampler = Quadrature(evaluator, baseline, settings.seed, settings.n_points)
-    estimator = PathEstimator(evaluator, targets, sampler, settings.layer_method, settings.spectrum)
+    estimator = PathEstimator(
+        evaluator, targets, sampler, settings.layer_method, settings.spectrum, keep_values=keep_values
+    )
     estimator.advance([1] * len(evaluator))
     return estimator.attribution()
 
