@@ -1,6 +1,8 @@
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import write_sound
 
@@ -52,14 +54,34 @@ def test_json_lines_of_emobox(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.csv", "file,emotion\na.wav,sad\n", "path,label"),
-        ("a.csv", "path,label,start\na.wav,sad,soon\n", "entry 1 .*soon"),
+        ("a.csv", "path,label,start\na.wav,sad,soon\n", "line 2 .*start is soon; expected seconds"),
         ("a.csv", "path,label\n", "lists no utterance"),
-        ("a.csv", "path,label\na.wav,sad\na.wav,sad\n", "entry 2 repeats a.wav"),
-        ("a.csv", "path,label,split\na.wav,sad,later\n", "entry 1 .*split 'later'; expected train, val or test"),
+        ("a.csv", "path,label\na.wav,sad\na.wav,sad\n", "line 3 repeats a.wav of line 2;"),
+        ("a.csv", "path,label,split\na.wav,sad,later\n", "line 2 .*split 'later'; expected train, val or test"),
+        ("a.csv", "", "the manifest is empty; the first line must name the columns path,label"),
+        ("a.csv", "path;label\na.wav;sad\n", "path,label.*; it is 'path;label'"),
+        ("a.csv", "path,label,label\na.wav,sad,happy\n", "names the column label twice"),
+        ("a.csv", 'path,label\na.wav,sad\n"b.wav,sad\nc.wav,sad\n', "line 3 cannot be read .*a quoted cell ends on"),
+        ("a.csv", 'path,label\na.wav,sad\n"b\n.wav",sad\n', "line 3 cannot be read .*a quoted cell ends on"),
+        ("a.csv", 'path,label\n\n"b"c.wav,sad\n', "line 3 cannot be read .*expected after"),
+        ("a.csv", "path,label\nb, c.wav,sad\n", "line 2 has 3 cells, while the first line names 2 columns"),
+        ("a.csv", "path,label,speaker\na.wav,sad\n", "line 2 has 2 cells, while the first line names 3 columns"),
+        ("a.csv", "path,label\n,sad\n", "line 2 .*the path is ''"),
+        ("a.csv", "path,label\na\0.wav,sad\n", "line 2 is not text in UTF-8"),
+        ("a.csv", "path,label,start\na.wav,sad,nan\n", "line 2 .*start is nan; expected seconds"),
+        ("a.csv", "path,label,start\na.wav,sad,-0.5\n", "line 2 .*start is -0.5; expected seconds"),
+        ("a.csv", "path,label,end\na.wav,sad,inf\n", "line 2 .*end is inf; expected seconds"),
+        ("a.csv", "path,label,start,end\na.wav,sad,2,1.5\n", "line 2 .*end is 1.5, while start is 2; expected a later"),
+        ("a.jsonl", "", "lists no utterance"),
         ("a.jsonl", '{"key": "a"}\n', "line 1 .*wav"),
+        ("a.jsonl", '{"wav": "a.wav", "emo": ["sad"]}\n', "line 1 .*is no text"),
+        ("a.jsonl", '{"wav": "a.wav", "emo": NaN}\n', "line 1 .*NaN is not JSON"),
+        ("a.jsonl", '\n{"wav": 7, "emo": "sad"}\n', "line 2 .*the path is 7; expected the name of a sound file"),
+        ("a.jsonl", '{"wav": "\\ud800.wav", "emo": "sad"}\n', "line 1 .*not text in Unicode"),
+        ("a.jsonl", '{"wav": "a", "emo": "b"}\n{"wav": "a", "emo": "b", "key": "c"}\n', "line 2 repeats .*a of line 1"),
         ("a.jsonl", "[1]\n", "line 1 is not an object"),
         ("a.jsonl", "no json\n", "line 1"),
-        ("a.csv", "path,label\na.wav,fröhlich\n", "save it as UTF-8"),
+        ("a.csv", "path,label\na.wav,fröhlich\n", "line 2 is not text in UTF-8; save the manifest as UTF-8"),
         ("a.txt", "path,label\n", "expected .csv or .jsonl"),
     ],
 )
@@ -68,6 +90,61 @@ def test_a_mistake_in_a_manifest_is_named(tmp_path: Path, name: str, text: str, 
     with pytest.raises(UserError, match=message) as error:
         read_corpus(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_another_encoding_is_told(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_text("path,label\na.wav,sad\n", encoding=encoding)
+    with pytest.raises(UserError, match="line 1 is not text in UTF-8; save the manifest as UTF-8"):
+        read_corpus(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_byte_order_mark_and_any_line_ends_are_read(tmp_path: Path, line_end: str) -> None:
+    (tmp_path / "a.csv").write_bytes(f"path,label{line_end}{line_end}é.wav,sad{line_end}".encode("utf-8-sig"))
+    assert [(u.id, u.label) for u in read_corpus(tmp_path / "a.csv").utterances] == [("é.wav", "sad")]
+
+
+def random_names(seed: int) -> list[str]:
+    """Names of quotes, commas and what Unicode counts as line ends."""
+    generator = np.random.default_rng(seed)
+    alphabet = list("ab ,;\"'\t\x0b\x0c\x1c\x1e\x85\u2028\u2029é声")
+    return [f"{number}{''.join(generator.choice(alphabet, 8))}z" for number in range(50)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_what_a_csv_writer_wrote_is_read_back(tmp_path: Path, seed: int, quoting: int) -> None:
+    names = random_names(seed)
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=quoting).writerows([["path", "label"], *([name, name] for name in names)])
+    found = read_corpus(tmp_path / "a.csv").utterances
+    assert [(u.id, u.label) for u in found] == sorted((name, name) for name in names)
+
+
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_what_a_json_writer_wrote_is_read_back(tmp_path: Path, is_ascii: bool) -> None:
+    names = random_names(3)
+    lines = [json.dumps({"wav": name, "emo": name}, ensure_ascii=is_ascii) for name in names]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert [(u.id, u.label) for u in read_corpus(tmp_path / "a.jsonl").utterances] == sorted((n, n) for n in names)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stray_quote_costs_no_row_in_silence(tmp_path: Path, seed: int) -> None:
+    """All rows are there, or the line with the quote is named."""
+    generator = np.random.default_rng(seed)
+    lines = ["path,label,speaker"] + [f'"{number}, a.wav",sad,S{number}' for number in range(10)]
+    number = int(generator.integers(1, len(lines)))
+    place = int(generator.integers(len(lines[number]) + 1))
+    lines[number] = lines[number][:place] + '"' + lines[number][place:]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    try:
+        found = len(read_corpus(tmp_path / "a.csv").utterances)
+    except UserError as error:
+        found = 10 if f"line {number + 1} " in str(error) else 0
+    assert found == 10
 
 
 @pytest.mark.parametrize(
@@ -129,7 +206,7 @@ def test_the_path_decides_between_files_of_one_name(tmp_path: Path) -> None:
 def test_a_recording_in_two_folds_is_refused(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write_lines(tmp_path / f"{split}.jsonl", [emobox_line(1)])
-    with pytest.raises(UserError, match=r"train.jsonl: entry 1 repeats ravdess-03-01-03-01-01-01-01"):
+    with pytest.raises(UserError, match=r"train.jsonl: line 1 repeats ravdess-03-01-03-01-01-01-01"):
         read_corpus(tmp_path)
 
 

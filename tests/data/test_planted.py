@@ -1,11 +1,18 @@
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 
+from speechshap.data import read_corpus
 from speechshap.data.planted import EMOTIONS, make_planted_corpus, synthesize
+from speechshap.errors import UserError
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -19,6 +26,59 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     for file in files[0]:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
         assert (tmp_path / "one" / file).read_bytes() != (tmp_path / "three" / file).read_bytes()
+
+
+def start_making(root: Path, num_clips: int = 48) -> subprocess.Popen[str]:
+    """Another process that makes the corpus."""
+    code = (
+        "from pathlib import Path; from speechshap.data import make_planted_corpus; "
+        f"make_planted_corpus(Path({str(root)!r}), num_clips={num_clips}, duration_seconds=0.5)"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_a_clip(root: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(root.parent.glob(f".{root.name}.partial/*/*.wav")):
+        assert time.monotonic() < deadline, "no clip was written"
+        time.sleep(0.01)
+
+
+def test_two_processes_make_one_corpus(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "planted"
+    processes = [start_making(root) for _ in range(3)]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    assert len(read_corpus(root).utterances) == len(list(root.rglob("*.wav"))) == 48
+    assert {path.name for path in root.parent.iterdir()} == {"planted", ".planted.lock"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_stopped_leaves_no_half_corpus(tmp_path: Path, number: signal.Signals) -> None:
+    root = tmp_path / "planted"
+    process = start_making(root, num_clips=5000)
+    wait_for_a_clip(root)
+    os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    assert not root.exists()
+    assert (tmp_path / ".planted.partial").exists() == (number == signal.SIGKILL)  # which cannot be answered
+    make_planted_corpus(root, num_clips=4, duration_seconds=0.5)
+    assert {path.name for path in tmp_path.iterdir()} == {"planted", ".planted.lock"}
+
+
+def test_a_corpus_that_is_there_is_kept_and_anything_else_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "planted"
+    root.mkdir()
+    make_planted_corpus(root, num_clips=4, duration_seconds=0.5)
+    written = (root / "manifest.csv").stat().st_mtime_ns
+    make_planted_corpus(root, num_clips=4, duration_seconds=0.5)
+    assert (root / "manifest.csv").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match=r"`root`: .*planted is there and holds something else; remove it, or name"):
+        make_planted_corpus(root, num_clips=4, duration_seconds=0.5, seed=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        make_planted_corpus(tmp_path / "mine", num_clips=4, duration_seconds=0.5)
 
 
 def test_emotions_and_speakers_are_dealt_out_evenly(planted_root: Path) -> None:

@@ -84,6 +84,7 @@ def test_numbers_are_speakers(wanted: list[str | int], speakers: list[str], expe
     ("wanted", "speakers", "message"),
     [
         (9, ["009", "011"], "`test_speakers` has 9, which may be 009 or 011; write the whole name, in quotes"),
+        (9, ["S009", "S011"], "`test_speakers` has 9, which may be S009 or S011; write the whole name, in quotes"),
         (3, ["a_3", "b_3"], "`test_speakers` has 3, which may be a_3 or b_3"),
         (4, ["03", "14"], "`test_speakers`: no speaker 4; there are 03, 14"),
         ("Actor", ["Actor_03"], "`test_speakers`: no speaker Actor; there are Actor_03"),

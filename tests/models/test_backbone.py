@@ -10,7 +10,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from speechshap.errors import UserError
-from speechshap.models import BACKBONES, Backbone, Wav2Vec2Backbone, build_backbone, load_backbone, wrap_backbone
+from speechshap.models import (
+    BACKBONES,
+    Backbone,
+    Wav2Vec2Backbone,
+    build_backbone,
+    load_backbone,
+    load_classifier,
+    wrap_backbone,
+)
 
 LENGTHS = torch.tensor([4000, 2500, 400, 3210])
 
@@ -320,6 +328,14 @@ def test_another_family_is_refused() -> None:
 
     with pytest.raises(UserError, match="`backbone`: a bert model; expected one of wavlm, wav2vec2, hubert"):
         wrap_backbone(Other(), normalize=False)
+
+
+def test_a_folder_of_a_text_model_is_told_as_what_it_is(tmp_path: Path) -> None:
+    AutoConfig.for_model("bert").save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="`backbone`: a bert model; expected one of wavlm"):
+        load_backbone(str(tmp_path))
+    with pytest.raises(UserError, match="`model`: a bert model, which does not classify raw waveforms"):
+        load_classifier(str(tmp_path))
 
 
 def test_adapter_layers_after_the_encoder_are_refused() -> None:

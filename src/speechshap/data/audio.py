@@ -1,9 +1,9 @@
 """Sound files to waveforms: finding, decoding, checks, and normalisation."""
 
 import hashlib
+import math
 import os
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechshap.data.decoding import AUDIO_SUFFIXES, Sound, open_sound
+from speechshap.data.decoding import AudioFileError as AudioFileError
 from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE
 
 MIN_SAMPLES = 400
 """Receptive field of the convolutional stem of WavLM, wav2vec2 and HuBERT: nothing shorter makes a frame."""
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 
 
 def find_audio(root: Path) -> list[Path]:
@@ -50,22 +50,15 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-class AudioFileError(UserError):
-    """A sound file that cannot be used; ``path`` and ``reason`` say which and why."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
-
-
 def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Decode a sound file to mono float32.
 
-    Channels are averaged; integer formats are scaled to [-1, 1).
+    Channels are averaged; integer formats are scaled to [-1, 1). What is kept of a long recording is the result alone.
 
     Args:
-        path: WAV, FLAC, MP3 or OGG of any sample rate, sample format and number of channels.
+        path: Sound of any sample rate, sample format and number of channels: WAV, FLAC, MP3, Ogg, Opus, AIFF, CAF, W64,
+            RF64 or AU; and, with the extra ``media``, M4A, AAC, AMR, WMA and the first sound track of MP4, MOV, WebM,
+            MKV or 3GP, which starts at its own first sample.
         sample_rate: Samples a second of the result (Hz).
 
     Returns:
@@ -74,10 +67,21 @@ def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     Raises:
         AudioFileError: The file is missing, empty, truncated, not sound, silent, not finite, or shorter than 25 ms.
     """
-    import librosa
+    import soxr
 
-    samples, native_rate = _decode(Path(path))
-    return librosa.resample(samples, orig_sr=native_rate, target_sr=sample_rate)
+    with open_sound(Path(path)) as sound:
+        blocks = _mono_blocks(Path(path), sound)
+        if sound.rate == sample_rate:
+            return np.concatenate(list(blocks))
+        resampler = soxr.ResampleStream(sound.rate, sample_rate, num_channels=1, dtype="float32", quality="HQ")
+        count, parts = 0, []
+        for block in blocks:
+            count += len(block)
+            parts.append(resampler.resample_chunk(block))
+    parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    length = math.ceil(count * (sample_rate / sound.rate))
+    missing = max(0, length - sum(map(len, parts)))
+    return np.concatenate([*parts, np.zeros(missing, np.float32)])[:length]
 
 
 class AudioFacts(NamedTuple):
@@ -101,25 +105,70 @@ def inspect_audio(path: Path) -> AudioFacts:
     Raises:
         AudioFileError: As :func:`load_audio`.
     """
-    samples, rate = _decode(Path(path))
-    digest = hashlib.blake2b(samples.astype("<f4").tobytes(), digest_size=8, key=str(rate).encode())
-    return AudioFacts(len(samples) / rate, digest.hexdigest(), energy_envelope(samples))
+    path = Path(path)
+    with open_sound(path) as sound:
+        digest = hashlib.blake2b(digest_size=8, key=str(sound.rate).encode())
+        count = 0
+
+        def digested() -> Iterator[np.ndarray]:
+            nonlocal count
+            for block in _mono_blocks(path, sound):
+                digest.update(block.astype("<f4", copy=False).data)
+                count += len(block)
+                yield block
+
+        envelope = energy_envelope(digested(), sound.declared_samples)
+    if count != sound.declared_samples:  # where the parts begin is known only now
+        with open_sound(path) as again:
+            envelope = energy_envelope(_mono_blocks(path, again), count)
+    return AudioFacts(count / sound.rate, digest.hexdigest(), envelope)
 
 
-def energy_envelope(samples: np.ndarray) -> str:
+def _mono_blocks(path: Path, sound: Sound) -> Iterator[np.ndarray]:
+    """Blocks ``(time,)`` of the mean of the channels.
+
+    Raises:
+        AudioFileError: After the last block, if the recording is too short, not finite or silent.
+    """
+    count, is_finite, low, high = 0, True, np.inf, -np.inf
+    for block in sound.blocks:
+        mono = np.ascontiguousarray(block[:, 0]) if block.shape[1] == 1 else block.mean(axis=1)
+        count += len(mono)
+        is_finite = is_finite and bool(np.isfinite(block).all())
+        low, high = min(low, mono.min()), max(high, mono.max())
+        yield mono
+    if count * SAMPLE_RATE < MIN_SAMPLES * sound.rate:
+        milliseconds = 1000 * count / sound.rate
+        raise AudioFileError(path, f"too short: {milliseconds:.1f} ms, while the model needs at least 25 ms")
+    if not is_finite:
+        raise AudioFileError(path, "holds samples that are not finite (NaN or infinity)")
+    if low == high:
+        raise AudioFileError(path, "silent: every sample has the same value")
+
+
+def energy_envelope(blocks: Iterable[np.ndarray], num_samples: int) -> str:
     """Whether the energy rises from each of 65 equal parts of a recording to the next: 64 bits, as hexadecimal digits.
 
     Args:
-        samples: ``(time,)``.
+        blocks: Samples ``(time,)``, one block after the other.
+        num_samples: Samples of all blocks.
 
     Example:
-        >>> energy_envelope(np.arange(1000.0)), energy_envelope(np.arange(1000.0, 0.0, -1.0))
-        ('ffffffffffffffff', '0000000000000000')
+        >>> energy_envelope([np.arange(600.0), np.arange(600.0, 1000.0)], 1000)
+        'ffffffffffffffff'
+        >>> energy_envelope([np.arange(1000.0, 0.0, -1.0)], 1000)
+        '0000000000000000'
     """
-    starts = np.arange(65) * len(samples) // 65
-    counts = np.maximum(1, np.diff([*starts, len(samples)]))
-    energies = np.add.reduceat(samples.astype(np.float64) ** 2, starts) / counts
-    return np.packbits(np.diff(energies) > 0).tobytes().hex()
+    bounds = np.arange(66) * num_samples // 65
+    energies, first = np.zeros(65), 0
+    for block in blocks:
+        within = np.clip(bounds - first, 0, len(block))
+        parts = np.flatnonzero(np.diff(within))
+        if len(parts):
+            squares = block[: within[-1]].astype(np.float64) ** 2
+            energies[parts] += np.add.reduceat(squares, within[parts])
+        first += len(block)
+    return np.packbits(np.diff(energies / np.maximum(1, np.diff(bounds))) > 0).tobytes().hex()
 
 
 def envelope_distance(one: str, other: str) -> int:
@@ -130,76 +179,6 @@ def envelope_distance(one: str, other: str) -> int:
         4
     """
     return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
-def _decode(path: Path) -> tuple[np.ndarray, int]:
-    import librosa
-    import soundfile
-
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        # Parquet and HTML cannot store such a name.
-        shown = Path(os.fsencode(path).decode(errors="replace"))
-        raise AudioFileError(shown, "a name that is not UTF-8; rename it") from error
-    if path.is_dir():
-        raise AudioFileError(path, "a folder, not a sound file")
-    if not path.is_file():
-        raise AudioFileError(path, "no such file")
-    if path.stat().st_size == 0:
-        raise AudioFileError(path, "the file is empty (0 bytes)")
-    try:
-        with soundfile.SoundFile(path) as file:
-            declared_frames, container = file.frames, file.format
-            # With an open file librosa does not fall back to other decoders, whose messages are worse.
-            channels, rate = librosa.load(file, sr=None, mono=False, dtype=np.float32)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        known = ", ".join(AUDIO_SUFFIXES)
-        reason = str(error).split(": ", 1)[-1].strip().rstrip(".")
-        raise AudioFileError(path, f"cannot be decoded as sound ({reason}); expected an intact {known}") from error
-    except OSError as error:
-        raise AudioFileError(path, f"cannot be read ({error.strerror or error})") from error
-    num_samples = channels.shape[-1]
-    # The length in the header of an MP3 may be an estimate, that of the others is exact.
-    promised = 0.9 * declared_frames if container == "MP3" else declared_frames
-    if num_samples < promised or _lacks_wav_bytes(path) or _lacks_ogg_end(path):
-        raise AudioFileError(path, "truncated: the file ends before its sound does; copy it again")
-    if num_samples * SAMPLE_RATE < MIN_SAMPLES * rate:
-        milliseconds = 1000 * num_samples / rate
-        raise AudioFileError(path, f"too short: {milliseconds:.1f} ms, while the model needs at least 25 ms")
-    if not np.isfinite(channels).all():
-        raise AudioFileError(path, "holds samples that are not finite (NaN or infinity)")
-    samples = librosa.to_mono(channels)
-    if np.ptp(samples) == 0:
-        raise AudioFileError(path, "silent: every sample has the same value")
-    return samples, int(rate)
-
-
-def _lacks_wav_bytes(path: Path) -> bool:
-    """Whether a RIFF file is shorter than its data chunk declares (libsndfile does not check this)."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return False
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            if name == b"data":
-                # Programs that write to a pipe do not know the length and write the largest value.
-                return length < 0x7FFFFFFF and file.tell() + length > size
-            file.seek(length + length % 2, 1)
-    return False
-
-
-def _lacks_ogg_end(path: Path) -> bool:
-    """Whether the last page of an Ogg file is not marked as the last one (RFC 3533, section 6)."""
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return False
-        file.seek(max(0, path.stat().st_size - 2 * 65307))  # a page has 65307 bytes at most
-        tail = file.read()
-    last_page = tail.rfind(b"OggS")
-    return last_page < 0 or len(tail) < last_page + 6 or not tail[last_page + 5] & 4
 
 
 def normalize_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:

@@ -1,13 +1,16 @@
 """Checks on sound files before the first batch, and the list of files that cannot be used."""
 
 import csv
+import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from speechshap.data.audio import AudioFacts, AudioFileError, inspect_audio
 from speechshap.data.utterance import Skipped, Utterance
+from speechshap.errors import UserError
 from speechshap.files import whole_file
 
 
@@ -58,11 +61,31 @@ def _inspect(path: Path) -> AudioFacts | Skipped:
 
 
 def add_to_list(path: Path, skipped: Iterable[Skipped]) -> None:
-    """Add files to a CSV file with the columns ``path,reason``, which may already have others."""
-    known: dict[str, str] = {}
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            known = {row["path"]: row["reason"] for row in csv.DictReader(file)}
-    known.update({str(item.path): item.reason for item in skipped})
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["path", "reason"], *known.items()])
+    """Add files to a CSV file with the columns ``path,reason``, which may already have others.
+
+    Runs that share the file take turns; their lock lies among the temporary files, so that nothing is left beside it.
+
+    Raises:
+        UserError: The file is another kind of table.
+    """
+    from filelock import FileLock
+
+    name = hashlib.blake2b(os.fsencode(path.absolute()), digest_size=8).hexdigest()
+    user = getattr(os, "getuid", int)()  # another user's lock could not be opened
+    with FileLock(Path(tempfile.gettempdir()) / f"speechshap-{user}-{name}.lock"):
+        known = _read_list(path) if path.is_file() else {}
+        known.update({str(item.path): item.reason for item in skipped})
+        # File names need not be text in Unicode.
+        with (
+            whole_file(path) as partial,
+            partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            csv.writer(file).writerows([["path", "reason"], *known.items()])
+
+
+def _read_list(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
+        rows = list(csv.reader(file))
+    if rows and (rows[0] != ["path", "reason"] or any(len(row) != 2 for row in rows)):
+        raise UserError(f"{path}: not the list of files that were left out (path,reason); move it away")
+    return {row[0]: row[1] for row in rows[1:]}

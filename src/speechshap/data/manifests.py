@@ -1,13 +1,14 @@
 """Manifests: CSV tables, and the JSON lines and fold files of EmoBox (Ma et al. 2024)."""
 
 import csv
+import io
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from speechshap.data.audio import find_audio
 from speechshap.data.utterance import Skipped, SplitName, Utterance
@@ -19,6 +20,11 @@ SPLIT_WORDS: dict[str, SplitName] = {
     **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
 """Spellings of the three splits in manifests and in their file names."""
+
+Row = Mapping[str, object]
+"""One entry: the columns of CSV, whose cells are text, or what JSON lines have instead of them."""
+
+_EXPECTED_COLUMNS = "the first line must name the columns path,label[,speaker,split,start,end]"
 
 
 def manifest_files(root: Path) -> dict[Path, SplitName | None]:
@@ -45,7 +51,8 @@ def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utte
     """Read a manifest: CSV with ``path,label[,speaker,split,start,end]``, or JSON lines in the form of EmoBox.
 
     ``split`` is train, val or test, or a usual spelling of these (dev, valid). ``start`` and ``end`` are the bounds in
-    seconds of the emotional interval, where it is annotated; the whole file is used all the same. Objects of JSON lines
+    seconds of the emotional interval, where it is annotated (an end beyond that of the file is taken as it is); the
+    whole file is used all the same. Objects of JSON lines
     have ``wav`` and ``emo`` (or ``audio`` and ``label``), and may have ``key``, ``speaker`` and ``split``.
 
     Args:
@@ -57,21 +64,30 @@ def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utte
         The utterances, sorted by id, and the entries for which several files were found.
 
     Raises:
-        UserError: A file is missing, is neither CSV nor JSON lines, or an entry of it cannot be read.
+        UserError: A file is missing or is neither CSV nor JSON lines; or a line of it cannot be read, has other cells
+            than the first one names, or lists a recording again.
     """
     files = manifest_files(root)
     if not files:
         inside = "no manifest.csv, and no .jsonl file with train, valid or test in its name"
-        raise UserError(f"{root}: {inside if root.is_dir() else 'no such manifest; give a .csv or .jsonl file'}")
+        raise UserError(
+            f"{root}: {inside if root.is_dir() else 'no such manifest; give a .csv or .jsonl file (`root`)'}"
+        )
     utterances: dict[str, Utterance] = {}
+    lines: dict[str | Path, str] = {}  # where each id and each file was listed first
     for path, split in files.items():
-        for number, row in enumerate(_rows(path), start=1):
+        for number, row in _rows(path):
             try:
                 utterance = _utterance(row, Path(audio_root) if audio_root else path.parent, split)
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{path}: entry {number} cannot be read ({error})") from error
-            if utterance.id in utterances:
-                raise UserError(f"{path}: entry {number} repeats {utterance.id}; each utterance may be listed once")
+            except ValueError as error:
+                raise UserError(f"{path}: line {number} cannot be read ({error})") from error
+            for name in (utterance.id, utterance.path):
+                if name in lines:
+                    raise UserError(
+                        f"{path}: line {number} repeats {name} of {lines[name]}; each recording may be listed once, "
+                        "since the whole file is used"
+                    )
+                lines[name] = f"line {number}" if path == root else f"{path.name}, line {number}"
             utterances[utterance.id] = utterance
     if not utterances:
         raise UserError(f"{root}: the manifest lists no utterance")
@@ -79,26 +95,49 @@ def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utte
     return (ordered, []) if audio_root is None else _find_by_name(ordered, Path(audio_root))
 
 
-def _utterance(row: Mapping[str, Any], folder: Path, split: SplitName | None) -> Utterance:
-    given = _text(row.get("split"))
+def _utterance(row: Row, folder: Path, split: SplitName | None) -> Utterance:
+    name, given = row.get("path"), _text(row.get("split"))
+    if not isinstance(name, str) or _text(name) is None:
+        raise ValueError(f"the path is {name!r}; expected the name of a sound file")
     if given and given.lower() not in SPLIT_WORDS:
         raise ValueError(f"split {given!r}; expected train, val or test")
-    start, end = _text(row.get("start")), _text(row.get("end"))
+    start, end = _seconds("start", row.get("start")), _seconds("end", row.get("end"))
+    if start is not None and end is not None and end <= start:
+        raise ValueError(f"end is {end:g}, while start is {start:g}; expected a later end, in seconds")
     return Utterance(
-        id=_text(row.get("id")) or Path(row["path"]).as_posix(),
-        path=folder / row["path"],
+        id=_text(row.get("id")) or Path(name).as_posix(),
+        path=folder / name,
         label=_text(row.get("label")),
         speaker=_text(row.get("speaker")),
         corpus="manifest",
-        start=float(start) if start else None,
-        end=float(end) if end else None,
+        start=start,
+        end=end,
         split=SPLIT_WORDS[given.lower()] if given else split,
     )
 
 
 def _text(value: object) -> str | None:
     """A field as text, or None if it is empty; JSON lines may have numbers, including 0."""
-    return None if value is None or value == "" else str(value).strip()
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise ValueError(f"{value!r} is no text")
+    text = "" if value is None else str(value).strip()
+    # Neither file names nor Parquet hold zero characters and halves of surrogate pairs.
+    if re.search("[\0\ud800-\udfff]", text):
+        raise ValueError(f"{text!r} is not text in Unicode")
+    return text or None
+
+
+def _seconds(name: str, value: object) -> float | None:
+    text = _text(value)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{name} is {text}; expected seconds from the start of the file, 0 or more")
+    return seconds
 
 
 def _find_by_name(utterances: Sequence[Utterance], audio_root: Path) -> tuple[list[Utterance], list[Skipped]]:
@@ -132,42 +171,86 @@ def _nearest(wanted: Path, candidates: Sequence[Path]) -> list[Path]:
     return [path for path in candidates if levels(path) == most]
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    readers: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows of a manifest with the numbers of their lines."""
+    readers: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path}: unknown kind of manifest; expected .csv or .jsonl")
     return readers[path.suffix.lower()](path)
 
 
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(_text_lines(path))
-    if not {"path", "label"} <= set(reader.fieldnames or ()):
-        raise UserError(f"{path}: the first line must name the columns path,label[,speaker,split,start,end]")
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num} cannot be read ({error})") from error
-
-
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_text_lines(path), start=1):
-        if not line.strip():
-            continue
+def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    columns: list[str] = []
+    for number, line in _text_lines(path):
         try:
-            row = json.loads(line)
+            # Line by line, so that a quote without an end is found where it is and does not swallow what follows.
+            cells = next(csv.reader([line], strict=True))
+        except csv.Error as error:
+            raise UserError(
+                f"{path}: line {number} cannot be read ({error}); a quoted cell ends on its line, and a quote inside "
+                'it is written twice ("")'
+            ) from error
+        if not columns:
+            columns = _columns(path, line, cells)
+        elif len(cells) < len(columns) or any(cells[len(columns) :]):
+            raise UserError(
+                f"{path}: line {number} has {len(cells)} cells, while the first line names {len(columns)} columns; a "
+                "comma inside a cell needs quotes around the cell"
+            )
+        else:
+            yield number, dict(zip(columns, cells, strict=False))
+    if not columns:
+        raise UserError(f"{path}: the manifest is empty; {_EXPECTED_COLUMNS}")
+
+
+def _columns(path: Path, line: str, cells: Sequence[str]) -> list[str]:
+    columns = [cell.strip() for cell in cells]
+    if not {"path", "label"} <= set(columns):
+        raise UserError(f"{path}: {_EXPECTED_COLUMNS}; it is {line!r}")
+    if repeated := [name for index, name in enumerate(columns) if name and name in columns[:index]]:
+        raise UserError(f"{path}: the first line names the column {repeated[0]} twice; name each once")
+    return columns
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    for number, line in _text_lines(path):
+        try:
+            row = json.loads(line, parse_constant=_refuse_constant)
             fields = {name: row.get(name) for name in ("speaker", "split")} | {"id": row.get("key")}
             fields["path"] = row["wav"] if "wav" in row else row["audio"]
             fields["label"] = row["emo"] if "emo" in row else row["label"]
-            yield fields
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: line {number} is not an object with wav and emo, or audio and label "
                 f"({type(error).__name__}: {error})"
             ) from error
+        yield number, fields
 
 
-def _text_lines(path: Path) -> list[str]:
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers.
+
+    Lines end in line feeds, carriage returns or both; other characters that Unicode counts as line ends may be part of
+    a name.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the manifest cannot be read as text; save it as UTF-8 ({error})") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: the manifest cannot be read ({error.strerror or error})") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Bytes before the first wrong one are valid, so that lines can be counted in them.
+        position, text = error.start, ""
+    else:
+        position = content.find(b"\0")  # as in UTF-16 without a byte order mark
+    if position >= 0:
+        number = len(re.findall(rb"\r\n|\r|\n", content[:position])) + 1
+        raise UserError(f"{path}: line {number} is not text in UTF-8; save the manifest as UTF-8")
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if line.strip():
+            yield number, line.removesuffix("\n")

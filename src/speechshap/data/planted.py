@@ -7,14 +7,15 @@ it. Directions of the prosodic changes follow the reviews of vocal expression (J
 """
 
 import csv
-import os
+import io
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from speechshap.files import PARTIAL_SUFFIX, whole_file
+from speechshap.errors import UserError
+from speechshap.files import PARTIAL_SUFFIX
 from speechshap.frames import SAMPLE_RATE
 
 CONTROL_RATE = 200
@@ -98,9 +99,7 @@ def synthesize(
     """
     speaker = _make_speaker(speaker_index, seed)
     generator = np.random.default_rng([seed, 1, clip])
-    stretch = duration_seconds * generator.uniform(0.35, 0.5)
-    start = generator.uniform(0.05, 0.95) * (duration_seconds - stretch)
-    end = start + stretch
+    start, end = _draw_stretch(generator, duration_seconds)
 
     num_points = int(duration_seconds * CONTROL_RATE) + 2
     time = np.arange(num_points) / CONTROL_RATE
@@ -135,6 +134,13 @@ def synthesize(
     neutral = sound[_to_samples(share, len(sound)) == 0]
     sound *= 0.02 * 10 ** (generator.uniform(-6, 0) / 20) / neutral.std()
     return (sound + 3e-4 * generator.standard_normal(len(sound))).astype(np.float32), start, end
+
+
+def _draw_stretch(generator: np.random.Generator, duration_seconds: float) -> tuple[float, float]:
+    """Start and end in seconds of the emotional stretch: the first draws for a clip."""
+    stretch = duration_seconds * generator.uniform(0.35, 0.5)
+    start = generator.uniform(0.05, 0.95) * (duration_seconds - stretch)
+    return start, start + stretch
 
 
 def _voice(
@@ -178,8 +184,9 @@ def make_planted_corpus(
 ) -> None:
     """Write the corpus: 16-bit WAV files in a folder for each speaker, and ``manifest.csv``.
 
-    The manifest has ``path,label,speaker,start,end``; emotions and speakers are balanced. The folder appears
-    under its name only when it is whole.
+    The manifest has ``path,label,speaker,start,end``; emotions and speakers are balanced. The folder appears under its
+    name only when it is whole; a corpus of the same settings that is there already is kept. Of two processes that make
+    it at once the second one waits, and takes what the first one made.
 
     Args:
         root: Folder to make.
@@ -187,21 +194,64 @@ def make_planted_corpus(
         num_speakers: Voices, half of them low and half of them high.
         duration_seconds: Length of each clip.
         seed: The same seed gives the same bytes.
+
+    Raises:
+        UserError: Something else is there.
     """
+    from filelock import FileLock
+
+    manifest = _manifest(num_clips, num_speakers, duration_seconds, seed)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    # The lock of a process that died is free, so that what is found under the name of a half is nobody's any more.
+    with FileLock(root.with_name(f".{root.name}.lock")):
+        if _is_there(root, manifest):
+            return
+        partial = root.with_name(f".{root.name}{PARTIAL_SUFFIX}")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            _write_clips(partial, root, num_clips, num_speakers, duration_seconds, seed)
+            (partial / "manifest.csv").write_text(manifest, encoding="utf-8", newline="")
+            partial.replace(root)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_there(root: Path, manifest: str) -> bool:
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    path = root / "manifest.csv"
+    if not path.is_file() or path.read_bytes() != manifest.encode():
+        raise UserError(f"`root`: {root} is there and holds something else; remove it, or name another folder")
+    return True
+
+
+def _place(clip: int, num_speakers: int) -> tuple[str, int, Path]:
+    """Emotion, speaker and file of a clip."""
+    emotion = list(EMOTIONS)[clip % len(EMOTIONS)]
+    speaker = clip // len(EMOTIONS) % num_speakers
+    return emotion, speaker, Path(f"speaker_{speaker:02d}") / f"{emotion}_{clip:04d}.wav"
+
+
+def _manifest(num_clips: int, num_speakers: int, duration_seconds: float, seed: int) -> str:
+    """Manifest of the corpus, which also tells whether a folder holds it."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["path", "label", "speaker", "start", "end"])
+    for clip in range(num_clips):
+        emotion, speaker, path = _place(clip, num_speakers)
+        start, end = _draw_stretch(np.random.default_rng([seed, 1, clip]), duration_seconds)
+        writer.writerow([path.as_posix(), emotion, f"speaker_{speaker:02d}", f"{start:.4f}", f"{end:.4f}"])
+    return text.getvalue()
+
+
+def _write_clips(
+    folder: Path, root: Path, num_clips: int, num_speakers: int, duration_seconds: float, seed: int
+) -> None:
     import soundfile
     from tqdm.auto import tqdm
 
-    partial = root.with_name(f".{root.name}.{os.getpid()}{PARTIAL_SUFFIX}")
-    shutil.rmtree(partial, ignore_errors=True)
-    rows = []
     for clip in tqdm(range(num_clips), desc=f"planted-evidence corpus in {root}", unit="clip"):
-        emotion = list(EMOTIONS)[clip % len(EMOTIONS)]
-        speaker = clip // len(EMOTIONS) % num_speakers
-        waveform, start, end = synthesize(emotion, speaker, duration_seconds, seed, clip)
-        path = Path(f"speaker_{speaker:02d}") / f"{emotion}_{clip:04d}.wav"
-        (partial / path).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(partial / path, waveform, SAMPLE_RATE, subtype="PCM_16")
-        rows.append([path.as_posix(), emotion, f"speaker_{speaker:02d}", f"{start:.4f}", f"{end:.4f}"])
-    with whole_file(partial / "manifest.csv") as manifest, manifest.open("w", newline="") as file:
-        csv.writer(file).writerows([["path", "label", "speaker", "start", "end"], *rows])
-    partial.replace(root)
+        emotion, speaker, path = _place(clip, num_speakers)
+        waveform, _, _ = synthesize(emotion, speaker, duration_seconds, seed, clip)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / path, waveform, SAMPLE_RATE, subtype="PCM_16")

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
-from speechshap.data.audio import AUDIO_SUFFIXES, AudioFacts, envelope_distance
+from speechshap.data.audio import AudioFacts, envelope_distance
 from speechshap.data.checking import FileChecker
 from speechshap.data.corpora import with_speakers
+from speechshap.data.decoding import AUDIO_SUFFIXES
 from speechshap.data.splits import Splits, draw_subset, name_some
 from speechshap.data.utterance import SplitName, Utterance
 from speechshap.errors import UserError

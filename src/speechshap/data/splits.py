@@ -72,7 +72,7 @@ def find_speakers(wanted: Sequence[str | int], speakers: Sequence[str], option: 
     """Find the speakers that names or numbers refer to.
 
     A number refers to the speaker whose name ends in it. An integer may come from YAML, which reads 011 as octal and
-    gives 9; so it also refers to a speaker named 011.
+    gives 9; so it also refers to a speaker whose name ends in 011.
 
     Args:
         wanted: Names, or numbers.
@@ -106,8 +106,8 @@ def _refers_to(wanted: str | int, speaker: str) -> bool:
     number = re.search(r"\d+$", speaker)
     if number is None or not str(wanted).isdecimal():
         return False
-    octal = isinstance(wanted, int) and re.fullmatch("0[0-7]+", speaker) is not None
-    return int(wanted) in (int(number[0]), int(speaker, 8) if octal else None)
+    octal = isinstance(wanted, int) and re.fullmatch("0[0-7]+", number[0]) is not None
+    return int(wanted) in (int(number[0]), int(number[0], 8) if octal else None)
 
 
 def split_by_speaker(

@@ -12,9 +12,11 @@ def accelerate(model: nn.Module) -> nn.Module:
     """Replace what is slow in a model of transformers: the stem, the positional convolution, WavLM's attention.
 
     The model is changed in place: it gives the same numbers, with masks and without, for the outputs and for their
-    gradients, and its state dict keeps its keys, so that checkpoints load both ways. Attention weights of WavLM, where
-    asked for, are each head's own and not their mean. The attention of the other families and the positional
-    convolutions of data2vec are transformers' own.
+    gradients, and its state dict keeps its keys, so that checkpoints load both ways. Its modules stay the same objects,
+    hooks on them and on their parts are called, also those that were there before, and weights may change at any time.
+    In a padded batch, hooks of the first group norm are called for one utterance after the other. Attention weights of
+    WavLM, where asked for, are each head's own and not their mean. The attention of the other families and the
+    positional convolutions of data2vec are transformers' own.
 
     Args:
         model: WavLM, wav2vec2, HuBERT, UniSpeech-SAT, data2vec-audio or another model of transformers that is built
@@ -44,8 +46,8 @@ def accelerate(model: nn.Module) -> nn.Module:
             "convolution of wav2vec2, such as WavLM, HuBERT, UniSpeech-SAT or data2vec-audio"
         )
     positions = PositionalConvolutions if hasattr(embedding, "layers") else PositionalConvolution  # data2vec has layers
-    base.feature_extractor = Stem(stem)
-    base.encoder.pos_conv_embed = positions(embedding)
+    Stem.adopt(stem)
+    positions.adopt(embedding)
     if base.config.model_type == "wavlm":
         from speechshap.models.gated_attention import GatedAttention
 

@@ -28,6 +28,12 @@ def known_families() -> str:
     return ", ".join(BACKBONES)
 
 
+def require_family(family: str) -> None:
+    """Raise a UserError for a ``model_type`` that is none of a known family."""
+    if family not in BACKBONES:
+        raise UserError(f"`backbone`: a {family} model; expected one of {known_families()}")
+
+
 def wrap_backbone(model: nn.Module, normalize: bool, padding: Padding = "masked") -> Backbone:
     """Make a backbone of a base model of transformers, which is changed in place.
 
@@ -41,8 +47,7 @@ def wrap_backbone(model: nn.Module, normalize: bool, padding: Padding = "masked"
     """
     config: Any = getattr(model, "config", None)
     family = getattr(config, "model_type", type(model).__name__)
-    if family not in BACKBONES:
-        raise UserError(f"`backbone`: a {family} model; expected one of {known_families()}")
+    require_family(family)
     if getattr(config, "add_adapter", False):
         raise UserError(f"`backbone`: a {family} model with adapter layers after its encoder; expected one without")
     return BACKBONES[family](model, normalize, padding)

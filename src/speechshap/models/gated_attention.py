@@ -4,20 +4,20 @@ Notation: B utterances, F frames, H heads, D hidden size, d size of a head.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WavLMConfig
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
-from speechshap.models.derived import Derived
+from speechshap.models.hooks import is_plain
 
 
 class GatedAttention(WavLMAttention):
     """Attention of WavLM (Chen et al. 2022, section 3.2) as one fused call.
 
-    The same numbers, parameters and hooks as transformers' module, which :meth:`adopt` turns into this one. Query, key
-    and value come from one projection, the position bias is computed once for a length and never repeated for the
-    batch, and the attention weights are each head's own.
+    The same numbers, parameters and hooks as transformers' module, which :meth:`adopt` turns into this one. The
+    position bias is never repeated for the batch, the attention weights are each head's own, and hooks of the
+    projections, which transformers passes by, are called.
     """
 
     @classmethod
@@ -25,9 +25,6 @@ class GatedAttention(WavLMAttention):
         """Turn a module of a model with this configuration into this one; references to it and hooks stay valid."""
         attention.__class__ = cls
         attention.config = config
-        attention._projection_weight = Derived()
-        attention._projection_bias = Derived()
-        attention._position_bias = Derived()
 
     def forward(
         self,
@@ -69,31 +66,33 @@ class GatedAttention(WavLMAttention):
 
     def project(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
         """Scaled query, key and value, ``(B, H, F, d)`` each."""
-        projections = (self.q_proj, self.k_proj, self.v_proj)
-        weights, biases = [p.weight for p in projections], [p.bias for p in projections]
-        projected = functional.linear(
-            hidden_states,
-            self._projection_weight(weights, lambda: torch.cat([self.scaling * weights[0], *weights[1:]])),
-            self._projection_bias(biases, lambda: torch.cat([self.scaling * biases[0], *biases[1:]])),
-        )  # (B, F, 3 D)
-        return projected.unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind()
+        query, key, value = (
+            self.scaling * self.q_proj(hidden_states),
+            self.k_proj(hidden_states),
+            self.v_proj(hidden_states),
+        )
+        heads = (self.num_heads, self.head_dim)
+        return tuple(states.unflatten(2, heads).transpose(1, 2) for states in (query, key, value))
 
     def gate(self, hidden_states: Tensor) -> Tensor:
         """Gate of the position bias, ``(B, H, F, 1)``: the same for all keys of a query."""
-        # The eight outputs are only ever used as the sums of two groups of four.
-        weight = self.gru_rel_pos_linear.weight.unflatten(0, (2, 4)).sum(1)
-        bias = self.gru_rel_pos_linear.bias.unflatten(0, (2, 4)).sum(1)
         heads = hidden_states.unflatten(2, (self.num_heads, self.head_dim))
-        first, second = functional.linear(heads, weight, bias).sigmoid().permute(3, 0, 2, 1)[..., None]  # (B, H, F, 1)
+        projection = self.gru_rel_pos_linear
+        if is_plain(projection, nn.Linear):
+            # The eight outputs are only ever used as the sums of two groups of four.
+            weight, bias = projection.weight.unflatten(0, (2, 4)).sum(1), projection.bias.unflatten(0, (2, 4)).sum(1)
+            projected = functional.linear(heads, weight, bias).transpose(1, 2)
+        else:
+            projected = projection(heads.transpose(1, 2)).unflatten(3, (2, 4)).sum(4)
+        first, second = projected.sigmoid().split(1, dim=3)  # (B, H, F, 1)
         return first * (second * self.gru_rel_pos_const - 1.0) + 2.0
 
     def compute_bias(self, query_length: int, key_length: int) -> Tensor:
         """Position bias, ``(H, query_length, key_length)``: what each head adds for a distance of two frames."""
-
-        def toeplitz() -> Tensor:
-            distances = torch.arange(1 - query_length, key_length, device=self.rel_attn_embed.weight.device)
-            values = self.rel_attn_embed(self._relative_positions_bucket(distances))  # (distances, H)
-            # Row q of the bias starts at the distance -q.
-            return values.T.unfold(1, key_length, 1).flip(1)
-
-        return self._position_bias([self.rel_attn_embed.weight], toeplitz, query_length, key_length)
+        if not is_plain(self.rel_attn_embed, nn.Embedding):
+            bias: Tensor = super().compute_bias(query_length, key_length)
+            return bias
+        distances = torch.arange(1 - query_length, key_length, device=self.rel_attn_embed.weight.device)
+        values = self.rel_attn_embed(self._relative_positions_bucket(distances))  # (distances, H)
+        # Row q of the bias starts at the distance -q.
+        return values.T.unfold(1, key_length, 1).flip(1)

@@ -7,7 +7,7 @@ import torch
 
 from speechshap.errors import UserError
 from speechshap.models.backbone import Backbone, Padding
-from speechshap.models.backbones import BACKBONES, known_families, wrap_backbone
+from speechshap.models.backbones import BACKBONES, known_families, require_family, wrap_backbone
 from speechshap.models.fetching import fetch
 
 logger = logging.getLogger(__name__)
@@ -72,8 +72,10 @@ def load_backbone(name: str, padding: Padding = "masked") -> Backbone:
 
 def read_backbone(source: str, local_files_only: bool, padding: Padding = "masked") -> tuple[Backbone, Any]:
     """Backbone of a folder or a name in single precision, and the feature extractor of transformers beside it."""
-    from transformers import AutoFeatureExtractor, AutoModel
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
+    # Told before anything is missed that such a model has no need of.
+    require_family(AutoConfig.from_pretrained(source, local_files_only=local_files_only).model_type)
     extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=local_files_only)
     model = AutoModel.from_pretrained(source, local_files_only=local_files_only, dtype=torch.float32)
     return wrap_backbone(model, bool(extractor.do_normalize), padding), extractor

@@ -4,30 +4,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from speechshap.models.derived import Derived
+from speechshap.models.hooks import is_plain
 
 
 class PositionalConvolution(nn.Module):
     """Convolutional position embedding over the weights of a Hugging Face model.
 
     Its kernel reaches over 128 frames, as many as two or three seconds have, so that on a CPU the convolution is done
-    in the frequency domain, with a tenth of the multiplications or less. What follows from frozen weights (the weight
-    norm, their spectrum) is computed once.
-
-    Args:
-        embedding: Of transformers.
+    in the frequency domain, with a tenth of the multiplications or less. The spectrum of frozen weights is computed
+    once. :meth:`adopt` turns a module of transformers into this one.
     """
 
-    def __init__(self, embedding: nn.Module) -> None:
-        super().__init__()
-        self.conv: Any = embedding.conv
-        self.padding: Any = embedding.padding
-        self.activation: Any = embedding.activation
-        self.batch_norm: Any = getattr(embedding, "batch_norm", None)  # one checkpoint of HuBERT has it
-        self._kernel = Derived()
-        self._spectrum = Derived()
+    conv: Any
+    padding: Any
+    activation: Any
+    _spectrum: Derived
+
+    @classmethod
+    def adopt(cls, embedding: Any) -> None:
+        """Turn a module of transformers into this one; references to it and hooks stay valid."""
+        embedding.__class__ = cls
+        embedding._spectrum = Derived()
 
     def forward(self, hidden_states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compute position embeddings.
@@ -40,19 +39,20 @@ class PositionalConvolution(nn.Module):
         Returns:
             The same shape.
         """
-        if self.batch_norm is not None:
-            hidden_states = _silence(self.batch_norm(hidden_states.transpose(1, 2)).transpose(1, 2), mask)
-        if hidden_states.device.type == "cpu":
-            return self.activation(self._convolve_spectra(hidden_states))
-        embeddings = functional.conv1d(
-            hidden_states.transpose(1, 2), self._folded_kernel(), self.conv.bias,
-            padding=self.conv.padding[0], groups=self.conv.groups,
-        )  # fmt: skip
-        return self.activation(self.padding(embeddings)).transpose(1, 2)
-
-    def _folded_kernel(self) -> Tensor:
-        """Weight of the convolution, ``(hidden size, channels of a group, kernel size)``."""
-        return self._kernel(list(self.conv.parameters()), lambda: self.conv.weight)
+        states = hidden_states.transpose(1, 2)
+        batch_norm = getattr(self, "batch_norm", None)  # one checkpoint of HuBERT has it
+        if batch_norm is not None:
+            states = _silence(batch_norm(states), mask)
+        if (
+            states.device.type == "cpu"
+            and is_plain(self.conv, nn.Conv1d)
+            and is_plain(self.padding, type(self.padding))
+        ):
+            embeddings = self._convolve_spectra(states.transpose(1, 2)).transpose(1, 2)
+        else:
+            embeddings = self.padding(self.conv(states))
+        activated: Tensor = self.activation(embeddings)
+        return activated.transpose(1, 2)
 
     def _convolve_spectra(self, hidden_states: Tensor) -> Tensor:
         from scipy.fft import next_fast_len
@@ -63,7 +63,7 @@ class PositionalConvolution(nn.Module):
         per_group = size // groups
 
         def spectrum() -> Tensor:  # (groups * frequencies, channels in, channels out)
-            spectra = torch.fft.rfft(_transformable(self._folded_kernel()).flip(-1), n=length)
+            spectra = torch.fft.rfft(_transformable(self.conv.weight).flip(-1), n=length)
             grouped = spectra.unflatten(0, (groups, per_group))  # (groups, out, in, frequencies)
             return grouped.permute(0, 3, 2, 1).reshape(-1, per_group, per_group)
 
@@ -80,15 +80,16 @@ class PositionalConvolution(nn.Module):
 class PositionalConvolutions(nn.Module):
     """Stack of positional convolutions of data2vec (Baevski et al. 2022), blind to padding.
 
-    The convolutions are transformers' own: with 19 taps each there is nothing to gain.
-
-    Args:
-        embedding: Of transformers.
+    The convolutions are transformers' own: with 19 taps each there is nothing to gain. :meth:`adopt` turns a module of
+    transformers into this one.
     """
 
-    def __init__(self, embedding: nn.Module) -> None:
-        super().__init__()
-        self.layers: Any = embedding.layers
+    layers: Any
+
+    @classmethod
+    def adopt(cls, embedding: Any) -> None:
+        """Turn a module of transformers into this one; references to it and hooks stay valid."""
+        embedding.__class__ = cls
 
     def forward(self, hidden_states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compute position embeddings.
@@ -102,13 +103,13 @@ class PositionalConvolutions(nn.Module):
             The same shape.
         """
         for layer in self.layers:
-            hidden_states = _silence(layer(hidden_states.transpose(1, 2)).transpose(1, 2), mask)
+            hidden_states = _silence(layer(hidden_states.transpose(1, 2)), mask).transpose(1, 2)
         return hidden_states
 
 
-def _silence(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
-    """0 after the end of each utterance."""
-    return hidden_states if mask is None else hidden_states.masked_fill(~mask[..., None], 0)
+def _silence(states: Tensor, mask: Tensor | None) -> Tensor:
+    """0 after the end of each utterance, for ``(batch, hidden size, frames)``."""
+    return states if mask is None else states.masked_fill(~mask[:, None], 0)
 
 
 def _transformable(values: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ def load_classifier(
         from transformers import AutoConfig, AutoFeatureExtractor
 
         config = AutoConfig.from_pretrained(source, local_files_only=is_local)
+        if _classifier_class(config) is None:  # told before a feature extractor is missed
+            _normalizes(None, config, None)
         extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=is_local)
         normalize = _normalizes(_classifier_class(config), config, extractor)
         outputs_of(config)  # what cannot be explained is refused before its weights are fetched
