@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,9 @@ import pytorch_lightning as pl
 from speechshap.errors import UserError
 
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_SECONDS_OF_OTHERS = 5
+"""How long a process that failed waits for the first one to fail, too."""
 
 _MADE_AT_START = ("events.out.tfevents.*", "hparams.yaml", "config.yaml", "metrics.csv")
 
@@ -28,19 +33,23 @@ def run_folder(trainer: pl.Trainer) -> Path | None:
         'out'
         >>> run_folder(pl.Trainer(logger=False, accelerator="cpu"))
     """
+    folder = trainer.strategy.broadcast(_folder_of_rank(trainer))
+    return None if folder is None else Path(folder)
+
+
+def _folder_of_rank(trainer: pl.Trainer) -> str | None:
+    """The folder as this process has it; a logger may count its versions differently in another one."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return None
-    folder = None
-    if trainer.loggers:
-        logger = trainer.loggers[0]
-        folder = getattr(logger, "log_dir", None)
-        if folder is None:  # W&B and others, whose checkpoints Lightning puts there
-            version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-            folder = os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version)  # noqa: PTH118
-    elif trainer.default_root_dir != os.getcwd():  # noqa: PTH109 - what Lightning takes where none was given
-        folder = trainer.default_root_dir
-    folder = trainer.strategy.broadcast(folder)
-    return None if folder is None else Path(folder)
+    if not trainer.loggers:
+        # Lightning takes the working folder where none was given.
+        return None if trainer.default_root_dir == os.getcwd() else trainer.default_root_dir  # noqa: PTH109
+    logger = trainer.loggers[0]
+    folder: str | None = getattr(logger, "log_dir", None)
+    if folder is None:  # W&B and others, whose checkpoints Lightning puts there
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        folder = str(Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version))
+    return folder
 
 
 @contextmanager
@@ -55,18 +64,30 @@ def guarded_run(trainer: pl.Trainer) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if trainer.is_global_zero and trainer.global_step == 0 and (folder := run_folder(trainer)):
-            remove_unstarted(folder)
+        # Processes often fail for the same reason: the first one tells it, and ends the others.
+        if trainer.is_global_zero:
+            _end_others(trainer)
+        else:
+            time.sleep(_SECONDS_OF_OTHERS)
+        place = _folder_of_rank(trainer)
+        if trainer.is_global_zero and trainer.global_step == 0 and place is not None:
+            remove_unstarted(Path(place))
         full = _full_disk(error)
         if full is None:
             raise
-        where = full.filename or run_folder(trainer) or "the disk"
         raise UserError(
-            f"{where} cannot be written: {os.strerror(full.errno or errno.ENOSPC)}. The checkpoints that are there are "
-            "whole; make room, and go on with the run's folder as `ckpt_path`"
+            f"{full.filename or place} cannot be written: {os.strerror(full.errno or 0)}. The checkpoints that are "
+            "there are whole; make room, and go on with the run's folder as `ckpt_path`"
         ) from error
     finally:
         threading.excepthook = former
+
+
+def _end_others(trainer: pl.Trainer) -> None:
+    """End the processes that this one has started."""
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGTERM)
 
 
 def remove_unstarted(folder: Path) -> None:
