@@ -104,12 +104,12 @@ class TrainCLI(LightningCLI):
         if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         is_homeless = run_folder(trainer) is None
-        if options.enable_checkpointing is False or is_homeless:
+        if self.subcommand == "fit" and (options.enable_checkpointing is False or is_homeless):
             callbacks[:] = [
                 callback for callback in callbacks if not isinstance(callback, RunCheckpoint) or callback.dirpath
             ]
-        if is_homeless and self.subcommand == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            logger.warning("without a `logger`, no file is written; `default_root_dir` names a folder for checkpoints")
+            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                logger.warning("no checkpoint is kept; `logger` and `default_root_dir` name folders for them")
         return trainer
 
     def _logger(self) -> Any:
