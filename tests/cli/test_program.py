@@ -361,7 +361,7 @@ SMALL = ["--config", CONFIGS / "small_wavlm.yaml", "--trainer.fast_dev_run", "tr
         (["fit", "--data.corpus", "planted", *SMALL, "--float32_matmul_precision", "low"], "float32_matmul_precision"),
         (["fit", "--data.files", "[a.wav]", *SMALL], "two classes or more"),
         (["test", "--data.root", "x", "--ckpt_path", "no.ckpt"], "--ckpt_path: no file no.ckpt"),
-        (["predict"], "invalid choice: 'predict'"),
+        (["predict"], "has no predict: "),
         ([], "subcommand"),
     ],
 )

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from speechshap.data.batching import LengthBatchSampler
+from speechshap.data.batching import EpochLoader, LengthBatchSampler
 
 
 def mixed_lengths(count: int = 500) -> list[float]:
@@ -133,3 +133,21 @@ def test_a_lone_long_utterance_draws_no_short_ones_into_its_batch() -> None:
 
 def test_nothing_gives_no_batches() -> None:
     assert list(LengthBatchSampler([], 4, repeat=True)) == []
+
+
+class Echo:
+    """A dataset whose batch is its indices."""
+
+    def __getitem__(self, indices: list[int]) -> list[int]:
+        return indices
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_epoch_may_be_set_after_the_iterator_was_made(workers: int) -> None:
+    sampler = LengthBatchSampler([1.0] * 64, 8, shuffle=True)
+    loader = EpochLoader(Echo(), batch_size=None, sampler=sampler, num_workers=workers)
+    batches = iter(loader)
+    sampler.set_epoch(3)
+    expected = LengthBatchSampler([1.0] * 64, 8, shuffle=True)
+    expected.set_epoch(3)
+    assert list(batches) == list(expected)

@@ -216,3 +216,19 @@ def test_each_epoch_has_batches_of_its_own(planted_root: Path, tmp_path: Path) -
     trainer.fit(module, data)
     assert sorted(name for batch in seen[0] for name in batch) == sorted(name for batch in seen[1] for name in batch)
     assert seen[0] != seen[1]
+
+
+def test_a_loss_that_is_not_a_number_ends_the_training(planted_root: Path, tmp_path: Path) -> None:
+    data = AudioDataModule(root=str(planted_root))
+    module = EmotionModule(data.classes, backbone_config=tiny_config())
+    with torch.no_grad():
+        module.classifier.layer_weights.fill_(float("nan"))
+    trainer = pl.Trainer(
+        logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"the loss is nan in step 0 \(epoch 0\); take a smaller `learning_rate`"):
+        trainer.fit(module, data)
+    with pytest.raises(UserError, match="the weights are no longer finite after step 0"):
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+    assert not (tmp_path / "last.ckpt").exists()

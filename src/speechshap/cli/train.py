@@ -1,15 +1,31 @@
 """``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins import CheckpointIO
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.flags import flags_of, parameters_as_flags
+from speechshap.cli.run_files import SaveConfig, logger_of_run
 from speechshap.errors import UserError
-from speechshap.training import AudioDataModule, ConfusionMatrixCallback, EmotionModule, read_checkpoint
+from speechshap.training import (
+    AudioDataModule,
+    ConfusionMatrixCallback,
+    EmotionModule,
+    EpochSeed,
+    RunCheckpoint,
+    WholeCheckpointIO,
+    find_checkpoint,
+    read_checkpoint,
+)
+from speechshap.training.run_folder import guarded_run, run_folder
+
+logger = logging.getLogger(__name__)
 
 # A run's files go to runs/<experiment>/version_N; --trainer.logger.init_args.name names the experiment.
 _LOGGER = {
@@ -27,12 +43,18 @@ def train(arguments: list[str]) -> None:
 class TrainCLI(LightningCLI):
     """``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], program: str = "train.py") -> None:
+        if arguments[:1] == ["predict"]:
+            explain = program.replace("train", "explain")
+            raise UserError(
+                f"{program} has no predict: {explain} predicts, and explains each prediction; for instance {explain} "
+                "--ckpt_path runs/emotion/version_0 --data.files recordings"
+            )
         super().__init__(
             EmotionModule,
             AudioDataModule,
+            save_config_callback=SaveConfig,
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
             trainer_defaults={
                 "logger": _LOGGER,
                 "max_epochs": 30,
@@ -42,7 +64,7 @@ class TrainCLI(LightningCLI):
             args=arguments,
             auto_configure_optimizers=False,
             parser_kwargs={
-                "prog": "train.py",
+                "prog": program,
                 "description": "Train, validate or test a speech emotion classifier.",
                 "exit_on_error": False,
                 **{name: {"exit_on_error": False} for name in self.subcommands()},
@@ -56,7 +78,7 @@ class TrainCLI(LightningCLI):
         # The option save_last of the one above keeps the latest of the best; to resume takes the latest of all.
         last = {"filename": "last"}
         for group, defaults in (("checkpoint", best), ("last_checkpoint", last)):
-            parser.add_lightning_class_args(ModelCheckpoint, group)
+            parser.add_lightning_class_args(RunCheckpoint, group)
             options = {**whole_epochs, **defaults}
             parser.set_defaults({f"{group}.{name}": value for name, value in options.items()})
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
@@ -68,11 +90,41 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Make the trainer; the learning rate is monitored where there is a logger to keep it."""
-        trainer = super().instantiate_trainer(**kwargs)
-        if trainer.logger is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.callbacks.append(LearningRateMonitor(logging_interval="step"))  # type: ignore[attr-defined]
+        """Make the trainer, with the callbacks and the files that the run is to have."""
+        options = self._get(self.config_init, "trainer")
+        plugins = options.plugins if isinstance(options.plugins, list) else [options.plugins] if options.plugins else []
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins = [*plugins, WholeCheckpointIO()]
+        # Lightning refuses to be told false with callbacks that save checkpoints; they are removed below.
+        trainer = super().instantiate_trainer(
+            plugins=plugins, logger=self._logger(), enable_checkpointing=None, **kwargs
+        )
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.append(EpochSeed())
+        if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            callbacks.append(LearningRateMonitor(logging_interval="step"))
+        is_homeless = run_folder(trainer) is None
+        if self.subcommand == "fit" and (options.enable_checkpointing is False or is_homeless):
+            callbacks[:] = [
+                callback for callback in callbacks if not isinstance(callback, RunCheckpoint) or callback.dirpath
+            ]
+            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                logger.warning("no checkpoint is kept; `logger` and `default_root_dir` name folders for them")
         return trainer
+
+    def _logger(self) -> Any:
+        """The logger that the options describe, or one in the folder of the run that is resumed."""
+        given = self._get(self.config_init, "trainer").logger
+        if self.subcommand != "fit" or self._checkpoint is None:
+            return given
+        options = self._get(self.config, "trainer").logger
+        default = {name: _LOGGER["init_args"][name] for name in ("save_dir", "name")}  # type: ignore[index]
+        resumed = logger_of_run(given, options, default, self._checkpoint, self._steps)
+        if resumed is given:
+            logger.info("the training goes on in a new folder, with a copy of the best checkpoint so far")
+        else:
+            self.config[self.subcommand].ckpt_path = None  # config.yaml of the run starts it from its beginning
+        return resumed
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -82,10 +134,23 @@ class TrainCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse a checkpoint that cannot be read before anything else happens."""
         super().parse_arguments(parser, args)
-        set_matmul_precision(self.config[self.config.subcommand].float32_matmul_precision)
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        # Not the weights, which would stay in memory while training goes on.
-        self._data_state = read_checkpoint(path).get(AudioDataModule.__qualname__, {}) if path else {}
+        options = self.config[self.config.subcommand]
+        set_matmul_precision(options.float32_matmul_precision)
+        self._checkpoint: Path | None = None
+        self._data_state: dict[str, Any] = {}
+        self._steps = 0
+        if options.get("ckpt_path"):
+            self._checkpoint = find_checkpoint(options.ckpt_path, "last" if self.config.subcommand == "fit" else "best")
+            options.ckpt_path = str(self._checkpoint)
+            # Not the weights, which would stay in memory while training goes on.
+            checkpoint = read_checkpoint(self._checkpoint)
+            self._data_state = checkpoint.get(AudioDataModule.__qualname__, {})
+            self._steps = checkpoint["global_step"]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; a run that fails leaves no empty folder behind."""
+        with guarded_run(self.trainer):
+            super()._run_subcommand(subcommand)
 
     def before_fit(self) -> None:
         """Load the split of the checkpoint before the data are set up; Lightning restores it too late."""
@@ -93,7 +158,7 @@ class TrainCLI(LightningCLI):
 
     def before_validate(self) -> None:
         """Refuse to evaluate a network that nobody trained."""
-        if not self.config[self.config.subcommand].get("ckpt_path"):
+        if self._checkpoint is None:
             raise UserError(
                 "`ckpt_path` is missing: without it a network with random weights would be evaluated; give a "
                 "checkpoint that fit has written"

@@ -5,7 +5,9 @@ import random
 from collections.abc import Iterator, Sequence
 
 from torch import distributed
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
+
+from speechshap.data.dataset import Batch
 
 _BUCKET_RATIO = 1.1
 """Utterances whose lengths differ by less than this factor are shuffled with each other."""
@@ -111,3 +113,14 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
             else:
                 batches.append([index])
         return batches
+
+
+class EpochLoader(DataLoader[Batch]):
+    """DataLoader that draws the order of an epoch, and starts its workers, when the first batch is asked for.
+
+    Lightning asks for the iterator of a resumed training before it tells the sampler which epoch it is.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Batches of an epoch."""
+        yield from super().__iter__()

@@ -62,18 +62,18 @@ class Catalogue:
         self.on_bad_file = on_bad_file
         self.splits: Splits | None = None
         self.skipped: list[Skipped] = []
-        self._list_folder = Path()
+        self._list_folder: Path | None = Path()
         self._checker = FileChecker()
         self._stage = ""
         self._chosen: ChosenSplit | None = None
         self._saved = KnownRecordings()
         self._recognised: dict[str, Recording] = {}
 
-    def report_to(self, folder: Path, quiet: bool = False) -> None:
+    def report_to(self, folder: Path | None, quiet: bool = False) -> None:
         """Set where ``skipped.csv`` is written, instead of the working folder.
 
         Args:
-            folder: Folder of the list.
+            folder: Folder of the list; None writes none.
             quiet: Write, log and show nothing, as in all processes but the first.
         """
         self._list_folder = folder
@@ -225,10 +225,12 @@ class Catalogue:
         usable, problems = self._checker.usable(utterances)
         self.skipped += problems
         if self.skipped and not self._checker.quiet:
-            path = self._list_folder / "skipped.csv"
-            add_to_list(path, self.skipped)
-            some = name_some([item.path.name for item in self.skipped])
-            logger.warning("%d file(s) left out (%s), listed with the reason in %s", len(self.skipped), some, path)
+            some, where = name_some([item.path.name for item in self.skipped]), ""
+            if self._list_folder is not None:
+                path = self._list_folder / "skipped.csv"
+                add_to_list(path, self.skipped)
+                where = f", listed with the reason in {path}"
+            logger.warning("%d file(s) left out (%s)%s", len(self.skipped), some, where)
         if self.skipped and (self.on_bad_file == "raise" or not usable):
             worst, others = (problems or self.skipped)[0], len(utterances) - 1
             hint = f" (and none of the other {others} files can be used{self._hint()})" if others and not usable else ""

@@ -1,19 +1,28 @@
-"""The confusion matrix of each validation and test run, as a figure in TensorBoard."""
+"""The confusion matrix of each validation and test run, as a figure of the loggers or as a table."""
 
+import csv
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import TensorBoardLogger
+
+from speechshap.files import whole_file
+from speechshap.training.run_folder import run_folder
 
 if TYPE_CHECKING:
     from speechshap.training import EmotionModule
 
 
 class ConfusionMatrixCallback(pl.Callback):
-    """Log the confusion matrix of an :class:`~speechshap.training.EmotionModule` at the end of an evaluation epoch."""
+    """Log the confusion matrix of an :class:`~speechshap.training.EmotionModule` at the end of an evaluation epoch.
+
+    Every logger that takes figures or images (TensorBoard, W&B) gets a figure. Where there is none, the latest matrix
+    is in ``val_confusion_matrix.csv`` or ``test_confusion_matrix.csv`` in the folder of the run.
+    """
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the validation matrix, but not that of the sanity check."""
@@ -25,11 +34,47 @@ class ConfusionMatrixCallback(pl.Callback):
         self._log(trainer, pl_module, "test")  # type: ignore[arg-type]
 
     def _log(self, trainer: pl.Trainer, module: "EmotionModule", stage: str) -> None:
-        counts = module.confusion_matrix(stage).compute()  # gathers over the ranks, so that each of them has to call
-        if not isinstance(trainer.logger, TensorBoardLogger):
+        # Both are asked of all ranks.
+        counts, folder = module.confusion_matrix(stage).compute().cpu().numpy(), run_folder(trainer)
+        if folder is None or not trainer.is_global_zero:
             return
-        figure = confusion_matrix_figure(counts.cpu().numpy(), module.classes)
-        trainer.logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, trainer.global_step)
+        figure = confusion_matrix_figure(counts, module.classes)
+        step = max(0, trainer.global_step - 1)  # that of the epoch's other metrics
+        shown = [_show(logger, f"{stage}/confusion_matrix", figure, step) for logger in trainer.loggers]
+        if not any(shown):
+            write_confusion_matrix(folder / f"{stage}_confusion_matrix.csv", counts, module.classes)
+
+
+def _show(logger: Any, tag: str, figure: Figure, step: int) -> bool:
+    """Give a figure to a logger; whether it takes any."""
+    if hasattr(logger.experiment, "add_figure"):
+        logger.experiment.add_figure(tag, figure, step)
+    elif hasattr(logger, "log_image"):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        logger.log_image(tag, [np.asarray(canvas.buffer_rgba())], step)  # type: ignore[no-untyped-call]
+    else:
+        return False
+    return True
+
+
+def write_confusion_matrix(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
+    """Write counts as a table; arguments as for :func:`confusion_matrix_figure`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "matrix.csv"
+        >>> write_confusion_matrix(path, np.array([[3, 1], [0, 2]]), ["happy", "sad"])
+        >>> print(path.read_text())
+        true,predicted happy,predicted sad
+        happy,3,1
+        sad,0,2
+        <BLANKLINE>
+    """
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true", *(f"predicted {name}" for name in classes)])
+        writer.writerows([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
 
 
 def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:

@@ -10,13 +10,14 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from speechshap.data.batching import LengthBatchSampler
+from speechshap.data.batching import EpochLoader, LengthBatchSampler
 from speechshap.data.catalogue import Catalogue
 from speechshap.data.corpora import CorpusName
 from speechshap.data.dataset import Batch, Transform, UtteranceDataset, load_waveforms, repeated_to_longest
 from speechshap.data.splits import SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.errors import UserError, require_at_least
+from speechshap.training.run_folder import run_folder
 
 CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers")
 """Options of one corpus; a checkpoint keeps them, and they do not apply to another ``root``."""
@@ -145,7 +146,7 @@ class AudioDataModule(pl.LightningDataModule):
         """Choose the utterances of a stage and check their files; later stages keep the splits of the first."""
         if self.trainer is not None:
             # The folder is broadcast, so that every rank has to ask for it.
-            self.catalogue.report_to(Path(self.trainer.log_dir or ""), quiet=self.trainer.global_rank != 0)
+            self.catalogue.report_to(run_folder(self.trainer), quiet=self.trainer.global_rank != 0)
         if stage == "predict":
             self.predict_utterances = self.catalogue.utterances_to_explain(self.predict_split, self.max_utterances)
         else:
@@ -219,11 +220,12 @@ class AudioDataModule(pl.LightningDataModule):
             repeat=use != "explain",
         )
         transform = self.transform if use == "train" else None
-        return DataLoader(
+        return EpochLoader(
             UtteranceDataset(utterances, self.classes, transform),
             batch_size=None,  # the sampler makes the batches
             sampler=sampler,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            # Workers that draw random numbers start anew, with seeds of their epoch.
+            persistent_workers=self.num_workers > 0 and transform is None,
             pin_memory=torch.cuda.is_available(),
         )

@@ -208,10 +208,26 @@ class EmotionModule(pl.LightningModule):
                 f"the checkpoint was made for the classes {', '.join(saved)}, not for {', '.join(self.classes)}"
             )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save weights that are NaN or infinite, so that the checkpoints before them are kept.
+
+        Raises:
+            UserError: There are such weights.
+        """
+        tensors = (value for value in checkpoint["state_dict"].values() if value.is_floating_point())
+        if not all(bool(value.isfinite().all()) for value in tensors):
+            raise _diverged(f"weights are no longer finite after step {checkpoint['global_step']}")
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy of a batch."""
+        """Cross-entropy of a batch.
+
+        Raises:
+            UserError: It is NaN or infinite.
+        """
         logits = self(batch.waveforms, batch.lengths)
         loss = functional.cross_entropy(logits, batch.labels)
+        if not bool(loss.isfinite()):
+            raise _diverged(f"loss is {loss.item()} in step {self.global_step} (epoch {self.current_epoch})")
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
         self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))
         return loss
@@ -260,3 +276,10 @@ class EmotionModule(pl.LightningModule):
             optimizer, lambda step: min((step + 1) / warmup, max(0.0, (total - step) / max(1, total - warmup)))
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _diverged(what: str) -> UserError:
+    return UserError(
+        f"the training diverged: the {what}; take a smaller `learning_rate` or a longer `warmup_fraction`. The "
+        "checkpoints of earlier epochs are kept"
+    )

@@ -1,0 +1,58 @@
+"""What ``train.py`` writes beside Lightning, and where a resumed training writes."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from jsonargparse import Namespace
+from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from speechshap.files import whole_file
+from speechshap.training.run_folder import run_folder
+
+logger = logging.getLogger(__name__)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Save the options of a run in its folder, if it has one; the file appears when it is whole."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Save them once."""
+        folder = run_folder(trainer)  # asked for by all processes
+        if folder is not None and trainer.is_global_zero and not self.already_saved:
+            with whole_file(folder / self.config_filename) as partial:
+                partial.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+            self.already_saved = True
+
+
+def logger_of_run(given: Any, options: Namespace, default: dict[str, Any], checkpoint: Path, step: int) -> Any:
+    """Logger of a resumed training: that of the run which was interrupted, unless another experiment is named.
+
+    Args:
+        given: Logger made from the options.
+        options: Its options.
+        default: Options of the logger where the user gives none.
+        checkpoint: To be resumed; ``checkpoints/last.ckpt`` of a run continues that run, any other starts a new one.
+        step: Optimiser steps of the checkpoint; later events of the run, which are to come again, are hidden.
+
+    Returns:
+        The given logger, or one like it in the run's folder.
+    """
+    run = checkpoint.absolute().parent.parent
+    if not isinstance(given, TensorBoardLogger) or checkpoint.parent.name != "checkpoints":
+        return given
+    settings = {**options.init_args.as_dict(), **options.get("dict_kwargs", {})}
+    is_own = settings.get("version") is None and (
+        all(settings.get(name) == value for name, value in default.items()) or _same(given.root_dir, run.parent)
+    )
+    if checkpoint.name != "last.ckpt" or not (is_own or _same(given.log_dir, run)):
+        return given
+    run = checkpoint.parent.parent
+    place = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": run.name}
+    return TensorBoardLogger(**{**settings, **place, "purge_step": step})
+
+
+def _same(one: str | Path, other: str | Path) -> bool:
+    return Path(one).resolve() == Path(other).resolve()

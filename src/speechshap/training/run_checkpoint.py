@@ -1,0 +1,63 @@
+"""The checkpoints of a run: the best, and the last."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from speechshap.files import whole_file
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """ModelCheckpoint that keeps the best checkpoint and its score when a training is resumed.
+
+    Where the training goes on in another folder, the best checkpoints beside the one that is resumed are copied there;
+    ModelCheckpoint would forget their scores, and name a worse one the best. A score that is NaN or infinite is never
+    the best.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Key of the state in a checkpoint: that of ModelCheckpoint."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """Whether a score is one of the best."""
+        return current is not None and math.isfinite(current) and super().check_monitor_top_k(trainer, current)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Rewrite the state for the folder of this run."""
+        states = checkpoint.get("callbacks", {})
+        if trainer.state.fn != TrainerFn.FITTING or self.state_key not in states or trainer.ckpt_path is None:
+            return
+        source, target = Path(trainer.ckpt_path).parent, Path(self.dirpath or "")
+        state = {**states[self.state_key], "dirpath": self.dirpath}
+        moved = {path: str(target / Path(path).name) for path in state["best_k_models"]}
+        if not all((source / Path(path).name).is_file() for path in moved):
+            del states[self.state_key]  # without the files, the scores of this training count
+            return
+        if trainer.is_global_zero:
+            for path, copy in moved.items():
+                copy_whole(source / Path(path).name, Path(copy))
+        state["best_k_models"] = {moved[path]: score for path, score in state["best_k_models"].items()}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = state[name] and str(target / Path(state[name]).name)
+        states[self.state_key] = state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state, with the latest of the best scores, which ModelCheckpoint leaves out."""
+        super().load_state_dict(state_dict)
+        self.current_score = state_dict.get("current_score")
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file, unless both paths are the same file."""
+    if not (target.exists() and source.samefile(target)):
+        with whole_file(target) as partial:
+            partial.write_bytes(source.read_bytes())

@@ -1,0 +1,283 @@
+"""Training from the command line: interrupted, resumed, diverged, and what it leaves behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from helpers import tiny_config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from speechshap.cli import train
+from speechshap.errors import UserError
+
+PROJECT = Path(__file__).parents[2]
+RUN = Path("runs/tiny/version_0")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # which a run sets, is restored
+
+
+@pytest.fixture
+def config(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Configuration of a tiny training with all kinds of random numbers."""
+    backbone = tiny_config(
+        do_normalize=True, apply_spec_augment=True, mask_time_prob=0.3, mask_time_length=2, layerdrop=0.2,
+        hidden_dropout=0.1,
+    )  # fmt: skip
+    options = {
+        "data": {"root": str(planted_root), "corpus": "planted", "batch_size": 4},
+        "model": {"freeze": "none", "backbone_config": backbone},
+        "trainer": {
+            "max_epochs": 3, "accelerator": "cpu", "logger": {"init_args": {"name": "tiny"}},
+            "accumulate_grad_batches": 2, "enable_progress_bar": False, "enable_model_summary": False,
+        },
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(options))
+    return str(path)
+
+
+def fit(config: str, *arguments: object) -> None:
+    train(["fit", "--config", config, *map(str, arguments)])
+
+
+def content(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)  # type: ignore[no-any-return]
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    """Equality of all that is nested in a checkpoint, bit for bit."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for first, second in zip(one, other, strict=True):
+            assert_equal(first, second)
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+KILLED = """
+import os, signal, sys
+from speechshap.cli import train
+from speechshap.training import EpochSeed
+def die(self, trainer, module, data, number):
+    if (trainer.current_epoch, number) == (1, int(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGKILL)
+EpochSeed.on_train_batch_start = die
+train(["fit", "--config", sys.argv[2]])
+"""
+
+
+@pytest.mark.parametrize("batch", [0, 3])
+def test_a_training_that_was_killed_and_resumed_equals_an_undisturbed_one(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    for name in ("undisturbed", "killed"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "undisturbed")
+    fit(config)
+    monkeypatch.chdir(tmp_path / "killed")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(batch), config], check=False, capture_output=True)
+    assert killed.returncode == -9
+    assert content(RUN / "checkpoints" / "last.ckpt")["epoch"] == 0
+    fit(config, "--ckpt_path", RUN)
+    assert [path.name for path in Path("runs/tiny").iterdir()] == ["version_0"]
+    for name in ("last", "best"):
+        one, other = (content(tmp_path / run / RUN / f"checkpoints/{name}.ckpt") for run in ("undisturbed", "killed"))
+        assert_equal(one, other)
+    curves = [EventAccumulator(str(tmp_path / run / RUN)).Reload() for run in ("undisturbed", "killed")]
+    for tag in ("val/uar", "val/loss", "train/loss"):
+        one, other = ([(event.step, event.value) for event in curve.Scalars(tag)] for curve in curves)
+        assert one == other
+    assert [image.step for image in curves[1].Images("val/confusion_matrix")] == [2, 5, 8]
+
+
+def noisy(waveform: Tensor) -> Tensor:
+    """Augmentation that draws a random number."""
+    return waveform + 0.1 * torch.randn_like(waveform)
+
+
+def test_augmentation_in_worker_processes_is_that_of_an_undisturbed_training(
+    planted_root: Path, tmp_path: Path
+) -> None:
+    from speechshap.data import Batch
+    from speechshap.training import AudioDataModule, EmotionModule, EpochSeed
+
+    def batches(epochs: int, checkpoint: Path | None) -> dict[tuple[int, int], float]:
+        seen: dict[tuple[int, int], float] = {}
+
+        class Watching(EmotionModule):
+            def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+                seen[self.current_epoch, batch_idx] = float(batch.waveforms.double().sum())
+                return super().training_step(batch, batch_idx)
+
+        pl.seed_everything(0, workers=True)
+        data = AudioDataModule(root=str(planted_root), corpus="planted", transform=noisy, num_workers=1)
+        module = Watching(data.classes, backbone_config=tiny_config())
+        trainer = pl.Trainer(
+            max_epochs=epochs, callbacks=[EpochSeed()], limit_val_batches=0, logger=False, accelerator="cpu",
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return seen
+
+    whole = batches(3, None)
+    first = batches(1, None)
+    resumed = batches(3, tmp_path / "1.ckpt")
+    assert {**first, **resumed} == whole
+    assert len(set(whole.values())) == len(whole)
+
+
+def test_a_resumed_run_keeps_the_best_so_far(config: str) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    best, last = (RUN / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    checkpoint = content(last)
+    (key,) = (key for key in checkpoint["callbacks"] if key.startswith("ModelCheckpoint") and "'val/uar'" in key)
+    score = torch.tensor(0.99)
+    state = checkpoint["callbacks"][key]
+    state.update(best_model_score=score, kth_value=score, best_k_models=dict.fromkeys(state["best_k_models"], score))
+    torch.save(checkpoint, last)
+    before = best.read_bytes()
+    fit(config, "--trainer.max_epochs", "2", "--ckpt_path", last)
+    assert best.read_bytes() == before
+    assert content(last)["callbacks"][key]["best_model_score"] == score
+    fit(config, "--trainer.max_epochs", "3", "--ckpt_path", last, "--trainer.logger.init_args.name", "other")
+    assert Path("runs/other/version_0/checkpoints/best.ckpt").read_bytes() == before
+
+
+def test_a_run_is_continued_without_its_name(config: str) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    fit(config, "--ckpt_path", RUN, "--trainer.logger.init_args.name", "emotion", "--trainer.max_epochs", "2")
+    assert [path.name for path in Path("runs").iterdir()] == ["tiny"]
+    assert content(RUN / "checkpoints" / "last.ckpt")["epoch"] == 1
+
+
+def test_the_configuration_of_a_resumed_run_starts_a_run_of_its_own(config: str) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    fit(config, "--ckpt_path", RUN, "--trainer.max_epochs", "2")
+    saved = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert saved["ckpt_path"] is None
+    assert saved["trainer"]["logger"]["init_args"]["version"] is None
+
+
+def test_going_on_from_the_best_checkpoint_leaves_the_run_alone(config: str, caplog: pytest.LogCaptureFixture) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    last = RUN / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    with caplog.at_level("INFO", logger="speechshap"):
+        fit(config, "--ckpt_path", RUN / "checkpoints" / "best.ckpt", "--trainer.max_epochs", "2")
+    assert last.read_bytes() == before
+    assert content(Path("runs/tiny/version_1/checkpoints/last.ckpt"))["epoch"] == 1
+    assert "goes on in a new folder" in caplog.text
+
+
+def test_a_training_that_diverges_ends_with_a_sentence_and_keeps_its_checkpoints(config: str) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    before = {path.name: path.read_bytes() for path in (RUN / "checkpoints").iterdir()}
+    with pytest.raises(UserError, match=r"diverged: the (loss is nan|weights).*smaller --model.learning_rate"):
+        fit(config, "--model.learning_rate", "1e6", "--trainer.logger.init_args.version", "version_0")
+    assert {path.name: path.read_bytes() for path in (RUN / "checkpoints").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "option", ["--trainer.logger=false", "--trainer.fast_dev_run=true", "--trainer.fast_dev_run=2"]
+)
+def test_what_leaves_no_file(config: str, option: str) -> None:
+    fit(config, option, "--trainer.max_epochs", "1")
+    assert not list(Path().iterdir())
+
+
+def test_without_a_logger_checkpoints_go_to_a_folder_that_is_named(config: str) -> None:
+    fit(config, "--trainer.logger=false", "--trainer.max_epochs", "1", "--trainer.default_root_dir", "out")
+    names = sorted(str(path) for path in Path().rglob("*.*"))
+    assert names == ["out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt", "out/config.yaml",
+                     "out/val_confusion_matrix.csv"]  # fmt: skip
+
+
+def test_checkpoints_can_be_switched_off(config: str) -> None:
+    fit(config, "--trainer.enable_checkpointing=false", "--trainer.max_epochs", "1")
+    assert RUN.is_dir()
+    assert not list(RUN.rglob("*.ckpt"))
+
+
+def test_a_failed_start_leaves_no_run_folder(config: str) -> None:
+    with pytest.raises(UserError, match="precision"):
+        fit(config, "--trainer.precision", "16-true")
+    assert not list(Path().iterdir())
+
+
+def test_a_failed_start_leaves_an_earlier_run_alone(config: str) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(UserError, match="precision"):
+        fit(config, "--trainer.precision", "16-true", "--ckpt_path", RUN)
+    assert {path for path in before if path.suffix == ".ckpt"} <= set(Path().rglob("*"))
+
+
+def test_predictions_are_left_to_explaining() -> None:
+    with pytest.raises(UserError, match=r"has no predict: .* --ckpt_path"):
+        train(["predict"])
+
+
+def test_a_run_folder_is_tested_with_its_best_checkpoint(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    (RUN / "checkpoints" / "last.ckpt").unlink()
+    train(["test", "--config", config, "--ckpt_path", str(RUN), "--trainer.logger=false"])
+    assert "test/uar" in capsys.readouterr().out
+
+
+FULL = """
+import resource, sys
+from speechshap.cli import run, train
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+run(train)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "name"),
+    [(1000, "version_0"), (10_000, "version_0"), (100_000, "checkpoints/best.ckpt")],
+    ids=["configuration", "events", "checkpoint"],
+)
+def test_a_file_that_cannot_be_written_is_named_in_one_line(config: str, limit: int, name: str) -> None:
+    command = [sys.executable, "-c", FULL, str(limit), "fit", "--config", config]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    error = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    assert "cannot be written: File too large" in error[0]
+    assert name in error[0]
+    assert not list(Path().rglob("*.partial"))
+
+
+def test_of_several_processes_one_tells_what_is_wrong(config: str, tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        (tmp_path / "bad" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bad" / f"{name}.wav").write_text("no sound")
+    arguments = ["--data.root", "bad", "--data.corpus", "folder", "--data.split_by", "utterance"]
+    command = [sys.executable, str(PROJECT / "train.py"), "fit", "--config", config, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, "--trainer.devices", "2"], check=False, capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("error: ") == 1
