@@ -2,9 +2,11 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from inspect import signature
+from typing import get_args, get_type_hints
 
 from speechshap.errors import UserError
 
@@ -18,14 +20,58 @@ def flags_of(**groups: Sequence[Callable[..., object]]) -> dict[str, str]:
         >>> class Data:
         ...     def __init__(self, root): ...
         >>> flags_of(data=[Data])
-        {'root': '--data.root', 'ckpt_path': '--ckpt_path'}
+        {'root': '--data.root', 'ckpt_path': '--ckpt_path', 'config': '--config'}
     """
     flags: dict[str, str] = {}
     for group, classes in groups.items():
         for class_ in classes:
             for name in signature(class_).parameters:
                 flags.setdefault(name, f"--{group}.{name}")
-    return {**flags, "ckpt_path": "--ckpt_path"}
+    return {**flags, "ckpt_path": "--ckpt_path", "config": "--config"}
+
+
+def switches_of(**groups: Sequence[type]) -> set[str]:
+    """Options of some classes that may be true or false.
+
+    Example:
+        >>> class Data:
+        ...     def __init__(self, root: str, shuffle: bool | None = None) -> None: ...
+        >>> switches_of(data=[Data])
+        {'--data.shuffle'}
+    """
+    hints = {
+        (group, name): hint
+        for group, classes in groups.items()
+        for class_ in classes
+        for name, hint in get_type_hints(class_.__init__).items()  # type: ignore[misc]
+    }
+    return {f"--{group}.{name}" for (group, name), hint in hints.items() if bool in (hint, *get_args(hint))}
+
+
+def switched_on(arguments: Sequence[str], switches: Iterable[str]) -> list[str]:
+    """Arguments with ``=true`` after each of the switches that is given without a value.
+
+    Example:
+        >>> switched_on(["fit", "--trainer.fast_dev_run", "--seed", "3"], ["--trainer.fast_dev_run"])
+        ['fit', '--trainer.fast_dev_run=true', '--seed', '3']
+    """
+    without_value = [re.match(r"-[^\d]", after) is not None for after in [*arguments[1:], "--"]]
+    return [
+        f"{argument}=true" if alone and argument in switches else argument
+        for argument, alone in zip(arguments, without_value, strict=True)
+    ]
+
+
+def nearest_option(message: str, options: Iterable[str]) -> str:
+    """Which option was probably meant, as an addition to the message on an unknown one; empty where none is near.
+
+    Example:
+        >>> nearest_option("unrecognized arguments: --n_samples 3", ["--explain.n_samples", "--explain.seed"])
+        '; did you mean --explain.n_samples?'
+    """
+    unknown = re.search(r"unrecognized arguments: (--[\w.]+)", message)
+    near = get_close_matches(unknown[1], list(options), 1) if unknown else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def name_flags(message: str, flags: Mapping[str, str]) -> str:

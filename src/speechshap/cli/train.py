@@ -1,4 +1,4 @@
-"""``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
+"""``speechshap train``: LightningCLI with the module, the data and the callbacks of this project."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
-from speechshap.cli.flags import flags_of, parameters_as_flags
+from speechshap.cli.configs import config_paths
+from speechshap.cli.flags import flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.errors import UserError
 from speechshap.training import AudioDataModule, ConfusionMatrixCallback, EmotionModule, read_checkpoint
 
@@ -18,16 +19,22 @@ _LOGGER = {
 }
 
 
-def train(arguments: list[str]) -> None:
-    """``train.py``: fit, validate or test."""
-    with parameters_as_flags(lambda: flags_of(data=[AudioDataModule], model=[EmotionModule], trainer=[pl.Trainer])):
-        TrainCLI(arguments)
+def train(arguments: list[str], program: str = "speechshap train") -> None:
+    """``speechshap train``: fit, validate or test.
+
+    Args:
+        arguments: Of the command line.
+        program: What was called.
+    """
+    options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
+    with parameters_as_flags(lambda: flags_of(**options)):
+        TrainCLI(config_paths(switched_on(arguments, switches_of(**options))), program)
 
 
 class TrainCLI(LightningCLI):
     """``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], program: str) -> None:
         super().__init__(
             EmotionModule,
             AudioDataModule,
@@ -42,7 +49,7 @@ class TrainCLI(LightningCLI):
             args=arguments,
             auto_configure_optimizers=False,
             parser_kwargs={
-                "prog": "train.py",
+                "prog": program,
                 "description": "Train, validate or test a speech emotion classifier.",
                 "exit_on_error": False,
                 **{name: {"exit_on_error": False} for name in self.subcommands()},

@@ -1,12 +1,56 @@
 """Reading the checkpoints that training writes."""
 
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from speechshap.errors import UserError
 from speechshap.training.emotion_module import EmotionModule
+
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints in the folder of a run."""
+
+
+def find_checkpoint(path: str | Path, prefer: Literal["best", "last"]) -> Path:
+    """Find the checkpoint that a path means.
+
+    Args:
+        path: A checkpoint, the folder of a run, or its folder ``checkpoints``.
+        prefer: Which one to take of a folder: ``best`` to evaluate and explain, ``last`` to go on with the training.
+
+    Raises:
+        UserError: There is no such file or folder, or no such checkpoint in the folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "checkpoints").mkdir()
+        >>> (folder / "checkpoints" / "best.ckpt").touch()
+        >>> find_checkpoint(folder, "best").name
+        'best.ckpt'
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"`ckpt_path`: no file {path}; train.py fit writes checkpoints/best.ckpt into its run folder")
+    folder = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
+    if (folder / f"{prefer}.ckpt").is_file():
+        return folder / f"{prefer}.ckpt"
+    names = sorted(str(file.relative_to(path)) for file in folder.glob("*.ckpt"))
+    runs = sorted(folder.name for folder in path.glob("version_*"))
+    raise UserError(
+        f"`ckpt_path`: the folder {path} has no {CHECKPOINTS}/{prefer}.ckpt; "
+        + (
+            f"name one of {', '.join(names)}"
+            if names
+            else f"give one of its runs: {', '.join(runs)}"
+            if runs
+            else "give the folder of a run of train.py fit, or a checkpoint"
+        )
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -29,19 +73,31 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_checkpoint(path: str | Path) -> EmotionModule:
+def load_checkpoint(path: str | Path, checkpoint: dict[str, Any] | None = None) -> EmotionModule:
     """Make the module that a checkpoint holds, on the CPU.
+
+    Args:
+        path: The checkpoint.
+        checkpoint: What :func:`read_checkpoint` read there, so that it is not read again.
 
     Raises:
         UserError: The checkpoint cannot be read, or its weights do not fit the model that it describes.
     """
+    checkpoint = read_checkpoint(path) if checkpoint is None else checkpoint
+    saved = checkpoint["hyper_parameters"]
+    options = {name: saved[name] for name in signature(EmotionModule).parameters if name in saved}
+    if "_instantiator" in saved:  # the command line made the module, and maybe a head, from a configuration
+        from pytorch_lightning.cli import instantiate_module
+
+        module = instantiate_module(EmotionModule, options)
+    else:
+        module = EmotionModule(**options)
+    module.on_load_checkpoint(checkpoint)
     try:
-        return EmotionModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        read_checkpoint(path)  # says what is wrong with the file, if that is it
-        if not isinstance(error, RuntimeError):
-            raise
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
         raise UserError(
             f"`ckpt_path`: the weights of {path} do not fit the model that it describes; if its head was given in "
             "Python, explain it there, with GradientSHAPCallback"
         ) from error
+    return module
