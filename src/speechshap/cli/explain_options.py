@@ -13,7 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namesp
 
 from speechshap.attribution import Method, Settings, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision
-from speechshap.cli.flags import flags_of, nearest_option, switches_of
+from speechshap.cli.flags import flags_of, switches_of, with_nearest_option
 from speechshap.errors import UserError
 from speechshap.explaining.options import RunOptions
 from speechshap.training import AudioDataModule
@@ -40,7 +40,9 @@ def parse(arguments: list[str], program: str) -> tuple[ArgumentParser, Namespace
     try:
         return parser, parser.parse_args(arguments)
     except ArgumentError as error:
-        raise _of_another_method(error, method) or _of_training(error) or _with_hint(error, parser) from None
+        options = [f"--{name}" for name in parser.get_defaults().keys()]  # noqa: SIM118 - of all levels
+        hint = with_nearest_option(error, options)
+        raise _of_another_method(error, method) or _of_training(error) or hint from None
 
 
 def flags() -> dict[str, str]:
@@ -158,11 +160,6 @@ def _of_training(error: ArgumentError) -> UserError | None:
     return UserError(
         "`config` is a configuration of training; leave it out: the checkpoint (`ckpt_path`) has all of it"
     )
-
-
-def _with_hint(error: ArgumentError, parser: ArgumentParser) -> ArgumentError:
-    options = [f"--{name}" for name in parser.get_defaults().keys()]  # noqa: SIM118 - of all levels
-    return ArgumentError(None, f"{error}{nearest_option(str(error), options)}")
 
 
 def _fields(method: str) -> set[str]:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
+from itertools import pairwise
 from typing import get_args, get_type_hints
+
+from jsonargparse import ArgumentError
 
 from speechshap.errors import UserError
 
@@ -55,23 +58,24 @@ def switched_on(arguments: Sequence[str], switches: Iterable[str]) -> list[str]:
         >>> switched_on(["fit", "--trainer.fast_dev_run", "--seed", "3"], ["--trainer.fast_dev_run"])
         ['fit', '--trainer.fast_dev_run=true', '--seed', '3']
     """
-    without_value = [re.match(r"-[^\d]", after) is not None for after in [*arguments[1:], "--"]]
+    pairs = pairwise([*arguments, "--"])
     return [
-        f"{argument}=true" if alone and argument in switches else argument
-        for argument, alone in zip(arguments, without_value, strict=True)
+        f"{argument}=true" if argument in switches and re.match(r"-[^\d]", after) else argument
+        for argument, after in pairs
     ]
 
 
-def nearest_option(message: str, options: Iterable[str]) -> str:
-    """Which option was probably meant, as an addition to the message on an unknown one; empty where none is near.
+def with_nearest_option(error: ArgumentError, options: Iterable[str]) -> ArgumentError:
+    """The error of an unknown option, with the one that was probably meant; any other error as it is.
 
     Example:
-        >>> nearest_option("unrecognized arguments: --n_samples 3", ["--explain.n_samples", "--explain.seed"])
-        '; did you mean --explain.n_samples?'
+        >>> unknown = ArgumentError(None, "unrecognized arguments: --n_samples 3")
+        >>> print(with_nearest_option(unknown, ["--explain.n_samples", "--explain.seed"]))
+        unrecognized arguments: --n_samples 3; did you mean --explain.n_samples?
     """
-    unknown = re.search(r"unrecognized arguments: (--[\w.]+)", message)
+    unknown = re.search(r"unrecognized arguments: (--[\w.]+)", str(error))
     near = get_close_matches(unknown[1], list(options), 1) if unknown else []
-    return f"; did you mean {near[0]}?" if near else ""
+    return ArgumentError(None, f"{error}; did you mean {near[0]}?") if near else error
 
 
 def name_flags(message: str, flags: Mapping[str, str]) -> str:

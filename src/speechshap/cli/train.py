@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytorch_lightning as pl
+from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.configs import config_paths
-from speechshap.cli.flags import flags_of, parameters_as_flags, switched_on, switches_of
+from speechshap.cli.flags import flags_of, parameters_as_flags, switched_on, switches_of, with_nearest_option
 from speechshap.errors import UserError
 from speechshap.training import AudioDataModule, ConfusionMatrixCallback, EmotionModule, read_checkpoint
 
@@ -28,7 +29,10 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
     """
     options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
     with parameters_as_flags(lambda: flags_of(**options)):
-        TrainCLI(config_paths(switched_on(arguments, switches_of(**options))), program)
+        try:
+            TrainCLI(config_paths(switched_on(arguments, switches_of(**options))), program)
+        except ArgumentError as error:
+            raise with_nearest_option(error, flags_of(**options).values()) from None
 
 
 class TrainCLI(LightningCLI):
