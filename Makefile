@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test clean
+.PHONY: help install demo lint check test docs clean
 
 help:
 	@echo "make demo   install, make the planted-evidence corpus, train a small WavLM on it, explain its predictions"
+	@echo "make check  install, run the linters, the type checker and the quick tests"
 	@echo "make test   install, run the linters, the type checker and all tests"
+	@echo "make docs   install, write the pages of the Python API to build/docs"
 	@echo "make clean  remove the environment (not the runs)"
 
 install: $(VENV)/.installed
@@ -18,18 +20,27 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/python train.py fit --config configs/demo.yaml
-	checkpoint=$$(ls -t runs/demo/version_*/checkpoints/best.ckpt | head -n 1) && \
-	$(BIN)/python train.py test --config configs/demo.yaml --ckpt_path $$checkpoint && \
-	$(BIN)/python explain.py --ckpt_path $$checkpoint --data.max_utterances 12 --explain.n_samples 300 \
+	$(BIN)/speechshap train fit --config demo
+	run=$$(ls -td runs/demo/version_* | head -n 1) && \
+	$(BIN)/speechshap train test --config demo --ckpt_path $$run/checkpoints/best.ckpt && \
+	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.n_samples 300 \
 	    --explain.targets predicted,runner-up --explain.layers all --explain.spectrum.num_mel_bands 64
 	@echo
 	@echo "Open the report (the line above) in a browser, or look at the explanations in TensorBoard"
 	@echo "(http://localhost:6006) with:"
 	@echo "    $(BIN)/tensorboard --logdir runs --samples_per_plugin=images=100,audio=100"
 
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
 # One thread a process: the tests run in as many processes as there are cores.
-test: export OMP_NUM_THREADS = 1
+check test: export OMP_NUM_THREADS = 1
+
+check: lint
+	$(BIN)/pytest -n auto -m 'not slow and not browser and not gpu'
+
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,5 +48,8 @@ test: install
 	$(BIN)/oxlint --deny-warnings src
 	$(BIN)/pytest -n auto --cov
 
+docs: install
+	$(BIN)/pdoc --docformat google --math --output-directory build/docs speechshap '!speechshap.cli'
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build

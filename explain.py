@@ -1,6 +1,6 @@
-"""Explain the predictions of a trained classifier; ``python explain.py --help``."""
+"""Explain the predictions of a classifier; ``python explain.py --help``. The same as ``speechshap explain``."""
 
-from speechshap.cli import explain, run
+from speechshap.cli import main
 
 if __name__ == "__main__":
-    run(explain, interrupted="interrupted; the same command goes on from here")
+    main("explain")

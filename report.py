@@ -1,6 +1,6 @@
-"""Write the report of a run; ``python report.py --help``."""
+"""Write the report of a run; ``python report.py --help``. The same as ``speechshap report``."""
 
-from speechshap.cli import report, run
+from speechshap.cli import main
 
 if __name__ == "__main__":
-    run(report)
+    main("report")

@@ -1,6 +1,6 @@
-"""Train, validate or test a speech emotion classifier; ``python train.py --help``."""
+"""Train, validate or test a speech emotion classifier; ``python train.py --help``. The same as ``speechshap train``."""
 
-from speechshap.cli import run, train
+from speechshap.cli import main
 
 if __name__ == "__main__":
-    run(train, interrupted="interrupted; --ckpt_path <run>/checkpoints/last.ckpt goes on after the last whole epoch")
+    main("train")

@@ -1,6 +1,7 @@
 """Train a speech emotion classifier and explain its predictions with GradientSHAP."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 _HOMES = {
@@ -30,6 +31,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import speechshap`` stays quick."""
+    if name == "__version__":
+        return version("speechshap")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

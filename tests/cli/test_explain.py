@@ -1,6 +1,7 @@
 """Explaining with other methods and other models, from the command line."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +11,8 @@ import yaml
 from helpers import tiny_config, write_sound
 from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
-from speechshap.cli import explain
-from speechshap.cli.explain import DEFAULT_METHOD, _asked_method
+from speechshap.cli.explain import explain
+from speechshap.cli.explain_options import DEFAULT_METHOD, asked_method
 from speechshap.errors import UserError
 
 
@@ -73,7 +74,9 @@ def test_an_encoder_without_a_trained_head_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_or_a_checkpoint_and_not_both() -> None:
     for arguments in ([], ["--ckpt_path", "a.ckpt", "--model", "b"]):
-        with pytest.raises(UserError, match=r"give either --ckpt_path, a checkpoint of train.py, or --model"):
+        with pytest.raises(
+            UserError, match=r"give either --ckpt_path, a checkpoint or the folder of its run, or --model"
+        ):
             explain(arguments)
 
 
@@ -112,4 +115,125 @@ def test_another_method_has_options_of_its_own(tiny_checkpoint: Path, planted_ro
 )
 def test_the_method_is_known_before_its_options_are_read(tmp_path: Path, arguments: list[str], method: str) -> None:
     (tmp_path / "config.yaml").write_text("explain:\n  method: occlusion\n")
-    assert _asked_method(arguments) == method
+    assert asked_method(arguments) == method
+
+
+@pytest.fixture
+def run_folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """The folder of a run with nothing explained yet."""
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").symlink_to(tiny_checkpoint)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def two_sounds(tmp_path: Path) -> list[str]:
+    """Options that explain two short sounds with few draws."""
+    for seed, name in enumerate(["a.wav", "b.wav"]):
+        write_sound(tmp_path / name, seconds=0.3, seed=seed)
+    return [
+        "--data.files", "a.wav", "b.wav", "--explain.n_samples", "4", "--explain.max_drawn", "0",
+        "--trainer.accelerator", "cpu",
+    ]  # fmt: skip
+
+
+def contents(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_the_folder_of_a_run_stands_for_its_best_checkpoint(run_folder: Path, two_sounds: list[str]) -> None:
+    explain(["--ckpt_path", "run", *two_sounds, "--report=false"])
+    assert sorted(rows(run_folder).utterance) == ["a.wav", "b.wav"]
+    assert not (run_folder / "explanations" / "report.html").exists()
+
+
+def test_a_list_is_a_list_however_it_is_written(run_folder: Path, two_sounds: list[str], tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text(yaml.safe_dump({"explain": {"targets": ["happy", "sad"], "layers": [1, 2]}}))
+    arguments = ["--ckpt_path", "run", *two_sounds, "--report", "false"]
+    for lists in (
+        ["--explain.targets", "[happy,sad]", "--explain.layers", "[1, 2]"],
+        ["--explain.targets", "happy, sad", "--explain.layers=1,2"],
+        ["--config", "lists.yaml"],
+    ):
+        explain([*arguments, *lists])
+    table = rows(run_folder)
+    assert len(table) == 4  # the first run's, which the others found
+    assert set(table.target) == {"happy", "sad"}
+    assert [list(names) for names in table.layer_names] == [["layer_1", "layer_2"]] * 4
+
+
+def test_a_dev_run_tries_everything_and_keeps_nothing(
+    run_folder: Path, two_sounds: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = contents(tmp_path)
+    with caplog.at_level("INFO"):
+        explain(["--ckpt_path", "run", "--trainer.fast_dev_run", *two_sounds, "--data.batch_size", "1"])
+    assert "1 utterances explained" in caplog.text
+    assert "report.html" in caplog.text
+    assert "nothing of it is kept" in caplog.text
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        (["--trainer.default_root_dir", "elsewhere"], "elsewhere"),
+        (["--trainer.logger=false"], "run"),
+        (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"], "logs/lightning_logs/version_0"),
+        (
+            ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=logs", "--trainer.logger.name=er"],
+            "logs/er/version_0",
+        ),
+        (["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs", "--explain.output_dir=out"], "out"),
+    ],
+)
+def test_where_results_go(
+    run_folder: Path, two_sounds: list[str], tmp_path: Path, options: list[str], folder: str
+) -> None:
+    explain(["--ckpt_path", "run", *two_sounds, "--report", "false", *options])
+    assert len(rows(tmp_path / folder)) == 2
+    assert contents(tmp_path) & {"lightning_logs", "explanations"} == set()
+
+
+def test_as_many_batches_are_explained_as_asked_for(run_folder: Path, two_sounds: list[str]) -> None:
+    limits = ["--data.batch_size", "1", "--trainer.limit_predict_batches", "1", "--report", "false"]
+    explain(["--ckpt_path", "run", *two_sounds, *limits])
+    assert len(rows(run_folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--explain.targets", "bored"], "--explain.targets: no class 'bored'"),
+        (["--explain.layers", "9"], "--explain.layers: no layer '9'"),
+        (["--explain.spectrum.hop", "900"], "--explain.spectrum: a window of 400 and a hop of 900"),
+        (["--explain.output_dir", "/proc/new"], "--explain.output_dir is /proc/new, where nothing can be written"),
+        (["--explain.output_dir", "a.wav"], "--explain.output_dir is a.wav, a file"),
+        (["--explain.output_dir", "new/out", "--data.files", "none.wav"], "none.wav"),
+        (["--config", "ravdess"], "--config is a configuration of training; leave it out"),
+    ],
+)
+def test_a_run_that_is_refused_leaves_nothing(
+    run_folder: Path, two_sounds: list[str], tmp_path: Path, options: list[str], words: str
+) -> None:
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=re.escape(words)):
+        explain(["--ckpt_path", "run", *two_sounds, *options])
+    assert contents(tmp_path) == before
+
+
+def test_a_layer_without_an_output_of_its_own_is_told(run_folder: Path, two_sounds: list[str]) -> None:
+    with pytest.raises(UserError, match=r"--explain.layers: layer classifier.backbone did not run within forward"):
+        explain(["--ckpt_path", "run", *two_sounds, "--explain.layers", "classifier.backbone"])
+
+
+def test_a_corpus_that_is_gone_is_told_with_the_option(run_folder: Path, tmp_path: Path) -> None:
+    path = run_folder / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["datamodule_hyper_parameters"]["root"] = str(tmp_path / "gone")
+    path.unlink()
+    torch.save(checkpoint, path)
+    with pytest.raises(
+        UserError, match=r"gone: no such folder; give that of the corpus with --data.root, or recordings"
+    ):
+        explain(["--ckpt_path", "run"])

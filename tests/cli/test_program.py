@@ -1,4 +1,4 @@
-"""The two scripts, as a user runs them."""
+"""The scripts, as a user runs them; what the console command does beside is in ``test_main.py``."""
 
 import os
 import shutil
@@ -17,7 +17,10 @@ from helpers import tiny_config, write_sound
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
-from speechshap.cli import explain, report, run, train
+from speechshap.cli.explain import explain
+from speechshap.cli.program import run
+from speechshap.cli.report import report
+from speechshap.cli.train import train
 
 PROJECT = Path(__file__).parents[2]
 CONFIGS = PROJECT / "configs"

@@ -1,16 +1,18 @@
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from speechshap.attribution import Target
+from speechshap.attribution import GradientSHAPSettings, Target
 from speechshap.errors import UserError
+from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.targets import TargetChoice, choose_layers
 
 
-def test_one_class_has_no_runner_up() -> None:
+def test_one_class_is_the_prediction() -> None:
     assert TargetChoice("predicted", ["only"]).of(torch.zeros(1)) == [Target("only")]
-    with pytest.raises(UserError, match="the model has one class, 'only', and no runner-up"):
-        TargetChoice("runner-up", ["only"])
 
 
 def test_a_class_with_a_hyphen_can_be_contrasted() -> None:
@@ -35,6 +37,72 @@ def test_names_of_classes_may_have_commas_and_hyphens(text: str, classes: list[s
     assert TargetChoice(text, classes).of(torch.zeros(len(classes))) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "logits", "expected"),
+    [
+        ("predicted - calm", [2.0, 1.0, 0.0], Target("angry", "calm")),
+        ("runner-up - calm", [2.0, 1.0, 0.0], Target("happy", "calm")),
+        ("happy - predicted", [2.0, 1.0, 0.0], Target("happy", "angry")),
+        # The class is itself the one of that rank: the strongest of the others takes its place.
+        ("predicted - calm", [0.0, 1.0, 2.0], Target("happy", "calm")),
+        ("happy - predicted", [0.0, 2.0, 1.0], Target("happy", "calm")),
+        ("runner-up - calm", [0.0, 2.0, 1.0], Target("happy", "calm")),
+    ],
+)
+def test_the_prediction_is_contrasted_with_a_class(text: str, logits: list[float], expected: Target) -> None:
+    assert TargetChoice(text, ["angry", "happy", "calm"]).of(torch.tensor(logits)) == [expected]
+
+
+def test_a_class_named_like_a_rank_is_that_class() -> None:
+    choice = TargetChoice("predicted - sad", ["happy", "sad", "predicted"])
+    assert choice.of(torch.tensor([2.0, 1.0, 0.0])) == [Target("predicted", "sad")]
+
+
+@pytest.mark.parametrize("text", ["runner-up", "predicted - only"])
+def test_one_class_has_no_other_to_contrast(text: str) -> None:
+    with pytest.raises(UserError, match="the model has one class, 'only', and no runner-up"):
+        TargetChoice(text, ["only"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hapy", "no class 'hapy', did you mean 'happy'? expected predicted, runner-up, all, some of 'happy', 'sad'"),
+        ("predicted, hapy - sad", "no class 'hapy', did you mean 'happy'?"),
+        ("sad - predictd", "no class 'predictd', did you mean 'predicted'?"),
+        ("bored", "no class 'bored'; expected"),
+    ],
+)
+def test_an_unknown_class_is_told_with_the_nearest_one(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        TargetChoice(text, ["happy", "sad"])
+
+
+@pytest.mark.parametrize(
+    "targets",
+    ["happy,predicted - sad", " happy, predicted - sad", ["happy", "predicted - sad"], ("happy", "predicted - sad")],
+)
+@pytest.mark.parametrize("layers", ["6,12", "6, 12", [6, 12], ["6", "12"]])
+def test_lists_and_texts_with_commas_are_the_same_settings(targets: Any, layers: Any) -> None:
+    settings = GradientSHAPSettings(targets=targets, layers=layers)
+    assert (settings.targets, settings.layers) == ("happy,predicted - sad", "6,12")
+    assert settings == GradientSHAPSettings(targets="happy,predicted - sad", layers="6,12")  # what is fingerprinted
+    callback = GradientSHAPCallback(targets=targets, layers=layers)
+    assert callback.settings == settings
+
+
+@pytest.mark.parametrize("value", [None, 2.5, ["happy", None], {"happy": 1}])
+def test_targets_are_names(value: Any) -> None:
+    with pytest.raises(UserError, match=r"`targets` is .*; expected names, as a list or with commas between them"):
+        GradientSHAPSettings(targets=value)
+
+
+def test_a_name_with_a_comma_is_found_with_and_without_the_space() -> None:
+    settings = GradientSHAPSettings(targets=["wow, great", "meh - wow, great"])
+    expected = [Target("wow, great"), Target("meh", "wow, great")]
+    assert TargetChoice(settings.targets, ["wow, great", "meh"]).of(torch.zeros(2)) == expected
+
+
 def test_a_text_that_is_two_contrasts_is_refused() -> None:
     with pytest.raises(UserError, match="'a - b - c' can be read as 2 different contrasts"):
         TargetChoice("a - b - c", ["a", "b - c", "a - b", "c"])
@@ -55,6 +123,8 @@ def test_layers_are_named_by_number_or_as_modules() -> None:
     assert choose_layers("none", layers, module) == {}
     assert choose_layers("all", layers, module) == layers
     assert choose_layers("2, 1.0", layers, module) == {"layer_2": module[1], "1.0": module[1][0]}
+    with pytest.raises(UserError, match=r"no layer 'layr_2', did you mean 'layer_2'[?] expected none"):
+        choose_layers("layr_2", layers, module)
     with pytest.raises(UserError, match="no layer '3'; expected none, all, or some of 1 to 2"):
         choose_layers("3", layers, module)
     with pytest.raises(UserError, match='`layers="all"`: the layers of this model are not known'):

@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechshap.attribution.layers import caught_outputs
 from speechshap.attribution.targets import Targets
+from speechshap.errors import UserError
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 """Classifier: waveforms ``(batch, time)`` and lengths ``(batch,)`` int64 to logits ``(batch, classes)``."""
@@ -49,7 +50,7 @@ def outputs_of(forward: Forward, waveforms: Tensor, lengths: Tensor, layers: Map
     _check_logits(logits, len(waveforms))
     for name in layers:
         if name not in caught:
-            raise ValueError(f"layer {name} did not run within forward; give a module that the model calls")
+            raise UserError(f"`layers`: layer {name} did not run within forward; give a module that the model calls")
         if caught[name].shape[:1] != waveforms.shape[:1]:
             raise ValueError(
                 f"the output of layer {name} has shape {tuple(caught[name].shape)} for {len(waveforms)} waveforms; "

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from speechshap.errors import UserError
+
 LayerMethod = Literal["endpoint", "path"]
 LAYER_METHODS: tuple[str, ...] = get_args(LayerMethod)
 
@@ -16,8 +18,8 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
     """Record the outputs of layers by name; of a tuple the first member.
 
     Raises:
-        TypeError: The output of a layer is no tensor, when the model runs.
-        ValueError: A layer runs more than once, or what follows it works in place on its output.
+        UserError: The output of a layer is no tensor, it runs more than once, or what follows it works in place on its
+            output; when the model runs.
 
     Example:
         >>> import torch
@@ -33,11 +35,14 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
     def catch(name: str, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"the output of layer {name} is a {type(output).__name__}; expected a tensor or a tuple of them"
+            raise UserError(
+                f"`layers`: the output of layer {name} is a {type(output).__name__}; expected a tensor or a tuple of "
+                "them"
             )
         if name in caught:
-            raise ValueError(f"layer {name} runs more than once within forward; its neurons have no single attribution")
+            raise UserError(
+                f"`layers`: layer {name} runs more than once within forward; its neurons have no single attribution"
+            )
         caught[name] = tensor
         versions[name] = tensor._version
 
@@ -48,7 +53,7 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
         yield caught
         for name, tensor in caught.items():
             if tensor._version != versions[name]:
-                raise ValueError(f"the output of layer {name} is changed in place; name what follows")
+                raise UserError(f"`layers`: the output of layer {name} is changed in place; name what follows")
     finally:
         for handle in handles:
             handle.remove()

@@ -1,12 +1,13 @@
 """What is asked of a method: everything that decides the numbers of an explanation beside model and sound."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import OUTPUTS, Output
-from speechshap.errors import is_integer, require_at_least, require_choice
+from speechshap.errors import UserError, is_integer, require_at_least, require_choice
 
 References = Literal["noise", "silence", "dataset"]
 """Names of the reference distributions, which :func:`speechshap.attribution.baseline_from_settings` makes."""
@@ -21,7 +22,8 @@ class Settings:
 
     Attributes:
         targets: What is explained: the ``predicted`` class, the ``runner-up``, ``all`` classes, class names, or
-            contrasts of two (``happy - neutral``, ``predicted - runner-up``), with commas between them.
+            contrasts of two (``happy - neutral``, ``predicted - runner-up``, ``predicted - neutral``), as a list or
+            with commas between them.
         output: Explain the ``logit``, the ``log_odds`` or the ``probability``.
         baselines: What an utterance is compared with: Gaussian ``noise`` of its own mean and level, ``silence``, or
             clips of the training split (``dataset``).
@@ -41,6 +43,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", _listed("targets", self.targets))
         require_choice("output", self.output, OUTPUTS)
         require_choice("baselines", self.baselines, get_args(References))
         require_at_least(1, n_references=self.n_references)
@@ -55,8 +58,8 @@ class PathSettings(Settings):
     """Settings of the methods that take gradients along paths from references to an utterance.
 
     Attributes:
-        layers: Layers whose neurons are explained: ``none``, ``all``, or numbers or names with commas between them,
-            the first layer being 1.
+        layers: Layers whose neurons are explained: ``none``, ``all``, or numbers (the first being 1) or names, as a
+            list or with commas between them.
         layer_method: Multiply a layer's gradient by the difference of its outputs for utterance and reference
             (``endpoint``), or by its slope along the path (``path``, which sums to the input attribution).
         spectrum: Time-frequency transform to carry the attributions to as well.
@@ -68,4 +71,13 @@ class PathSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "layers", _listed("layers", self.layers))
         require_choice("layer_method", self.layer_method, LAYER_METHODS)
+
+
+def _listed(name: str, value: object) -> str:
+    """Names with commas and no spaces between them, from such a text or from a list, so that equal ones are equal."""
+    parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if not all(isinstance(part, str) or is_integer(part) for part in parts):
+        raise UserError(f"`{name}` is {value!r}; expected names, as a list or with commas between them")
+    return ",".join(piece.strip() for part in parts for piece in str(part).split(","))

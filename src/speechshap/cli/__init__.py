@@ -1,8 +1,5 @@
 """The command line; the only place that knows flags."""
 
-from speechshap.cli.explain import explain
-from speechshap.cli.program import run
-from speechshap.cli.report import report
-from speechshap.cli.train import train
+from speechshap.cli.main import main
 
-__all__ = ["explain", "report", "run", "train"]
+__all__ = ["main"]

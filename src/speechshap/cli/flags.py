@@ -2,9 +2,14 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from inspect import signature
+from itertools import pairwise
+from typing import get_args, get_type_hints
+
+from jsonargparse import ArgumentError
 
 from speechshap.errors import UserError
 
@@ -18,14 +23,59 @@ def flags_of(**groups: Sequence[Callable[..., object]]) -> dict[str, str]:
         >>> class Data:
         ...     def __init__(self, root): ...
         >>> flags_of(data=[Data])
-        {'root': '--data.root', 'ckpt_path': '--ckpt_path'}
+        {'root': '--data.root', 'ckpt_path': '--ckpt_path', 'config': '--config'}
     """
     flags: dict[str, str] = {}
     for group, classes in groups.items():
         for class_ in classes:
             for name in signature(class_).parameters:
                 flags.setdefault(name, f"--{group}.{name}")
-    return {**flags, "ckpt_path": "--ckpt_path"}
+    return {**flags, "ckpt_path": "--ckpt_path", "config": "--config"}
+
+
+def switches_of(**groups: Sequence[type]) -> set[str]:
+    """Options of some classes that may be true or false.
+
+    Example:
+        >>> class Data:
+        ...     def __init__(self, root: str, shuffle: bool | None = None) -> None: ...
+        >>> switches_of(data=[Data])
+        {'--data.shuffle'}
+    """
+    hints = {
+        (group, name): hint
+        for group, classes in groups.items()
+        for class_ in classes
+        for name, hint in get_type_hints(class_.__init__).items()  # type: ignore[misc]
+    }
+    return {f"--{group}.{name}" for (group, name), hint in hints.items() if bool in (hint, *get_args(hint))}
+
+
+def switched_on(arguments: Sequence[str], switches: Iterable[str]) -> list[str]:
+    """Arguments with ``=true`` after each of the switches that is given without a value.
+
+    Example:
+        >>> switched_on(["fit", "--trainer.fast_dev_run", "--seed", "3"], ["--trainer.fast_dev_run"])
+        ['fit', '--trainer.fast_dev_run=true', '--seed', '3']
+    """
+    pairs = pairwise([*arguments, "--"])
+    return [
+        f"{argument}=true" if argument in switches and re.match(r"-[^\d]", after) else argument
+        for argument, after in pairs
+    ]
+
+
+def with_nearest_option(error: ArgumentError, options: Iterable[str]) -> ArgumentError:
+    """The error of an unknown option, with the one that was probably meant; any other error as it is.
+
+    Example:
+        >>> unknown = ArgumentError(None, "unrecognized arguments: --n_samples 3")
+        >>> print(with_nearest_option(unknown, ["--explain.n_samples", "--explain.seed"]))
+        unrecognized arguments: --n_samples 3; did you mean --explain.n_samples?
+    """
+    unknown = re.search(r"unrecognized arguments: (--[\w.]+)", str(error))
+    near = get_close_matches(unknown[1], list(options), 1) if unknown else []
+    return ArgumentError(None, f"{error}; did you mean {near[0]}?") if near else error
 
 
 def name_flags(message: str, flags: Mapping[str, str]) -> str:

@@ -1,13 +1,12 @@
-"""What the programs share: how they start and end, and how errors are reported."""
+"""What all commands share: how they start and end, and how errors are reported."""
 
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentError
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from speechshap.cli.allocator import keep_freed_memory
 from speechshap.cli.flags import user_error
@@ -24,24 +23,28 @@ _IRRELEVANT_WARNINGS = (
 )
 
 
-def run(main: Callable[[list[str]], None], interrupted: str = "interrupted") -> None:
+def run(
+    main: Callable[[list[str]], None], interrupted: str = "interrupted", arguments: Sequence[str] | None = None
+) -> None:
     """Run a command: a mistake of the user in one line, anything else too unless ``--debug`` asks for the traceback.
 
     Args:
         main: The command; takes the arguments without ``--debug``.
         interrupted: What to say after Ctrl-C or SIGTERM.
+        arguments: Of the command; those of the process unless given.
     """
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = [argument for argument in given if argument != "--debug"]
+    debug = len(arguments) < len(given)
     _quieten(debug)
     keep_freed_memory()
     try:
         main(arguments)
-    except (KeyboardInterrupt, SIGTERMException):
+    except KeyboardInterrupt:
         sys.exit(interrupted)
     except SystemExit as exit_:
-        # Lightning turns Ctrl-C into an exit of its own.
-        if isinstance(exit_.__context__, KeyboardInterrupt):
+        # Lightning turns Ctrl-C and SIGTERM into exits of its own. It is not imported here: not every command needs it.
+        if isinstance(exit_.__context__, KeyboardInterrupt) or type(exit_).__name__ == "SIGTERMException":
             sys.exit(interrupted)
         raise
     except ArgumentError as error:
@@ -50,9 +53,9 @@ def run(main: Callable[[list[str]], None], interrupted: str = "interrupted") -> 
         if debug:
             raise
         mistake = user_error(error)
-        if mistake is not None:
-            sys.exit(f"error: {_one_line(mistake)}")
-        sys.exit(f"error: {type(error).__name__}: {_one_line(error)} (the same command with --debug tells where)")
+        if mistake is None:
+            sys.exit(f"error: {type(error).__name__}: {_one_line(error)} (the same command with --debug tells where)")
+        sys.exit(f"error: {_one_line(mistake)}")
 
 
 def _quieten(debug: bool) -> None:

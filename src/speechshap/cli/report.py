@@ -1,4 +1,4 @@
-"""``report.py``: show what ``explain.py`` has written."""
+"""``speechshap report``: show what ``speechshap explain`` has written."""
 
 import logging
 from pathlib import Path
@@ -11,14 +11,19 @@ from speechshap.results.folder import ResultsFolder
 logger = logging.getLogger(__name__)
 
 
-def report(arguments: list[str]) -> None:
-    """``report.py``: show what ``explain.py`` has written."""
+def report(arguments: list[str], program: str = "speechshap report") -> None:
+    """``speechshap report``: show what ``speechshap explain`` has written.
+
+    Args:
+        arguments: Of the command line.
+        program: What was called.
+    """
     parser = ArgumentParser(
-        prog="report.py",
-        usage="report.py runs/<experiment>/version_N",
+        prog=program,
+        usage=f"{program} runs/<experiment>/version_N",
         description="Write report.html (every explanation of a run, to see and to hear, in one file that needs no "
         "server) and corpus/ (means over time, frequency bands, layers and pairs of classes by emotion, as figures "
-        "and as table.csv). explain.py does so at its end; this does it for a run that was stopped or moved.",
+        "and as table.csv). speechshap explain does so at its end; this does it for a run that was stopped or moved.",
         exit_on_error=False,
     )
     parser.add_argument("folder", type=str, help="Folder of the run, or its explanations.")

@@ -1,16 +1,18 @@
-"""``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
+"""``speechshap train``: LightningCLI with the module, the data and the callbacks of this project."""
 
 import logging
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins import CheckpointIO
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
-from speechshap.cli.flags import flags_of, parameters_as_flags
+from speechshap.cli.configs import config_paths
+from speechshap.cli.flags import flags_of, parameters_as_flags, switched_on, switches_of, with_nearest_option
 from speechshap.cli.run_files import SaveConfig, logger_of_run
 from speechshap.errors import UserError
 from speechshap.training import (
@@ -34,16 +36,25 @@ _LOGGER = {
 }
 
 
-def train(arguments: list[str]) -> None:
-    """``train.py``: fit, validate or test."""
-    with parameters_as_flags(lambda: flags_of(data=[AudioDataModule], model=[EmotionModule], trainer=[pl.Trainer])):
-        TrainCLI(arguments)
+def train(arguments: list[str], program: str = "speechshap train") -> None:
+    """``speechshap train``: fit, validate or test.
+
+    Args:
+        arguments: Of the command line.
+        program: What was called.
+    """
+    options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
+    with parameters_as_flags(lambda: flags_of(**options)):
+        try:
+            TrainCLI(config_paths(switched_on(arguments, switches_of(**options))), program)
+        except ArgumentError as error:
+            raise with_nearest_option(error, flags_of(**options).values()) from None
 
 
 class TrainCLI(LightningCLI):
     """``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
 
-    def __init__(self, arguments: list[str], program: str = "train.py") -> None:
+    def __init__(self, arguments: list[str], program: str) -> None:
         if arguments[:1] == ["predict"]:
             explain = program.replace("train", "explain")
             raise UserError(

@@ -224,7 +224,8 @@ class Catalogue:
         """
         usable, problems = self._checker.usable(utterances)
         self.skipped += problems
-        if self.skipped and not self._checker.quiet:
+        tells_all = not usable and len(self.skipped) == 1  # the error below
+        if self.skipped and not tells_all and not self._checker.quiet:
             some, where = name_some([item.path.name for item in self.skipped]), ""
             if self._list_folder is not None:
                 path = self._list_folder / "skipped.csv"

@@ -1,6 +1,7 @@
 """Targets and layers, read from the words of a configuration."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Literal
 
 from torch import Tensor, nn
@@ -24,7 +25,9 @@ class TargetChoice:
 
     Args:
         text: ``predicted``, ``runner-up``, ``all``, class names, or contrasts of two, with commas between them. The
-            name of a class may itself have commas and hyphens: the longest name that fits is taken.
+            name of a class may itself have commas and hyphens: the longest name that fits is taken. In a contrast with
+            a named class, ``predicted`` and ``runner-up`` are never that class itself: where they would be, the
+            strongest of the others takes their place.
         classes: Names of the classes, or of the outputs of a regression.
         is_regression: Whether the outputs are no classes; ``predicted`` then stands for all of them.
 
@@ -37,18 +40,22 @@ class TargetChoice:
         [Target(label='sad', against=None), Target(label='happy', against='sad')]
         >>> TargetChoice("predicted, predicted - runner-up", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
         [Target(label='happy', against=None), Target(label='happy', against='sad')]
+        >>> TargetChoice("predicted - sad", ["happy", "sad", "calm"]).of(torch.tensor([1.0, 2.0, 0.0]))
+        [Target(label='happy', against='sad')]
         >>> TargetChoice("wow, great - meh", ["wow, great", "meh"]).of(torch.tensor([2.0, 1.0]))
         [Target(label='wow, great', against='meh')]
     """
 
     def __init__(self, text: str, classes: Sequence[str], is_regression: bool = False) -> None:
         self.classes = list(classes)
+        # Settings have no spaces beside commas.
+        self._by_name = {_without_spaces(label): label for label in self.classes}
         self._ranks = {} if is_regression else _RANKS
         requests = self._read_list((ALL if is_regression and text == PREDICTED else text).split(","))
         if requests is None:
             raise UserError(self._no_target(text))
         self._requests: list[_Request] = list(dict.fromkeys(requests))
-        if len(classes) < 2 and any(1 in request for request in self._requests):
+        if len(classes) < 2 and any(label == 1 or other is not None for label, other in self._requests):
             raise UserError(f"`targets` is {text!r}, but the model has one class, {classes[0]!r}, and no runner-up")
 
     def of(self, logits: Tensor) -> list[Target]:
@@ -56,12 +63,16 @@ class TargetChoice:
 
         Two are the same where the predicted class was asked for by name as well.
         """
-        order = logits.argsort(descending=True, stable=True).tolist()
+        order = [self.classes[index] for index in logits.argsort(descending=True, stable=True).tolist()]
 
-        def label(name: str | Rank) -> str:
-            return name if isinstance(name, str) else self.classes[order[name]]
+        def label(name: str | Rank, other: str | Rank | None) -> str:
+            if isinstance(name, str):
+                return name
+            return order[name] if order[name] != other else next(label for label in order if label != other)
 
-        return [Target(label(name), None if other is None else label(other)) for name, other in self._requests]
+        return [
+            Target(label(name, other), None if other is None else label(other, name)) for name, other in self._requests
+        ]
 
     def _read_list(self, pieces: Sequence[str]) -> list[_Request] | None:
         """Read what commas separate; as many pieces as possible belong to the first target."""
@@ -75,33 +86,44 @@ class TargetChoice:
         return None
 
     def _read(self, text: str) -> list[_Request] | None:
-        if text in self.classes:
-            return [(text, None)]
+        if (one := self._one(text)) is not None:
+            return [(one, None)]
         if text == ALL:
             return [(label, None) for label in self.classes]
-        if text in self._ranks:
-            return [(self._ranks[text], None)]
         contrasts = list(dict.fromkeys(self._contrasts(text)))
         if len(contrasts) > 1:
             raise UserError(f"`targets`: {text!r} can be read as {len(contrasts)} different contrasts of these classes")
         return contrasts or None
 
+    def _one(self, text: str) -> str | Rank | None:
+        """The class of this name, or else the rank."""
+        label = self._by_name.get(_without_spaces(text))
+        return self._ranks.get(text) if label is None else label
+
     def _contrasts(self, text: str) -> Iterator[_Request]:
-        """Contrasts of two classes, or of the two ranks, that a text may stand for: a name may have hyphens."""
+        """Contrasts of two classes or ranks that a text may stand for: a name may have hyphens."""
         for position in (index for index, character in enumerate(text) if character == "-"):
-            left, right = text[:position].strip(), text[position + 1 :].strip()
-            if left != right and {left, right} <= set(self.classes):
+            left, right = self._one(text[:position].strip()), self._one(text[position + 1 :].strip())
+            if left is not None and right is not None and left != right:
                 yield left, right
-            elif left != right and {left, right} <= set(self._ranks):
-                yield self._ranks[left], self._ranks[right]
 
     def _no_target(self, text: str) -> str:
         unknown = next((piece.strip() for piece in text.split(",") if self._read(piece.strip()) is None), text)
+        # Of a contrast, the side that does not exist.
+        unknown = next((side for side in unknown.split(" - ") if self._one(side.strip()) is None), unknown).strip()
+        near = get_close_matches(unknown, [*self.classes, *self._ranks, ALL], 1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
         words, classes = ", ".join([*self._ranks, ALL]), ", ".join(map(repr, self.classes))
         example = " - ".join(self.classes[:2])
         return (
-            f"`targets`: no class {unknown!r}; expected {words}, some of {classes}, or the contrast of two ({example})"
+            f"`targets`: no class {unknown!r}{hint or ';'} expected {words}, some of {classes}, or the contrast of two "
+            f"({example})"
         )
+
+
+def _without_spaces(name: str) -> str:
+    """A name without spaces beside its commas."""
+    return ",".join(piece.strip() for piece in name.split(","))
 
 
 def choose_layers(text: str, available: dict[str, nn.Module], module: nn.Module) -> dict[str, nn.Module]:
@@ -131,6 +153,8 @@ def choose_layers(text: str, available: dict[str, nn.Module], module: nn.Module)
         known = f"layer_{name}" if f"layer_{name}" in available else name
         if known not in available and (not name or name not in submodules):
             layers = f"1 to {len(available)}" if available else "the names of its modules"
-            raise UserError(f"`layers`: no layer {name!r}; expected none, all, or some of {layers}")
+            near = get_close_matches(name, [*available, *filter(None, submodules)], 1)
+            hint = f", did you mean {near[0]!r}?" if near else ";"
+            raise UserError(f"`layers`: no layer {name!r}{hint} expected none, all, or some of {layers}")
         chosen[known] = available[known] if known in available else submodules[name]
     return chosen

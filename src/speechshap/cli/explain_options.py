@@ -1,0 +1,171 @@
+"""Options of ``speechshap explain``."""
+
+import argparse
+import re
+from dataclasses import field, fields, make_dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from speechshap.attribution import Method, Settings, find_method, method_names
+from speechshap.cli.arithmetic import add_matmul_precision
+from speechshap.cli.flags import flags_of, switches_of, with_nearest_option
+from speechshap.errors import UserError
+from speechshap.explaining.options import RunOptions
+from speechshap.training import AudioDataModule
+
+DEFAULT_METHOD = "gradient_shap"
+
+# The others are of training, or of the progress bar: the run has one of its own, which counts utterances.
+_TRAINER_OPTIONS = {
+    "accelerator", "benchmark", "callbacks", "default_root_dir", "detect_anomaly", "deterministic", "devices",
+    "fast_dev_run", "inference_mode", "limit_predict_batches", "logger", "num_nodes", "plugins", "precision",
+    "profiler", "strategy",
+}  # fmt: skip
+
+
+def parse(arguments: list[str], program: str) -> tuple[ArgumentParser, Namespace]:
+    """The parser of the method that is asked for, and what it reads.
+
+    Raises:
+        ArgumentError: An option is unknown, or its value is.
+        UserError: An option is of another method, or a configuration is one of training.
+    """
+    method = asked_method(arguments)
+    parser = _parser(method, program)
+    try:
+        return parser, parser.parse_args(arguments)
+    except ArgumentError as error:
+        options = [f"--{name}" for name in parser.get_defaults().keys()]  # noqa: SIM118 - of all levels
+        hint = with_nearest_option(error, options)
+        raise _of_another_method(error, method) or _of_training(error) or hint from None
+
+
+def flags() -> dict[str, str]:
+    """Option of each parameter that a message may name."""
+    explained: list[type] = [RunOptions, *_all_settings()]
+    known = flags_of(explain=explained, data=[AudioDataModule], trainer=[pl.Trainer])
+    own = {"method": "--explain.method", "output_dir": "--explain.output_dir"}
+    return {**known, **own, "model": "--model", "backbone": "--model"}
+
+
+def switches() -> set[str]:
+    """Options that are true where no value is given."""
+    return {"--report", *switches_of(explain=[RunOptions, *_all_settings()], trainer=[pl.Trainer])}
+
+
+def _parser(method: str, program: str) -> ArgumentParser:
+    """Options of a run with this method."""
+    parser = ArgumentParser(
+        prog=program,
+        usage=f"{program} --ckpt_path runs/<experiment>/version_N [options]\n"
+        f"       {program} --model NAME --data.files FOLDER [options]",
+        description="Explain the predictions of a trained classifier: the test split of the corpus that it was trained "
+        "on, another corpus (--data.root), or files and folders of recordings (--data.files).",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", action="config", help="YAML file with any of these options.")
+    parser.add_argument(
+        "--ckpt_path",
+        type=str | None,
+        help="Folder of a run of speechshap train, whose best checkpoint is taken, or a checkpoint.",
+    )
+    parser.add_argument(
+        "--model",
+        type=str | None,
+        help="In place of a checkpoint: a trained audio classifier of transformers, by its name on the Hugging Face "
+        "hub or its folder.",
+    )
+    parser.add_class_arguments(AudioDataModule, "data", skip={"files", "classes", "transform"}, instantiate=False)
+    parser.add_argument(
+        "--data.files",
+        type=str,
+        nargs="+",
+        help="Sound files, and folders of them, to explain without labels, instead of a corpus.",
+    )
+    parser.add_argument(
+        "--explain.method",
+        type=Literal[tuple(method_names())],
+        default=DEFAULT_METHOD,
+        help="How to explain; the options of each are listed by --explain.method NAME --help.",
+    )
+    settings = _with_lists(find_method(method).settings)
+    parser.add_class_arguments(settings, "explain", as_group=False, skip={"density"}, instantiate=False)
+    parser.add_class_arguments(RunOptions, "explain", as_group=False, instantiate=False)
+    parser.add_argument(
+        "--explain.output_dir",
+        type=str | None,
+        help="Folder of the results; left out, that of --trainer.logger or --trainer.default_root_dir where one is "
+        "given, else that of the run.",
+    )
+    others = set(signature(pl.Trainer).parameters) - _TRAINER_OPTIONS
+    parser.add_class_arguments(pl.Trainer, "trainer", skip=others, instantiate=False)
+    parser.add_argument(
+        "--report",
+        type=bool,
+        default=True,
+        help="Write report.html and the figures of the corpus when all is explained.",
+    )
+    add_matmul_precision(parser)
+    # Parts are written after each batch: a small one loses little when the run is stopped.
+    parser.set_defaults({"data.batch_size": 4, "trainer.logger": False})
+    return parser
+
+
+def _with_lists(settings: type[Settings]) -> type[Settings]:
+    """Settings whose options of several names take a list as well, and not only a text with commas between them."""
+    defaults = {part.name: part.default for part in fields(settings) if part.name in ("targets", "layers")}
+    widened = [(name, list[str | int] | str, field(default=default)) for name, default in defaults.items()]
+    return make_dataclass(settings.__name__, widened, bases=(settings,), frozen=True, kw_only=True)
+
+
+def asked_method(arguments: list[str]) -> str:
+    """The method, which has to be known before its options can be read."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--explain.method", dest="method")
+    early.add_argument("-c", "--config", dest="configs", action="append", default=[])
+    try:
+        known, _ = early.parse_known_args(arguments)
+    except argparse.ArgumentError:
+        return DEFAULT_METHOD  # the parser of all options tells what is wrong
+    method = known.method
+    for path in known.configs if method is None else ():
+        try:
+            config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        section = config.get("explain") if isinstance(config, dict) else None
+        method = section.get("method", method) if isinstance(section, dict) else method
+    return method if method in method_names() else DEFAULT_METHOD
+
+
+def _of_another_method(error: ArgumentError, method: str) -> UserError | None:
+    """What to say of an option that this method lacks and another one has."""
+    unknown = re.search(r"explain\.(\w+)", str(error))
+    having = [other for other in method_names() if unknown and unknown[1] in _fields(other)]
+    if unknown is None or not having or method in having:
+        return None
+    return UserError(f"--explain.{unknown[1]} is an option of {', '.join(having)}; the method is {method} (`method`)")
+
+
+def _of_training(error: ArgumentError) -> UserError | None:
+    """What to say of a configuration that ``speechshap train`` takes."""
+    if 'key "model"' not in str(error) or "<class 'dict'>" not in str(error):
+        return None
+    return UserError(
+        "`config` is a configuration of training; leave it out: the checkpoint (`ckpt_path`) has all of it"
+    )
+
+
+def _fields(method: str) -> set[str]:
+    return {field.name for field in fields(find_method(method).settings)}
+
+
+def _all_settings() -> list[type[Settings]]:
+    methods: list[Method] = [find_method(name) for name in method_names()]
+    return [method.settings for method in methods]

@@ -1,0 +1,86 @@
+"""The console command ``speechshap``; a command is imported when it is called, so that help comes at once."""
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import version
+from typing import NamedTuple
+
+from speechshap.cli.configs import config_names
+
+
+class Command(NamedTuple):
+    """A command: the function of the same name in a module of this package that has the name, too.
+
+    Attributes:
+        summary: For the list of all commands.
+        interrupted: What to say after Ctrl-C or SIGTERM.
+    """
+
+    summary: str
+    interrupted: str = "interrupted"
+
+
+COMMANDS = {
+    "train": Command(
+        "fit, validate or test a classifier of emotions",
+        "interrupted; --ckpt_path <run>/checkpoints/last.ckpt goes on after the last whole epoch",
+    ),
+    "explain": Command(
+        "explain its predictions, or those of another model", "interrupted; the same command goes on from here"
+    ),
+    "report": Command("write the report of a run that was stopped or moved"),
+}
+
+_HELP = """\
+usage: speechshap <command> [options]
+
+Train a speech emotion classifier, and explain its predictions with error bars.
+
+commands:
+{commands}
+
+A first run, on a corpus that it makes itself:
+  speechshap train fit --config demo
+  speechshap explain --ckpt_path runs/demo/version_0 --data.max_utterances 12
+
+With recordings of your own, and with a model of the Hugging Face hub:
+  speechshap train fit --config ravdess --data.root ~/RAVDESS
+  speechshap explain --model superb/hubert-large-superb-er --data.files recordings/
+
+speechshap <command> --help lists the options of a command; --debug shows where an error arose; --version.
+--config takes a YAML file, or a name: {configs}.
+"""
+
+
+def main(command: str | None = None) -> None:
+    """Run a command.
+
+    Args:
+        command: Its name, where a script of its own was called (``explain.py``); else the first argument.
+    """
+    arguments = sys.argv[1:]
+    if command is not None:
+        _run(command, arguments, program=f"{command}.py")
+        return
+    debug = [argument for argument in arguments if argument == "--debug"]
+    first, *others = [argument for argument in arguments if argument != "--debug"] or ["--help"]
+    if first in COMMANDS:
+        _run(first, [*others, *debug], program=f"speechshap {first}")
+    elif first in ("-h", "--help"):
+        commands = "\n".join(f"  {name:10}{about.summary}" for name, about in COMMANDS.items())
+        print(_HELP.format(commands=commands, configs=", ".join(config_names())), end="")
+    elif first == "--version":
+        print(f"speechshap {version('speechshap')}")
+    else:
+        near = get_close_matches(first, COMMANDS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        sys.exit(f"error: there is no command {first!r}, but {', '.join(COMMANDS)}{hint} (--help tells more)")
+
+
+def _run(name: str, arguments: list[str], program: str) -> None:
+    from speechshap.cli.program import run
+
+    module = name.replace("-", "_")
+    function = getattr(import_module(f"speechshap.cli.{module}"), module)
+    run(lambda given: function(given, program), COMMANDS[name].interrupted, arguments)

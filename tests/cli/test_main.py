@@ -1,0 +1,129 @@
+"""The console command, and what all commands have in common."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from speechshap.cli import main
+from speechshap.cli.configs import config_names
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str | int | None]:
+    """Call ``speechshap`` (or a script) in this process; returns what it exits with."""
+    monkeypatch.chdir(tmp_path)
+
+    def call_it(*arguments: str, script: str | None = None) -> str | int | None:
+        monkeypatch.setattr(sys, "argv", [script or "speechshap", *arguments])
+        try:
+            main(script)
+        except SystemExit as exit_:
+            return exit_.code
+        return 0
+
+    return call_it
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("--debug", "--help")])
+def test_help_names_the_commands_and_the_configurations(
+    call: Callable[..., object], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert call(*arguments) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("usage: speechshap <command> [options]\n")
+    for words in ("train", "explain", "report", "speechshap train fit --config demo", *config_names()):
+        assert words in told
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from speechshap.cli import main; main();"
+        "print({'torch', 'numpy', 'jsonargparse', 'pytorch_lightning'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "set()"
+
+
+def test_reporting_does_not_import_lightning() -> None:
+    code = "import sys, speechshap.cli.program, speechshap.cli.report; print('pytorch_lightning' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == "False"
+
+
+def test_the_version_is_that_of_the_package(call: Callable[..., object], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"speechshap {version('speechshap')}\n"
+
+
+def test_a_mistyped_command_is_one_line(call: Callable[..., object]) -> None:
+    assert call("trian", "fit") == (
+        "error: there is no command 'trian', but train, explain, report; did you mean train? (--help tells more)"
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "explain", "report"])
+def test_usage_names_what_was_called(
+    call: Callable[..., object], capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert call(command, "--help") == 0
+    assert capsys.readouterr().out.startswith(f"usage: speechshap {command} ")
+    assert call("--help", script=command) == 0
+    assert capsys.readouterr().out.startswith(f"usage: {command}.py ")
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "report", "nowhere"), ("report", "nowhere", "--debug")])
+def test_debug_raises_what_went_wrong(call: Callable[..., object], arguments: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no folder nowhere"):
+        call(*arguments)
+    assert call("report", "nowhere") == (
+        "error: folder: no folder nowhere; give the folder of a run (runs/<experiment>/version_N)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["explain", "--explain.leyers", "3"], "--explain.layers"),
+        (["explain", "--n_samples", "3"], "--explain.n_samples"),
+        (["explain", "--explain.n_sam", "3"], "--explain.n_samples"),
+        (["explain", "--trainer.device", "3"], "--trainer.devices"),
+        (["train", "fit", "--data.rot", "x"], "--data.root"),
+    ],
+)
+def test_the_nearest_option_is_suggested(call: Callable[..., object], arguments: list[str], near: str) -> None:
+    told = str(call(*arguments))
+    assert "unrecognized arguments: " in told
+    assert told.endswith(f"; did you mean {near}? (--help lists the options)")
+
+
+def test_a_configuration_of_the_package_is_found_by_name_from_any_folder(
+    call: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("train", "fit", "--config", "crema_d", "--print_config") == 0
+    assert "corpus: crema_d" in capsys.readouterr().out
+
+
+def test_a_file_wins_over_a_configuration_of_the_same_name(
+    call: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("crema_d").write_text("data: {corpus: tess}")
+    assert call("train", "fit", "--config=crema_d", "--print_config") == 0
+    assert "corpus: tess" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [("train", "fit", "--config", "ravdes"), ("explain", "-c", "ravdes")])
+def test_an_unknown_configuration_lists_what_there_is(call: Callable[..., object], arguments: tuple[str, ...]) -> None:
+    assert call(*arguments) == (
+        f"error: --config: no file ravdes; expected a YAML file, or one of {', '.join(config_names())}; "
+        "did you mean ravdess?"
+    )
+
+
+def test_configs_at_the_top_are_those_of_the_package() -> None:
+    assert sorted(path.stem for path in (PROJECT / "configs").glob("*.yaml")) == config_names()
