@@ -89,6 +89,8 @@ class Display:
             key: Settings fingerprint of the explanations.
         """
         rows = [row for group in _groups(results, key, SUMMARY_COLUMNS) for row in group]
+        if not rows:
+            return
         self.log.summary(rows, settings, seconds, key, self.step)
         if self.draw == "first":
             return

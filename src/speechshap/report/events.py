@@ -59,10 +59,8 @@ class EventFile:
         records = _record(Event(step=step, summary=Summary(value=values)))
         if not self._size:
             records = _record(Event(file_version="brain.Event:2")) + records
-        try:
+        with named_in_errors(self.path):
             self._append(records)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def close(self) -> None:
         """Close the file; everything is on its way to the disk already."""
@@ -144,6 +142,17 @@ class MarkedEvents:
 
 
 @contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Name a file or folder in errors of the system that name none, like those of a disk that becomes full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def only_writer(folder: Path) -> Iterator[bool]:
     """Keep other processes from writing to a folder, which is made if it is not there.
 
@@ -169,7 +178,7 @@ def events(path: Path, position: int = 0) -> Iterator[tuple["Event", int]]:
         path: The file, which may be growing.
         position: Where to start; 0, or what an earlier call has yielded.
     """
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from speechshap.files import PARTIAL_SUFFIX
-from speechshap.report.events import EventFile, only_writer
+from speechshap.report.events import EventFile, named_in_errors, only_writer
 from speechshap.report.selection import outcome
 from speechshap.results.rows import Row
 
@@ -69,7 +69,7 @@ def _write_points(folder: Path, rows: Sequence[Row]) -> None:
             points.setdefault(row["utterance"], row)  # an utterance's first row explains the predicted class
     if len(points) < 2:
         return
-    lines = [("label", "prediction", "outcome", "probability", "relative_error", "utterance")]
+    lines: list[Sequence[str]] = [("label", "prediction", "outcome", "probability", "relative_error", "utterance")]
     for name, row in points.items():
         numbers = (row[column] for column in ("probability", "relative_error"))
         known = ("" if number is None else f"{number:.2f}" for number in numbers)
@@ -100,14 +100,13 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
             for left in folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
                 shutil.rmtree(left, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
-            yield partial
-            # A folder can only take the place of an empty one.
-            with suppress(FileNotFoundError):
-                folder.rename(former)
-            partial.rename(folder)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, error.filename or str(folder)) from None
+            with named_in_errors(folder):
+                partial.mkdir(parents=True)
+                yield partial
+                # A folder can only take the place of an empty one.
+                with suppress(FileNotFoundError):
+                    folder.rename(former)
+                partial.rename(folder)
         finally:
             for left in (partial, former):
                 shutil.rmtree(left, ignore_errors=True)

@@ -171,7 +171,7 @@ class ExplanationLog:
 
     def _failed(self, error: OSError) -> None:
         if not self.num_failed:
-            logger.warning("%s: %s; TensorBoard will lack what is not written", error.filename, error.strerror)
+            logger.warning("%s; TensorBoard will lack what is not written", error)
         self.num_failed += 1
 
 
@@ -194,8 +194,4 @@ def _histograms(rows: Sequence[Row]) -> list["Summary"]:
                 shares.setdefault(f"layer_share/{layer}", []).append(share)
     found = {name: np.concatenate(parts) for name, parts in frames.items()}
     found |= {name: np.asarray(parts) for name, parts in shares.items()}
-    return [
-        histogram(f"explain/{name}", values, _HISTOGRAM_EDGES)
-        for name, values in found.items()
-        if values.size
-    ]
+    return [histogram(f"explain/{name}", values, _HISTOGRAM_EDGES) for name, values in found.items() if values.size]

@@ -26,6 +26,7 @@ from speechshap.files import whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.events import named_in_errors
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.report.wording import outputs_text, variant_names
@@ -65,7 +66,7 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
     places = results.places()
     if not places:
         raise UserError(nothing_to_show(folder))
-    with tempfile.TemporaryFile(dir=folder) as spool:
+    with named_in_errors(folder), tempfile.TemporaryFile(dir=folder) as spool:
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
         for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):

@@ -232,9 +232,9 @@ function draw() {
   // The zoom is kept where target, explanation or theme change.
   if (picture.utterance === state.utterance) layout.xaxis.range = picture.layout.xaxis.range;
   picture.utterance = state.utterance;
-  // Nothing leaves this page: by itself, plotly's toolbar offers to upload the picture, and has a link to its makers.
+  // Nothing leaves this page. By itself, plotly's toolbar offers to upload the picture, and has a link to its makers.
   const options = {
-    responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "",
+    responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", topojsonURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d"],
   };
   picture.style.minHeight = `${layout.height}px`;
