@@ -168,7 +168,7 @@ import logging, sys
 from pathlib import Path
 
 import numpy as np
-from helpers import make_explanation
+from helpers import write_explanation
 
 from speechshap.report.display import Display
 from speechshap.report.tensorboard import ExplanationLog
@@ -177,16 +177,16 @@ from speechshap.results.folder import ResultsFolder
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 logging.basicConfig(format="%(message)s", level=logging.INFO)
 results = ResultsFolder(folder / "explanations")
-there = {explanation.utterance: explanation for explanation in results.explanations()}
+there = {explanation.utterance for explanation in results.explanations()}
 log = ExplanationLog(folder)
 log.settings({"method": "gradient_shap"}, 7)
 display = Display(log, "first", 1, 100, 5, 7)
 print("starts", flush=True)
 try:
     for number in range(count):
-        explanation = there.get(f"{number}.wav") or make_explanation(0.2, utterance=f"{number}.wav")
-        if explanation.utterance not in there:
-            results.write([explanation])
+        if f"{number}.wav" not in there:
+            write_explanation(results.folder, f"{number}.wav", 0.2)
+        (explanation,) = results.explanations(utterance=f"{number}.wav")
         if display.lacks(explanation.utterance, explanation.provenance.fingerprint):
             display.explanation(explanation, np.ones(explanation.num_samples, np.float32), 1.0, number + 1)
     print("draws", flush=True)

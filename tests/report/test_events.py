@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from speechshap.report.events import EventFile, MarkedEvents, events
+from speechshap.report.events import EventFile, MarkedEvents, events, only_writer, record
 
 NUM_PICTURES = 60
 
@@ -120,19 +121,37 @@ def test_what_follows_a_damaged_length_is_not_read(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_with_the_file_which_stays_whole(tmp_path: Path) -> None:
     file = EventFile(tmp_path)
-    file.write(value("a"))
+    file.write(record(value("a")))
     with full_from(file.path.stat().st_size + 20), pytest.raises(OSError, match=r"events\.out\.tfevents"):
-        file.write(value("b"))
-    file.write(value("c"))
+        file.write(record(value("b")))
+    file.write(record(value("c")))
     assert shown(tmp_path) == {"a": 1, "c": 1}
 
 
 def test_a_disk_that_is_full_from_the_start_gets_the_whole_file_later(tmp_path: Path) -> None:
     file = EventFile(tmp_path)
     with full_from(10), pytest.raises(OSError, match=r"events\.out\.tfevents"):
-        file.write(value("a"))
-    file.write(value("a"))
+        file.write(record(value("a")))
+    file.write(record(value("a")))
     assert shown(tmp_path) == {"a": 1}
+
+
+def test_one_process_at_a_time_is_the_only_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with only_writer(tmp_path) as is_alone:
+        assert is_alone
+        process = start(tmp_path)
+        time.sleep(0.2)
+        assert process.poll() is None
+        assert shown(tmp_path) == {}
+    process.communicate()
+    assert len(shown(tmp_path)) == 2 * NUM_PICTURES
+
+    def without_locks(*arguments: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", without_locks)
+    with only_writer(tmp_path) as is_alone:
+        assert not is_alone
 
 
 def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
@@ -150,7 +169,8 @@ def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_once_write_everything_exactly_once(tmp_path: Path) -> None:
-    processes = [start(tmp_path) for _ in range(2)]
+    with only_writer(tmp_path):  # so that both begin at the same time
+        processes = [start(tmp_path) for _ in range(2)]
     for process in processes:
         process.communicate()
         assert process.returncode == 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from speechshap.report import settings_run
 
 settings_run._write_hyperparameters = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-settings_run.write_settings_run(Path(sys.argv[1]), [], {}, None)
+settings_run.write_settings_run(Path(sys.argv[1]), [], {}, None, True)
 """
 
 
@@ -42,7 +42,7 @@ def full(*arguments: Any, **options: Any) -> None:
 def test_a_run_that_grew_has_its_numbers_once(tmp_path: Path) -> None:
     folder = tmp_path / "settings" / "abc"
     for count in (2, 3):
-        write_settings_run(folder, rows(count), {"n_samples": 50}, 1.0)
+        write_settings_run(folder, rows(count), {"n_samples": 50}, 1.0, is_alone=True)
     events = EventAccumulator(str(folder)).Reload()
     assert [event.value for event in events.Scalars("explain/utterances")] == [3.0]
     assert np.loadtxt(folder / "tensors.tsv").tolist() == [[0.0] * 3, [1.0] * 3, [2.0] * 3]
@@ -54,11 +54,11 @@ def test_a_full_disk_is_told_with_the_folder_and_leaves_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     folder = tmp_path / "settings" / "abc"
-    write_settings_run(folder, rows(), {}, 1.0)
+    write_settings_run(folder, rows(), {}, 1.0, is_alone=True)
     before = contents(tmp_path)
     monkeypatch.setattr(at, full)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        write_settings_run(folder, rows(3), {}, 1.0)
+        write_settings_run(folder, rows(3), {}, 1.0, is_alone=True)
     assert caught.value.filename == str(folder)
     assert contents(tmp_path) == before
 
@@ -70,15 +70,14 @@ def test_what_a_killed_process_has_left_is_removed_and_nothing_of_it_shows(tmp_p
     assert process.returncode != 0
     assert not folder.exists()
     assert list(folder.parent.glob(".*.partial"))
-    write_settings_run(folder, rows(), {}, None)
-    assert sorted(path.name for path in folder.parent.iterdir()) == [".explain.lock", "abc"]
+    write_settings_run(folder, rows(), {}, None, is_alone=True)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["abc"]
     assert "explain/mean_seconds" not in EventAccumulator(str(folder)).Reload().Tags()["scalars"]
 
 
-def test_what_another_process_may_be_writing_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_process_may_be_writing_is_not_removed(tmp_path: Path) -> None:
     of_another = tmp_path / ".def.0123.partial"
     of_another.mkdir()
-    monkeypatch.setattr("filelock.FileLock.acquire", full)  # so that nobody knows whether it is alive
-    write_settings_run(tmp_path / "abc", rows(), {}, None)
+    write_settings_run(tmp_path / "abc", rows(), {}, None, is_alone=False)
     assert of_another.exists()
     assert (tmp_path / "abc" / "tensors.tsv").exists()

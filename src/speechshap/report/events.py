@@ -47,32 +47,30 @@ class EventFile:
         self._file: io.FileIO | None = None
         self._size = 0
 
-    def write(self, values: Iterable["Summary.Value"], step: int = 0) -> None:
-        """Write the values of one summary as one record.
+    def write(self, record: bytes) -> None:
+        """Write a :func:`record`.
 
         Raises:
             OSError: The file cannot be written; its name is in the message.
         """
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        records = _record(Event(step=step, summary=Summary(value=values)))
         if not self._size:
-            records = _record(Event(file_version="brain.Event:2")) + records
+            from tensorboard.compat.proto.event_pb2 import Event
+
+            record = _framed(Event(file_version="brain.Event:2")) + record
         with named_in_errors(self.path):
-            self._append(records)
+            self._append(record)
 
     def close(self) -> None:
         """Close the file; everything is on its way to the disk already."""
         if self._file is not None:
             self._file.close()
 
-    def _append(self, records: bytes) -> None:
+    def _append(self, record: bytes) -> None:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("xb", buffering=0)
         try:
-            rest = memoryview(records)
+            rest = memoryview(record)
             while rest:  # a disk that is nearly full takes a part
                 rest = rest[self._file.write(rest) :]
         except BaseException:
@@ -80,7 +78,7 @@ class EventFile:
             self._file.truncate(self._size)
             self._file.seek(self._size)
             raise
-        self._size += len(records)
+        self._size += len(record)
 
 
 class MarkedEvents:
@@ -121,10 +119,13 @@ class MarkedEvents:
         Raises:
             OSError: The file cannot be written; its name is in the message.
         """
+        if mark in self:
+            return
+        made = record([*values, _marked(mark)], step)  # takes a while for a picture, for which nobody has to wait
         with self._lock, only_writer(self.folder):
             self._read()
             if mark not in self:
-                self.file.write([*values, _marked(mark)], step)
+                self.file.write(made)
                 self.steps[mark] = step
 
     def close(self) -> None:
@@ -190,17 +191,25 @@ def events(path: Path, position: int = 0) -> Iterator[tuple["Event", int]]:
             length, checksum = _HEADER.unpack(header)
             if masked_crc32c(header[:8]) != checksum:
                 return
-            record = file.read(length)
+            content = file.read(length)
             if len(file.read(_CHECKSUM_BYTES)) < _CHECKSUM_BYTES:
                 return
             try:
-                yield Event.FromString(record), file.tell()
+                yield Event.FromString(content), file.tell()
             except DecodeError:
                 return
 
 
-def _record(event: "Event") -> bytes:
-    """An event of now as a record: with its length and checksums."""
+def record(values: Iterable["Summary.Value"], step: int = 0) -> bytes:
+    """The values of a summary as a record of an event file."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return _framed(Event(step=step, summary=Summary(value=values)))
+
+
+def _framed(event: "Event") -> bytes:
+    """An event of now with its length and checksums."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     event.wall_time = time.time()

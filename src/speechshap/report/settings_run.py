@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from speechshap.files import PARTIAL_SUFFIX
-from speechshap.report.events import EventFile, named_in_errors, only_writer
+from speechshap.report.events import EventFile, named_in_errors, record
 from speechshap.report.selection import outcome
 from speechshap.results.rows import Row
 
 
-def write_settings_run(folder: Path, rows: Sequence[Row], settings: Mapping[str, Any], seconds: float | None) -> None:
+def write_settings_run(
+    folder: Path, rows: Sequence[Row], settings: Mapping[str, Any], seconds: float | None, is_alone: bool
+) -> None:
     """Write the folder of a run with hyperparameters and points of the projector, in place of a former one.
 
     Args:
@@ -26,10 +28,15 @@ def write_settings_run(folder: Path, rows: Sequence[Row], settings: Mapping[str,
         rows: Rows of the same settings, with the columns :data:`speechshap.report.tensorboard.SUMMARY_COLUMNS`.
         settings: The settings.
         seconds: Mean time of an utterance; None where unknown.
+        is_alone: Whether no other process writes such a folder now: unfinished ones are then of dead processes, and
+            are removed.
 
     Raises:
         OSError: The disk is full, say.
     """
+    if is_alone:
+        for left in folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
+            shutil.rmtree(left, ignore_errors=True)
     with _whole_folder(folder) as partial:
         _write_points(partial, rows)
         # Last, as TensorBoard takes a folder with an event file for a run.
@@ -54,7 +61,7 @@ def _write_hyperparameters(
     parts = [*hparams(plain, metrics), *(scalar(name, value) for name, value in metrics.items())]
     file = EventFile(folder)
     try:
-        file.write(value for part in parts for value in part.value)
+        file.write(record(value for part in parts for value in part.value))
     finally:
         file.close()
 
@@ -95,18 +102,14 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside ``folder``, and rename it to ``folder`` once the block has ended well."""
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}")
     former = partial.with_name(f"{partial.name}.former{PARTIAL_SUFFIX}")
-    with only_writer(folder.parent) as is_alone:
-        if is_alone:  # so that whoever wrote these is dead
-            for left in folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
-                shutil.rmtree(left, ignore_errors=True)
-        try:
-            with named_in_errors(folder):
-                partial.mkdir(parents=True)
-                yield partial
-                # A folder can only take the place of an empty one.
-                with suppress(FileNotFoundError):
-                    folder.rename(former)
-                partial.rename(folder)
-        finally:
-            for left in (partial, former):
-                shutil.rmtree(left, ignore_errors=True)
+    try:
+        with named_in_errors(folder):
+            partial.mkdir(parents=True)
+            yield partial
+            # A folder can only take the place of an empty one.
+            with suppress(FileNotFoundError):
+                folder.rename(former)
+            partial.rename(folder)
+    finally:
+        for left in (partial, former):
+            shutil.rmtree(left, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechshap.report.events import MarkedEvents
+from speechshap.report.events import MarkedEvents, only_writer
 from speechshap.report.rendering import Rendering
 from speechshap.report.settings_run import write_settings_run
 from speechshap.results.fingerprint import fingerprint
@@ -147,8 +147,10 @@ class ExplanationLog:
         mark = f"summary {fingerprint(key, explained)}"
         if mark in self.events:
             return
+        folder = self.folder / "explanations" / "settings" / key
         try:
-            write_settings_run(self.folder / "explanations" / "settings" / key, rows, settings, seconds)
+            with only_writer(self.folder) as is_alone:
+                write_settings_run(folder, rows, settings, seconds, is_alone)
         except OSError as error:
             self._failed(error)
         else:
