@@ -1,3 +1,10 @@
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +14,7 @@ from helpers import make_explanation, write_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.display import Display
+from speechshap.report.rendering import Rendering
 from speechshap.report.selection import Selection
 from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.explanation import Estimate
@@ -19,6 +27,7 @@ def show(folder: Path, draw: Selection, max_drawn: int = 10, log_every: int = 1)
     results = ResultsFolder(folder)
     explanations = results.explanations()
     for number, explanation in enumerate(explanations):
+        assert display.lacks(explanation.utterance, explanation.provenance.fingerprint)
         waveform = np.zeros(explanation.num_samples, np.float32)
         display.explanation(explanation, waveform, 3.0, number + 1)
     display.finish(results, {"method": "gradient_shap"}, 3.0, explanations[0].provenance.settings_fingerprint)
@@ -96,6 +105,174 @@ def test_a_limit_that_was_reached_is_told(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_picture_that_fails_is_told_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     display = Display(ExplanationLog(tmp_path), "first", 1, 10, 5, 7)
     broken = make_explanation(utterance="broken.wav", frames=Estimate(np.zeros((1, 3))))
+    display.lacks("broken.wav", broken.provenance.fingerprint)
     display.explanation(broken, np.zeros(16000, np.float32), 1.0, 1)
     display.close()
     assert "1 not drawn: broken.wav" in caplog.text
+
+
+RENDERING = Rendering(b"", (1, 1), dict.fromkeys(("original", "kept", "removed"), np.zeros(160, np.float32)))
+
+
+@pytest.mark.parametrize(("drawn", "lacking"), [((), {"0", "2"}), (("0",), {"2"}), (("0", "2"), set())])
+def test_a_resumed_run_draws_what_it_would_have_drawn_undisturbed(
+    tmp_path: Path, drawn: tuple[str, ...], lacking: set[str]
+) -> None:
+    log = ExplanationLog(tmp_path)
+    for number in range(6):
+        log.curves({"relative_error": 0.1}, f"fingerprint {number}", number)
+        if str(number) in drawn:
+            log.utterance(str(number), f"fingerprint {number}", RENDERING, 16000, 7)
+    log.close()
+    display = Display(ExplanationLog(tmp_path), "first", log_every=2, max_drawn=2, top_k_frames=5, step=7)
+    assert {name for name in map(str, range(6)) if display.lacks(name, "fingerprint")} == lacking
+
+
+def test_a_sound_under_two_names_has_the_curves_of_both(tmp_path: Path) -> None:
+    display = Display(ExplanationLog(tmp_path), "first", 1, 0, 5, 7)
+    for count, name in enumerate(("a", "b")):
+        explanation = make_explanation(utterance=name, provenance={"fingerprint": "of both"})
+        assert display.lacks(name, "of both")
+        display.explanation(explanation, np.zeros(16000, np.float32), None, count)
+        assert not display.lacks(name, "of both")
+    display.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("explain/relative_error")] == [0, 1]
+    assert "explain/seconds" not in events.Tags()["scalars"]
+    assert ExplanationLog(tmp_path).last_step == 1
+
+
+def test_a_rerun_shows_what_a_killed_run_had_no_time_for_and_nothing_twice(tmp_path: Path) -> None:
+    for number, label in enumerate(("sad", "happy")):
+        write_explanation(tmp_path, f"{number}.wav", 0.1, label=label, layers=2, embedding=np.ones(3))
+    results = ResultsFolder(tmp_path)
+    key = results.explanations()[0].provenance.settings_fingerprint
+    files = []
+    for _ in range(2):
+        display = Display(ExplanationLog(tmp_path), "wrong", 1, 10, 5, 7)
+        display.finish(results, {"method": "gradient_shap"}, None, key)
+        display.close()
+        events = EventAccumulator(str(tmp_path)).Reload()
+        assert {tag: len(events.Images(tag)) for tag in events.Tags()["images"]} == {"explain/0.wav/figure": 1}
+        tags = events.Tags()["histograms"]
+        assert {tag.split("/")[1] for tag in tags} == {"frame_attribution", "layer_share"}
+        assert {len(events.Histograms(tag)) for tag in tags} == {1}
+        files.append({path: path.stat().st_mtime_ns for path in tmp_path.glob("**/*") if path.is_file()})
+    assert files[0] == files[1]
+
+
+# ---- runs that end in the middle ----
+
+RUN = """
+import logging, sys
+from pathlib import Path
+
+import numpy as np
+from helpers import write_explanation
+
+from speechshap.report.display import Display
+from speechshap.report.tensorboard import ExplanationLog
+from speechshap.results.folder import ResultsFolder
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+logging.basicConfig(format="%(message)s", level=logging.INFO)
+results = ResultsFolder(folder / "explanations")
+there = {explanation.utterance for explanation in results.explanations()}
+log = ExplanationLog(folder)
+log.settings({"method": "gradient_shap"}, 7)
+display = Display(log, "first", 1, 100, 5, 7)
+print("starts", flush=True)
+try:
+    for number in range(count):
+        if f"{number}.wav" not in there:
+            write_explanation(results.folder, f"{number}.wav", 0.2)
+        (explanation,) = results.explanations(utterance=f"{number}.wav")
+        if display.lacks(explanation.utterance, explanation.provenance.fingerprint):
+            display.explanation(explanation, np.ones(explanation.num_samples, np.float32), 1.0, number + 1)
+    print("draws", flush=True)
+    display.finish(results, {"method": "gradient_shap"}, 1.0, explanation.provenance.settings_fingerprint)
+except KeyboardInterrupt:
+    display.close(wait=False)
+    sys.exit("interrupted")
+try:
+    display.close()
+except KeyboardInterrupt:
+    sys.exit("interrupted")
+"""
+"""Explains so many utterances as a run does, rows first; those that are there already are only shown."""
+
+
+def start_run(folder: Path, count: int, until: str, limit: int | None = None) -> subprocess.Popen[str]:
+    """Start a run and wait until it says that it has got so far; its files may be limited to so many bytes."""
+
+    def limited() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(folder), str(count)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=limited,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == until:
+            break
+    return process
+
+
+def times_shown(folder: Path) -> dict[str, set[int]]:
+    """How often each of the run's tags is there, by what they are of."""
+    everything = {"images": 0, "audio": 0, "scalars": 0, "histograms": 0, "tensors": 0}
+    events = EventAccumulator(str(folder), size_guidance=everything).Reload()
+    tags = events.Tags()
+    read = {
+        "images": events.Images, "audio": events.Audio, "histograms": events.Histograms, "tensors": events.Tensors
+    }  # fmt: skip
+    counts = {kind: {len(read[kind](tag)) for tag in tags[kind]} for kind in read}
+    points = [event.step for event in events.Scalars("explain/relative_error")]
+    return counts | {"points": {points.count(step) for step in points}, "pictures": {len(tags["images"])}}
+
+
+COMPLETE = {"images": {1}, "audio": {1}, "histograms": {1}, "tensors": {1}, "points": {1}}
+
+
+def test_after_kills_every_picture_sound_and_curve_is_there_exactly_once(tmp_path: Path) -> None:
+    generator, count = np.random.default_rng(0), 5
+    for until in ("starts", "draws"):
+        process = start_run(tmp_path, count, until)
+        time.sleep(generator.uniform(0, 3))
+        process.kill()
+        process.communicate()
+    last = start_run(tmp_path, count, "draws")
+    _, said = last.communicate()
+    assert last.returncode == 0, said
+    assert times_shown(tmp_path) == {**COMPLETE, "pictures": {count}}
+    assert len(list((tmp_path / "explanations" / "settings").glob("[!.]*/events.*"))) == 1
+
+
+def test_a_full_disk_costs_pictures_until_the_next_run_and_no_traceback(tmp_path: Path) -> None:
+    run = start_run(tmp_path, 6, "draws", limit=150_000)
+    _, said = run.communicate()
+    assert run.returncode == 0, said
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if "TensorBoard will lack" in line]
+    assert re.fullmatch(rf".* File too large: '{re.escape(str(tmp_path))}/events\.out\S+'; .*", line)
+    assert "the same command again adds what is missing" in said
+    assert len(ResultsFolder(tmp_path / "explanations").explanations()) == 6
+    assert times_shown(tmp_path)["pictures"] != {6}
+    start_run(tmp_path, 6, "draws").communicate()
+    assert times_shown(tmp_path) == {**COMPLETE, "pictures": {6}}
+
+
+@pytest.mark.parametrize("ends_by", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_end_does_so_at_once_and_without_a_traceback(
+    tmp_path: Path, ends_by: signal.Signals
+) -> None:
+    run = start_run(tmp_path, 100, "draws")
+    run.send_signal(ends_by)
+    _, said = run.communicate()
+    assert run.returncode != 0
+    assert said.strip() in ("", "interrupted")
+    (drawn,) = times_shown(tmp_path)["pictures"]
+    assert drawn < 100

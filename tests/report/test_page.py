@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -371,6 +372,40 @@ def test_the_page_may_not_ask_for_anything(page: Any) -> None:
     page.get_log("performance")
 
 
+def test_no_control_leads_outside(page: Any) -> None:
+    choose(page, "first.wav")
+    context = page.execute_script("return picture._context")
+    assert (context["showSendToCloud"], context["displaylogo"], context["plotlyServerURL"]) == (False, False, "")
+    addresses = {name for name, value in context.items() if "http" in json.dumps(value)}
+    assert addresses == set()
+    links = "return [...document.querySelectorAll('a[href], area[href], form[action], iframe, [data-href]')]"
+    assert page.execute_script(f"{links}.map((e) => e.getAttribute('href'))") == ["#viewer"]
+    page.get_log("performance")
+    page.execute_script(
+        """
+        window.opened = [];
+        window.open = (...asked) => { opened.push(asked); return null; };
+        HTMLAnchorElement.prototype.click = function () { opened.push([this.href]); };
+        """
+    )
+    names = page.execute_script(
+        """
+        const buttons = [...picture.querySelectorAll(".modebar-btn")];
+        buttons.forEach((button) => button.click());
+        return buttons.map((button) => button.dataset.title ?? button.getAttribute("aria-label"));
+        """
+    )
+    assert "Zoom in" in names
+    assert not [name for name in names if re.search("cloud|share|edit|plotly", name, re.IGNORECASE)]
+    until(lambda: page.execute_script("return opened.length"))  # the picture as a file
+    assert {url.split(":")[0] for (url,) in page.execute_script("return opened")} <= {"blob", "data"}
+    page.refresh()
+    until(lambda: page.execute_script("return state.drawn !== undefined && state.pcm !== null"))
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert {url.split(":")[0] for url in urls} <= {"file", "data", "blob"}
+
+
 def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path) -> None:
     for number in range(3):
         write_explanation(tmp_path, f"{number}.wav")
@@ -444,6 +479,26 @@ def test_a_folder_without_explanations_or_with_old_ones_is_refused(tmp_path: Pat
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("settings"), part)
     with pytest.raises(UserError, match="or those of an earlier version only"):
         write_report(tmp_path / "old", {})
+
+
+def test_an_interruption_leaves_all_files_of_the_former_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        write_explanation(tmp_path, f"{number}.wav")
+    paths = write_report(tmp_path, {}, max_bytes=1)
+    before = [path.read_bytes() for path in paths]
+    write_explanation(tmp_path, "3.wav")
+    written = []
+
+    def interrupted(file: Any, *args: Any) -> None:
+        written.append(file.write("half of it"))
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("speechshap.report.page.build._write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(tmp_path, {}, max_bytes=1)
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == sorted(path.name for path in paths)
 
 
 def test_nothing_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

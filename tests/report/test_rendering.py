@@ -72,6 +72,20 @@ def test_a_killed_process_costs_the_picture_that_it_was_at() -> None:
     assert "ended unexpectedly" in str(shown[0][1])
 
 
+def test_what_is_waiting_can_be_dropped() -> None:
+    shown: list[Any] = []
+    renderer = BackgroundRenderer(lambda key, rendering: shown.append((key, type(rendering))))
+    for number in range(50):
+        renderer.submit(number, waveform(), 16000, make_explanation(), 5)
+    while renderer.process is None:
+        time.sleep(0.01)
+    process = renderer.process
+    renderer.close(wait=False)
+    assert process.returncode is not None
+    assert len(shown) < 50
+    assert {kind for _, kind in shown} <= {Rendering}  # what was dropped is no failure
+
+
 def test_a_process_forked_meanwhile_does_not_keep_it_from_ending() -> None:
     """It inherits the pipe, so that the end of the input would not be seen."""
     renderer = BackgroundRenderer(lambda key, rendering: None)

@@ -48,6 +48,24 @@ def test_nothing_to_sum_up_is_told(tmp_path: Path) -> None:
         Summary.read(ResultsFolder(tmp_path))
 
 
+def test_an_interruption_leaves_the_former_table_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_explanation(tmp_path, "a.wav", targets=("happy", "sad"))
+    Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "corpus").iterdir()}
+    write_explanation(tmp_path, "b.wav", 2.0, targets=("happy", "sad"))
+    write_bytes, pictures = Path.write_bytes, iter(range(9))
+
+    def interrupted(path: Path, content: bytes) -> int:
+        if next(pictures):
+            raise KeyboardInterrupt
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "corpus").iterdir()} == before
+
+
 def test_figures_of_other_settings_do_not_stay(tmp_path: Path) -> None:
     write_explanation(tmp_path, "a.wav", layers=2)
     Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")

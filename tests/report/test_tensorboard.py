@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from speechshap.report.rendering import render
 from speechshap.report.tensorboard import LONGEST_SOUND_SECONDS, SUMMARY_COLUMNS, ExplanationLog
 from speechshap.results.explanation import Estimate
-from speechshap.results.rows import to_rows
+from speechshap.results.rows import GROUPED_BY, to_rows
 
 NAMES = ["a/first.wav", "<img src=x onerror=alert(1)>.wav"]
 
@@ -42,7 +42,7 @@ def row(number: int, **fields: Any) -> dict[str, Any]:
             **{"utterance": f"{number}.wav", "label": label, "embedding": embedding, "layers": 2, **fields}
         )
     )
-    return {name: made[name] for name in ("utterance", *SUMMARY_COLUMNS)}
+    return {name: made[name] for name in (*GROUPED_BY, *SUMMARY_COLUMNS)}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {"method": "gradient_shap", "n_samples": 50, "targets": "predicted"}
     log.settings(settings, 7)
     for number, name in enumerate(NAMES):
-        log.utterance(name, render(waveform(), 16000, make_explanation(utterance=name), 5), 16000, 7)
+        log.utterance(name, name, render(waveform(), 16000, make_explanation(utterance=name), 5), 16000, 7)
         gap = {"completeness_gap": 0.1, "completeness_gap_lower": -0.1, "completeness_gap_upper": 0.3}
-        log.scalars({**gap, "relative_error": 0.2, "seconds": 3.0}, number + 1)
+        log.curves({**gap, "relative_error": 0.2, "seconds": 3.0}, name, number + 1)
     log.summary([row(number) for number in range(3)], settings, 3.0, "abc", 7)
     log.close()
     return folder
@@ -133,7 +133,7 @@ def test_hyperparameters_have_a_line_and_the_projector_its_labels(driver: Any, a
     assert session.is_displayed()
     assert ask(address, "plugin/projector/runs") == [key]
     with urllib.request.urlopen(  # noqa: S310, our own server
-        f"{address}/data/plugin/projector/metadata?run={key}&name=explain:00000"
+        f"{address}/data/plugin/projector/metadata?run={key}&name=explain"
     ) as answer:
         lines = [line.split("\t") for line in answer.read().decode().splitlines()]
     assert lines[0][:3] == ["label", "prediction", "outcome"]
@@ -151,7 +151,7 @@ def test_no_script_fails(driver: Any, address: str) -> None:
 def test_a_very_long_sound_is_named_and_not_stored(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     seconds = LONGEST_SOUND_SECONDS + 1
-    log.utterance("long.wav", render(waveform(seconds), 16000, make_explanation(seconds), 5), 16000, 0)
+    log.utterance("long.wav", "key", render(waveform(seconds), 16000, make_explanation(seconds), 5), 16000, 0)
     log.close()
     events = EventAccumulator(str(tmp_path)).Reload()
     tags = events.Tags()
@@ -164,7 +164,7 @@ def test_a_very_long_sound_is_named_and_not_stored(tmp_path: Path) -> None:
 def test_names_that_differ_by_a_slash_have_tags_of_their_own(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     for name in ("/a.wav", "a.wav"):
-        log.utterance(name, render(waveform(), 16000, make_explanation(), 5), 16000, 0)
+        log.utterance(name, name, render(waveform(), 16000, make_explanation(), 5), 16000, 0)
     log.close()
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()
     assert sorted(tags["images"]) == ["explain/%2Fa.wav/figure", "explain/a.wav/figure"]

@@ -41,33 +41,56 @@ class Display:
         self.top_k_frames = top_k_frames
         self.step = step
         self.renderer = BackgroundRenderer(self._put)
-        self.num_shown = self.num_drawn = 0
+        self.num_seen = self.num_chosen = 0
+        self.chosen: set[str] = set()
         self.undrawn: list[str] = []
 
-    def explanation(self, explanation: Explanation, waveform: np.ndarray, seconds: float, count: int) -> None:
-        """Show an explanation as soon as it is computed.
+    def lacks(self, utterance: str, fingerprint: str) -> bool:
+        """Whether TensorBoard lacks something of an utterance; to be asked once for each, in the order of the run.
+
+        What is drawn depends on that order alone and not on what was explained by an earlier run, so that a run that
+        was stopped and is resumed draws what it would have drawn undisturbed.
+
+        Args:
+            utterance: Its id.
+            fingerprint: Of its explanation.
+        """
+        key = _key(utterance, fingerprint)
+        if self.draw == "first" and self.num_seen % self.log_every == 0 and self.num_chosen < self.max_drawn:
+            self.num_chosen += 1
+            if not self.log.has_picture(key):
+                self.chosen.add(key)
+        self.num_seen += 1
+        return key in self.chosen or not self.log.has_curves(key)
+
+    def explanation(self, explanation: Explanation, waveform: np.ndarray, seconds: float | None, count: int) -> None:
+        """Show what TensorBoard :meth:`lacks` of an explanation.
 
         Args:
             explanation: What to show; the curves are of its first target.
             waveform: ``(time,)``.
-            seconds: Time taken to compute it.
+            seconds: Time taken to compute it; None where unknown.
             count: Its step on the curves.
         """
-        self.log.scalars({**_curves(explanation), "seconds": seconds}, count)
-        if self.draw == "first" and self.num_shown % self.log_every == 0:
+        key = _key_of(explanation)
+        curves = _curves(explanation) if seconds is None else {**_curves(explanation), "seconds": seconds}
+        self.log.curves(curves, key, count)
+        if key in self.chosen:
+            self.chosen.remove(key)
             self._draw(explanation, waveform)
-        self.num_shown += 1
 
-    def finish(self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float, key: str) -> None:
-        """Show what depends on all utterances.
+    def finish(self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float | None, key: str) -> None:
+        """Show what depends on all utterances, as far as TensorBoard lacks it.
 
         Args:
             results: Folder of their explanations.
             settings: Settings of the run.
-            seconds: Mean time of an utterance.
+            seconds: Mean time of an utterance; None where unknown.
             key: Settings fingerprint of the explanations.
         """
         rows = [row for group in _groups(results, key, SUMMARY_COLUMNS) for row in group]
+        if not rows:
+            return
         self.log.summary(rows, settings, seconds, key, self.step)
         if self.draw == "first":
             return
@@ -79,38 +102,55 @@ class Display:
                 len(utterances) - len(ranked),
             )
         places = results.places()
-        for row in select(ranked, self.draw, self.max_drawn):
+        chosen = select(ranked, self.draw, self.max_drawn)
+        self.num_chosen = len(chosen)
+        for row in chosen:
             name = row["utterance"]
+            if self.log.has_picture(_key(name, row["fingerprint"])):
+                continue
             (explanation,) = results.explanations(settings=key, utterance=name, parts=places[name])
             try:
                 self._draw(explanation, load_audio(Path(explanation.path)))
             except AudioFileError as error:
                 logger.warning("%s; it is not drawn", error)
 
-    def close(self) -> None:
-        """Wait for the pictures that are still being drawn, and close the log."""
+    def close(self, wait: bool = True) -> None:
+        """End drawing and close the log.
+
+        Args:
+            wait: Whether to draw what is still waiting to be drawn; a later run draws the rest.
+        """
         try:
-            self.renderer.close()
+            self.renderer.close(wait)
         finally:
             self.log.close()
-        if self.num_shown > self.num_drawn == self.max_drawn > 0:
-            logger.info("TensorBoard shows %d of the utterances; raise `max_drawn` to see more", self.num_drawn)
+        if self.num_seen > self.num_chosen == self.max_drawn > 0:
+            logger.info("TensorBoard shows %d of the utterances; raise `max_drawn` to see more", self.num_chosen)
         if self.undrawn:
             logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))
 
     def _draw(self, explanation: Explanation, waveform: np.ndarray) -> None:
-        if self.num_drawn < self.max_drawn:
-            self.renderer.submit(explanation.utterance, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
-            self.num_drawn += 1
+        key = explanation.utterance, _key_of(explanation)
+        self.renderer.submit(key, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
 
-    def _put(self, utterance: str, rendering: Rendering | RenderingError) -> None:
+    def _put(self, key: tuple[str, str], rendering: Rendering | RenderingError) -> None:
+        utterance, of_picture = key
         if isinstance(rendering, RenderingError):
             # A run may take days and must not fail for a picture.
             logger.warning("%s could not be drawn: %s", utterance, str(rendering).strip().splitlines()[-1])
             logger.debug("%s", rendering)
             self.undrawn.append(utterance)
         else:
-            self.log.utterance(utterance, rendering, SAMPLE_RATE, self.step)
+            self.log.utterance(utterance, of_picture, rendering, SAMPLE_RATE, self.step)
+
+
+def _key(utterance: str, fingerprint: str) -> str:
+    """Of an explanation: a sound that is there under two names is shown under both."""
+    return f"{fingerprint} {utterance}"
+
+
+def _key_of(explanation: Explanation) -> str:
+    return _key(explanation.utterance, explanation.provenance.fingerprint)
 
 
 def _groups(results: ResultsFolder, key: str, columns: Sequence[str]) -> list[list[Row]]:

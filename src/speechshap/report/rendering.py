@@ -85,6 +85,7 @@ class BackgroundRenderer:
         self.executor = ThreadPoolExecutor(1, "rendering")
         self.process: subprocess.Popen[bytes] | None = None
         self.waiting: deque[tuple[Future[None], int]] = deque()
+        self.is_abandoned = False
 
     def submit(
         self, key: Any, waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int
@@ -94,12 +95,22 @@ class BackgroundRenderer:
         self._collect(MAX_WAITING_BYTES - len(request))
         self.waiting.append((self.executor.submit(self._render, key, request), len(request)))
 
-    def close(self) -> None:
-        """Wait for all requests and end the process."""
+    def close(self, wait: bool = True) -> None:
+        """End the process.
+
+        Args:
+            wait: Whether to wait for all requests; otherwise, as after an exception, those that are open are dropped.
+        """
         try:
-            self._collect(0)
+            if wait:
+                self._collect(0)
         finally:
-            self.executor.shutdown(cancel_futures=True)
+            self.executor.shutdown(wait=False, cancel_futures=True)
+            process = self.process
+            if process is not None and not all(future.done() for future, _ in self.waiting):
+                self.is_abandoned = True
+                process.kill()  # it may draw a long sound for a while
+            self.executor.shutdown()
             self._end()
 
     def _collect(self, size: int) -> None:
@@ -112,6 +123,8 @@ class BackgroundRenderer:
             answer = self._ask(request)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self._end()  # the next request starts another
+            if self.is_abandoned:
+                return
             answer = RenderingError(f"the drawing process ended unexpectedly, perhaps for lack of memory ({error})")
         self.done(key, answer)
 

@@ -1,6 +1,7 @@
 """Statistics of a run over its corpus, read from its Parquet: one table, and a figure for each of them."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,12 +86,11 @@ class Summary:
         """Write ``table.csv`` and a PNG file for each figure, and return the PNGs by name."""
         import pyarrow.csv
 
-        with whole_file(folder / "table.csv") as partial:
-            pyarrow.csv.write_csv(self.table, partial)
         pictures = {name: png_bytes(figure)[0] for name, figure in self.figures()}
+        with ExitStack() as whole:  # table and figures show the same and appear together
+            pyarrow.csv.write_csv(self.table, whole.enter_context(whole_file(folder / "table.csv")))
+            for name, picture in pictures.items():
+                whole.enter_context(whole_file(folder / f"{name}.png")).write_bytes(picture)
         for name in set(FIGURES) - set(pictures):
             (folder / f"{name}.png").unlink(missing_ok=True)  # left from other settings
-        for name, picture in pictures.items():
-            with whole_file(folder / f"{name}.png") as partial:
-                partial.write_bytes(picture)
         return pictures

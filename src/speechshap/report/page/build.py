@@ -8,6 +8,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -25,6 +26,7 @@ from speechshap.files import whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.events import named_in_errors
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.report.wording import outputs_text, variant_names
@@ -64,7 +66,7 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
     places = results.places()
     if not places:
         raise UserError(nothing_to_show(folder))
-    with tempfile.TemporaryFile() as spool:
+    with named_in_errors(folder), tempfile.TemporaryFile(dir=folder) as spool:
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
         for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
@@ -91,11 +93,12 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         }
         spool.seek(0)
         position = 0
-        for number, path in enumerate(paths):
-            count = numbers.count(number)
-            with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
-                _write(file, {**page, "part": number}, spool, sizes[position : position + count], position)
-            position += count
+        with ExitStack() as whole:  # the files link to each other and appear together
+            for number, path in enumerate(paths):
+                count = numbers.count(number)
+                with whole.enter_context(whole_file(path)).open("w", encoding="utf-8") as file:
+                    _write(file, {**page, "part": number}, spool, sizes[position : position + count], position)
+                position += count
     for old in folder.glob("report-*.html"):
         if old not in paths and re.fullmatch(r"report-\d+\.html", old.name):
             old.unlink()

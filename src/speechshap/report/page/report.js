@@ -232,7 +232,11 @@ function draw() {
   // The zoom is kept where target, explanation or theme change.
   if (picture.utterance === state.utterance) layout.xaxis.range = picture.layout.xaxis.range;
   picture.utterance = state.utterance;
-  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  // Nothing leaves this page. By itself, plotly's toolbar offers to upload the picture, and has a link to its makers.
+  const options = {
+    responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", topojsonURL: "",
+    modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  };
   picture.style.minHeight = `${layout.height}px`;
   state.drawn = Plotly.react(picture, data, layout, options).then(() => {
     if (picture.listens) return;

@@ -1,0 +1,231 @@
+"""TensorBoard event files whose records say what they show, so that nothing is missed or written twice.
+
+A record carries a *mark*: a value of a plugin that TensorBoard does not know, and therefore does not show. After a
+process was killed, the marks of the records that are whole tell what its files show.
+"""
+
+import io
+import os
+import socket
+import struct
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+PLUGIN = "speechshap"
+"""Plugin that the values with marks are of."""
+
+_HEADER = struct.Struct("<QI")  # length of a record, and the checksum of these eight bytes
+_CHECKSUM_BYTES = 4  # behind the record
+
+
+class EventFile:
+    """A TensorBoard event file, made with its first record.
+
+    Unlike those of ``SummaryWriter``, records are written in the calling thread: an error is raised where it is met,
+    names the file, and leaves the file with whole records only.
+
+    Args:
+        folder: Where to make it.
+        suffix: End of its name.
+    """
+
+    def __init__(self, folder: Path, suffix: str = "") -> None:
+        # TensorBoard reads the files of a folder in the order of their names.
+        stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        self.path = folder / f"events.out.tfevents.{stamp}{suffix}"
+        self._file: io.FileIO | None = None
+        self._size = 0
+
+    def write(self, record: bytes) -> None:
+        """Write a :func:`record`.
+
+        Raises:
+            OSError: The file cannot be written; its name is in the message.
+        """
+        if not self._size:
+            from tensorboard.compat.proto.event_pb2 import Event
+
+            record = _framed(Event(file_version="brain.Event:2")) + record
+        with named_in_errors(self.path):
+            self._append(record)
+
+    def close(self) -> None:
+        """Close the file; everything is on its way to the disk already."""
+        if self._file is not None:
+            self._file.close()
+
+    def _append(self, record: bytes) -> None:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("xb", buffering=0)
+        try:
+            rest = memoryview(record)
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._file.write(rest) :]
+        except BaseException:
+            # Whatever follows a broken record is not read.
+            self._file.truncate(self._size)
+            self._file.seek(self._size)
+            raise
+        self._size += len(record)
+
+
+class MarkedEvents:
+    """The event files of a folder: writes one, and knows the marks of all.
+
+    Several threads and processes may write to a folder at the same time; what one of them shows, the others do not.
+
+    Args:
+        folder: Folder of the event files.
+        rank: Rank of this process, for the name of its file.
+
+    Attributes:
+        steps: Step of every mark.
+
+    Example:
+        >>> import tempfile
+        >>> from torch.utils.tensorboard.summary import scalar
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> MarkedEvents(folder).write("error of a.wav", scalar("error", 0.5).value, step=1)
+        >>> "error of a.wav" in MarkedEvents(folder)
+        True
+    """
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self.folder = folder
+        self.file = EventFile(folder, f".explain.{rank}")
+        self.steps: dict[str, int] = {}
+        self._positions: dict[Path, int] = {}
+        self._lock = Lock()
+        self._read()
+
+    def __contains__(self, mark: str) -> bool:
+        return mark in self.steps
+
+    def write(self, mark: str, values: Iterable["Summary.Value"], step: int) -> None:
+        """Write values, whose tags TensorBoard shows, and their mark; nothing if the mark is in the folder already.
+
+        Raises:
+            OSError: The file cannot be written; its name is in the message.
+        """
+        if mark in self:
+            return
+        made = record([*values, _marked(mark)], step)  # takes a while for a picture, for which nobody has to wait
+        with self._lock, only_writer(self.folder):
+            self._read()
+            if mark not in self:
+                self.file.write(made)
+                self.steps[mark] = step
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def _read(self) -> None:
+        """Read the marks that other processes have written since the last time."""
+        for path in sorted(self.folder.glob("events.out.tfevents.*.explain.*")):
+            if path != self.file.path:
+                with suppress(FileNotFoundError):
+                    for event, position in events(path, self._positions.get(path, 0)):
+                        self.steps.update(dict.fromkeys(_marks(event), event.step))
+                        self._positions[path] = position
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Name a file or folder in errors of the system that name none, like those of a disk that becomes full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[bool]:
+    """Keep other processes from writing to a folder, which is made if it is not there.
+
+    Yields:
+        Whether they are kept from it; a file system may have no locks, or be full.
+    """
+    with ExitStack() as stack:
+        is_alone = False
+        with suppress(OSError, NotImplementedError):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / ".explain.lock", timeout=60))
+            is_alone = True
+        yield is_alone
+
+
+def events(path: Path, position: int = 0) -> Iterator[tuple["Event", int]]:
+    """Events of the whole records of an event file, each with the position behind it.
+
+    TensorBoard's own reader computes the checksums of the records in Python, which takes seconds for some pictures.
+    Here it is only that of the record's length, which tells where the next one is.
+
+    Args:
+        path: The file, which may be growing.
+        position: Where to start; 0, or what an earlier call has yielded.
+    """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    if path.stat().st_size <= position:
+        return
+    with path.open("rb") as file:
+        file.seek(position)
+        while len(header := file.read(_HEADER.size)) == _HEADER.size:
+            length, checksum = _HEADER.unpack(header)
+            if masked_crc32c(header[:8]) != checksum:
+                return
+            content = file.read(length)
+            if len(file.read(_CHECKSUM_BYTES)) < _CHECKSUM_BYTES:
+                return
+            try:
+                yield Event.FromString(content), file.tell()
+            except DecodeError:
+                return
+
+
+def record(values: Iterable["Summary.Value"], step: int = 0) -> bytes:
+    """The values of a summary as a record of an event file."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return _framed(Event(step=step, summary=Summary(value=values)))
+
+
+def _framed(event: "Event") -> bytes:
+    """An event of now with its length and checksums."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    event.wall_time = time.time()
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()
+
+
+def _marked(mark: str) -> "Summary.Value":
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+
+    plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN, content=mark.encode())
+    return Summary.Value(tag=PLUGIN, metadata=SummaryMetadata(plugin_data=plugin))
+
+
+def _marks(event: "Event") -> Iterator[str]:
+    for value in event.summary.value:
+        if value.metadata.plugin_data.plugin_name == PLUGIN:
+            yield value.metadata.plugin_data.content.decode()

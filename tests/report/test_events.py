@@ -1,0 +1,179 @@
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from speechshap.report.events import EventFile, MarkedEvents, events, only_writer, record
+
+NUM_PICTURES = 60
+
+WRITER = f"""
+import sys
+from pathlib import Path
+from speechshap.report.events import MarkedEvents
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+log = MarkedEvents(Path(sys.argv[1]))
+print("reading is done", flush=True)
+for number in range({NUM_PICTURES}):
+    image = Summary.Image(height=1, width=1, colorspace=3, encoded_image_string=bytes(100_000))
+    values = [Summary.Value(tag=f"{{number}}/figure", image=image), Summary.Value(tag=str(number), simple_value=number)]
+    log.write(f"picture {{number}}", values, number)
+"""
+
+
+def value(tag: str, number: float = 0.5) -> list[Summary.Value]:
+    return [Summary.Value(tag=tag, simple_value=number)]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading is done\n"
+    return process
+
+
+def shown(folder: Path) -> Counter[str]:
+    """How often TensorBoard has each tag of the scalars and images of a folder."""
+    accumulated = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
+    tags = accumulated.Tags()
+    counts = Counter({tag: len(accumulated.Scalars(tag)) for tag in tags["scalars"]})
+    counts.update({tag: len(accumulated.Images(tag)) for tag in tags["images"]})
+    return counts
+
+
+@contextmanager
+def full_from(size: int) -> Iterator[None]:
+    """No file of this process grows beyond this size."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+def test_the_records_are_those_that_tensorboard_reads(tmp_path: Path) -> None:
+    log = MarkedEvents(tmp_path, rank=3)
+    for number in range(3):
+        log.write(f"curve {number}", value("loss", number), number + 7)
+    (path,) = tmp_path.glob("events.out.tfevents.*.explain.3")
+    found = [event for event, _ in events(path)]
+    assert found == list(LegacyEventFileLoader(str(path)).Load())
+    assert found[0].file_version == "brain.Event:2"
+    assert [event.step for event in found[1:]] == [7, 8, 9]
+    assert log.steps == MarkedEvents(tmp_path).steps == {"curve 0": 7, "curve 1": 8, "curve 2": 9}
+
+
+def test_tensorboard_shows_values_and_no_marks(tmp_path: Path) -> None:
+    MarkedEvents(tmp_path).write("curve", value("loss"), 1)
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()
+    assert {kind: names for kind, names in tags.items() if names} == {"scalars": ["loss"]}
+
+
+def test_nothing_is_written_twice_by_any_process(tmp_path: Path) -> None:
+    first, second = MarkedEvents(tmp_path, rank=0), MarkedEvents(tmp_path, rank=1)
+    for log in (first, second, MarkedEvents(tmp_path)):
+        log.write("curve", value("loss"), 1)
+    assert shown(tmp_path) == {"loss": 1}
+
+
+def test_a_run_that_has_nothing_to_write_leaves_no_file(tmp_path: Path) -> None:
+    MarkedEvents(tmp_path).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [5, 14, 60, -20, -1])
+def test_a_record_that_was_cut_off_does_not_count_and_is_written_again(tmp_path: Path, left: int) -> None:
+    log = MarkedEvents(tmp_path)
+    log.write("first", value("a"), 1)
+    size = log.file.path.stat().st_size
+    log.write("second", value("b"), 2)
+    os.truncate(log.file.path, size + left if left > 0 else log.file.path.stat().st_size + left)
+    again = MarkedEvents(tmp_path)
+    assert list(again.steps) == ["first"]
+    again.write("second", value("b"), 2)
+    assert shown(tmp_path) == {"a": 1, "b": 1}
+
+
+def test_what_follows_a_damaged_length_is_not_read(tmp_path: Path) -> None:
+    log = MarkedEvents(tmp_path)
+    log.write("first", value("a"), 1)
+    with log.file.path.open("ab") as file:
+        file.write(bytes(100))
+    assert list(MarkedEvents(tmp_path).steps) == ["first"]
+
+
+def test_a_full_disk_is_told_with_the_file_which_stays_whole(tmp_path: Path) -> None:
+    file = EventFile(tmp_path)
+    file.write(record(value("a")))
+    with full_from(file.path.stat().st_size + 20), pytest.raises(OSError, match=r"events\.out\.tfevents"):
+        file.write(record(value("b")))
+    file.write(record(value("c")))
+    assert shown(tmp_path) == {"a": 1, "c": 1}
+
+
+def test_a_disk_that_is_full_from_the_start_gets_the_whole_file_later(tmp_path: Path) -> None:
+    file = EventFile(tmp_path)
+    with full_from(10), pytest.raises(OSError, match=r"events\.out\.tfevents"):
+        file.write(record(value("a")))
+    file.write(record(value("a")))
+    assert shown(tmp_path) == {"a": 1}
+
+
+def test_one_process_at_a_time_is_the_only_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with only_writer(tmp_path) as is_alone:
+        assert is_alone
+        process = start(tmp_path)
+        time.sleep(0.2)
+        assert process.poll() is None
+        assert shown(tmp_path) == {}
+    process.communicate()
+    assert len(shown(tmp_path)) == 2 * NUM_PICTURES
+
+    def without_locks(*arguments: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", without_locks)
+    with only_writer(tmp_path) as is_alone:
+        assert not is_alone
+
+
+def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        process = start(tmp_path)
+        time.sleep(generator.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+    last = start(tmp_path)
+    last.communicate()
+    assert last.returncode == 0
+    everything = [name for number in range(NUM_PICTURES) for name in (f"{number}/figure", str(number))]
+    assert shown(tmp_path) == dict.fromkeys(everything, 1)
+
+
+def test_two_processes_at_once_write_everything_exactly_once(tmp_path: Path) -> None:
+    with only_writer(tmp_path):  # so that both begin at the same time
+        processes = [start(tmp_path) for _ in range(2)]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    assert len(list(tmp_path.glob("events.*"))) == 2
+    everything = [name for number in range(NUM_PICTURES) for name in (f"{number}/figure", str(number))]
+    assert shown(tmp_path) == dict.fromkeys(everything, 1)

@@ -1,0 +1,83 @@
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import make_explanation
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from speechshap.report.settings_run import write_settings_run
+from speechshap.results.rows import Row, to_rows
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from speechshap.report import settings_run
+
+settings_run._write_hyperparameters = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+settings_run.write_settings_run(Path(sys.argv[1]), [], {}, None, True)
+"""
+
+
+def rows(count: int = 2) -> list[Row]:
+    return [
+        row
+        for number in range(count)
+        for row in to_rows(make_explanation(utterance=f"{number}.wav", embedding=np.full(3, number, np.float32)))
+    ]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("**/*") if path.is_file()}
+
+
+def full(*arguments: Any, **options: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_run_that_grew_has_its_numbers_once(tmp_path: Path) -> None:
+    folder = tmp_path / "settings" / "abc"
+    for count in (2, 3):
+        write_settings_run(folder, rows(count), {"n_samples": 50}, 1.0, is_alone=True)
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.value for event in events.Scalars("explain/utterances")] == [3.0]
+    assert np.loadtxt(folder / "tensors.tsv").tolist() == [[0.0] * 3, [1.0] * 3, [2.0] * 3]
+    assert len((folder / "metadata.tsv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("at", ["numpy.savetxt", "speechshap.report.events.EventFile.write"])
+def test_a_full_disk_is_told_with_the_folder_and_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    folder = tmp_path / "settings" / "abc"
+    write_settings_run(folder, rows(), {}, 1.0, is_alone=True)
+    before = contents(tmp_path)
+    monkeypatch.setattr(at, full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_settings_run(folder, rows(3), {}, 1.0, is_alone=True)
+    assert caught.value.filename == str(folder)
+    assert contents(tmp_path) == before
+
+
+def test_what_a_killed_process_has_left_is_removed_and_nothing_of_it_shows(tmp_path: Path) -> None:
+    folder = tmp_path / "settings" / "abc"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run([sys.executable, "-c", KILLED, str(folder)], env=environment, check=False)
+    assert process.returncode != 0
+    assert not folder.exists()
+    assert list(folder.parent.glob(".*.partial"))
+    write_settings_run(folder, rows(), {}, None, is_alone=True)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["abc"]
+    assert "explain/mean_seconds" not in EventAccumulator(str(folder)).Reload().Tags()["scalars"]
+
+
+def test_what_another_process_may_be_writing_is_not_removed(tmp_path: Path) -> None:
+    of_another = tmp_path / ".def.0123.partial"
+    of_another.mkdir()
+    write_settings_run(tmp_path / "abc", rows(), {}, None, is_alone=False)
+    assert of_another.exists()
+    assert (tmp_path / "abc" / "tensors.tsv").exists()
