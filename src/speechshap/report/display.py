@@ -44,7 +44,11 @@ class Display:
         self.num_shown = self.num_drawn = 0
         self.undrawn: list[str] = []
 
-    def explanation(self, explanation: Explanation, waveform: np.ndarray, seconds: float, count: int) -> None:
+    def lacks(self, utterance: str, fingerprint: str) -> bool:
+        """Whether something of an utterance is not shown yet."""
+        return True
+
+    def explanation(self, explanation: Explanation, waveform: np.ndarray, seconds: float | None, count: int) -> None:
         """Show an explanation as soon as it is computed.
 
         Args:
@@ -53,12 +57,12 @@ class Display:
             seconds: Time taken to compute it.
             count: Its step on the curves.
         """
-        self.log.scalars({**_curves(explanation), "seconds": seconds}, count)
+        self.log.scalars(_curves(explanation) | ({} if seconds is None else {"seconds": seconds}), count)
         if self.draw == "first" and self.num_shown % self.log_every == 0:
             self._draw(explanation, waveform)
         self.num_shown += 1
 
-    def finish(self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float, key: str) -> None:
+    def finish(self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float | None, key: str) -> None:
         """Show what depends on all utterances.
 
         Args:
@@ -68,7 +72,8 @@ class Display:
             key: Settings fingerprint of the explanations.
         """
         rows = [row for group in _groups(results, key, SUMMARY_COLUMNS) for row in group]
-        self.log.summary(rows, settings, seconds, key, self.step)
+        if seconds is not None:
+            self.log.summary(rows, settings, seconds, key, self.step)
         if self.draw == "first":
             return
         utterances = [group[0] for group in _groups(results, key, ("path", *RANKED_BY))]
@@ -87,7 +92,7 @@ class Display:
             except AudioFileError as error:
                 logger.warning("%s; it is not drawn", error)
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """Wait for the pictures that are still being drawn, and close the log."""
         try:
             self.renderer.close()
