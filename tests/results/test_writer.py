@@ -146,9 +146,13 @@ def test_nothing_of_a_run_that_ended_is_left_but_what_it_wrote(tmp_path: Path) -
 def test_a_folder_that_stays_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "PATIENCE_SECONDS", 0.1)
     message = r"\.write\.lock has been locked for .* end the process that holds it"
-    with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
-        with one._presence.turn(), pytest.raises(UserError, match=message):
-            two.write([explanation("a.wav")])
+    with (
+        ResultsWriter(tmp_path) as one,
+        ResultsWriter(tmp_path) as two,
+        one._presence.turn(),
+        pytest.raises(UserError, match=message),
+    ):
+        two.write([explanation("a.wav")])
 
 
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

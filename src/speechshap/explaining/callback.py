@@ -212,8 +212,7 @@ def _data_module(data: Any, parameter: str) -> AudioDataModule:
 def _num_utterances(trainer: pl.Trainer) -> int | None:
     """Approximate number of utterances of this rank; None where the DataLoader does not tell."""
     loader = trainer.predict_dataloaders
-    # Without a sampler of batches an item of the dataset is a batch of any size.
-    if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+    if not isinstance(loader, DataLoader):
         return None
     try:
         share = sum(trainer.num_predict_batches) / len(loader)
