@@ -163,7 +163,6 @@ class Runner:
                 self._show(one, explanation, batch.waveforms[row], seconds / len(found))
             elif one.utterance in found or row not in missing:
                 self._show(one, None, batch.waveforms[row], None)
-        self.display.log.flush()
         return [explained.explanation for explained in own.values()]
 
     def _check_ids(self, asked: Sequence[_Asked]) -> None:
