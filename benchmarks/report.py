@@ -24,6 +24,7 @@ from speechshap.report.summary import Summary
 from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
+from speechshap.results.writer import ResultsWriter
 
 
 def main() -> None:
@@ -67,9 +68,10 @@ def report(explanations: list[Explanation], count: int) -> list[list[str]]:
     """Write the report and open it."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = ResultsFolder(Path(temporary))
-        for number in range(count):
-            explanation = explanations[number % len(explanations)]
-            folder.write([dataclasses.replace(explanation, utterance=f"{number:04d}")])
+        with ResultsWriter(folder.folder) as writer:
+            for number in range(count):
+                explanation = explanations[number % len(explanations)]
+                writer.write([dataclasses.replace(explanation, utterance=f"{number:04d}")])
         start = time.perf_counter()
         pictures = Summary.read(folder).write(folder.folder / "corpus")
         aggregated = time.perf_counter() - start

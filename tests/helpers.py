@@ -15,7 +15,8 @@ from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.mel import hertz, mel
 from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
-from speechshap.results.folder import ResultsFolder, file_name
+from speechshap.results.folder import file_name
+from speechshap.results.writer import ResultsWriter
 
 TINY = {
     "hidden_size": 32,
@@ -115,7 +116,14 @@ def write_explanation(folder: Path, utterance: str, seconds: float = 1.0, **fiel
     """
     path = write_sound(folder / "sounds" / file_name(utterance), seconds)
     explanation = make_explanation(seconds, **{"utterance": utterance, "path": str(path), "probability": 0.5, **fields})
-    return ResultsFolder(folder).write([explanation])
+    return write_part(folder, explanation)
+
+
+def write_part(folder: Path, *explanations: Explanation) -> Path:
+    """Write explanations as a run of their own; returns the Parquet part."""
+    with ResultsWriter(folder) as writer:
+        written = writer.write(explanations)
+        return writer.known[written[0].utterance, written[0].targets[0], written[0].provenance.fingerprint]
 
 
 @contextmanager

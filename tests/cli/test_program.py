@@ -282,7 +282,7 @@ def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) 
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         assert {part.name.split("-")[1] for part in parts(run)} == {str(rank) for rank in range(devices)}
-        assert len(list((run / "explanations" / "layers").glob("*.safetensors"))) == 5
+        assert len(list((run / "explanations" / "layers").glob("*/*.safetensors"))) == 5
         assert (run / "explanations" / "report.html").read_text().count('id="payload-') == 5
         pictures = sorted(path.stem for path in (run / "explanations" / "corpus").glob("*.png"))
         assert pictures == ["agreement", "frequency", "layers", "time"]

@@ -29,7 +29,7 @@ from speechshap.explaining.batch_explainer import BatchExplainer
 from speechshap.frames import FrameGrid
 from speechshap.report.rendering import BackgroundRenderer, RenderingError
 from speechshap.results.fingerprint import fingerprint
-from speechshap.results.folder import file_name
+from speechshap.results.neurons import neuron_file
 
 
 def predict(
@@ -260,11 +260,12 @@ def test_what_is_done_is_not_computed_again(
     monkeypatch.setattr(BatchExplainer, "_attribute", spy)
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert len(explained) == 3
-    (tmp_path / "explanations" / "part-0-00001.parquet").unlink()  # as if it had been stopped before the second part
-    (tmp_path / "explanations" / ".part-0-00001.parquet.123.partial").write_text("half a part")
+    (last,) = (tmp_path / "explanations").glob("part-*-00001.parquet")
+    last.unlink()  # as if it had been stopped before the second part
+    (tmp_path / "explanations" / f".{last.name}.123.partial").write_text("half a part")
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert explained[3:] == explained[2:3]
-    assert not list((tmp_path / "explanations").glob(".*"))
+    assert [path.name for path in (tmp_path / "explanations").glob(".*")] == [".write.lock"]
     predict(tiny_checkpoint, planted_root, tmp_path, n_samples=6)
     assert len(explained) == 7
     table = read(tmp_path)
@@ -359,7 +360,7 @@ def test_contrasts_layers_and_frequencies_by_configuration(
             ids=[utterance.id], n_samples=4, against=torch.tensor([[sad, -1]]), output="log_odds",
             layers=module.backbone.layers, layer_method="path", spectrum=SpectralGrid(num_mel_bands=20),
         )  # fmt: skip
-        tensors = load_file(tmp_path / "explanations" / "layers" / f"{file_name(utterance.id)}.safetensors")
+        tensors = load_file(neuron_file(tmp_path / "explanations", table.settings_fingerprint[0], utterance.id))
         assert len(tensors) == 2 * 2 * 2
         for column, target in enumerate(["happy - sad", "angry"]):
             row = own.loc[target]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import make_explanation, write_explanation
+from helpers import make_explanation, write_explanation, write_part
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.display import Display
@@ -88,7 +88,7 @@ def test_a_run_that_reads_no_files_warns_of_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, draw: Selection, expected: set[str]
 ) -> None:
     caplog.set_level("INFO")
-    ResultsFolder(tmp_path).write([make_explanation(0.1, utterance=name, path="") for name in ("a", "b")])
+    write_part(tmp_path, *(make_explanation(0.1, utterance=name, path="") for name in ("a", "b")))
     assert drawn(show(tmp_path, draw)) == expected
     assert ("2 utterances have no sound file and are not drawn" in caplog.text) == (draw != "first")
     assert not [record for record in caplog.records if record.levelname == "WARNING"]

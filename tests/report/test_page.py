@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import soundfile
-from helpers import browser, make_explanation, write_explanation, write_sound
+from helpers import browser, make_explanation, write_explanation, write_part, write_sound
 from plotly.offline import get_plotlyjs
 
 from speechshap.errors import UserError
@@ -445,7 +445,7 @@ def test_a_file_that_was_changed_since_is_not_heard(tmp_path: Path, caplog: pyte
 def test_an_utterance_of_no_file_is_shown_without_sound_or_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ResultsFolder(tmp_path).write([make_explanation(path="")])
+    write_part(tmp_path, make_explanation(path=""))
     write_report(tmp_path, {})
     (payload,) = ReportEntry.of(ResultsFolder(tmp_path).explanations()).payload()
     assert payload["sound"] is None

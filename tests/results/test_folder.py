@@ -1,9 +1,14 @@
+"""Reading a folder of results, whatever else is in it."""
+
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from helpers import make_explanation
+from helpers import make_explanation, write_part
 
 from speechshap.attribution.targets import Target
 from speechshap.results.explanation import Explanation
@@ -18,13 +23,15 @@ def explanation(
     return make_explanation(0.065, targets or ("happy",), provenance=names, utterance=utterance, **fields)
 
 
+def utterances(folder: Path) -> list[str]:
+    return [row["utterance"] for row in ResultsFolder(folder).read(("utterance",))]
+
+
 def test_parts_load_with_pandas_as_one_table(tmp_path: Path) -> None:
-    first = ResultsFolder(tmp_path, rank=0)
-    parts = [first.write([explanation("a.wav"), explanation("b.wav", label=None)]), first.write([explanation("c.wav")])]
-    assert [part.name for part in parts] == ["part-0-00000.parquet", "part-0-00001.parquet"]
+    write_part(tmp_path, explanation("a.wav"), explanation("b.wav", label=None))
+    write_part(tmp_path, explanation("c.wav"))
     last = explanation("d.wav", relative_error=None)
-    assert ResultsFolder(tmp_path, rank=1).write([last]).name == "part-1-00000.parquet"
-    assert ResultsFolder(tmp_path, rank=0).next_number == 2
+    write_part(tmp_path, last)
     table = pd.read_parquet(tmp_path)
     assert sorted(table.utterance) == ["a.wav", "b.wav", "c.wav", "d.wav"]
     assert list(table.columns) == SCHEMA.names
@@ -35,47 +42,119 @@ def test_parts_load_with_pandas_as_one_table(tmp_path: Path) -> None:
 
 def test_what_is_explained_is_known_by_target_and_fingerprint(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path)
-    assert folder.explained() == set()
-    folder.write([explanation("a.wav", "happy", Target("happy", "a - b")), explanation("b.wav", fingerprint="xyz")])
-    ResultsFolder(tmp_path, rank=3).write([explanation("c.wav")])
+    assert folder.explained() == {}
+    first = write_part(
+        tmp_path, explanation("a.wav", "happy", Target("happy", "a - b")), explanation("b.wav", fingerprint="xyz")
+    )
+    second = write_part(tmp_path, explanation("c.wav"))
     assert folder.explained() == {
-        ("a.wav", Target("happy"), "abc"),
-        ("a.wav", Target("happy", "a - b"), "abc"),
-        ("b.wav", Target("happy"), "xyz"),
-        ("c.wav", Target("happy"), "abc"),
+        ("a.wav", Target("happy"), "abc"): first,
+        ("a.wav", Target("happy", "a - b"), "abc"): first,
+        ("b.wav", Target("happy"), "xyz"): first,
+        ("c.wav", Target("happy"), "abc"): second,
     }
 
 
 def test_rows_are_found_by_settings_and_utterance(tmp_path: Path) -> None:
+    first = write_part(tmp_path, explanation("a.wav"), explanation("b.wav", settings="t", fingerprint="t"))
+    second = write_part(tmp_path, explanation("a.wav", settings="t", fingerprint="t"))
     folder = ResultsFolder(tmp_path)
-    first = folder.write([explanation("a.wav"), explanation("b.wav", settings="t")])
-    second = folder.write([explanation("a.wav", settings="t")])
     assert [found["utterance"] for found in folder.read(settings="t")] == ["b.wav", "a.wav"]
     assert folder.read(("target",), utterance="b.wav") == [{"target": "happy"}]
     assert folder.places() == {"a.wav": [first, second], "b.wav": [first]}
 
 
-def test_rows_of_an_earlier_version_are_passed_over(tmp_path: Path) -> None:
-    folder = ResultsFolder(tmp_path)
-    old = folder.write([explanation("old.wav")])
+def test_rows_of_an_earlier_version_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    old = write_part(tmp_path, explanation("old.wav"))
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(old).drop_columns(["settings", "against"]), old)
-    folder.write([explanation("new.wav")])
-    assert [row["utterance"] for row in folder.read()] == ["new.wav"]
-    assert set(folder.places()) == {"new.wav"}
+    write_part(tmp_path, explanation("new.wav"))
+    assert utterances(tmp_path) == ["new.wav"]
+    assert set(ResultsFolder(tmp_path).places()) == {"new.wav"}
+    assert not caplog.text
+
+
+def test_parts_with_the_names_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav")).rename(tmp_path / "part-0-00003.parquet")
+    write_part(tmp_path, explanation("b.wav"))
+    assert utterances(tmp_path) == ["a.wav", "b.wav"]
 
 
 def test_explanations_are_read_one_for_each_utterance_and_settings(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav", "happy", "sad"), explanation("b.wav"))
+    write_part(
+        tmp_path,
+        explanation("a.wav", settings="t", fingerprint="t"),
+        explanation("b.wav", fingerprint="of the new sound"),
+    )
     folder = ResultsFolder(tmp_path)
-    folder.write([explanation("a.wav", "happy", "sad"), explanation("b.wav")])
-    folder.write([explanation("a.wav", settings="t"), explanation("b.wav", fingerprint="of the new sound")])
     read = folder.explanations()
     assert [(found.utterance, len(found.targets)) for found in read] == [("a.wav", 2), ("b.wav", 1), ("a.wav", 1)]
     (latest,) = folder.explanations(utterance="b.wav", settings="s")
     assert latest.provenance.fingerprint == "of the new sound"
 
 
-def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def cut_short(part: Path) -> None:
+    part.write_bytes(part.read_bytes()[:-100])
+
+
+def overwrite_in_the_middle(part: Path) -> None:
+    content = bytearray(part.read_bytes())
+    content[4:400] = bytes(396)
+    part.write_bytes(content)
+
+
+def empty(part: Path) -> None:
+    part.write_bytes(b"")
+
+
+def write_another_table(part: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"city": ["Tallinn"]}), part)
+
+
+def write_other_types(part: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"utterance": [["a", "b"]], "settings": ["{}"]}), part)
+
+
+def make_a_link_to_nothing(part: Path) -> None:
+    part.unlink()
+    part.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [cut_short, overwrite_in_the_middle, empty, write_another_table, write_other_types, make_a_link_to_nothing],
+)
+def test_a_part_that_cannot_be_read_is_named_and_costs_itself_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
+) -> None:
+    write_part(tmp_path, explanation("a.wav"))
+    spoilt = write_part(tmp_path, explanation("b.wav"))
+    write_part(tmp_path, explanation("c.wav"))
+    spoil(spoilt)
     folder = ResultsFolder(tmp_path)
-    with pytest.raises(Exception, match=r"probability|convert|float"):
-        folder.write([explanation("a.wav", probability="high")])
-    assert list(tmp_path.iterdir()) == []
+    assert [row["utterance"] for row in folder.read()] == ["a.wav", "c.wav"]
+    assert [found.utterance for found in folder.explanations()] == ["a.wav", "c.wav"]
+    assert {name for name, _, _ in folder.explained()} == set(folder.places()) == {"a.wav", "c.wav"}
+    assert caplog.text.count(str(spoilt)) == 1
+    assert "move it out of the folder" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["part-0-00003 (copy).parquet", "kept.parquet", "part-7-00000.parquet"])
+def test_a_copy_of_a_part_doubles_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    part = write_part(tmp_path, explanation("a.wav", "happy", "sad"))
+    shutil.copy(part, tmp_path / name)
+    assert utterances(tmp_path) == ["a.wav", "a.wav"]
+    assert (f"{name} is not read" in caplog.text) == (name != "part-7-00000.parquet")
+
+
+def test_files_that_are_no_parquet_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_part(tmp_path, explanation("a.wav"))
+    for name in ("report.html", "_learnt-abc.json", ".hidden.parquet", "_metadata.parquet"):
+        (tmp_path / name).write_text("something else")
+    assert utterances(tmp_path) == ["a.wav"]
+    assert not caplog.text
+
+
+def test_a_folder_that_is_not_there_has_no_rows(tmp_path: Path) -> None:
+    assert ResultsFolder(tmp_path / "missing").read() == []
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from speechshap.attribution.errors import NonFiniteReferenceError
 from speechshap.attribution.settings import References, Settings
 from speechshap.errors import UserError
 
@@ -106,7 +107,8 @@ def draw_reference(baseline: Baseline, waveform: Tensor, utterance_id: str, gene
     """Draw a reference for an utterance ``(time,)`` on the CPU.
 
     Raises:
-        ValueError: It has another shape than the utterance, or is not finite.
+        ValueError: It has another shape than the utterance.
+        NonFiniteReferenceError: It is not finite.
     """
     reference = baseline(waveform.clone(), generator)  # a copy, since the callable may work in place
     if reference.shape != waveform.shape:
@@ -115,5 +117,5 @@ def draw_reference(baseline: Baseline, waveform: Tensor, utterance_id: str, gene
             f"expected {tuple(waveform.shape)}"
         )
     if not bool(reference.isfinite().all()):
-        raise ValueError(f"a reference of utterance {utterance_id} is not finite")
+        raise NonFiniteReferenceError(utterance_id)
     return reference

@@ -20,6 +20,13 @@ class NonFiniteWaveformError(UtteranceError, ValueError):
         super().__init__(utterance_id, f"the waveform of utterance {utterance_id} is not finite")
 
 
+class NonFiniteReferenceError(UtteranceError, ValueError):
+    """A sample of a reference is infinite or not a number."""
+
+    def __init__(self, utterance_id: str) -> None:
+        super().__init__(utterance_id, f"a reference of utterance {utterance_id} is not finite")
+
+
 class GradientError(UtteranceError):
     """The gradients of an utterance cannot explain it."""
 

@@ -186,6 +186,14 @@ class BatchExplainer:
                 converged = None if attribution.converged is None else bool(attribution.converged[index])
                 yield Explained(explanation, neurons, converged)
 
+    def with_finite_outputs(self, batch: Batch, logits: Tensor) -> list[int]:
+        """Utterances whose logits ``(batch, classes)`` are finite; warns of the others."""
+        finite = logits.isfinite().all(1).tolist()
+        for utterance, is_finite in zip(batch.ids, finite, strict=True):
+            if not is_finite:
+                self._fail(utterance, "an output of the model is not finite")
+        return [row for row, is_finite in enumerate(finite) if is_finite]
+
     def explainable(self, batch: Batch) -> list[int]:
         """Utterances that nothing stands in the way of; warns of the others."""
         rows = []

@@ -19,8 +19,10 @@ from speechshap.errors import UserError
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
 from speechshap.explaining.own_model import OwnModel
 from speechshap.explaining.runner import Runner
+from speechshap.explaining.termination import Termination
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
+from speechshap.results.presence import new_run_id
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
 
 logger = logging.getLogger(__name__)
@@ -81,6 +83,10 @@ class GradientSHAPCallback(pl.Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the results folder, and let the method learn from some utterances if it was asked to."""
+        folder = Path(self.output_dir or trainer.log_dir or ".")
+        launcher = trainer.strategy.launcher
+        self.termination = Termination(folder, None if launcher is None else launcher.kill)
+        self.termination.start()
         self.model = self._model(pl_module)
         data: Any = getattr(trainer, "datamodule", None)
         references = None
@@ -95,12 +101,18 @@ class GradientSHAPCallback(pl.Callback):
             self.model,
             self.method,
             self.settings,
-            Path(self.output_dir or trainer.log_dir or "."),
+            folder,
             self.options,
             references=references,
             calibration=calibration,
             arithmetic=Arithmetic(_arithmetic(trainer), precision.forward_context, precision.convert_input),
-            place=Place(trainer.global_rank, trainer.world_size, step, lambda: trainer.strategy.barrier("calibrated")),
+            place=Place(
+                trainer.global_rank,
+                trainer.world_size,
+                step,
+                barrier=lambda: trainer.strategy.barrier("calibrated"),
+                run=trainer.strategy.broadcast(new_run_id()),
+            ),
             num_utterances=_num_utterances(trainer),
         )
 
@@ -131,22 +143,36 @@ class GradientSHAPCallback(pl.Callback):
         self.runner.explain(utterances, outputs if own is None else None)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show what is known of all utterances, close the files and say where they are."""
+        """Show what is known of all utterances, close the files and say where they are.
+
+        Raises:
+            UserError: Not a single utterance is explained.
+        """
         # What is chosen and summed up is of all ranks.
         trainer.strategy.barrier("explained")
+        own = torch.tensor(
+            float(self.runner.num_explained + self.runner.num_found), device=trainer.strategy.root_device
+        )
+        if not trainer.strategy.reduce(own, reduce_op="sum"):
+            raise UserError("nothing was explained; the warnings above tell why for each utterance")
         self.runner.finish()
         self.runner.close()
+        self.termination.stop()
         if trainer.is_global_zero:
             self.runner.report()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the files, so that what was written so far can be seen."""
-        if hasattr(self, "runner"):
-            try:
-                self.runner.close()
-            except Exception as error:
-                # The original error is the one to report.
-                logger.warning("what was explained may not be in TensorBoard: %s", error)
+        try:
+            if hasattr(self, "runner"):
+                # Who interrupts a run does not wait for pictures, which the next one draws.
+                self.runner.close(wait=isinstance(exception, Exception))
+        except Exception as error:
+            # The original error is the one to report.
+            logger.warning("what was explained may not be in TensorBoard: %s", error)
+        finally:
+            if hasattr(self, "termination"):
+                self.termination.stop()
 
     def _model(self, module: pl.LightningModule) -> SpeechClassifier:
         if isinstance(module, EmotionModule):
@@ -186,7 +212,10 @@ def _data_module(data: Any, parameter: str) -> AudioDataModule:
 def _num_utterances(trainer: pl.Trainer) -> int | None:
     """Approximate number of utterances of this rank; None where the DataLoader does not tell."""
     loader = trainer.predict_dataloaders
+    if not isinstance(loader, DataLoader):
+        return None
     try:
-        return math.ceil(len(loader.dataset) / trainer.world_size) if isinstance(loader, DataLoader) else None  # type: ignore[arg-type]
+        share = sum(trainer.num_predict_batches) / len(loader)
+        return math.ceil(share * len(loader.dataset) / trainer.world_size)  # type: ignore[arg-type]
     except TypeError:
         return None

@@ -34,7 +34,7 @@ class ExplainedModel:
         layers: The layers by name.
 
     Raises:
-        UserError: There is no such layer, or checkpointing is not possible.
+        UserError: There is no such layer, checkpointing is not possible, or a weight is not finite.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class ExplainedModel:
         self.classifier = classifier
         self.arithmetic = arithmetic
         self._module = cast(nn.Module, classifier)
+        _require_finite(self._module)
         self._checkpoints = gradient_checkpointing
         self._along_path = along_path
         named = classifier.module if isinstance(classifier, OwnModel) else self._module
@@ -120,3 +121,19 @@ class ExplainedModel:
         with torch.no_grad(), self.arithmetic.context():
             embeddings = self.classifier.embed(self.arithmetic.convert(batch.waveforms), batch.lengths)
         return [None] * len(batch.ids) if embeddings is None else list(embeddings.float().cpu())
+
+
+def _require_finite(module: nn.Module) -> None:
+    """Raise a UserError where a weight is not finite."""
+    broken = [name for name, weight in module.named_parameters() if not _is_finite(weight)]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise UserError(
+            f"the weights of the model are not finite ({broken[0]}{more}); its training went astray: explain a "
+            "checkpoint from before, or train with a lower learning rate"
+        )
+
+
+def _is_finite(weight: Tensor) -> bool:
+    # Smallest and largest tell in one pass, without a copy.
+    return not weight.numel() or bool(torch.stack(weight.detach().aminmax()).isfinite().all())

@@ -3,15 +3,17 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Settings
+from speechshap.attribution import Settings, Target
 from speechshap.data import Batch
 from speechshap.data.batches import select_utterances
+from speechshap.errors import UserError
 from speechshap.explaining.batch_explainer import BatchExplainer, Explained
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
 from speechshap.files import whole_file
@@ -19,9 +21,23 @@ from speechshap.models import SpeechClassifier
 from speechshap.report.display import Display
 from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.explanation import Explanation
-from speechshap.results.folder import ResultsFolder
+from speechshap.results.folder import Key
+from speechshap.results.writer import ResultsWriter
 
 logger = logging.getLogger(__name__)
+
+
+class _Asked(NamedTuple):
+    """What is asked of an utterance."""
+
+    utterance: str
+    targets: list[Target]
+    fingerprint: str
+
+    @property
+    def keys(self) -> set[Key]:
+        """Of its rows."""
+        return {(self.utterance, target, self.fingerprint) for target in self.targets}
 
 
 class Runner:
@@ -61,22 +77,28 @@ class Runner:
     ) -> None:
         self.place = place
         self.explainer = BatchExplainer(model, method, settings, options, arithmetic, references)
-        self.results = ResultsFolder(folder / "explanations", place.rank)
-        if calibration:
-            self._learn(calibration)
-        settings = self.explainer.settings
-        self.shown_settings = {"method": method, **settings.as_dict(), "precision": arithmetic.name}
-        self.done = self.results.explained()
-        log = ExplanationLog(folder, place.rank)
-        if place.rank == 0:
-            log.settings(self.shown_settings, place.step)
+        self.writer = ResultsWriter(folder / "explanations", place.run, place.rank)
+        self.results = self.writer.results
+        try:
+            if calibration:
+                self._learn(calibration)
+            self.shown_settings = {"method": method, **self.explainer.settings.as_dict(), "precision": arithmetic.name}
+            log = ExplanationLog(folder, place.rank)
+            if place.rank == 0:
+                log.settings(self.shown_settings, place.step)
+        except BaseException:
+            self.writer.close()
+            raise
         self.display = Display(
             log, options.draw, options.log_every, options.max_drawn, options.top_k_frames, place.step
         )
+        # Curves go on where those of earlier runs ended.
+        found = dict.fromkeys((utterance, fingerprint) for utterance, _, fingerprint in self.writer.known)
+        self._steps = {name: number + 1 for number, name in enumerate(found)}
+        self._num_steps = len(self._steps) + 1 + place.rank - place.num_ranks  # each rank has steps of its own
+        self._fingerprints: dict[str, str] = {}
         self.num_explained = self.num_found = self.num_unconverged = self.num_evaluations = 0
         self.seconds = 0.0
-        # Curves go on where those of an earlier run ended; each rank has steps of its own.
-        self._first_step = len({(utterance, name) for utterance, _, name in self.done}) + place.rank
         self._bar = tqdm(
             total=num_utterances,
             desc="explaining",
@@ -107,50 +129,101 @@ class Runner:
             What was explained just now.
         """
         rows = self.explainer.explainable(batch)
-        with self.explainer.model.ready():
-            explained = self._explain_missing(select_utterances(batch, rows), logits, rows) if rows else []
-        if explained:
-            # Pictures first: utterances that are written are skipped on resume.
-            self.display.log.flush()
-            self.results.write(explained)
-            self.done.update((e.utterance, target, e.provenance.fingerprint) for e in explained for target in e.targets)
+        explained: list[Explanation] = []
+        if rows:
+            with self.explainer.model.ready():
+                explained = self._explain(select_utterances(batch, rows), None if logits is None else logits[rows])
         self._bar.update(len(batch.ids))
         return explained
 
-    def _explain_missing(self, batch: Batch, logits: Tensor | None, rows: list[int]) -> list[Explanation]:
-        """Explain the utterances of a batch that are not explained yet; they are these rows of the logits."""
-        targets = self.explainer.targets(self.explainer.logits(batch) if logits is None else logits[rows])
-        fingerprints = self.explainer.fingerprints(batch)
-        missing = [
-            row
-            for row, utterance in enumerate(batch.ids)
-            if any((utterance, target, fingerprints[row]) not in self.done for target in targets[row])
-        ]
-        self.num_found += len(batch.ids) - len(missing)
-        if not missing:
+    def _explain(self, batch: Batch, logits: Tensor | None) -> list[Explanation]:
+        """Explain utterances that nothing stands in the way of."""
+        logits = self.explainer.logits(batch) if logits is None else logits
+        rows = self.explainer.with_finite_outputs(batch, logits)
+        if not rows:
             return []
-        chosen = select_utterances(batch, missing)
-        own = ([targets[row] for row in missing], [fingerprints[row] for row in missing])
+        batch = select_utterances(batch, rows)
+        asked = list(map(_Asked, batch.ids, self.explainer.targets(logits[rows]), self.explainer.fingerprints(batch)))
+        self._check_ids(asked)
+        self.writer.look()
+        known = {one.utterance for one in asked if one.keys <= self.writer.known.keys()}
+        missing = [row for row, one in enumerate(asked) if one.utterance not in known or not self._has_neurons(one)]
         started = time.perf_counter()
-        found = list(self.explainer.explain(chosen, *own))
+        found = self._compute(batch, asked, missing)
         seconds = time.perf_counter() - started
+        own = self._write(found, known)
         self.seconds += seconds
-        index = {name: number for number, name in enumerate(chosen.ids)}
-        for explained in found:
-            waveform = chosen.waveforms[index[explained.explanation.utterance]]
-            self._show(explained, waveform, seconds / len(found))
-        return [explained.explanation for explained in found]
+        self.num_explained += len(own)
+        self.num_found += len(asked) - len(missing) + len(found) - len(own)
+        self.num_unconverged += sum(explained.converged is False for explained in own.values())
+        # Only now that they are written, so that nothing is lost for a picture.
+        for row, one in enumerate(asked):
+            if one.utterance in own:
+                explanation = own[one.utterance].explanation
+                self._show(one, explanation, batch.waveforms[row], seconds / len(found))
+            elif one.utterance in found or row not in missing:
+                self._show(one, None, batch.waveforms[row], None)
+        return [explained.explanation for explained in own.values()]
 
-    def _show(self, explained: Explained, waveform: Tensor, seconds: float) -> None:
-        """Draw an utterance, and keep its neurons."""
-        explanation = explained.explanation
-        sound = waveform[: explanation.num_samples].float().cpu().numpy()
-        step = self._first_step + self.num_explained * self.place.num_ranks
-        self.display.explanation(explanation, sound, seconds, step + 1)
-        if explained.neurons:
-            self.results.write_layers(explanation.utterance, explained.neurons, _metadata(explanation))
-        self.num_explained += 1
-        self.num_unconverged += explained.converged is False
+    def _check_ids(self, asked: Sequence[_Asked]) -> None:
+        """Refuse an id that stands for two sounds: one of them would be taken for an outdated version of the other."""
+        for one in asked:
+            if self._fingerprints.setdefault(one.utterance, one.fingerprint) != one.fingerprint:
+                raise UserError(
+                    f"the id {one.utterance!r} comes twice, with different sounds; expected ids that tell all "
+                    "utterances apart, in all batches"
+                )
+
+    def _has_neurons(self, one: _Asked) -> bool:
+        """Whether there is nothing left to do about an utterance's neurons."""
+        key = self.explainer.settings_fingerprint
+        return not self.explainer.model.layers or self.writer.has_neurons(key, one.utterance, one.fingerprint)
+
+    def _compute(self, batch: Batch, asked: Sequence[_Asked], rows: Sequence[int]) -> dict[str, Explained]:
+        """Explain some utterances of a batch; those that can be explained, by id."""
+        if not rows:
+            return {}
+        own = [asked[row] for row in rows]
+        explained = self.explainer.explain(
+            select_utterances(batch, rows), [one.targets for one in own], [one.fingerprint for one in own]
+        )
+        return {each.explanation.utterance: each for each in explained}
+
+    def _write(self, found: dict[str, Explained], known: Set[str]) -> dict[str, Explained]:
+        """Write what was explained; returns it without what another run has written meanwhile.
+
+        Args:
+            found: By utterance.
+            known: Utterances that were explained again only because their neurons were missing.
+        """
+        for explained in found.values():
+            if explained.neurons:
+                # Before the rows, since an utterance that has rows counts as explained.
+                self.writer.write_neurons(explained.explanation, explained.neurons)
+        written = self.writer.write([explained.explanation for explained in found.values()])
+        own = known | {explanation.utterance for explanation in written}
+        return {utterance: explained for utterance, explained in found.items() if utterance in own}
+
+    def _show(self, one: _Asked, explanation: Explanation | None, waveform: Tensor, seconds: float | None) -> None:
+        """Show what TensorBoard lacks of an utterance, which was explained now or is read from the folder."""
+        name = (one.utterance, one.fingerprint)
+        is_earlier = name in self._steps
+        if explanation is not None and not is_earlier:
+            self._num_steps += self.place.num_ranks
+        if not self.display.lacks(*name):
+            return
+        if explanation is None:
+            # What another run has written it shows itself, if it is alive.
+            explanation = self._read(one) if is_earlier and self.writer.was_alone else None
+        if explanation is not None:
+            sound = waveform[: explanation.num_samples].float().cpu().numpy()
+            self.display.explanation(explanation, sound, seconds, self._steps.get(name, self._num_steps))
+
+    def _read(self, one: _Asked) -> Explanation | None:
+        """The explanation of an utterance as it was written; None where its part is gone."""
+        parts = dict.fromkeys(self.writer.known[key] for key in one.keys)
+        found = self.results.explanations(utterance=one.utterance, parts=list(parts))
+        return next((e for e in found if e.provenance.fingerprint == one.fingerprint), None)
 
     def _count(self, evaluations: int) -> None:
         self.num_evaluations += evaluations
@@ -158,14 +231,21 @@ class Runner:
 
     def finish(self) -> None:
         """Show what is known of all utterances; every process has to be done."""
-        if self.place.rank == 0 and self.num_explained:
-            seconds = self.seconds / self.num_explained
+        if self.place.rank == 0:
+            seconds = self.seconds / self.num_explained if self.num_explained else None
             self.display.finish(self.results, self.shown_settings, seconds, self.explainer.settings_fingerprint)
 
-    def close(self) -> None:
-        """Wait for pictures that are still being drawn, and close the files."""
+    def close(self, wait: bool = True) -> None:
+        """Close the files.
+
+        Args:
+            wait: Whether to wait for pictures that are still being drawn; a later run draws the rest.
+        """
         self._bar.close()
-        self.display.close()
+        try:
+            self.display.close(wait)
+        finally:
+            self.writer.close()
 
     def report(self) -> None:
         """Log a summary of the run."""
@@ -177,14 +257,3 @@ class Runner:
             logger.warning("%d not explained: %s", len(failed), ", ".join(failed))
         if self.num_unconverged:
             logger.warning("%d utterances did not reach the `tolerance`; increase `max_samples`", self.num_unconverged)
-
-
-def _metadata(explanation: Explanation) -> dict[str, str]:
-    """Metadata of a file of neuron attributions."""
-    source = explanation.provenance
-    return {
-        "utterance": explanation.utterance,
-        "fingerprint": source.fingerprint,
-        "method": source.method,
-        "settings": json.dumps(dict(source.settings)),
-    }

@@ -1,60 +1,68 @@
-"""The folder of a run's explanations: Parquet in parts that appear only when whole, and neurons beside them."""
+"""The folder of a run's explanations, as it is read: Parquet in parts that appear only when whole."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pyarrow as pa
-from torch import Tensor
 
 from speechshap.attribution.targets import Target
-from speechshap.files import PARTIAL_SUFFIX, whole_file
 from speechshap.results.explanation import Explanation
-from speechshap.results.rows import SCHEMA, SHOWN, Row, by_utterance, from_rows, target_of, to_rows
+from speechshap.results.presence import RUN_ID
+from speechshap.results.rows import SCHEMA, SHOWN, Row, by_utterance, from_rows, target_of
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Expression
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Expression
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, Target, str]
+"""What a row is found by: utterance, target, and fingerprint."""
+
+_KEY_COLUMNS = ("utterance", "target", "against", "fingerprint")
+
+# Those of earlier versions have no id of a run.
+_PART = re.compile(rf"part-({RUN_ID}-)?\d+-\d+\.parquet")
 
 
 class ResultsFolder:
-    """A folder of Parquet parts, written by one rank and read as a whole.
+    """A folder of Parquet parts that any number of runs have written, read as a whole.
+
+    A file that cannot be read costs a warning that names it, and no row is there twice, whatever was copied.
+    :class:`~speechshap.results.writer.ResultsWriter` writes the parts.
 
     Args:
-        folder: Where the parts are; made when the first one is written.
-        rank: Rank of this process; each numbers its own parts.
+        folder: Where the parts are.
     """
 
-    def __init__(self, folder: Path, rank: int = 0) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rank = rank
-        for left_behind in folder.glob(f".part-{rank}-*{PARTIAL_SUFFIX}"):
-            left_behind.unlink()
-        numbers = [int(part.stem.split("-")[2]) for part in folder.glob(f"part-{rank}-*.parquet")]
-        self.next_number = max(numbers, default=-1) + 1
-
-    def write(self, explanations: Sequence[Explanation]) -> Path:
-        """Write explanations as the next part, a row for each target, and return its path."""
-        import pyarrow.parquet as pq
-
-        rows = [row for explanation in explanations for row in to_rows(explanation)]
-        path = self.folder / f"part-{self.rank}-{self.next_number:05d}.parquet"
-        with whole_file(path) as partial:
-            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), partial)
-        self.next_number += 1
-        return path
-
-    def write_layers(self, utterance: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
-        """Write an utterance's neuron attributions to ``layers/<utterance>.safetensors`` and return the path."""
-        from safetensors.torch import save
-
-        path = self.folder / "layers" / f"{file_name(utterance)}.safetensors"
-        with whole_file(path) as partial:
-            # Not save_file, whose files only their owner can read.
-            partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
-        return path
 
     @property
     def parts(self) -> list[Path]:
-        """Parts of all ranks."""
-        return sorted(self.folder.glob("part-*.parquet"))
+        """Parts of all runs and ranks."""
+        if not self.folder.is_dir():
+            return []
+        parts = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                # Whoever reads the folder as one Parquet dataset passes over names that begin like this.
+                if not entry.name.endswith(".parquet") or entry.name.startswith((".", "_")):
+                    continue
+                if _PART.fullmatch(entry.name) and entry.is_file():
+                    parts.append(self.folder / entry.name)
+                else:
+                    _warn_of(self.folder / entry.name, "no part that explain.py has written has such a name")
+        return sorted(parts)
 
     def read(
         self,
@@ -74,16 +82,17 @@ class ResultsFolder:
         """
         import pyarrow.dataset
 
-        parts = self.parts if parts is None else parts
-        if not parts:
-            return []
+        names = SCHEMA.names if columns is None else list(columns)
         # Columns that parts of an earlier version lack are read as nulls.
         wanted = pyarrow.dataset.field("settings").is_valid()
         for name, value in (("settings_fingerprint", settings), ("utterance", utterance)):
             if value is not None:
                 wanted &= pyarrow.dataset.field(name) == value
-        dataset = pyarrow.dataset.dataset([str(part) for part in parts], schema=SCHEMA)
-        return dataset.to_table(columns=None if columns is None else list(columns), filter=wanted).to_pylist()
+        rows: dict[Key, Row] = {}
+        for part in self.parts if parts is None else parts:
+            for row in _read_part(part, list(dict.fromkeys([*names, *_KEY_COLUMNS])), wanted):
+                rows[key_of(row)] = {name: row[name] for name in names}
+        return list(rows.values())
 
     def explanations(
         self, *, settings: str | None = None, utterance: str | None = None, parts: Sequence[Path] | None = None
@@ -103,15 +112,47 @@ class ResultsFolder:
     def places(self) -> dict[str, list[Path]]:
         """Parts that hold explanations of each utterance."""
         places: dict[str, dict[Path, None]] = {}
-        for part in self.parts:
-            for row in self.read(("utterance",), parts=[part]):
-                places.setdefault(row["utterance"], {})[part] = None
+        for key, part in self.explained().items():
+            places.setdefault(key[0], {})[part] = None
         return {utterance: list(parts) for utterance, parts in places.items()}
 
-    def explained(self) -> set[tuple[str, Target, str]]:
-        """Utterance, target and fingerprint of every row that any rank has written."""
-        rows = self.read(("utterance", "target", "against", "fingerprint"))
-        return {(row["utterance"], target_of(row), row["fingerprint"]) for row in rows}
+    def explained(self, parts: Iterable[Path] | None = None) -> dict[Key, Path]:
+        """The part that holds each row, the first one in which it is.
+
+        Args:
+            parts: Some of :attr:`parts`; None takes all.
+        """
+        found: dict[Key, Path] = {}
+        for part in self.parts if parts is None else parts:
+            for row in self.read(_KEY_COLUMNS, parts=[part]):
+                found.setdefault(key_of(row), part)
+        return found
+
+
+def key_of(row: Row) -> Key:
+    """What a row with the columns of its utterance, target and fingerprint is found by."""
+    return row["utterance"], target_of(row), row["fingerprint"]
+
+
+def _read_part(part: Path, columns: list[str], wanted: "Expression") -> list[Row]:
+    """Rows of a part; none and a warning where it cannot be read."""
+    import pyarrow.dataset
+    import pyarrow.parquet
+
+    try:
+        if "utterance" not in pyarrow.parquet.read_schema(part).names:
+            raise pa.ArrowInvalid("it holds no explanations")
+        dataset = pyarrow.dataset.dataset(part, schema=SCHEMA, format="parquet")
+        return dataset.to_table(columns, filter=wanted).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        _warn_of(part, " ".join(str(error).split()))
+        return []
+
+
+@cache
+def _warn_of(path: Path, reason: str) -> None:
+    """Warn of a file once."""
+    logger.warning("%s is not read: %s; move it out of the folder, all else is read", path, reason)
 
 
 def file_name(utterance: str) -> str:

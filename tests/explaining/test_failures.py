@@ -1,0 +1,215 @@
+"""What cannot be explained costs itself alone, and what is explained already is left alone or completed."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import soundfile
+import torch
+from helpers import tiny_config
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from speechshap import EmotionModule, GradientSHAPCallback
+from speechshap.cli import explain
+from speechshap.errors import UserError
+from speechshap.report.display import Display
+from speechshap.results.folder import ResultsFolder
+from speechshap.results.writer import ResultsWriter
+
+CLASSES = ["angry", "happy", "sad"]
+
+
+def waveforms(count: int = 3) -> Tensor:
+    return 0.1 * torch.randn(count, 2000, generator=torch.Generator().manual_seed(0))
+
+
+def batch_of(sounds: Tensor, ids: str = "abc") -> dict[str, Any]:
+    return {"waveforms": sounds, "ids": list(ids)}
+
+
+def predict(module: pl.LightningModule, folder: Path, *batches: dict[str, Any], **options: Any) -> GradientSHAPCallback:
+    callback = GradientSHAPCallback(**{"n_samples": 4, "max_drawn": 0, "output_dir": str(folder), **options})
+    trainer = pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.predict(module, DataLoader(list(batches), batch_size=None))
+    return callback
+
+
+class Silent(EmotionModule):
+    """Predicts the same for all."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return torch.zeros(len(batch["waveforms"]), 3)
+
+
+@pytest.fixture
+def module() -> EmotionModule:
+    torch.manual_seed(0)
+    return Silent(CLASSES, backbone_config=tiny_config()).eval()
+
+
+def explained(folder: Path) -> list[str]:
+    return [row["utterance"] for row in ResultsFolder(folder / "explanations").read(("utterance",))]
+
+
+@pytest.mark.parametrize("loud", [1e25, 1e38])
+def test_a_sound_of_absurd_loudness_costs_itself_alone(
+    tiny_checkpoint: Path, tmp_path: Path, loud: float, capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    for name, sound in zip("abc", waveforms() * torch.tensor([[1.0], [loud], [1.0]]), strict=True):
+        soundfile.write(tmp_path / f"{name}.wav", sound.numpy(), 16000, subtype="FLOAT")
+    explain(
+        ["--ckpt_path", str(tiny_checkpoint), "--data.files", *(str(tmp_path / f"{name}.wav") for name in "abc"),
+         "--explain.output_dir", str(tmp_path), "--explain.max_drawn", "0", "--report", "false",
+         "--trainer.accelerator", "cpu"]
+    )  # fmt: skip
+    assert [Path(name).name for name in explained(tmp_path)] == ["a.wav", "c.wav"]
+    assert caplog.text.count("is not explained") == 1
+    assert "b.wav is not explained" in caplog.text
+    assert "100%|██████████| 3/3 utterances" in capfd.readouterr().err
+
+
+def test_a_reference_that_is_not_finite_costs_its_utterance_alone(
+    module: EmotionModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(module, tmp_path, batch_of(waveforms() * torch.tensor([[1.0], [3e38], [1.0]])))
+    assert explained(tmp_path) == ["a", "c"]
+    assert "b is not explained: a reference of utterance b is not finite" in caplog.text
+
+
+def test_an_output_that_is_not_finite_costs_its_utterance_alone(
+    module: EmotionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logits = torch.zeros(3, 3).index_fill(0, torch.tensor([1]), torch.inf)
+    monkeypatch.setattr(Silent, "predict_step", lambda module, batch, batch_idx: logits)
+    predict(module, tmp_path, batch_of(waveforms()))
+    assert explained(tmp_path) == ["a", "c"]
+    assert "b is not explained: an output of the model is not finite" in caplog.text
+
+
+def test_a_run_in_which_nothing_is_explained_is_a_mistake(
+    module: EmotionModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UserError, match="nothing was explained; the warnings above tell why"):
+        predict(module, tmp_path, batch_of(torch.full((3, 2000), torch.nan)))
+    assert caplog.text.count("its waveform is not finite") == 3
+    assert not list((tmp_path / "explanations").glob(".run-*"))
+
+
+def test_a_run_in_which_everything_is_explained_already_is_none(module: EmotionModule, tmp_path: Path) -> None:
+    for _ in range(2):
+        predict(module, tmp_path, batch_of(waveforms()))
+    assert explained(tmp_path) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_are_not_finite_are_refused(module: EmotionModule, tmp_path: Path, value: float) -> None:
+    name, weight = list(module.named_parameters())[3]
+    with torch.no_grad():
+        weight.view(-1)[0] = value
+    with pytest.raises(UserError, match=rf"the weights of the model are not finite \({name}\)"):
+        predict(module, tmp_path, batch_of(waveforms()))
+
+
+def test_an_id_that_stands_for_two_sounds_is_refused(module: EmotionModule, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the id 'a' comes twice, with different sounds"):
+        predict(module, tmp_path, batch_of(waveforms()[:2], "ab"), batch_of(waveforms()[2:], "a"))
+
+
+def test_an_utterance_that_comes_twice_is_written_once(module: EmotionModule, tmp_path: Path) -> None:
+    predict(module, tmp_path, batch_of(waveforms()), batch_of(waveforms()[:1], "a"))
+    assert explained(tmp_path) == ["a", "b", "c"]
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("spoil", [remove, cut_short])
+def test_neurons_that_are_missing_are_explained_again_and_rows_are_not_doubled(
+    module: EmotionModule, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    batches = [batch_of(sound[None], name) for sound, name in zip(waveforms(), "abc", strict=True)]
+    predict(module, tmp_path, *batches, layers="all")
+    files = sorted((tmp_path / "explanations" / "layers").rglob("*.safetensors"))
+    before = load_file(files[1])
+    spoil(files[1])
+    callback = predict(module, tmp_path, *batches, layers="all")
+    torch.testing.assert_close(load_file(files[1]), before, rtol=0, atol=0)
+    assert (callback.runner.num_explained, callback.runner.num_found) == (1, 2)
+    table = pd.read_parquet(sorted((tmp_path / "explanations").glob("part-*.parquet")))
+    assert sorted(table.utterance) == ["a", "b", "c"]
+
+
+def test_neurons_of_other_settings_are_kept(module: EmotionModule, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        predict(module, tmp_path, batch_of(waveforms()), layers="all", seed=seed)
+    assert len(list((tmp_path / "explanations" / "layers").glob("*/*.safetensors"))) == 6
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, int]]:
+    """Utterances that are shown, whether they were computed just now, and their step; all lack everything."""
+    calls: list[tuple[str, bool, int]] = []
+
+    def note(display: Display, explanation: Any, waveform: Any, seconds: float | None, count: int) -> None:
+        assert len(waveform) == explanation.num_samples
+        calls.append((explanation.utterance, seconds is not None, count))
+
+    monkeypatch.setattr(Display, "lacks", lambda display, utterance, fingerprint: True)
+    monkeypatch.setattr(Display, "explanation", note)
+    return calls
+
+
+def test_what_was_explained_earlier_is_shown_where_that_is_lacking(
+    module: EmotionModule, tmp_path: Path, shown: list[tuple[str, bool, int]]
+) -> None:
+    predict(module, tmp_path, batch_of(waveforms()[:2], "ab"))
+    predict(module, tmp_path, batch_of(waveforms()))
+    first = [("a", True, 1), ("b", True, 2)]
+    assert shown == [*first, ("a", False, 1), ("b", False, 2), ("c", True, 3)]
+
+
+def test_what_another_run_explains_is_left_to_it_to_show(
+    module: EmotionModule, tmp_path: Path, shown: list[tuple[str, bool, int]]
+) -> None:
+    predict(module, tmp_path, batch_of(waveforms()[:2], "ab"))
+    del shown[:]
+    with ResultsWriter(tmp_path / "explanations"):
+        predict(module, tmp_path, batch_of(waveforms()))
+    assert shown == [("c", True, 3)]
+
+
+def test_rows_are_written_before_they_are_shown(
+    module: EmotionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError("no picture today")
+
+    monkeypatch.setattr(Display, "explanation", fail)
+    with pytest.raises(OSError, match="no picture today"):
+        predict(module, tmp_path, batch_of(waveforms()))
+    assert explained(tmp_path) == ["a", "b", "c"]
+
+
+def test_the_former_handler_of_sigterm_is_back_after_a_run(module: EmotionModule, tmp_path: Path) -> None:
+    def own(signum: int, frame: Any) -> None:
+        """A handler of the user."""
+
+    former = signal.signal(signal.SIGTERM, own)
+    try:
+        predict(module, tmp_path, batch_of(waveforms()))
+        assert signal.getsignal(signal.SIGTERM) is own
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,103 @@
+"""Runs that are killed, stopped, or not alone: nothing is lost, and nothing is there twice."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from processes import KEY, Command, compute_for_minutes, wait_for_minutes
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture
+def command(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> Command:
+    return Command(tiny_checkpoint, planted_root, tmp_path / "run")
+
+
+@pytest.fixture
+def undisturbed(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> Command:
+    return Command(tiny_checkpoint, planted_root, tmp_path / "undisturbed")
+
+
+def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    assert not found.duplicated(KEY).any()
+    assert found[KEY].equals(expected[KEY])
+    for one, other in zip(found.frame_attribution, expected.frame_attribution, strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def kill_and_resume(command: Command, kills: int, seed: int = 0) -> None:
+    """Kill runs at random moments, and let the last one end."""
+    generator = random.Random(seed)  # noqa: S311
+    for _ in range(kills):
+        process = command.start("--explain.layers", "2")
+        command.wait_for_parts(len(command.parts) + generator.randint(0, 1), process)
+        time.sleep(generator.uniform(0, 0.3))
+        process.kill()
+        process.join()
+    command.finish("--explain.layers", "2")
+
+
+def test_runs_that_were_killed_and_resumed_leave_what_an_undisturbed_one_does(
+    command: Command, undisturbed: Command
+) -> None:
+    undisturbed.finish("--explain.layers", "2")
+    kill_and_resume(command, kills=3)
+    assert_same_rows(command.rows(), undisturbed.rows())
+    neurons, expected = (
+        {str(path.relative_to(one.folder)): load_file(path) for path in one.folder.rglob("*.safetensors")}
+        for one in (command, undisturbed)
+    )
+    torch.testing.assert_close(neurons, expected, rtol=0, atol=0)
+    assert not list(command.folder.rglob("*.partial"))
+
+
+def test_two_runs_at_once_write_every_row_once(command: Command, undisturbed: Command) -> None:
+    undisturbed.finish()
+    for process in [command.start(), command.start()]:
+        process.join(120)
+        assert process.exitcode == 0, command.log.read_text()
+    assert_same_rows(command.rows(), undisturbed.rows())
+
+
+def test_two_runs_at_once_with_other_settings_do_not_disturb_each_other(command: Command, undisturbed: Command) -> None:
+    options = (["--explain.seed", "1"], ["--explain.seed", "2"])
+    for own in options:
+        undisturbed.finish(*own)
+    for process in [command.start(*own) for own in options]:
+        process.join(120)
+        assert process.exitcode == 0, command.log.read_text()
+    assert_same_rows(command.rows(), undisturbed.rows())
+
+
+@pytest.mark.parametrize(
+    ("gradient", "words"),
+    [
+        (compute_for_minutes, "ended by SIGTERM; what was explained is kept: "),
+        (wait_for_minutes, "interrupted; the same command goes on from here"),
+    ],
+)
+def test_sigterm_within_a_gradient_of_minutes_ends_the_run(
+    command: Command, gradient: Callable[[], None], words: str
+) -> None:
+    process = command.start(patch=gradient)
+    deadline = time.monotonic() + 60
+    while "in the gradient" not in (command.log.read_text() if command.log.exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)  # until it really is
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 1
+    said = command.log.read_text()
+    assert "Traceback" not in said
+    assert words in said
+    assert len(command.rows()) == 1

@@ -1,0 +1,196 @@
+"""Writing into a folder of results: nothing is lost, nothing is there twice, whoever else writes."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import make_explanation, write_part
+from safetensors import safe_open
+
+from speechshap.attribution.targets import Target
+from speechshap.errors import UserError
+from speechshap.results import presence
+from speechshap.results.explanation import Explanation
+from speechshap.results.folder import ResultsFolder
+from speechshap.results.writer import ResultsWriter
+
+
+def explanation(utterance: str, *targets: str | Target, fingerprint: str = "abc", **fields: object) -> Explanation:
+    names = {"settings_fingerprint": "s", "fingerprint": fingerprint}
+    return make_explanation(0.065, targets or ("happy",), provenance=names, utterance=utterance, **fields)
+
+
+def utterances(folder: Path) -> list[str]:
+    return [row["utterance"] for row in ResultsFolder(folder).read(("utterance",))]
+
+
+def start_another_run(folder: Path, *, forks: bool = False) -> subprocess.Popen[str]:
+    """A process that writes into the folder until it is killed; one that it forked itself may live on."""
+    code = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom speechshap.results.writer import ResultsWriter\n"
+        "writer = ResultsWriter(Path(sys.argv[1]))\n"
+        "is_child = sys.argv[2] == 'True' and os.fork() == 0\n"
+        "print(flush=True)\ntime.sleep(5 if is_child else 60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder), str(forks)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+@pytest.fixture
+def another_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    with start_another_run(tmp_path) as process:
+        yield process
+        process.kill()
+
+
+def test_parts_have_names_of_their_own_in_the_order_of_time(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
+        for number in range(3):
+            one.write([explanation(f"{number} one")])
+            two.write([explanation(f"{number} two")])
+    names = [f"{number} {run}" for run in ("one", "two") for number in range(3)]
+    assert utterances(tmp_path) == names
+    assert len(ResultsFolder(tmp_path).parts) == 6
+
+
+def test_a_row_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
+        first, second = explanation("a.wav"), explanation("a.wav", "happy", "sad")
+        assert one.write([first]) == [first]
+        assert two.write([first]) == []
+        assert two.write([second, explanation("b.wav")])[0] is second
+        assert one.write([second]) == []
+    rows = [(row["utterance"], row["target"]) for row in ResultsFolder(tmp_path).read(("utterance", "target"))]
+    assert rows == [("a.wav", "happy"), ("a.wav", "sad"), ("b.wav", "happy")]
+
+
+def test_rows_of_other_settings_are_no_hindrance(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
+        one.write([explanation("a.wav")])
+        assert two.write([explanation("a.wav", fingerprint="of other settings")])
+    assert utterances(tmp_path) == ["a.wav", "a.wav"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    left = [tmp_path / ".part-x.parquet.1.partial", tmp_path / "layers" / "s" / ".a.safetensors.2.partial"]
+    left[1].parent.mkdir(parents=True)
+    for path in left:
+        path.write_text("half")
+    (tmp_path / ".report.html.3.partial").write_text("being written by report.py")
+    ResultsWriter(tmp_path).close()
+    assert not any(path.exists() for path in left)
+    assert (tmp_path / ".report.html.3.partial").exists()
+
+
+def test_what_another_run_is_writing_is_left_to_it(tmp_path: Path, another_run: subprocess.Popen[str]) -> None:
+    partial = tmp_path / ".part-x.parquet.1.partial"
+    partial.write_text("half")
+    with ResultsWriter(tmp_path) as writer:
+        assert not writer.was_alone
+    assert partial.exists()
+    another_run.kill()
+    another_run.wait()
+    with ResultsWriter(tmp_path) as writer:
+        assert writer.was_alone
+    assert not partial.exists()
+
+
+def test_ranks_of_a_run_are_no_other_run(tmp_path: Path) -> None:
+    run = presence.new_run_id()
+    with ResultsWriter(tmp_path, run, rank=0) as first, ResultsWriter(tmp_path, run, rank=1) as second:
+        assert first.was_alone
+        assert second.was_alone
+        first.write([explanation("a.wav")])
+        second.write([explanation("b.wav")])
+    assert utterances(tmp_path) == ["a.wav", "b.wav"]
+
+
+def test_a_reader_removes_nothing(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav"))
+    (tmp_path / ".part-x.parquet.1.partial").write_text("half")
+    before = sorted(tmp_path.iterdir())
+    folder = ResultsFolder(tmp_path)
+    assert folder.read()
+    assert folder.places()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_that_outlives_its_killed_run_is_no_run(tmp_path: Path) -> None:
+    process = start_another_run(tmp_path, forks=True)
+    process.kill()
+    process.wait()
+    try:
+        with ResultsWriter(tmp_path) as writer:
+            assert writer.was_alone
+    finally:
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_nothing_of_a_run_that_ended_is_left_but_what_it_wrote(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav"))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".parquet", ".lock"}
+    assert [path.name for path in tmp_path.glob("*.lock")] == [".write.lock"]
+
+
+def test_a_folder_that_stays_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "PATIENCE_SECONDS", 0.1)
+    message = r"\.write\.lock has been locked for .* end the process that holds it"
+    with (
+        ResultsWriter(tmp_path) as one,
+        ResultsWriter(tmp_path) as two,
+        one._presence.turn(),
+        pytest.raises(UserError, match=message),
+    ):
+        two.write([explanation("a.wav")])
+
+
+def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as writer, pytest.raises(Exception, match=r"probability|convert|float"):
+        writer.write([explanation("a.wav", probability="high")])
+    assert [path.name for path in tmp_path.iterdir()] == [".write.lock"]
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit of the size of files")
+@pytest.mark.parametrize("what", ["part", "neurons"])
+def test_a_full_disk_is_told_with_the_path(tmp_path: Path, what: str) -> None:
+    large, neurons = explanation("a.wav"), {"layer_1": torch.zeros(2000)}
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with ResultsWriter(tmp_path) as writer:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            write = partial(writer.write, [large]) if what == "part" else partial(writer.write_neurons, large, neurons)
+            with pytest.raises(OSError, match=r"too large: '.*(part-.*0-00000.parquet|a.wav.safetensors)'$"):
+                write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert not writer.known
+        assert writer.write([explanation("a.wav")])
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".partial"]
+
+
+def test_neurons_are_there_only_if_whole_and_of_the_same_explanation(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as writer:
+        assert not writer.has_neurons("s", "a/b.wav", "abc")
+        path = writer.write_neurons(explanation("a/b.wav"), {"happy/layer_1": torch.arange(6.0).view(2, 3)})
+        assert path == tmp_path / "layers" / "s" / "a%2Fb.wav.safetensors"
+        assert writer.has_neurons("s", "a/b.wav", "abc")
+        assert not writer.has_neurons("s", "a/b.wav", "of another sound")
+        assert not writer.has_neurons("t", "a/b.wav", "abc")
+        with safe_open(path, framework="pt") as file:
+            assert file.metadata()["utterance"] == "a/b.wav"
+        whole = path.read_bytes()
+        for spoilt in (whole[:-1], whole[:20], b"", whole + b"more", b"\xff" * len(whole)):
+            path.write_bytes(spoilt)
+            assert not writer.has_neurons("s", "a/b.wav", "abc")
