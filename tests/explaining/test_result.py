@@ -69,7 +69,9 @@ def test_the_sound_of_a_long_recording_is_left_out() -> None:
 
 @pytest.mark.parametrize("resolution", ["frame", "sample"])
 def test_it_is_a_dict_that_is_pickled(tiny_module: EmotionModule, resolution: str) -> None:
-    result = GradientSHAP(model=tiny_module, num_samples=4).explain(torch.linspace(-0.1, 0.1, 2000), 1, resolution=resolution)
+    result = GradientSHAP(model=tiny_module, num_samples=4).explain(
+        torch.linspace(-0.1, 0.1, 2000), 1, resolution=resolution
+    )
     loaded = pickle.loads(pickle.dumps(result))  # noqa: S301 - our own
     assert isinstance(loaded, dict)
     assert type(loaded) is ExplanationResult

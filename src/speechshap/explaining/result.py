@@ -35,7 +35,7 @@ class ExplanationResult(dict[str, Any]):
     def __repr__(self) -> str:
         explanation: Explanation | None = self.get("explanation")
         if explanation is None:  # of single samples
-            return f"attributions {np.shape(self['attributions'])} to class {self['target_class']}"
+            return f"attributions {tuple(self['attributions'].shape)} to class {self['target_class']}"
         return "\n".join(_summary(explanation))
 
     def _repr_html_(self) -> str | None:
@@ -97,7 +97,7 @@ def _players(sounds: dict[str, np.ndarray]) -> str:
     if seconds > LONGEST_SOUND_SECONDS:
         return f"without sound: {seconds:.0f} s are too long to be stored in a notebook"
     return " ".join(
-        f'<label>{caption}<br><audio controls src="{_data_uri("audio/flac", _flac(sounds[name]))}"></audio></label>'
+        f'<label style="display: inline-block">{caption}<br><audio controls src="{_data_uri("audio/flac", _flac(sounds[name]))}"></audio></label>'
         for name, caption in _SOUNDS.items()
     )
 
