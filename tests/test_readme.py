@@ -172,19 +172,31 @@ def test_nothing_is_left_out_unseen() -> None:
 
 
 def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    from speechshap.cli import main
-
-    helps = [("train", "fit", "--help"), *(("explain", "--explain.method", name, "--help") for name in method_names())]
-    for arguments in helps:
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="0"):
-            patch.setattr(sys, "argv", ["speechshap", *arguments])
-            main()
+    for command in ("train fit", *(f"explain --explain.method {name}" for name in method_names())):
+        with pytest.raises(SystemExit, match="0"):
+            speechshap(f"{command} --help")
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))
     known |= {f"--explain.spectrum.{field.name}" for field in fields(SpectralGrid)}
     foreign = {"--local-dir", "--logdir", "--samples_per_plugin", "--math", "--help"}
     for document in DOCUMENTS:
         text = (PROJECT / document).read_text(encoding="utf-8")
         assert set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", text)) - known - foreign == set(), document
+
+
+def test_links_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        path = PROJECT / document
+        for link in re.findall(r"\]\((?!https?:)([^)]*)\)", path.read_text(encoding="utf-8")):
+            name, _, heading = link.partition("#")
+            target = path.parent / name if name else path
+            assert target.exists(), f"{document}: {link}"
+            assert not heading or heading in headings(target), f"{document}: {link}"
+
+
+def headings(path: Path) -> list[str]:
+    """Names of the headings of a document, as links have them."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 def test_every_column_is_explained() -> None:
