@@ -9,6 +9,8 @@
 * `create_synthetic_audio` makes a sound, and `visualize_audio_attributions` draws attributions that were computed
   anywhere.
 
+`WavLMGradientSHAPDemo` and `LibrosaAudioDataset` are other names of `GradientSHAPDemo` and `AudioDataset`.
+
 The rooms `speechshap.attribution`, `speechshap.data`, `speechshap.models` and `speechshap.training` hold what these are
 made of. The commands are `speechshap train`, `speechshap explain` and `speechshap report`.
 """

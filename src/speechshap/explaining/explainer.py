@@ -62,7 +62,7 @@ class GradientSHAP:
             None takes the last.
         classifier: Head from the mean over time ``(batch, hidden size)`` to logits, for a bare speech transformer: a
             head that nobody trained is never explained.
-        model: :class:`~speechshap.EmotionModule`, a classifier of :mod:`speechshap.models`, or a model of transformers
+        model: :class:`speechshap.EmotionModule`, a classifier of :mod:`speechshap.models`, or a model of transformers
             (which is copied): an audio classifier, or a bare speech transformer for the ``classifier``.
         feature_extractor: Of a transformers model; says whether waveforms are normalised. None: they are not.
         seed: Of all draws.
@@ -165,7 +165,7 @@ class GradientSHAP:
             * ``mode``, and ``aggregate_method``, which is ``aggregate_frames``.
             * ``target_class``: the number of the explained class.
             * ``relative_error`` and ``completeness_gap``.
-            * ``attribution``: the :class:`~speechshap.attribution.Attribution` with everything.
+            * ``attribution``: the :class:`speechshap.attribution.Attribution` with everything.
             * ``explanation``: the record that pictures are made from; None for the resolution ``"sample"``.
             * ``waveform``: what was explained, ``(time,)`` float32 at 16 kHz.
 

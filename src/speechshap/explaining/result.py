@@ -96,10 +96,12 @@ def _players(sounds: dict[str, np.ndarray]) -> str:
     seconds = len(sounds["original"]) / SAMPLE_RATE
     if seconds > LONGEST_SOUND_SECONDS:
         return f"without sound: {seconds:.0f} s are too long to be stored in a notebook"
-    return " ".join(
-        f'<label style="display: inline-block">{caption}<br><audio controls src="{_data_uri("audio/flac", _flac(sounds[name]))}"></audio></label>'
-        for name, caption in _SOUNDS.items()
-    )
+    return " ".join(_player(caption, sounds[name]) for name, caption in _SOUNDS.items())
+
+
+def _player(caption: str, waveform: np.ndarray) -> str:
+    player = f'<audio controls src="{_data_uri("audio/flac", _flac(waveform))}"></audio>'
+    return f'<label style="display: inline-block">{caption}<br>{player}</label>'
 
 
 def _flac(waveform: np.ndarray) -> bytes:
