@@ -1,7 +1,9 @@
 """Corpora, checkpoints and models that the tests share; all of them small, made here, and seeded."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -50,3 +52,21 @@ def tiny_module() -> EmotionModule:
     """A tiny WavLM classifier of three classes, random but always the same."""
     torch.manual_seed(0)
     return EmotionModule(["angry", "happy", "sad"], backbone_config=tiny_config()).eval()
+
+
+@pytest.fixture
+def run_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Run a notebook in place, in a kernel of this interpreter, whatever else the machine calls python3."""
+    from ipykernel.kernelspec import write_kernel_spec
+    from nbclient import NotebookClient
+
+    write_kernel_spec(tmp_path / "jupyter" / "kernels" / "python3")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    resources = {"metadata": {"path": str(folder)}}
+    return lambda notebook: NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()

@@ -5,12 +5,10 @@ After a change of the notebook, or of what it shows, its outputs are stored anew
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
-import pytest
-from ipykernel.kernelspec import write_kernel_spec
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
@@ -63,18 +61,10 @@ def test_it_can_be_read_anywhere() -> None:
     assert re.findall(r"(?:/(?:home|Users|root|work|tmp|var|opt|usr)/|[A-Z]:\\)\S*", outputs) == []
 
 
-def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a kernel of this interpreter, whatever else the machine calls python3; it leaves nothing where it ran."""
-    write_kernel_spec(tmp_path / "jupyter" / "kernels" / "python3")
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
-    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(name, str(tmp_path / name))
-    (tmp_path / "cwd").mkdir()
+def test_it_runs(run_notebook: Callable[[NotebookNode], None], tmp_path: Path) -> None:
+    """It leaves nothing where it ran."""
     stored, notebook = read(), read()
-    resources = {"metadata": {"path": str(tmp_path / "cwd")}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()  # raises on an error
+    run_notebook(notebook)  # raises on an error
     for was, cell in zip(code_cells(stored), code_cells(notebook), strict=True):
         assert cell.source == was.source
         assert kinds(cell) - {"stderr"} == kinds(was), cell.id  # a fresh machine may say that it builds a cache

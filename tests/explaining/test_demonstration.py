@@ -43,14 +43,19 @@ def test_some_files_of_a_folder_are_drawn(
         write_sound(tmp_path / "data" / f"{number}.wav", 0.3, seed=number)
     demo = GradientSHAPDemo(str(tiny_checkpoint), tmp_path / "data", max_samples=2, num_samples=4)
     results = demo.run_demo(save_dir=tmp_path / "out")
-    assert len(results) == 2
-    assert set(results) == {path.name for path in demo.files}
+    assert list(results) == [path.name for path in demo.files[:2]]
+    again = GradientSHAPDemo(str(tiny_checkpoint), tmp_path / "data", max_samples=2, num_samples=4)
+    assert again.files == demo.files
+    assert demo.files != sorted(demo.files)
     demo.files[0].write_bytes(b"RIFF")
     with caplog.at_level(logging.WARNING):
-        assert len(demo.run_demo(save_dir=tmp_path / "out")) == 1
+        replaced = demo.run_demo(save_dir=tmp_path / "out")
+    assert list(replaced) == [path.name for path in demo.files[1:3]]  # a file that cannot be used does not count
+    assert f"{demo.files[0].name}: " in caplog.text
     assert "it is left out" in caplog.text
-    demo.files[1].write_bytes(b"RIFF")
-    with pytest.raises(UserError, match="none of 2 sound files can be used"):
+    for file in demo.files:
+        file.write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="none of 4 sound files can be used"):
         demo.run_demo(save_dir=tmp_path / "out")
 
 
@@ -70,6 +75,10 @@ def test_a_long_recording_has_frames_but_no_neurons(tiny_checkpoint: Path, tmp_p
 def test_mistakes_are_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         GradientSHAPDemo(str(tiny_checkpoint), tmp_path / "none")
+    with pytest.raises(UserError, match="`max_samples` is 0; expected 1 at least"):
+        GradientSHAPDemo(str(tiny_checkpoint), max_samples=0)
+    with pytest.raises(UserError, match=r"`num_classes` is 2, but .* has 4 classes"):
+        GradientSHAPDemo(str(tiny_checkpoint), num_classes=2)
     with pytest.raises(AudioFileError):
         GradientSHAPDemo(str(tiny_checkpoint)).run_demo(tmp_path / "none.wav", save_dir=tmp_path)
     with pytest.raises(ValueError, match="expected both above 0"):

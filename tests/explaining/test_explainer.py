@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from helpers import tiny_config, write_sound
 from torch import nn
@@ -47,12 +48,31 @@ def test_tensor_array_and_path_are_the_same_sound(explainer: GradientSHAP, tmp_p
     from speechshap.data.audio import load_audio
 
     array = load_audio(path)
-    results = [
-        explainer.explain(sound)["attributions"] for sound in (str(path), path, array, torch.from_numpy(array)[None])
-    ]
+    sounds = (str(path), path, array, torch.from_numpy(array)[None], array[:, None], array.tolist(), array[::-1][::-1])
+    results = [explainer.explain(sound)["attributions"] for sound in sounds]
     assert all(torch.equal(result, results[0]) for result in results)
     twice_as_fast = explainer.explain(np.repeat(array, 2), sample_rate=32000)["attributions"]
     assert twice_as_fast.shape == results[0].shape
+
+
+@pytest.mark.parametrize(("subtype", "dtype"), [("PCM_16", "int16"), ("PCM_24", "int32"), ("DOUBLE", "float64")])
+def test_integers_are_what_a_wav_file_has(explainer: GradientSHAP, tmp_path: Path, subtype: str, dtype: str) -> None:
+    path = write_sound(tmp_path / "a.wav", subtype=subtype)
+    array, _ = soundfile.read(path, dtype=dtype)
+    of_file = explainer.explain(path)
+    for sound in (array, torch.from_numpy(array)):
+        result = explainer.explain(sound)
+        assert torch.equal(result["attributions"], of_file["attributions"])
+        np.testing.assert_array_equal(result["waveform"], of_file["waveform"])
+
+
+def test_a_class_is_asked_for_by_name_or_number(explainer: GradientSHAP, tiny_module: EmotionModule) -> None:
+    by_name = explainer.explain(waveform(), "happy", against_class="sad")
+    assert by_name["target_class"] == 1
+    assert by_name["explanation"].targets == (Target("happy", "sad"),)
+    for one, two in ((1, 2), (np.int64(1), np.int64(2))):
+        by_number = explainer.explain(waveform(), one, against_class=two)
+        assert torch.equal(by_number["attributions"], by_name["attributions"])
 
 
 def test_aggregations_reduce_over_the_reference_samples(explainer: GradientSHAP) -> None:
@@ -63,6 +83,7 @@ def test_aggregations_reduce_over_the_reference_samples(explainer: GradientSHAP)
     torch.testing.assert_close(results["sum"]["attributions"], rows.sum(0))
     torch.testing.assert_close(results["max"]["attributions"], rows.amax(0))
     assert results["sum"]["standard_error"] is None
+    assert {name: result["aggregate_method"] for name, result in results.items()} == {name: name for name in results}
 
 
 def test_samples_sum_to_frames(explainer: GradientSHAP) -> None:
@@ -209,15 +230,41 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
         ({"resolution": "second"}, "`resolution` is 'second'"),
         ({"mode": "neuron", "aggregate_frames": "max"}, "neurons are explained by frame"),
         ({"mode": "neuron", "layers": [3]}, "no layer '3'; expected none, all, or some of 1 to 2"),
-        ({"target_class": 3}, "the model has the classes 0 to 2"),
-        ({"waveform": torch.zeros(2, 900)}, r"shape \(2, 900\); expected \(time,\)"),
-        ({"waveform": np.zeros(900, dtype=np.int16)}, "type torch.int16; expected floats from -1 to 1"),
-        ({"waveform": torch.zeros(200)}, "200 samples, and the model needs 400"),
+        ({"target_class": 3}, "`target_class` is 3; expected a class of the model: 0 angry, 1 happy, 2 sad"),
+        ({"target_class": -1}, "`target_class` is -1; expected"),
+        ({"target_class": True}, "`target_class` is True; expected"),
+        ({"target_class": "glad"}, "`target_class` is 'glad'; expected a class of the model: 0 angry"),
+        ({"against_class": 1.0}, "`against_class` is 1.0; expected a class of the model"),
+        ({"sample_rate": 0}, r"`sample_rate` is 0; expected samples a second \(Hz\), 1000 at least"),
+        ({"sample_rate": "16k"}, "`sample_rate` is '16k'; expected"),
+        ({"sample_rate": float("nan")}, "`sample_rate` is nan; expected"),
+        ({"waveform": torch.zeros(2, 900)}, r"shape \(2, 900\); expected \(time,\): average the channels"),
+        ({"waveform": torch.tensor(0.5)}, r"shape \(\); expected \(time,\)"),
+        ({"waveform": []}, "`waveform` is empty"),
+        ({"waveform": torch.zeros(1, 0)}, "`waveform` is empty"),
+        ({"waveform": [0.0, float("nan")]}, "not finite"),
+        ({"waveform": torch.ones(8000)}, "`waveform` is silent"),
+        ({"waveform": np.array([1e300, 0.0])}, "not finite"),
+        ({"waveform": np.zeros(900, dtype=np.int64)}, "type int64; expected floats from -1 to 1, int16 or int32"),
+        ({"waveform": [[0.0], [0.0, 1.0]]}, "of type list; expected floats"),
+        ({"waveform": {"array": [0.0]}}, "of type dict; expected floats"),
+        ({"waveform": None}, "of type NoneType; expected floats"),
+        ({"waveform": waveform()[:200]}, "200 samples, and the model needs 400"),
+        ({"waveform": "none.wav"}, "none.wav: no such file"),
     ],
 )
 def test_an_argument_that_does_not_fit(explainer: GradientSHAP, options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message) as told:
         explainer.explain(**{"waveform": waveform(), **options})
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("scheme", "least"), [("adaptive", 4), ("uniform", 2)])
+def test_too_few_draws_for_an_error_bar(tiny_module: EmotionModule, scheme: str, least: int) -> None:
+    with pytest.raises(UserError, match=f"`num_samples` is 1; expected {least} at least"):
+        GradientSHAP(model=tiny_module, num_samples=1).explain(waveform(), scheme=scheme)
+    with pytest.raises(UserError, match="`batch_size` is 0; expected 1 at least"):
+        GradientSHAP(model=tiny_module, batch_size=0)
 
 
 def test_a_model_that_does_not_fit(tiny_module: EmotionModule) -> None:

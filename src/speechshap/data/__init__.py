@@ -2,7 +2,7 @@
 
 from speechshap.data.audio import AudioFileError, load_audio, normalize_waveforms
 from speechshap.data.corpora import Corpus, read_corpus
-from speechshap.data.dataset import AudioDataset, Batch
+from speechshap.data.dataset import AudioDataset, Batch, LibrosaAudioDataset
 from speechshap.data.planted import make_planted_corpus
 from speechshap.data.utterance import Utterance
 
@@ -11,6 +11,7 @@ __all__ = [
     "AudioFileError",
     "Batch",
     "Corpus",
+    "LibrosaAudioDataset",
     "Utterance",
     "load_audio",
     "make_planted_corpus",

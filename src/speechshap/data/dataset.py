@@ -216,3 +216,7 @@ class AudioDataset(Dataset[Item]):
         name = utterance.path.name
         label = label if self.labels is None else self.labels.get(name, UNKNOWN_LABEL)
         return {"input_values": waveform, "label": label, "filename": name}
+
+
+LibrosaAudioDataset = AudioDataset
+"""Another name of :class:`AudioDataset`."""

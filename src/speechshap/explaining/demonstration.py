@@ -12,9 +12,9 @@ from speechshap.attribution import SpectralGrid
 from speechshap.data.audio import AudioFileError, find_audio, load_audio
 from speechshap.data.corpora import loose_files
 from speechshap.data.planted import synthesize
-from speechshap.data.splits import draw_subset
-from speechshap.errors import UserError
+from speechshap.errors import UserError, require_at_least
 from speechshap.explaining.explainer import GradientSHAP
+from speechshap.explaining.result import ExplanationResult
 from speechshap.files import whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report.moments import TOP_K_FRAMES
@@ -53,7 +53,8 @@ def create_synthetic_audio(duration: float = 3.0, sr: int = SAMPLE_RATE) -> np.n
 
         waveform = librosa.resample(waveform, orig_sr=SAMPLE_RATE, target_sr=sr)
     waveform = np.pad(waveform, (0, max(0, round(duration * sr) - len(waveform))))[: round(duration * sr)]
-    return np.clip(waveform, -1, 1).astype(np.float32)
+    clipped: np.ndarray = np.clip(waveform, -1, 1)
+    return clipped.astype(np.float32)
 
 
 class GradientSHAPDemo:
@@ -65,7 +66,8 @@ class GradientSHAPDemo:
         data_path: Folder of sound files, at any depth; None makes a synthetic sound.
         num_classes: Classes that the model is expected to have; None for any number.
         batch_size: Points on the paths that go through the model at once.
-        max_samples: How many files of the folder to explain, drawn at random but always the same.
+        max_samples: How many files of the folder to explain, drawn at random but always the same; files that cannot be
+            used do not count.
         num_samples: Draws: points on the paths.
         seed: Of all draws.
 
@@ -89,10 +91,12 @@ class GradientSHAPDemo:
         num_samples: int = 50,
         seed: int = 0,
     ) -> None:
+        require_at_least(1, max_samples=max_samples)
+        self.max_samples = max_samples
         self.files: list[Path] = []
         if data_path is not None:
-            utterances = loose_files(find_audio(Path(data_path)))
-            self.files = [utterance.path for utterance in draw_subset(utterances, max_samples, seed)]
+            files = [utterance.path for utterance in loose_files(find_audio(Path(data_path)))]
+            self.files = [files[number] for number in np.random.default_rng(seed).permutation(len(files))]
         self.explainer = GradientSHAP(model_name, num_samples=num_samples, batch_size=batch_size, seed=seed)
         classes = self.explainer.classes
         if num_classes is not None and classes is not None and len(classes) != num_classes:
@@ -103,14 +107,14 @@ class GradientSHAPDemo:
     def run_demo(
         self,
         audio_file: str | Path | None = None,
-        target_class: int | None = None,
+        target_class: int | str | None = None,
         save_dir: str | Path = "gradient_shap_demo",
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, ExplanationResult]:
         """Explain sounds at the level of frames and of neurons.
 
         Args:
             audio_file: A sound file; None takes those of ``data_path``, or a synthetic sound.
-            target_class: Class to explain; None takes the predicted one of each.
+            target_class: Class to explain, by its name or number; None takes the predicted one of each.
             save_dir: Folder for the pictures and for the sounds of what speaks for the class and of the rest.
 
         Returns:
@@ -128,14 +132,15 @@ class GradientSHAPDemo:
             mode = "neuron" if window is None or len(waveform) <= window else "frame"
             result = self.explainer.explain(waveform, target_class, mode, spectrum=SPECTRUM)  # type: ignore[arg-type]
             attribution = result["attribution"]
-            results[name] = {
-                **result,
-                "attributions": attribution.frames[0, 0],
-                "standard_error": attribution.frames_standard_error[0, 0],
+            result["explanation"] = replace(result["explanation"], utterance=name, path=name)
+            result |= {
+                "attributions": attribution.frames[0, 0].cpu(),
+                "standard_error": attribution.frames_standard_error[0, 0].cpu(),
                 "neurons": result["attributions"] if mode == "neuron" else {},
                 "mode": "frame",
-                **self._save(Path(save_dir), name, waveform, result),
+                **self._save(Path(save_dir), name, result),
             }
+            results[name] = result
         return results
 
     def _sounds(self, audio_file: str | Path | None) -> dict[str, np.ndarray]:
@@ -144,19 +149,20 @@ class GradientSHAPDemo:
             return {Path(audio_file).name: load_audio(Path(audio_file))}
         if not self.files:
             return {SYNTHETIC: create_synthetic_audio()}
-        sounds = {}
+        sounds: dict[str, np.ndarray] = {}
         for path in self.files:
             try:
                 sounds[path.name if path.name not in sounds else str(path)] = load_audio(path)
             except AudioFileError as error:
                 logger.warning("%s; it is left out", error)
+            if len(sounds) == self.max_samples:
+                break
         if not sounds:
             raise UserError(f"none of {len(self.files)} sound files can be used; the warnings above say why")
         return sounds
 
-    def _save(self, folder: Path, name: str, waveform: np.ndarray, result: dict[str, Any]) -> dict[str, Any]:
-        explanation = replace(result["explanation"], utterance=name, path=name)
-        rendering = render(waveform, SAMPLE_RATE, explanation, TOP_K_FRAMES)
+    def _save(self, folder: Path, name: str, result: ExplanationResult) -> dict[str, Any]:
+        rendering = render(result["waveform"], SAMPLE_RATE, result["explanation"], TOP_K_FRAMES)
         picture = folder / f"{file_name(name)}.png"
         with whole_file(picture) as partial:
             partial.write_bytes(rendering.png)
@@ -167,3 +173,7 @@ class GradientSHAPDemo:
                 soundfile.write(partial, rendering.sounds[variant], SAMPLE_RATE, subtype="PCM_16", format="WAV")
         logger.info("%s: %s", name, picture)
         return {"picture": picture, "sounds": sounds}
+
+
+WavLMGradientSHAPDemo = GradientSHAPDemo
+"""Another name of :class:`GradientSHAPDemo`."""

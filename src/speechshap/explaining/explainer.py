@@ -1,11 +1,12 @@
 """Explanations of single waveforms from Python, in a few lines."""
 
+import operator
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -21,16 +22,18 @@ from speechshap.attribution import (
 )
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods.gradient_shap import explain
-from speechshap.attribution.sampling import PathDensity, PathSampler, Scheme
+from speechshap.attribution.sampling import POINTS_PER_REPLICATE, PathDensity, PathSampler, Scheme
 from speechshap.attribution.targets import NO_CLASS, Output
 from speechshap.data import Batch
-from speechshap.data.audio import load_audio
 from speechshap.data.batches import alone
-from speechshap.errors import require_choice
+from speechshap.errors import UserError, is_integer, require_at_least, require_choice
 from speechshap.explaining.batch_explainer import BatchExplainer
 from speechshap.explaining.loading import adopt_model, load_model
+from speechshap.explaining.notebook import show
 from speechshap.explaining.options import RunOptions
 from speechshap.explaining.predictions import predicted_class
+from speechshap.explaining.result import ExplanationResult
+from speechshap.explaining.waveforms import Waveform, read_waveform
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.report.moments import TOP_K_FRAMES
 from speechshap.results.explanation import Explanation, Provenance
@@ -38,7 +41,6 @@ from speechshap.results.explanation import Explanation, Provenance
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Waveform = Tensor | np.ndarray | str | Path
 Mode = Literal["frame", "neuron"]
 Aggregation = Literal["mean", "sum", "max"]
 
@@ -60,14 +62,13 @@ class GradientSHAP:
             None takes the last.
         classifier: Head from the mean over time ``(batch, hidden size)`` to logits, for a bare speech transformer: a
             head that nobody trained is never explained.
-        model: :class:`~speechshap.EmotionModule`, a classifier of :mod:`speechshap.models`, or a model of transformers
+        model: :class:`speechshap.EmotionModule`, a classifier of :mod:`speechshap.models`, or a model of transformers
             (which is copied): an audio classifier, or a bare speech transformer for the ``classifier``.
         feature_extractor: Of a transformers model; says whether waveforms are normalised. None: they are not.
         seed: Of all draws.
 
     Raises:
-        ValueError: The arguments do not fit each other.
-        UserError: The model cannot be loaded.
+        UserError: The model cannot be loaded, or the arguments do not fit each other.
 
     Example:
         >>> from speechshap import EmotionModule
@@ -96,6 +97,7 @@ class GradientSHAP:
         feature_extractor: Any = None,
         seed: int = 0,
     ) -> None:
+        require_at_least(1, num_samples=num_samples, batch_size=batch_size)
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.seed = seed
@@ -116,26 +118,27 @@ class GradientSHAP:
     def explain(
         self,
         waveform: Waveform,
-        target_class: int | None = None,
+        target_class: int | str | None = None,
         mode: Mode = "frame",
         aggregate_frames: Aggregation | None = "mean",
         *,
         resolution: Literal["frame", "sample"] = "frame",
         baselines: str | Baseline | Tensor = "noise",
-        against_class: int | None = None,
+        against_class: int | str | None = None,
         output: Output = "logit",
         layers: list[int] | None = None,
         layer_method: LayerMethod = "endpoint",
         spectrum: SpectralGrid | None = None,
         scheme: Scheme = "adaptive",
-        sample_rate: int = SAMPLE_RATE,
+        sample_rate: float = SAMPLE_RATE,
         progress: bool = True,
-    ) -> dict[str, Any]:
+    ) -> ExplanationResult:
         """Explain a waveform.
 
         Args:
-            waveform: ``(time,)`` or ``(1, time)`` tensor or array, or the path of a sound file.
-            target_class: Class to explain; None takes the predicted one.
+            waveform: ``(time,)`` floats from -1 to 1, or 16-bit or 32-bit integers, as a tensor, an array or a list;
+                or the path of a sound file.
+            target_class: Class to explain, by its name or number; None takes the predicted one.
             mode: ``"frame"`` for moments, ``"neuron"`` for the neurons of the transformer's layers.
             aggregate_frames: How the draws are aggregated: ``"mean"`` is the estimate; ``"sum"``, ``"max"``, or
                 None, which keeps one row per draw.
@@ -148,32 +151,45 @@ class GradientSHAP:
             spectrum: Time-frequency transform to carry the attributions to as well
                 (``result["attribution"].time_frequency``).
             scheme: How the points on the paths are drawn.
-            sample_rate: Of a tensor or array (Hz); another than 16 kHz is resampled.
+            sample_rate: Of a waveform that is not a file (Hz); another than 16 kHz is resampled.
             progress: Show a bar where it takes longer than a second.
 
         Returns:
-            ``attributions``: ``(frames,)`` or ``(time,)``, with a leading dimension of draws where they are not
-            aggregated; for neurons a tensor ``(frames, hidden size)`` by layer (``"layer_6"``).
-            ``standard_error``: the same shapes, of the mean; None for other aggregations.
-            ``prediction``: ``class``, ``probability``, ``probabilities``, and ``label`` where the classes have names;
-            of a regression its ``outputs``.
-            ``mode``, ``target_class``, ``relative_error``, ``completeness_gap``, ``attribution``, the
-            :class:`Attribution` with everything, and ``explanation``, the record that pictures are made from.
+            A dict that notebooks show with its picture and its sounds:
+
+            * ``attributions``: ``(frames,)`` or ``(time,)``, with a leading dimension of draws where they are not
+              aggregated; for neurons a tensor ``(frames, hidden size)`` by layer (``"layer_6"``).
+            * ``standard_error``: the same shapes, of the mean; None for other aggregations.
+            * ``prediction``: ``class``, ``probability``, ``probabilities``, and ``label`` where the classes have names;
+              of a regression its ``outputs``.
+            * ``mode``, and ``aggregate_method``, which is ``aggregate_frames``.
+            * ``target_class``: the number of the explained class.
+            * ``relative_error`` and ``completeness_gap``.
+            * ``attribution``: the :class:`speechshap.attribution.Attribution` with everything.
+            * ``explanation``: the record that pictures are made from; None for the resolution ``"sample"``.
+            * ``waveform``: what was explained, ``(time,)`` float32 at 16 kHz.
 
         Raises:
-            ValueError: An argument is unknown or does not fit the others.
+            UserError: An argument is unknown or does not fit the others, or the waveform cannot be used.
             AudioFileError: The file cannot be read.
+            GradientError: Gradients are all 0, or one is not finite.
         """
         require_choice("mode", mode, get_args(Mode))
         require_choice("resolution", resolution, ("frame", "sample"))
         require_choice("aggregate_frames", aggregate_frames, (*get_args(Aggregation), None))
         if mode == "neuron" and (aggregate_frames != "mean" or resolution != "frame"):
-            raise ValueError("neurons are explained by frame, averaged over the draws")
+            raise UserError(
+                'neurons are explained by frame, averaged over the draws: `mode="neuron"` takes '
+                '`aggregate_frames="mean"` and `resolution="frame"`'
+            )
+        require_choice("scheme", scheme, POINTS_PER_REPLICATE)
+        require_at_least(2 * POINTS_PER_REPLICATE[scheme], num_samples=self.num_samples)
         if target_class is None and self.model.is_regression and len(self.classes or ()) == 1:
             target_class = 0
         if target_class is None and self.model.is_regression:
-            raise ValueError(
-                f"the model predicts no class; choose one of its outputs with `target_class`: {self._numbered}"
+            raise UserError(
+                "the model predicts no class; choose one of its outputs with `target_class`: "
+                f"{_numbered(self.classes or [])}"
             )
         batch = self._read(waveform, sample_rate)
         settings = GradientSHAPSettings(
@@ -191,13 +207,17 @@ class GradientSHAP:
                 baseline=as_baseline(baselines), progress=bar.update,
             )  # fmt: skip
             if (obstacle := explainer.model.obstacle(int(batch.lengths))) is not None:
-                raise ValueError(f"the waveform cannot be explained: {obstacle}")
+                raise UserError(f"`waveform` cannot be explained: {obstacle}")
             with explainer.model.ready():
                 evaluator = explainer.evaluator(
                     batch, explainer.model.layers, FrameGrid(1, 1) if resolution == "sample" else None
                 )
-                predicted = evaluator.logits.argmax(1) if target_class is None else target_class
-                targets = Targets.from_classes(1, predicted, against_class, output)
+                names = explainer.model.class_names(evaluator.logits.shape[1])
+                asked = (
+                    evaluator.logits.argmax(1) if target_class is None else _class("target_class", target_class, names)
+                )
+                against = None if against_class is None else _class("against_class", against_class, names)
+                targets = Targets.from_classes(1, asked, against, output)
                 attribution = explain(
                     evaluator, targets, explainer.baseline, settings,
                     keep_values=resolution == "sample", keep_draws=aggregate_frames != "mean",
@@ -206,17 +226,19 @@ class GradientSHAP:
         relative_error = attribution.relative_error
         assert relative_error is not None  # noqa: S101, GradientSHAP has errors
         given = baselines if isinstance(baselines, str) else "given"
-        return {
-            "attributions": values,
-            "standard_error": errors,
-            "prediction": self._prediction(explainer, attribution.logits[0]),
-            "mode": mode,
-            "target_class": int(attribution.targets.classes[0, 0]),
-            "relative_error": float(relative_error[0, 0]),
-            "completeness_gap": float(attribution.completeness_gap[0, 0]),
-            "attribution": attribution,
-            "explanation": None if resolution == "sample" else _record(explainer, attribution, batch, given),
-        }
+        return ExplanationResult(
+            attributions=values,
+            standard_error=errors,
+            prediction=self._prediction(explainer, attribution.logits[0]),
+            mode=mode,
+            aggregate_method=aggregate_frames,
+            target_class=int(attribution.targets.classes[0, 0]),
+            relative_error=float(relative_error[0, 0]),
+            completeness_gap=float(attribution.completeness_gap[0, 0]),
+            attribution=attribution,
+            explanation=None if resolution == "sample" else _record(explainer, attribution, batch, given),
+            waveform=batch.waveforms[0].cpu().numpy(),
+        )
 
     def generate_reference_samples(
         self,
@@ -225,12 +247,13 @@ class GradientSHAP:
         baselines: str | Baseline | Tensor = "noise",
         *,
         scheme: Scheme = "adaptive",
-        sample_rate: int = SAMPLE_RATE,
+        sample_rate: float = SAMPLE_RATE,
     ) -> Tensor:
         """References that :meth:`explain` compares a waveform with, in their order, ``(num_samples, time)``.
 
         One reference is used per replicate, that is for every two draws of the default scheme.
         """
+        require_at_least(1, num_samples=num_samples)
         batch = self._read(waveform, sample_rate)
         sampler = PathSampler(
             batch.waveforms.cpu(), batch.lengths.tolist(), batch.ids, as_baseline(baselines), scheme, self.seed,
@@ -242,24 +265,24 @@ class GradientSHAP:
     def visualize_explanations(
         self,
         audio_path: str | Path,
-        target_class: int | None = None,
+        target_class: int | str | None = None,
         save_path: str | Path | None = None,
         top_k_frames: int = TOP_K_FRAMES,
         *,
         mode: Mode = "frame",
         baselines: str | Baseline | Tensor = "noise",
-        against_class: int | None = None,
+        against_class: int | str | None = None,
         output: Output = "logit",
         spectrum: SpectralGrid | None = None,
         progress: bool = True,
     ) -> "Figure":
         """Explain a sound file and draw it: waveform with the strongest frames, spectrogram, frame attribution.
 
-        With ``mode="neuron"`` the picture has the layers, too.
+        With ``mode="neuron"`` the picture has the layers, too. A notebook shows it.
 
         Args:
             audio_path: The file.
-            target_class: Class to explain; None takes the predicted one.
+            target_class: Class to explain, by its name or number; None takes the predicted one.
             save_path: Where to save the picture; the suffix says as what.
             top_k_frames: How many frames to mark.
             mode: As for :meth:`explain`, as are the following arguments.
@@ -271,40 +294,22 @@ class GradientSHAP:
         """
         from speechshap.report.figures import explanation_figure
 
-        path, waveform = Path(audio_path), load_audio(Path(audio_path))
+        require_at_least(0, top_k_frames=top_k_frames)
         result = self.explain(
-            waveform, target_class, mode, baselines=baselines, against_class=against_class, output=output,
+            audio_path, target_class, mode, baselines=baselines, against_class=against_class, output=output,
             spectrum=spectrum, progress=progress,
         )  # fmt: skip
-        explanation = replace(result["explanation"], utterance=path.name, path=str(path))
-        figure = explanation_figure(waveform, SAMPLE_RATE, explanation, top_k_frames)
+        figure = explanation_figure(result["waveform"], SAMPLE_RATE, result["explanation"], top_k_frames)
         if save_path is not None:
             figure.savefig(save_path)
+        show(figure)
         return figure
 
-    @property
-    def _numbered(self) -> str:
-        return ", ".join(f"{number} {name}" for number, name in enumerate(self.classes or []))
-
-    def _read(self, waveform: Waveform, sample_rate: int) -> Batch:
+    def _read(self, waveform: Waveform, sample_rate: float) -> Batch:
         """A waveform as a batch of its own, on the device of the model."""
-        if isinstance(waveform, str | Path):
-            batch = alone(torch.from_numpy(load_audio(Path(waveform))).to(self.device), "waveform")
-            return batch._replace(paths=[str(waveform)])
-        signal = torch.as_tensor(waveform).detach()
-        if not signal.is_floating_point():
-            raise ValueError(f"the waveform is of type {signal.dtype}; expected floats from -1 to 1")
-        signal = signal.float()
-        if signal.ndim == 2 and len(signal) == 1:
-            signal = signal[0]
-        if signal.ndim != 1:
-            raise ValueError(f"the waveform has shape {tuple(signal.shape)}; expected (time,) or (1, time)")
-        if sample_rate != SAMPLE_RATE:
-            import librosa
-
-            resampled = librosa.resample(signal.cpu().numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE)
-            signal = torch.from_numpy(resampled)
-        return alone(signal.to(self.device), "waveform")
+        samples = torch.from_numpy(read_waveform(waveform, sample_rate)).to(self.device)
+        batch = alone(samples, "waveform")
+        return batch._replace(paths=[str(waveform)]) if isinstance(waveform, str | Path) else batch
 
     def _prediction(self, explainer: BatchExplainer, logits: Tensor) -> dict[str, Any]:
         names = explainer.model.class_names(len(logits))
@@ -317,6 +322,20 @@ class GradientSHAP:
             "probabilities": logits.softmax(0).tolist(),
             **({"label": label} if self.classes else {}),
         }
+
+
+def _class(name: str, value: object, names: Sequence[str]) -> int:
+    """Number of the class that is asked for by its name or number."""
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    number = operator.index(value) if is_integer(value) else -1
+    if not 0 <= number < len(names):
+        raise UserError(f"`{name}` is {value!r}; expected a class of the model: {_numbered(names)}")
+    return number
+
+
+def _numbered(names: Sequence[str]) -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(names))
 
 
 def _record(explainer: BatchExplainer, attribution: Attribution, batch: Batch, baselines: str) -> Explanation:
