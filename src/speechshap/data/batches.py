@@ -23,7 +23,7 @@ def read_batch(batch: Any, takes_lengths: bool, prefix: str = "") -> Batch:
     """Read the batch of a DataLoader.
 
     Args:
-        batch: A :class:`~speechshap.data.Batch`; waveforms ``(batch, time)``; a tuple of waveforms and labels, of
+        batch: A :class:`speechshap.data.Batch`; waveforms ``(batch, time)``; a tuple of waveforms and labels, of
             waveforms and lengths, or of all three in the order waveforms, lengths, labels; or a dict with ``waveforms``
             or ``input_values``, and, where it has them, ``lengths`` or ``attention_mask``, ``labels``, ``ids`` and
             ``paths``.

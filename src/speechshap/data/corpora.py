@@ -136,7 +136,7 @@ def read_corpus(
 
     Args:
         root: Folder of the corpus, a manifest file, or a folder of fold files (see
-            :func:`~speechshap.data.manifests.read_manifest`).
+            :func:`speechshap.data.manifests.read_manifest`).
         corpus: Name of the corpus. ``folder`` takes the name of the top folder as the label (and that of the folder
             inside it, if any, as the speaker). ``auto`` recognises the corpus, see :func:`detect_corpus`.
         audio_root: Folder that relative paths of a manifest start from; the manifest's own unless given.

@@ -39,7 +39,7 @@ class Recording(NamedTuple):
         id: Id of the utterance in the training run.
         name: Name of the file without extension.
         speaker: Name of the speaker, or None where it is unknown.
-        digest: Digest of the samples (:class:`~speechshap.data.audio.AudioFacts`), or None where it is unknown.
+        digest: Digest of the samples (:class:`speechshap.data.audio.AudioFacts`), or None where it is unknown.
         envelope: Energy envelope (likewise), or None where it is unknown.
     """
 

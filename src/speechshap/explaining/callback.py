@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 class GradientSHAPCallback(pl.Callback):
     """Explain every prediction of ``trainer.predict``, and write what was found.
 
-    Takes :class:`~speechshap.EmotionModule`, and any LightningModule whose ``forward`` classifies waveforms. Works with
+    Takes :class:`speechshap.EmotionModule`, and any LightningModule whose ``forward`` classifies waveforms. Works with
     and without ``inference_mode`` and on any device; forward passes use the trainer's precision. Parquet rows go to
     ``explanations/`` of the output folder, neuron attributions to ``explanations/layers/``, figures, sounds and curves
     to a TensorBoard event file beside it. Explanations that the folder already holds, of the same sound with the same
@@ -40,7 +40,7 @@ class GradientSHAPCallback(pl.Callback):
     Args:
         method: ``gradient_shap``, or another method (:func:`speechshap.attribution.method_names`).
         output_dir: Folder of the results; the trainer's log folder unless given.
-        inputs: From a batch of your DataLoader to what :func:`~speechshap.data.batches.read_batch` reads;
+        inputs: From a batch of your DataLoader to what :func:`speechshap.data.batches.read_batch` reads;
             needed for batches that it cannot read.
         logits: From what your model returns to its logits ``(batch, classes)``; needed where it returns neither these
             nor an object with them as ``.logits``.
@@ -48,8 +48,8 @@ class GradientSHAPCallback(pl.Callback):
         is_regression: Whether the outputs of your model are values (arousal, valence) and no classes.
         grid: Where the frames of your model lie; left out, stretches of 20 ms.
         parameters: Fields of the method's settings (for ``gradient_shap``
-            :class:`~speechshap.attribution.GradientSHAPSettings`) and of
-            :class:`~speechshap.explaining.options.RunOptions`.
+            :class:`speechshap.attribution.GradientSHAPSettings`) and of
+            :class:`speechshap.explaining.options.RunOptions`.
 
     Raises:
         UserError: A parameter does not exist or is not legal; when prediction starts, a setting does not fit the model

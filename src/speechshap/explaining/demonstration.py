@@ -75,7 +75,7 @@ class GradientSHAPDemo:
         UserError: The model or the folder cannot be loaded.
 
     Example:
-        >>> demo = GradientSHAPDemo("runs/ravdess/version_0/checkpoints/best.ckpt")  # doctest: +SKIP
+        >>> demo = GradientSHAPDemo("runs/ravdess/version_0")  # doctest: +SKIP
         >>> demo.run_demo("a.wav", save_dir="pictures")["a.wav"]["picture"]  # doctest: +SKIP
         PosixPath('pictures/a.wav.png')
     """

@@ -25,7 +25,7 @@ class ExplainedModel:
     Args:
         classifier: On its device.
         arithmetic: Precision.
-        layers: Layers whose neurons are explained, as :func:`~speechshap.explaining.targets.choose_layers` reads them.
+        layers: Layers whose neurons are explained, as :func:`speechshap.explaining.targets.choose_layers` reads them.
         gradient_checkpointing: Compute activations again in the backward pass, where the classifier can.
         along_path: Whether layers are differentiated along the path: these slopes are gone when activations are
             computed again, so that a classifier that checkpoints goes without.

@@ -1,5 +1,6 @@
 """Models to explain, from a checkpoint, the hub, a folder, or an object of transformers."""
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -7,24 +8,24 @@ from torch import nn
 from speechshap.errors import UserError
 from speechshap.models import Backbone, EmotionClassifier, SpeechClassifier, from_transformers, load_classifier
 from speechshap.models.pretrained import WINDOW_SECONDS
-from speechshap.training import load_checkpoint
+from speechshap.training import find_checkpoint, load_checkpoint
 
 
 def load_model(name: str, classifier: nn.Module | None = None, feature_layer: int | None = None) -> SpeechClassifier:
     """Load a trained classifier, or a bare speech transformer for a given head.
 
     Args:
-        name: Checkpoint of ``train.py`` (``….ckpt``), or an audio classifier of transformers by its name on the Hugging
-            Face hub or its folder; with a ``classifier`` any WavLM, wav2vec2 or HuBERT.
+        name: Checkpoint of ``train.py`` (``….ckpt``) or folder of its run, or an audio classifier of transformers by
+            its name on the Hugging Face hub or its folder; with a ``classifier`` any WavLM, wav2vec2 or HuBERT.
         classifier: Head from the mean over time ``(batch, hidden size)`` to logits, in place of the model's own.
         feature_layer: Hidden state that the ``classifier`` takes (0 is the stem's output); None takes the last.
 
     Raises:
         UserError: The model cannot be loaded, or its head is not trained.
     """
-    if name.endswith(".ckpt"):
+    if name.endswith(".ckpt") or (Path(name) / "checkpoints").is_dir():
         _require_own_head(name, classifier, feature_layer)
-        return load_checkpoint(name)
+        return load_checkpoint(find_checkpoint(name, prefer="best"))
     return load_classifier(name, classifier, feature_layer)
 
 
@@ -37,7 +38,7 @@ def adopt_model(
     """Take a model that the caller has made; one of transformers is copied, others are used as they are.
 
     Args:
-        model: :class:`~speechshap.EmotionModule`, a classifier of :mod:`speechshap.models`, an audio classifier of
+        model: :class:`speechshap.EmotionModule`, a classifier of :mod:`speechshap.models`, an audio classifier of
             transformers, or a bare speech transformer for the ``classifier``.
         classifier: As for :func:`load_model`.
         feature_layer: As for :func:`load_model`.

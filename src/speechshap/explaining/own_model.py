@@ -12,7 +12,7 @@ from speechshap.frames import STRETCHES, FrameGrid
 
 
 class OwnModel(nn.Module):
-    """Any module that classifies waveforms, as a :class:`~speechshap.models.SpeechClassifier`.
+    """Any module that classifies waveforms, as a :class:`speechshap.models.SpeechClassifier`.
 
     Args:
         module: Its ``forward`` takes waveforms ``(batch, time)``, and lengths ``(batch,)`` or an attention mask

@@ -102,7 +102,7 @@ class EmotionClassifier(nn.Module):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the outputs beside the weights; see :class:`~speechshap.models.SpeechClassifier`."""
+        """What decides the outputs beside the weights; see :class:`speechshap.models.SpeechClassifier`."""
         return {
             "backbone": self.backbone.export_config(),
             "padding": self.backbone.padding,

@@ -74,7 +74,7 @@ class PlainClassifier(nn.Module):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the outputs beside the weights; see :class:`~speechshap.models.SpeechClassifier`."""
+        """What decides the outputs beside the weights; see :class:`speechshap.models.SpeechClassifier`."""
         return {
             "model": type(self.model).__qualname__,
             "config": architecture(self.model.config),

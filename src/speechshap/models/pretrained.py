@@ -77,7 +77,7 @@ def from_transformers(
     """Make a model of transformers explainable; what comes back has a copy of it in single precision, in the same mode.
 
     WavLM, wav2vec2, HuBERT, UniSpeech-SAT and data2vec-audio get the fast backbone, whose results do not depend on
-    padding; recordings longer than 30 s go through it in windows, see :class:`~speechshap.models.EmotionClassifier`.
+    padding; recordings longer than 30 s go through it in windows, see :class:`speechshap.models.EmotionClassifier`.
     Other classifiers of raw waveforms run as they are, one utterance at a time.
 
     Args:
@@ -88,7 +88,7 @@ def from_transformers(
         hidden_layer: Hidden state that ``classifier`` takes (0 is the stem's output); None takes the last.
 
     Returns:
-        :class:`~speechshap.models.EmotionClassifier` or :class:`~speechshap.models.PlainClassifier`.
+        :class:`speechshap.models.EmotionClassifier` or :class:`speechshap.models.PlainClassifier`.
 
     Raises:
         UserError: The model has no trained head, does not take waveforms at 16 kHz, or gives several labels at once.

@@ -100,6 +100,7 @@ class StemLayer(nn.Module):
 
     conv: Any
     activation: Any
+    layer_norm: nn.Module  # of some models
 
     def forward(self, states: Tensor) -> Tensor:
         """``(B, C, F) -> (B, C', F')``."""

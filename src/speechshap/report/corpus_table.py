@@ -29,10 +29,10 @@ def corpus_table(
     """Collect all means in one tidy table, one row for each value (columns: :data:`TABLE_SCHEMA`).
 
     Args:
-        time: Result of :func:`~speechshap.report.corpus.time_profile`; None, as for the others, adds no rows.
-        bands: Result of :func:`~speechshap.report.corpus.band_profile`.
-        layers: Result of :func:`~speechshap.report.corpus.layer_profile`.
-        agreement: Result of :func:`~speechshap.report.corpus.class_agreement`.
+        time: Result of :func:`speechshap.report.corpus.time_profile`; None, as for the others, adds no rows.
+        bands: Result of :func:`speechshap.report.corpus.band_profile`.
+        layers: Result of :func:`speechshap.report.corpus.layer_profile`.
+        agreement: Result of :func:`speechshap.report.corpus.class_agreement`.
 
     Example:
         >>> from speechshap.report.corpus import time_profile

@@ -38,7 +38,7 @@ class ResultsFolder:
     """A folder of Parquet parts that any number of runs have written, read as a whole.
 
     A file that cannot be read costs a warning that names it, and no row is there twice, whatever was copied.
-    :class:`~speechshap.results.writer.ResultsWriter` writes the parts.
+    :class:`speechshap.results.writer.ResultsWriter` writes the parts.
 
     Args:
         folder: Where the parts are.
@@ -75,7 +75,7 @@ class ResultsFolder:
         """Rows, in the order of the parts; those of an earlier version, which lack columns, are passed over.
 
         Args:
-            columns: Some of :data:`~speechshap.results.rows.SCHEMA`; None takes all.
+            columns: Some of :data:`speechshap.results.rows.SCHEMA`; None takes all.
             settings: Only rows with this settings fingerprint.
             utterance: Only rows of this utterance.
             parts: Some of :attr:`parts`; None takes all.

@@ -25,7 +25,7 @@ class ResultsWriter:
 
     Args:
         folder: Where the parts go; made if it is not there.
-        run: Id of the run, common to its ranks (:func:`~speechshap.results.presence.new_run_id`); None makes one.
+        run: Id of the run, common to its ranks (:func:`speechshap.results.presence.new_run_id`); None makes one.
         rank: Rank of this process in the run.
 
     Attributes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ConfusionMatrixCallback(pl.Callback):
-    """Log the confusion matrix of an :class:`~speechshap.training.EmotionModule` at the end of an evaluation epoch.
+    """Log the confusion matrix of an :class:`speechshap.training.EmotionModule` at the end of an evaluation epoch.
 
     Every logger that takes figures or images (TensorBoard, W&B) gets a figure. Where there is none, the latest matrix
     is in ``val_confusion_matrix.csv`` or ``test_confusion_matrix.csv`` in the folder of the run.
@@ -51,8 +51,8 @@ def _show(logger: Any, tag: str, figure: Figure, step: int) -> bool:
         logger.experiment.add_figure(tag, figure, step)
     elif hasattr(logger, "log_image"):
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()  # type: ignore[no-untyped-call]
-        logger.log_image(tag, [np.asarray(canvas.buffer_rgba())], step)  # type: ignore[no-untyped-call]
+        canvas.draw()
+        logger.log_image(tag, [np.asarray(canvas.buffer_rgba())], step)
     else:
         return False
     return True

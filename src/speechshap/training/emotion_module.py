@@ -31,7 +31,7 @@ STAGES = ("val", "test")
 class EmotionModule(pl.LightningModule):
     """LightningModule that trains an emotion classifier on a speech transformer.
 
-    It is a :class:`~speechshap.models.SpeechClassifier` and can be explained as it is. A checkpoint holds the
+    It is a :class:`speechshap.models.SpeechClassifier` and can be explained as it is. A checkpoint holds the
     architecture and all weights: it loads without the hub and without the backbone's folder.
 
     Args:
@@ -46,9 +46,9 @@ class EmotionModule(pl.LightningModule):
             ``Linear(hidden size, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``. A checkpoint remembers a head
             that came from a configuration; one given in Python has to be given to ``load_from_checkpoint`` again.
         window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
-            memory stays bounded; see :class:`~speechshap.models.EmotionClassifier`.
+            memory stays bounded; see :class:`speechshap.models.EmotionClassifier`.
         padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` runs the backbone
-            without a mask, as its authors did; see :class:`~speechshap.models.Wav2Vec2Backbone`.
+            without a mask, as its authors did; see :class:`speechshap.models.Wav2Vec2Backbone`.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for a third more time.
         freeze: What is not trained: the whole ``backbone``, its convolutional ``stem``, or ``none`` of it.
@@ -162,7 +162,7 @@ class EmotionModule(pl.LightningModule):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the outputs beside the weights; see :class:`~speechshap.models.SpeechClassifier`."""
+        """What decides the outputs beside the weights; see :class:`speechshap.models.SpeechClassifier`."""
         return {**self.classifier.identity, "classes": list(self.classes)}
 
     @property
@@ -241,7 +241,7 @@ class EmotionModule(pl.LightningModule):
         self._evaluate(batch, "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Logits ``(batch, classes)`` of a batch of any form that :func:`~speechshap.data.batches.read_batch` reads."""
+        """Logits ``(batch, classes)`` of a batch of any form that :func:`speechshap.data.batches.read_batch` reads."""
         utterances = read_batch(batch, takes_lengths=True)
         return self(utterances.waveforms, utterances.lengths)
 
