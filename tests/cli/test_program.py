@@ -281,7 +281,9 @@ def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) 
             "--explain.calibration", "1", folder=tmp_path,
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
-        assert {part.name.split("-")[1] for part in parts(run)} == {str(rank) for rank in range(devices)}
+        names = [part.stem.rsplit("-", 2) for part in parts(run)]  # run, rank, number
+        assert len({name[0] for name in names}) == 1
+        assert {name[1] for name in names} == {str(rank) for rank in range(devices)}
         assert len(list((run / "explanations" / "layers").glob("*/*.safetensors"))) == 5
         assert (run / "explanations" / "report.html").read_text().count('id="payload-') == 5
         pictures = sorted(path.stem for path in (run / "explanations" / "corpus").glob("*.png"))

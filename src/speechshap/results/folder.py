@@ -143,7 +143,8 @@ def _read_part(part: Path, columns: list[str], wanted: "Expression") -> list[Row
         if "utterance" not in pyarrow.parquet.read_schema(part).names:
             raise pa.ArrowInvalid("it holds no explanations")
         dataset = pyarrow.dataset.dataset(part, schema=SCHEMA, format="parquet")
-        return dataset.to_table(columns, filter=wanted).to_pylist()
+        rows: list[Row] = dataset.to_table(columns, filter=wanted).to_pylist()
+        return rows
     except (OSError, pa.ArrowException) as error:
         _warn_of(part, " ".join(str(error).split()))
         return []
