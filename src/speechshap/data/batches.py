@@ -78,7 +78,9 @@ def alone(waveform: Tensor, name: str) -> Batch:
 
 
 def select_utterances(batch: Batch, rows: Sequence[int]) -> Batch:
-    """Some utterances of a batch, without padding that none of them needs."""
+    """Some utterances of a batch, without padding that none of them needs; the batch itself where that is all of it."""
+    if list(rows) == list(range(len(batch.ids))) and int(batch.lengths.max()) == batch.waveforms.shape[1]:
+        return batch
     return Batch(
         waveforms=pad_sequence([batch.waveforms[row, : int(batch.lengths[row])] for row in rows], batch_first=True),
         lengths=batch.lengths[list(rows)],
