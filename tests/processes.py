@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from speechshap.cli import explain, run
+from speechshap.cli.explain import explain
+from speechshap.cli.program import run
 from speechshap.explaining import termination
 from speechshap.explaining.batch_explainer import BatchExplainer
 

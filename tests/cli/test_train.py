@@ -14,7 +14,7 @@ from helpers import tiny_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from speechshap.cli import train
+from speechshap.cli.train import train
 from speechshap.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def assert_equal(one: Any, other: Any) -> None:
 
 KILLED = """
 import os, signal, sys
-from speechshap.cli import train
+from speechshap.cli.train import train
 from speechshap.training import EpochSeed
 def die(self, trainer, module, data, number):
     if (trainer.current_epoch, number) == (1, int(sys.argv[1])):
@@ -245,7 +245,8 @@ def test_a_run_folder_is_tested_with_its_best_checkpoint(config: str, capsys: py
 
 FULL = """
 import resource, sys
-from speechshap.cli import run, train
+from speechshap.cli.program import run
+from speechshap.cli.train import train
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 run(train)

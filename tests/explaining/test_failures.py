@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from speechshap import EmotionModule, GradientSHAPCallback
-from speechshap.cli import explain
+from speechshap.cli.explain import explain
 from speechshap.errors import UserError
 from speechshap.report.display import Display
 from speechshap.results.folder import ResultsFolder

