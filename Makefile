@@ -34,6 +34,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/oxlint --deny-warnings src
 
 # One thread a process: the tests run in as many processes as there are cores.
 check test: export OMP_NUM_THREADS = 1
@@ -41,15 +42,11 @@ check test: export OMP_NUM_THREADS = 1
 check: lint
 	$(BIN)/pytest -n auto -m 'not slow and not browser and not gpu'
 
-test: install
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/oxlint --deny-warnings src
+test: lint
 	$(BIN)/pytest -n auto --cov
 
 docs: install
-	$(BIN)/pdoc --docformat google --math --output-directory build/docs speechshap '!speechshap.cli'
+	$(BIN)/pdoc --docformat google --math --output-directory build/docs speechshap
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build

@@ -1,17 +1,37 @@
 """Corpora, checkpoints and models that the tests share; all of them small, made here, and seeded."""
 
 import os
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import tiny_config
+from helpers import Browser, open_browser, tiny_config
 
 from speechshap.data import make_planted_corpus
 from speechshap.training import AudioDataModule, EmotionModule
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what opens a browser, and skip what needs a GPU where there is none."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Browser:
+    """Opens a headless browser."""
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs a browser: chromium and chromedriver (Debian's packages chromium and chromium-driver)")
+    return partial(open_browser, binary, driver)
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,12 @@
 """Small things to test with."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import soundfile
 
 from speechshap.attribution.targets import Target
@@ -126,12 +124,13 @@ def write_part(folder: Path, *explanations: Explanation) -> Path:
         return writer.known[written[0].utterance, written[0].targets[0], written[0].provenance.fingerprint]
 
 
+Browser = Callable[[], AbstractContextManager[Any]]
+"""Opens a browser: the fixture ``browser``."""
+
+
 @contextmanager
-def browser() -> Iterator[Any]:
+def open_browser(binary: str, driver: str) -> Iterator[Any]:
     """Headless Chromium; logs what scripts say and what is requested."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs a browser: chromium and chromedriver (Debian's packages chromium and chromium-driver)")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

@@ -14,6 +14,8 @@ import yaml
 
 import speechshap
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[1]
 
 

@@ -31,6 +31,7 @@ def test_type_checkers_and_programs_find_the_same_names() -> None:
     assert told == set(speechshap._HOMES.items())
 
 
+@pytest.mark.slow
 def test_the_command_line_adds_little_to_what_lightning_imports() -> None:
     """What is slow to import is imported when it is used, so that ``--help`` does not wait for it."""
     code = (

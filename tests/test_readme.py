@@ -26,6 +26,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification,
 from speechshap.attribution import SpectralGrid, method_names
 from speechshap.results.rows import SCHEMA
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", *sorted(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md")))
 

@@ -58,8 +58,16 @@ def test_the_ground_floor_imports_nothing_of_ours() -> None:
             assert not set(imported_rooms(path)), path
 
 
-@pytest.mark.parametrize("room", ["attribution", "data", "models", "results", "explaining.runner"])
+@pytest.mark.parametrize("room", ["attribution", "data.catalogue", "models", "results", "explaining.runner"])
 def test_a_room_loads_without_lightning(room: str) -> None:
     code = f"import sys, speechshap.{room}; print([m for m in sys.modules if 'lightning' in m.split('.')[0]])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_test_lies_where_its_source_file_says() -> None:
+    """``room/test_name.py`` is of the file or folder ``name`` of the room; what spans rooms lies at the top."""
+    tests = Path(__file__).parent
+    for test in tests.glob("*/**/test_*.py"):
+        source = PACKAGE / test.relative_to(tests).parent / test.stem.removeprefix("test_")
+        assert source.is_dir() or source.with_suffix(".py").is_file(), test

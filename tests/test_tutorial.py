@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbformat import NotebookNode
+
+pytestmark = pytest.mark.slow
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
 STEPS = (

@@ -66,6 +66,7 @@ def test_the_waveforms_themselves_count_too(monkeypatch: pytest.MonkeyPatch) -> 
         assert chunks.rows == 2
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_samples() -> None:
     """The engine holds no more tensors after many samples than after few."""
     alive = {}

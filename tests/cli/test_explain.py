@@ -15,6 +15,8 @@ from speechshap.cli.explain import explain
 from speechshap.cli.explain_options import DEFAULT_METHOD, asked_method
 from speechshap.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ from speechshap.cli.program import run
 from speechshap.cli.report import report
 from speechshap.cli.train import train
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 CONFIGS = PROJECT / "configs"
 

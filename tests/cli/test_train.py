@@ -17,6 +17,8 @@ from torch import Tensor
 from speechshap.cli.train import train
 from speechshap.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 RUN = Path("runs/tiny/version_0")
 

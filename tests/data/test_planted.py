@@ -44,6 +44,7 @@ def wait_for_a_clip(root: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_corpus(tmp_path: Path) -> None:
     root = tmp_path / "data" / "planted"
     processes = [start_making(root) for _ in range(3)]
@@ -53,6 +54,7 @@ def test_two_processes_make_one_corpus(tmp_path: Path) -> None:
     assert {path.name for path in root.parent.iterdir()} == {"planted", ".planted.lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_process_that_is_stopped_leaves_no_half_corpus(tmp_path: Path, number: signal.Signals) -> None:
     root = tmp_path / "planted"

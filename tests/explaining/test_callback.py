@@ -104,6 +104,7 @@ def events_of(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder), size_guidance={"images": 0, "audio": 0, "tensors": 0}).Reload()
 
 
+@pytest.mark.slow
 def test_tensorboard_has_figures_sounds_curves_and_histograms(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_each_setting_has_its_hyperparameters_and_the_projector_its_points(
             assert labels.loc[utterance.id, "label"] == utterance.label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", ["first", "wrong", "unsure", "each_class"])
 def test_what_is_drawn_is_limited(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, draw: str) -> None:
     predict(tiny_checkpoint, planted_root, tmp_path, data={"max_utterances": 6}, max_drawn=2, log_every=2, draw=draw)
@@ -203,6 +205,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(
     assert "2 not drawn: " in caplog.text
 
 
+@pytest.mark.slow
 def test_a_sound_that_was_changed_is_drawn_as_it_is_now(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
@@ -287,7 +290,7 @@ def test_batch_size_and_chunk_size_change_nothing(tiny_checkpoint: Path, planted
         )
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_the_rows_of_the_cpu(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
     for accelerator in ("cpu", "gpu"):
         trainer = {"accelerator": accelerator, "devices": 1}
@@ -497,6 +500,7 @@ def test_a_parameter_that_the_method_does_not_have_is_named() -> None:
         GradientSHAPCallback("lime")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
 def test_other_methods_leave_the_same_results(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, method: str

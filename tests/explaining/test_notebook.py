@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from helpers import tiny_config, write_sound
 
+pytestmark = pytest.mark.slow
+
 SETUP = """
 import logging, os, torch
 logging.disable()

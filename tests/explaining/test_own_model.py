@@ -174,6 +174,7 @@ def test_what_forward_takes_is_seen_from_its_signature(forward: Any, expected: s
     assert OwnModel(module).second_argument == expected
 
 
+@pytest.mark.slow
 def test_the_example_finds_the_tone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -9,10 +9,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification,
 
 from speechshap.models import accelerate
 
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")),
-]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def make_model(family: str, norm: str = "group", is_stable: bool = False, **fields: object) -> nn.Module:
@@ -247,6 +244,7 @@ def test_hubert_with_batch_norm_before_the_positional_convolution() -> None:
     assert relative_difference(accelerate(model)(waveforms).last_hidden_state, expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_full_size_base_is_that_of_transformers() -> None:
     torch.manual_seed(0)
     model = AutoModel.from_config(AutoConfig.for_model("wavlm")).eval()

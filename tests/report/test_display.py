@@ -237,6 +237,7 @@ def times_shown(folder: Path) -> dict[str, set[int]]:
 COMPLETE = {"images": {1}, "audio": {1}, "histograms": {1}, "tensors": {1}, "points": {1}}
 
 
+@pytest.mark.slow
 def test_after_kills_every_picture_sound_and_curve_is_there_exactly_once(tmp_path: Path) -> None:
     generator, count = np.random.default_rng(0), 5
     for until in ("starts", "draws"):
@@ -251,6 +252,7 @@ def test_after_kills_every_picture_sound_and_curve_is_there_exactly_once(tmp_pat
     assert len(list((tmp_path / "explanations" / "settings").glob("[!.]*/events.*"))) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_pictures_until_the_next_run_and_no_traceback(tmp_path: Path) -> None:
     run = start_run(tmp_path, 6, "draws", limit=150_000)
     _, said = run.communicate()
@@ -265,6 +267,7 @@ def test_a_full_disk_costs_pictures_until_the_next_run_and_no_traceback(tmp_path
     assert times_shown(tmp_path) == {**COMPLETE, "pictures": {6}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends_by", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_told_to_end_does_so_at_once_and_without_a_traceback(
     tmp_path: Path, ends_by: signal.Signals

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import soundfile
-from helpers import browser, make_explanation, write_explanation, write_part, write_sound
+from helpers import Browser, make_explanation, write_explanation, write_part, write_sound
 from plotly.offline import get_plotlyjs
 
 from speechshap.errors import UserError
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> Iterator[Any]:
+def page(folder: Path, browser: Browser) -> Iterator[Any]:
     with browser() as driver:
         driver.get((folder / "report.html").as_uri())
         until(lambda: driver.execute_script("return state.drawn !== undefined && state.pcm !== null"))
@@ -406,7 +406,7 @@ def test_no_control_leads_outside(page: Any) -> None:
     assert {url.split(":")[0] for url in urls} <= {"file", "data", "blob"}
 
 
-def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path) -> None:
+def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path, browser: Browser) -> None:
     for number in range(3):
         write_explanation(tmp_path, f"{number}.wav")
     (tmp_path / "report-7.html").write_text("of an earlier, larger run")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import browser, make_explanation
+from helpers import Browser, make_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.rendering import render
@@ -78,7 +78,7 @@ def address(run: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
+def driver(browser: Browser) -> Iterator[Any]:
     with browser() as opened:
         yield opened
 

@@ -18,7 +18,7 @@ from attribution.tiny import Convolution, TinyWavLM, noise, seeded
 from speechshap.attribution import Attribution, PathDensity, SpectralGrid, gradient_shap
 from speechshap.attribution.sampling import NUM_BINS, SCHEMES
 
-REFERENCE = Path(__file__).parents[1] / "reference" / "gradient_shap.npz"
+REFERENCE = Path(__file__).parent / "reference" / "gradient_shap.npz"
 
 FIELDS = (
     "values", "values_standard_error", "frames", "frames_standard_error", "frame_lengths", "logits", "outputs",

@@ -101,6 +101,7 @@ def test_the_adaptive_scheme_spends_its_samples_where_the_path_is_steep() -> Non
     assert errors["adaptive"] < errors["uniform"] / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_intervals_of_frames_cover_the_truth(scheme: Scheme) -> None:
     inputs = torch.randn(1, 400, generator=torch.Generator().manual_seed(0))
@@ -117,6 +118,7 @@ def test_intervals_of_frames_cover_the_truth(scheme: Scheme) -> None:
     assert torch.stack(covered).mean() == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.slow
 def test_intervals_of_the_completeness_gap_cover_zero(inputs: Tensor) -> None:
     targets = torch.zeros(3, 1, dtype=torch.int64)
     runs = [

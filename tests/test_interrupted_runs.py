@@ -13,7 +13,7 @@ import torch
 from processes import KEY, Command, compute_for_minutes, wait_for_minutes
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 
 @pytest.fixture

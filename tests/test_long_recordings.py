@@ -47,6 +47,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechshap.attribution.replicates._BLOCK", 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("name", ["gradient_shap", "integrated_gradients"])
 def test_no_tensor_is_larger_than_the_waveform(name: str) -> None:
