@@ -22,6 +22,7 @@ from speechshap.explaining.runner import Runner
 from speechshap.explaining.termination import Termination
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
+from speechshap.models.precision import has_rounded_convolutions, rounded_matmul
 from speechshap.results.presence import new_run_id
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
 
@@ -194,9 +195,9 @@ def _settings_and_options(settings: type[Settings], parameters: dict[str, Any]) 
 
 def _arithmetic(trainer: pl.Trainer) -> str:
     """Precision of the trainer and, where it is a lower one, that of products of single-precision matrices."""
-    products = torch.get_float32_matmul_precision()
-    parts = [str(trainer.precision), *([] if products == "highest" else [f"float32 matrix products {products}"])]
-    if trainer.strategy.root_device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+    products = rounded_matmul()
+    parts = [str(trainer.precision), *([] if products is None else [f"float32 matrix products {products}"])]
+    if trainer.strategy.root_device.type == "cuda" and has_rounded_convolutions():
         parts.append("convolutions in TF32")
     return ", ".join(parts)
 

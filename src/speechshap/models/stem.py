@@ -3,8 +3,6 @@
 Notation: B utterances, T samples, F frames of a layer, C channels of a layer, k kernel size, s stride.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechshap.models.hooks import is_plain
+from speechshap.models.precision import full_precision
 
 
 class Stem(nn.Module):
@@ -74,7 +73,7 @@ class FirstStemLayer(nn.Module):
         """``(B, 1, T)``, and the lengths of :class:`Stem`, to ``(B, C, F)``."""
         device = waveforms.device.type
         # A lower precision would round the sound itself, and costs more here than it saves.
-        with torch.autocast(device, enabled=False), _full_precision():
+        with torch.autocast(device, enabled=False), full_precision():
             states = self._normalized(waveforms, lengths)
         if torch.is_autocast_enabled(device):  # what the graph keeps is half as large
             states = states.to(torch.get_autocast_dtype(device))
@@ -109,17 +108,6 @@ class StemLayer(nn.Module):
             states = _normalize_frames(self.layer_norm, states)
         activated: Tensor = self.activation(states)
         return activated
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Products of single-precision matrices without TF32."""
-    kept = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(kept)
 
 
 def _convolve(conv: nn.Conv1d, states: Tensor) -> Tensor:
