@@ -22,7 +22,7 @@ from speechshap.explaining.runner import Runner
 from speechshap.explaining.termination import Termination
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
-from speechshap.results.presence import new_run_id
+from speechshap.results.run_lock import new_run_id
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
 
 logger = logging.getLogger(__name__)
