@@ -1,5 +1,6 @@
 """Small things to test with."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
+from speechshap import files
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.mel import hertz, mel
@@ -122,6 +125,29 @@ def write_part(folder: Path, *explanations: Explanation) -> Path:
     with ResultsWriter(folder) as writer:
         written = writer.write(explanations)
         return writer.known[written[0].utterance, written[0].targets[0], written[0].provenance.fingerprint]
+
+
+@contextmanager
+def full_from(size: int) -> Iterator[None]:
+    """No file of this process, or of those it starts, grows beyond this size in bytes, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+def without_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Have the system answer every request of a lock with this error."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files._warn_without_locks.cache_clear()
 
 
 Browser = Callable[[], AbstractContextManager[Any]]

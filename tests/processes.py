@@ -65,8 +65,11 @@ class Command:
         return sorted((self.folder / "explanations").glob("part-*.parquet"))
 
     def wait_for_parts(self, count: int, process: BaseProcess) -> None:
+        """Wait until a process that must not end before has written so many parts."""
         deadline = time.monotonic() + 120
-        while len(self.parts) < count and process.is_alive() and time.monotonic() < deadline:
+        while len(self.parts) < count:
+            assert process.is_alive(), self.log.read_text()
+            assert time.monotonic() < deadline, f"{len(self.parts)} parts instead of {count}"
             time.sleep(0.01)
 
     def rows(self) -> pd.DataFrame:

@@ -1,4 +1,5 @@
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+from helpers import without_locks
 
 from speechshap.data import read_corpus
 from speechshap.data.planted import EMOTIONS, make_planted_corpus, synthesize
@@ -39,7 +41,7 @@ def start_making(root: Path, num_clips: int = 48) -> subprocess.Popen[str]:
 
 def wait_for_a_clip(root: Path) -> None:
     deadline = time.monotonic() + 60
-    while not list(root.parent.glob(f".{root.name}.partial/*/*.wav")):
+    while not list(root.parent.glob(f".{root.name}.*.partial/*/*.wav")):
         assert time.monotonic() < deadline, "no clip was written"
         time.sleep(0.01)
 
@@ -63,9 +65,18 @@ def test_a_process_that_is_stopped_leaves_no_half_corpus(tmp_path: Path, number:
     os.kill(process.pid, number)
     process.communicate(timeout=60)
     assert not root.exists()
-    assert (tmp_path / ".planted.partial").exists() == (number == signal.SIGKILL)  # which cannot be answered
+    assert bool(list(tmp_path.glob(".planted.*.partial"))) == (number == signal.SIGKILL)  # which cannot be answered
     make_planted_corpus(root, num_clips=4, duration_seconds=0.5)
     assert {path.name for path in tmp_path.iterdir()} == {"planted", ".planted.lock"}
+
+
+def test_without_locks_a_corpus_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_locks(monkeypatch, errno.ENOLCK)
+    of_another = tmp_path / ".planted.0123.partial"
+    of_another.mkdir()
+    make_planted_corpus(tmp_path / "planted", num_clips=4, duration_seconds=0.5)
+    assert len(read_corpus(tmp_path / "planted").utterances) == 4
+    assert of_another.exists()
 
 
 def test_a_corpus_that_is_there_is_kept_and_anything_else_is_refused(tmp_path: Path) -> None:

@@ -202,6 +202,20 @@ def test_rows_are_written_before_they_are_shown(
     assert explained(tmp_path) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("part", ["Display", "tqdm"])
+def test_a_run_that_cannot_begin_holds_no_lock(
+    module: EmotionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError("not today")
+
+    monkeypatch.setattr(f"speechshap.explaining.runner.{part}", fail)
+    with pytest.raises(OSError, match="not today"):
+        predict(module, tmp_path, batch_of(waveforms()))
+    assert (tmp_path / "explanations" / ".write.lock").exists()
+    assert not list((tmp_path / "explanations").glob(".run-*"))
+
+
 def test_the_former_handler_of_sigterm_is_back_after_a_run(module: EmotionModule, tmp_path: Path) -> None:
     def own(signum: int, frame: Any) -> None:
         """A handler of the user."""

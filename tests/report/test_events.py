@@ -1,21 +1,21 @@
+import errno
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
+from helpers import full_from, without_locks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from speechshap.report.events import EventFile, MarkedEvents, events, only_writer, record
+from speechshap.report.events import EventFile, MarkedEvents, events, record
 
 NUM_PICTURES = 60
 
@@ -55,17 +55,6 @@ def shown(folder: Path) -> Counter[str]:
     counts = Counter({tag: len(accumulated.Scalars(tag)) for tag in tags["scalars"]})
     counts.update({tag: len(accumulated.Images(tag)) for tag in tags["images"]})
     return counts
-
-
-@contextmanager
-def full_from(size: int) -> Iterator[None]:
-    """No file of this process grows beyond this size."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 def test_the_records_are_those_that_tensorboard_reads(tmp_path: Path) -> None:
@@ -136,8 +125,8 @@ def test_a_disk_that_is_full_from_the_start_gets_the_whole_file_later(tmp_path: 
     assert shown(tmp_path) == {"a": 1}
 
 
-def test_one_process_at_a_time_is_the_only_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with only_writer(tmp_path) as is_alone:
+def test_one_process_at_a_time_is_the_only_writer(tmp_path: Path) -> None:
+    with MarkedEvents(tmp_path).only_writer() as is_alone:
         assert is_alone
         process = start(tmp_path)
         time.sleep(0.2)
@@ -146,12 +135,43 @@ def test_one_process_at_a_time_is_the_only_writer(tmp_path: Path, monkeypatch: p
     process.communicate()
     assert len(shown(tmp_path)) == 2 * NUM_PICTURES
 
-    def without_locks(*arguments: Any) -> None:
-        raise NotImplementedError
 
-    monkeypatch.setattr("filelock.FileLock.acquire", without_locks)
-    with only_writer(tmp_path) as is_alone:
+def test_without_locks_records_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_locks(monkeypatch, errno.ENOTSUP)
+    log = MarkedEvents(tmp_path)
+    log.write("curve", value("loss"), 1)
+    with log.only_writer() as is_alone:
         assert not is_alone
+    assert shown(tmp_path) == {"loss": 1}
+
+
+def test_a_process_that_is_paused_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechshap.report.events._PATIENCE_SECONDS", 0.1)
+    waited = []
+    paused, log = MarkedEvents(tmp_path), MarkedEvents(tmp_path)
+    acquire = FileLock.acquire
+
+    def noted(lock: FileLock, timeout: float, **options: Any) -> Any:
+        waited.append(timeout)
+        return acquire(lock, timeout, **options)
+
+    monkeypatch.setattr("filelock.FileLock.acquire", noted)
+    with paused.only_writer():
+        for number in range(3):
+            log.write(f"curve {number}", value("loss"), number)
+    for number in range(3, 5):
+        log.write(f"curve {number}", value("loss"), number)
+    assert waited == [0.1, 0.1, 0, 0, 0, 0.1]
+    assert shown(tmp_path) == {"loss": 5}
+
+
+def test_an_event_file_that_cannot_be_read_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "events.out.tfevents.1.explain.0").mkdir()
+    log = MarkedEvents(tmp_path)
+    log.write("curve", value("loss"), 1)
+    assert list(log.steps) == ["curve"]
+    (message,) = caplog.messages
+    assert "events.out.tfevents.1.explain.0" in message
 
 
 def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
@@ -169,7 +189,7 @@ def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_once_write_everything_exactly_once(tmp_path: Path) -> None:
-    with only_writer(tmp_path):  # so that both begin at the same time
+    with MarkedEvents(tmp_path).only_writer():  # so that both begin at the same time
         processes = [start(tmp_path) for _ in range(2)]
     for process in processes:
         process.communicate()

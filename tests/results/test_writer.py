@@ -1,22 +1,23 @@
 """Writing into a folder of results: nothing is lost, nothing is there twice, whoever else writes."""
 
+import errno
 import os
-import resource
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from helpers import make_explanation, write_part
+from filelock import FileLock
+from helpers import full_from, make_explanation, without_locks, write_part
 from safetensors import safe_open
 
 from speechshap.attribution.targets import Target
 from speechshap.errors import UserError
-from speechshap.results import presence
+from speechshap.results import run_lock
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
 from speechshap.results.writer import ResultsWriter
@@ -105,7 +106,7 @@ def test_what_another_run_is_writing_is_left_to_it(tmp_path: Path, another_run: 
 
 
 def test_ranks_of_a_run_are_no_other_run(tmp_path: Path) -> None:
-    run = presence.new_run_id()
+    run = run_lock.new_run_id()
     with ResultsWriter(tmp_path, run, rank=0) as first, ResultsWriter(tmp_path, run, rank=1) as second:
         assert first.was_alone
         assert second.was_alone
@@ -144,15 +145,70 @@ def test_nothing_of_a_run_that_ended_is_left_but_what_it_wrote(tmp_path: Path) -
 
 
 def test_a_folder_that_stays_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(run_lock, "PATIENCE_SECONDS", 0.1)
     message = r"\.write\.lock has been locked for .* end the process that holds it"
     with (
         ResultsWriter(tmp_path) as one,
         ResultsWriter(tmp_path) as two,
-        one._presence.turn(),
+        one._lock.exclusive(),
         pytest.raises(UserError, match=message),
     ):
         two.write([explanation("a.wav")])
+
+
+def test_a_run_that_ends_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ResultsWriter(tmp_path) as one:
+        two = ResultsWriter(tmp_path)
+        monkeypatch.setattr("filelock.FileLock.acquire", refuse_to_wait(FileLock.acquire))
+        with one._lock.exclusive():
+            two.close()
+        assert len(list(tmp_path.glob(".run-*.lock"))) == 2  # who has the folder may be looking at it
+        with ResultsWriter(tmp_path) as three:
+            assert len(list(tmp_path.glob(".run-*.lock"))) == 2
+            assert not three.was_alone
+    assert not list(tmp_path.glob(".run-*.lock"))
+
+
+def refuse_to_wait(acquire: Callable[..., Any]) -> Callable[..., Any]:
+    def at_once(lock: FileLock, timeout: float, **options: Any) -> Any:
+        return acquire(lock, 0, **options)
+
+    return at_once
+
+
+def test_a_writer_that_cannot_begin_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ResultsFolder, "explained", fail)
+        with pytest.raises(MemoryError) as caught:
+            ResultsWriter(tmp_path)
+    with ResultsWriter(tmp_path) as writer:
+        assert writer.was_alone
+    assert caught.tb is not None  # which would keep the lock alive
+
+
+def test_without_locks_rows_are_written_and_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_locks(monkeypatch, errno.ENOLCK)
+    (tmp_path / ".part-x.parquet.1.partial").write_text("half")
+    with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
+        assert one.write([explanation("a.wav")])
+        assert two.write([explanation("b.wav")])
+    assert utterances(tmp_path) == ["a.wav", "b.wav"]
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".part-x.parquet.1.partial", ".write.lock"]
+    assert len(caplog.messages) == 1
+
+
+def test_the_index_is_not_copied_for_each_batch(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
+        known = one.known
+        two.write([explanation("a.wav")])
+        one.refresh()
+        assert one.known is known
+        assert len(known) == 1
 
 
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -161,20 +217,14 @@ def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".write.lock"]
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit of the size of files")
 @pytest.mark.parametrize("what", ["part", "neurons"])
 def test_a_full_disk_is_told_with_the_path(tmp_path: Path, what: str) -> None:
     large, neurons = explanation("a.wav"), {"layer_1": torch.zeros(2000)}
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with ResultsWriter(tmp_path) as writer:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        try:
-            write = partial(writer.write, [large]) if what == "part" else partial(writer.write_neurons, large, neurons)
-            with pytest.raises(OSError, match=r"too large: '.*(part-.*0-00000.parquet|a.wav.safetensors)'$"):
-                write()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-            signal.signal(signal.SIGXFSZ, handler)
+        write = partial(writer.write, [large]) if what == "part" else partial(writer.write_neurons, large, neurons)
+        message = r"too large: '.*(part-.*0-00000.parquet|a.wav.safetensors)'$"
+        with full_from(1000), pytest.raises(OSError, match=message):
+            write()
         assert not writer.known
         assert writer.write([explanation("a.wav")])
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".partial"]

@@ -1,9 +1,7 @@
 """Checks on sound files before the first batch, and the list of files that cannot be used."""
 
 import csv
-import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +9,9 @@ from pathlib import Path
 from speechshap.data.audio import AudioFacts, AudioFileError, inspect_audio
 from speechshap.data.utterance import Skipped, Utterance
 from speechshap.errors import UserError
-from speechshap.files import whole_file
+from speechshap.files import locked, whole_file
+
+_PATIENCE_SECONDS = 60.0
 
 
 class FileChecker:
@@ -63,16 +63,12 @@ def _inspect(path: Path) -> AudioFacts | Skipped:
 def add_to_list(path: Path, skipped: Iterable[Skipped]) -> None:
     """Add files to a CSV file with the columns ``path,reason``, which may already have others.
 
-    Runs that share the file take turns; their lock lies among the temporary files, so that nothing is left beside it.
+    Runs that share the file take turns; the list is written even if another process keeps it locked for a minute.
 
     Raises:
         UserError: The file is another kind of table.
     """
-    from filelock import FileLock
-
-    name = hashlib.blake2b(os.fsencode(path.absolute()), digest_size=8).hexdigest()
-    user = getattr(os, "getuid", int)()  # another user's lock could not be opened
-    with FileLock(Path(tempfile.gettempdir()) / f"speechshap-{user}-{name}.lock"):
+    with locked(path.with_name(f".{path.name}.lock"), _PATIENCE_SECONDS):
         known = _read_list(path) if path.is_file() else {}
         known.update({str(item.path): item.reason for item in skipped})
         # File names need not be text in Unicode.

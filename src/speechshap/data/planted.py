@@ -7,19 +7,22 @@ it. Directions of the prosodic changes follow the reviews of vocal expression (J
 """
 
 import csv
+import glob
 import io
-import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from speechshap.errors import UserError
-from speechshap.files import PARTIAL_SUFFIX
+from speechshap.files import locked, remove_partial, whole_folder
 from speechshap.frames import SAMPLE_RATE
 
 CONTROL_RATE = 200
 """Points a second at which prosody is described (Hz)."""
+
+_PATIENCE_SECONDS = 3600.0
+"""How long to wait for another process that makes the same corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,24 +199,18 @@ def make_planted_corpus(
         seed: The same seed gives the same bytes.
 
     Raises:
-        UserError: Something else is there.
+        UserError: Something else is there, or another process is at it for an hour.
     """
-    from filelock import FileLock
-
     manifest = _manifest(num_clips, num_speakers, duration_seconds, seed)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    # The lock of a process that died is free, so that what is found under the name of a half is nobody's any more.
-    with FileLock(root.with_name(f".{root.name}.lock")):
+    with locked(root.with_name(f".{root.name}.lock"), _PATIENCE_SECONDS, or_raise=UserError) as is_alone:
         if _is_there(root, manifest):
             return
-        partial = root.with_name(f".{root.name}{PARTIAL_SUFFIX}")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+        if is_alone:
+            # A dead process holds no lock, so a partial folder found here may be removed.
+            remove_partial(root.parent, f".{glob.escape(root.name)}.*")
+        with whole_folder(root) as partial:
             _write_clips(partial, root, num_clips, num_speakers, duration_seconds, seed)
             (partial / "manifest.csv").write_text(manifest, encoding="utf-8", newline="")
-            partial.replace(root)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_there(root: Path, manifest: str) -> bool:

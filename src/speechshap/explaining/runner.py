@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence, Set
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,21 +78,26 @@ class Runner:
     ) -> None:
         self.place = place
         self.explainer = BatchExplainer(model, method, settings, options, arithmetic, references)
-        self.writer = ResultsWriter(folder / "explanations", place.run, place.rank)
-        self.results = self.writer.results
-        try:
+        with ExitStack() as stack:
+            self.writer = stack.enter_context(ResultsWriter(folder / "explanations", place.run, place.rank))
+            self.results = self.writer.results
             if calibration:
                 self._learn(calibration)
             self.shown_settings = {"method": method, **self.explainer.settings.as_dict(), "precision": arithmetic.name}
             log = ExplanationLog(folder, place.rank)
+            self.display = Display(
+                log, options.draw, options.log_every, options.max_drawn, options.top_k_frames, place.step
+            )
+            stack.callback(self.display.close, wait=False)
             if place.rank == 0:
                 log.settings(self.shown_settings, place.step)
-        except BaseException:
-            self.writer.close()
-            raise
-        self.display = Display(
-            log, options.draw, options.log_every, options.max_drawn, options.top_k_frames, place.step
-        )
+            self._bar = tqdm(
+                total=num_utterances,
+                desc="explaining",
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} utterances [{elapsed}<{remaining}{postfix}]",
+                disable=place.rank != 0,
+            )
+            stack.pop_all()
         # Curves go on where those of earlier runs ended.
         found = dict.fromkeys((utterance, fingerprint) for utterance, _, fingerprint in self.writer.known)
         self._steps = {name: number + 1 for number, name in enumerate(found)}
@@ -99,12 +105,6 @@ class Runner:
         self._fingerprints: dict[str, str] = {}
         self.num_explained = self.num_found = self.num_unconverged = self.num_evaluations = 0
         self.seconds = 0.0
-        self._bar = tqdm(
-            total=num_utterances,
-            desc="explaining",
-            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} utterances [{elapsed}<{remaining}{postfix}]",
-            disable=place.rank != 0,
-        )
         self.explainer.progress = self._count
 
     def _learn(self, calibration: Sequence[Tensor]) -> None:
@@ -145,7 +145,7 @@ class Runner:
         batch = select_utterances(batch, rows)
         asked = list(map(_Asked, batch.ids, self.explainer.targets(logits[rows]), self.explainer.fingerprints(batch)))
         self._check_ids(asked)
-        self.writer.look()
+        self.writer.refresh()
         known = {one.utterance for one in asked if one.keys <= self.writer.known.keys()}
         missing = [row for row, one in enumerate(asked) if one.utterance not in known or not self._has_neurons(one)]
         started = time.perf_counter()

@@ -5,6 +5,7 @@ process was killed, the marks of the records that are whole tell what its files 
 """
 
 import io
+import logging
 import os
 import socket
 import struct
@@ -16,17 +17,21 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from speechshap.files import locked, named_in_errors
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
+
+logger = logging.getLogger(__name__)
 
 PLUGIN = "speechshap"
 """Plugin that the values with marks are of."""
 
 _HEADER = struct.Struct("<QI")  # length of a record, and the checksum of these eight bytes
 _CHECKSUM_BYTES = 4  # behind the record
+
+_PATIENCE_SECONDS = 60.0
 
 
 class EventFile:
@@ -85,6 +90,8 @@ class MarkedEvents:
     """The event files of a folder: writes one, and knows the marks of all.
 
     Several threads and processes may write to a folder at the same time; what one of them shows, the others do not.
+    Where another process keeps the folder locked, or the file system has no locks, records are written without one: at
+    worst, something is shown twice.
 
     Args:
         folder: Folder of the event files.
@@ -107,7 +114,9 @@ class MarkedEvents:
         self.file = EventFile(folder, f".explain.{rank}")
         self.steps: dict[str, int] = {}
         self._positions: dict[Path, int] = {}
+        self._unreadable: set[Path] = set()
         self._lock = Lock()
+        self._patience_seconds = _PATIENCE_SECONDS
         self._read()
 
     def __contains__(self, mark: str) -> bool:
@@ -122,11 +131,26 @@ class MarkedEvents:
         if mark in self:
             return
         made = record([*values, _marked(mark)], step)  # takes a while for a picture, for which nobody has to wait
-        with self._lock, only_writer(self.folder):
+        with self._lock, self.only_writer():
             self._read()
             if mark not in self:
                 self.file.write(made)
                 self.steps[mark] = step
+
+    @contextmanager
+    def only_writer(self) -> Iterator[bool]:
+        """Keep other processes from writing to the folder, which is made if it is not there.
+
+        Yields:
+            Whether they are kept from it. One that holds the lock for a minute, being paused, is waited for only once.
+        """
+        with ExitStack() as stack:
+            is_alone = False
+            with suppress(OSError):  # a disk that is full has no room for the lock
+                lock = locked(self.folder / ".explain.lock", self._patience_seconds)
+                is_alone = stack.enter_context(lock)
+            self._patience_seconds = _PATIENCE_SECONDS if is_alone else 0.0
+            yield is_alone
 
     def close(self) -> None:
         """Close the file."""
@@ -135,38 +159,17 @@ class MarkedEvents:
     def _read(self) -> None:
         """Read the marks that other processes have written since the last time."""
         for path in sorted(self.folder.glob("events.out.tfevents.*.explain.*")):
-            if path != self.file.path:
-                with suppress(FileNotFoundError):
-                    for event, position in events(path, self._positions.get(path, 0)):
-                        self.steps.update(dict.fromkeys(_marks(event), event.step))
-                        self._positions[path] = position
-
-
-@contextmanager
-def named_in_errors(path: Path) -> Iterator[None]:
-    """Name a file or folder in errors of the system that name none, like those of a disk that becomes full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[bool]:
-    """Keep other processes from writing to a folder, which is made if it is not there.
-
-    Yields:
-        Whether they are kept from it; a file system may have no locks, or be full.
-    """
-    with ExitStack() as stack:
-        is_alone = False
-        with suppress(OSError, NotImplementedError):
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder / ".explain.lock", timeout=60))
-            is_alone = True
-        yield is_alone
+            if path == self.file.path or path in self._unreadable:
+                continue
+            try:
+                for event, position in events(path, self._positions.get(path, 0)):
+                    self.steps.update(dict.fromkeys(_marks(event), event.step))
+                    self._positions[path] = position
+            except FileNotFoundError:
+                pass  # removed meanwhile
+            except OSError as error:
+                self._unreadable.add(path)
+                logger.warning("%s; what it shows may be written a second time", error)
 
 
 def events(path: Path, position: int = 0) -> Iterator[tuple["Event", int]]:

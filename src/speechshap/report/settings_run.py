@@ -3,17 +3,14 @@
 TensorBoard accepts one set of hyperparameters for each run, and training has written its own.
 """
 
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speechshap.files import PARTIAL_SUFFIX
-from speechshap.report.events import EventFile, named_in_errors, record
+from speechshap.files import remove_partial, whole_folder
+from speechshap.report.events import EventFile, record
 from speechshap.report.selection import outcome
 from speechshap.results.rows import Row
 
@@ -35,9 +32,8 @@ def write_settings_run(
         OSError: The disk is full, say.
     """
     if is_alone:
-        for left in folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
-            shutil.rmtree(left, ignore_errors=True)
-    with _whole_folder(folder) as partial:
+        remove_partial(folder.parent, ".*")
+    with whole_folder(folder) as partial:
         _write_points(partial, rows)
         # Last, as TensorBoard takes a folder with an event file for a run.
         _write_hyperparameters(partial, rows, settings, seconds)
@@ -95,21 +91,3 @@ def _mean_size(rows: Sequence[Row], column: str) -> float:
     """Mean absolute value of a column where it is known and finite."""
     values = np.abs(np.array([row[column] for row in rows], dtype=float))  # null becomes NaN
     return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``folder``, and rename it to ``folder`` once the block has ended well."""
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}")
-    former = partial.with_name(f"{partial.name}.former{PARTIAL_SUFFIX}")
-    try:
-        with named_in_errors(folder):
-            partial.mkdir(parents=True)
-            yield partial
-            # A folder can only take the place of an empty one.
-            with suppress(FileNotFoundError):
-                folder.rename(former)
-            partial.rename(folder)
-    finally:
-        for left in (partial, former):
-            shutil.rmtree(left, ignore_errors=True)

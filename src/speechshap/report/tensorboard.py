@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechshap.report.events import MarkedEvents, only_writer
+from speechshap.report.events import MarkedEvents
 from speechshap.report.rendering import Rendering
 from speechshap.report.settings_run import write_settings_run
 from speechshap.results.fingerprint import fingerprint
@@ -54,11 +54,6 @@ class ExplanationLog:
         self.folder = folder
         self.events = MarkedEvents(folder, rank)
         self.num_failed = 0
-
-    @property
-    def last_step(self) -> int:
-        """Last step of the curves that are in the folder; 0 where there are none."""
-        return max((step for mark, step in self.events.steps.items() if mark.startswith("curves ")), default=0)
 
     def has_curves(self, key: str) -> bool:
         """Whether the curves of an explanation are in the folder, ``key`` being its own."""
@@ -149,7 +144,7 @@ class ExplanationLog:
             return
         folder = self.folder / "explanations" / "settings" / key
         try:
-            with only_writer(self.folder) as is_alone:
+            with self.events.only_writer() as is_alone:
                 write_settings_run(folder, rows, settings, seconds, is_alone)
         except OSError as error:
             self._failed(error)

@@ -14,11 +14,8 @@ import pyarrow as pa
 
 from speechshap.attribution.targets import Target
 from speechshap.results.explanation import Explanation
-from speechshap.results.presence import RUN_ID
 from speechshap.results.rows import SCHEMA, SHOWN, Row, by_utterance, from_rows, target_of
-
-if TYPE_CHECKING:
-    from pyarrow.dataset import Expression
+from speechshap.results.run_lock import RUN_ID
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Expression

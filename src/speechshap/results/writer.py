@@ -1,6 +1,7 @@
 """Writes explanations into a results folder that other processes may be writing into, too."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -8,24 +9,25 @@ from typing import Self
 import pyarrow as pa
 from torch import Tensor
 
-from speechshap.files import PARTIAL_SUFFIX, whole_file
+from speechshap.files import remove_partial, whole_file
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import Key, ResultsFolder, key_of
 from speechshap.results.neurons import LAYERS, has_neurons, neuron_file, write_neurons
-from speechshap.results.presence import Presence, new_run_id
 from speechshap.results.rows import SCHEMA, to_rows
+from speechshap.results.run_lock import RunLock, new_run_id
 
 
 class ResultsWriter:
     """Writes parts of a results folder, and knows what it holds.
 
     Several processes may write into a folder at once: names of parts are of one process alone, and a row that another
-    one has written meanwhile is left out. What a killed process left half-written is removed, unless another run is
-    alive, whose it may be.
+    one has written meanwhile is left out. What a killed process left half-written is removed, unless it may be that
+    of another run that is alive. A file system without locks costs a warning: there, two runs at once may write the
+    same row, and nothing is removed.
 
     Args:
         folder: Where the parts go; made if it is not there.
-        run: Id of the run, common to its ranks (:func:`speechshap.results.presence.new_run_id`); None makes one.
+        run: Id of the run, common to its ranks (:func:`speechshap.results.run_lock.new_run_id`); None makes one.
         rank: Rank of this process in the run.
 
     Attributes:
@@ -39,16 +41,20 @@ class ResultsWriter:
 
     def __init__(self, folder: Path, run: str | None = None, rank: int = 0) -> None:
         self.results = ResultsFolder(folder)
-        self._presence = Presence(folder, run or new_run_id(), rank)
+        self._lock = RunLock(folder, run or new_run_id(), rank)
         self._rank = rank
         self._num_parts = 0
         self._seen: set[Path] = set()
         self.known: dict[Key, Path] = {}
-        with self._presence.arrive() as others:
-            self.was_alone = all(other == self._presence.run for other in others)
-            if not others:
-                self._remove_partial_files()
-        self.look()
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            with self._lock.register() as others:
+                self.was_alone = all(other == self._lock.run for other in others)
+                if self._lock.is_held and not others:
+                    # Not the files of the report, which is written without a lock.
+                    remove_partial(folder, ".part-*", "._learnt-*", f"{LAYERS}/**/.*")
+            self.refresh()
+            stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -58,11 +64,12 @@ class ResultsWriter:
     ) -> None:
         self.close()
 
-    def look(self) -> None:
-        """Take note of rows that others have written since the last look."""
+    def refresh(self) -> None:
+        """Take note of rows that others have written since the last time."""
         new = [part for part in self.results.parts if part not in self._seen]
         self._seen.update(new)
-        self.known = {**self.results.explained(new), **self.known}
+        for key, part in self.results.explained(new).items():
+            self.known.setdefault(key, part)
 
     def write(self, explanations: Sequence[Explanation]) -> list[Explanation]:
         """Write explanations as the next part, a row for each target, but for rows that are there already.
@@ -77,12 +84,12 @@ class ResultsWriter:
         import pyarrow.parquet as pq
 
         rows = {key_of(row): row for explanation in explanations for row in to_rows(explanation)}
-        with self._presence.turn():
-            self.look()
+        with self._lock.exclusive():
+            self.refresh()
             new = {key: row for key, row in rows.items() if key not in self.known}
             if not new:
                 return []
-            name = f"part-{self._presence.run}-{self._rank}-{self._num_parts:05d}.parquet"
+            name = f"part-{self._lock.run}-{self._rank}-{self._num_parts:05d}.parquet"
             path = self.results.folder / name
             with whole_file(path) as partial:
                 pq.write_table(pa.Table.from_pylist(list(new.values()), schema=SCHEMA), partial)
@@ -102,11 +109,4 @@ class ResultsWriter:
 
     def close(self) -> None:
         """Tell others that this process writes no more; a second time does nothing."""
-        self._presence.leave()
-
-    def _remove_partial_files(self) -> None:
-        """Remove what killed processes have left, but for files of the report, which is written without a lock."""
-        folder = self.results.folder
-        for pattern in (".part-*", "._learnt-*", f"{LAYERS}/**/.*"):
-            for left_behind in folder.glob(f"{pattern}{PARTIAL_SUFFIX}"):
-                left_behind.unlink(missing_ok=True)
+        self._lock.unregister()

@@ -22,11 +22,10 @@ from tqdm.auto import tqdm
 
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
-from speechshap.files import whole_file
+from speechshap.files import named_in_errors, whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.events import named_in_errors
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.report.wording import outputs_text, variant_names

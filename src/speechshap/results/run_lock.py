@@ -1,0 +1,99 @@
+"""Which processes are writing into a folder: each holds a lock for as long as it lives."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from speechshap.errors import UserError
+from speechshap.files import locked
+
+RUN_ID = r"\d{8}T\d{12}-[0-9a-f]{8}"
+"""Pattern of :func:`new_run_id`."""
+
+_LOCK_NAME = re.compile(rf"\.run-(?P<run>{RUN_ID})-\d+\.lock")
+
+PATIENCE_SECONDS = 300.0
+"""How long to wait for another process that writes into the folder."""
+
+
+def new_run_id() -> str:
+    """An id that no other run has; ids sort by the time they were made.
+
+    Example:
+        >>> re.fullmatch(RUN_ID, new_run_id()) is not None
+        True
+    """
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+
+
+class RunLock:
+    """Tells others that this process writes into a folder, from :meth:`register` to :meth:`unregister`.
+
+    Each process locks a file of its own, and the system releases the lock however the process ends; so it is known of
+    every file whether its process is alive. Files of the dead are removed. A file system without locks tells nothing:
+    there, no other process seems to be alive.
+
+    Args:
+        folder: Made if it is not there.
+        run: Id of the run, common to its ranks.
+        rank: Rank of this process in the run.
+
+    Attributes:
+        is_held: Whether others can tell that this process is alive: not before it is registered, and not on a file
+            system without locks.
+    """
+
+    def __init__(self, folder: Path, run: str, rank: int) -> None:
+        self.folder = folder
+        self.run = run
+        self.is_held = False
+        self._path = folder / f".run-{run}-{rank}.lock"
+        self._shared_path = folder / ".write.lock"
+        self._registered = ExitStack()
+
+    @contextmanager
+    def register(self) -> Iterator[list[str]]:
+        """Lock the file, and have the folder to oneself; yields the runs of all other processes that are alive."""
+        # Nobody looks at a file, or removes it, while it is made.
+        with self.exclusive():
+            self.is_held = self._registered.enter_context(locked(self._path, PATIENCE_SECONDS, or_raise=UserError))
+            yield self._others() if self.is_held else []
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Have the folder to oneself, as short as possible.
+
+        Raises:
+            UserError: Another process has it for long.
+        """
+        with locked(self._shared_path, PATIENCE_SECONDS, or_raise=UserError):
+            yield
+
+    def unregister(self) -> None:
+        """Release the lock and remove its file; a second time does nothing."""
+        was_held, self.is_held = self.is_held, False
+        self._registered.close()  # first, since Windows removes no open file
+        if not self._path.exists():
+            return
+        # Who has the folder to himself may be looking at the file, and removes it later; nobody waits for that.
+        with locked(self._shared_path, 0) as is_exclusive:
+            if is_exclusive or not was_held:
+                self._path.unlink(missing_ok=True)
+
+    def _others(self) -> list[str]:
+        """Runs of the other processes that are alive."""
+        alive = []
+        for path in self.folder.glob(".run-*.lock"):
+            name = _LOCK_NAME.fullmatch(path.name)
+            if name is None or path == self._path:
+                continue
+            with locked(path, 0) as is_dead:
+                pass
+            if is_dead:
+                path.unlink(missing_ok=True)
+            else:
+                alive.append(name["run"])
+        return alive
