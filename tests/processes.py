@@ -93,6 +93,17 @@ def compute_for_minutes() -> None:
     BatchExplainer._attribute = slow  # type: ignore[method-assign]
 
 
+def take_a_while() -> None:
+    """Let every gradient take so long that a run can be killed before it ends."""
+    attribute = BatchExplainer._attribute
+
+    def slow(explainer: BatchExplainer, *arguments: Any) -> Any:
+        time.sleep(0.3)
+        return attribute(explainer, *arguments)
+
+    BatchExplainer._attribute = slow  # type: ignore[method-assign]
+
+
 def wait_for_minutes() -> None:
     """Let the second gradient take minutes in Python."""
     compute_for_minutes()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from processes import KEY, Command, compute_for_minutes, wait_for_minutes
+from processes import KEY, Command, compute_for_minutes, take_a_while, wait_for_minutes
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
@@ -37,11 +37,12 @@ def kill_and_resume(command: Command, kills: int, seed: int = 0) -> None:
     """Kill runs at random moments, and let the last one end."""
     generator = random.Random(seed)  # noqa: S311
     for _ in range(kills):
-        process = command.start("--explain.layers", "2")
-        command.wait_for_parts(len(command.parts) + generator.randint(0, 1), process)
+        process = command.start("--explain.layers", "2", patch=take_a_while)
+        command.wait_for_parts(len(command.parts) + 1, process)
         time.sleep(generator.uniform(0, 0.3))
         process.kill()
         process.join()
+        assert process.exitcode == -signal.SIGKILL, "the run had ended before it was killed"
     command.finish("--explain.layers", "2")
 
 

@@ -20,17 +20,18 @@ from speechshap.report.events import EventFile, MarkedEvents, events, record
 NUM_PICTURES = 60
 
 WRITER = f"""
-import sys
+import sys, time
 from pathlib import Path
 from speechshap.report.events import MarkedEvents
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 log = MarkedEvents(Path(sys.argv[1]))
 print("reading is done", flush=True)
-for number in range({NUM_PICTURES}):
+for number in sorted(range({NUM_PICTURES}), reverse=sys.argv[2] == "True"):
     image = Summary.Image(height=1, width=1, colorspace=3, encoded_image_string=bytes(100_000))
     values = [Summary.Value(tag=f"{{number}}/figure", image=image), Summary.Value(tag=str(number), simple_value=number)]
     log.write(f"picture {{number}}", values, number)
+    time.sleep(0.01)  # so that another process, which asks for the lock now and then, has its turn
 """
 
 
@@ -38,10 +39,11 @@ def value(tag: str, number: float = 0.5) -> list[Summary.Value]:
     return [Summary.Value(tag=tag, simple_value=number)]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, *, backwards: bool = False) -> subprocess.Popen[str]:
+    """A process that writes all pictures, from the first or from the last."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", WRITER, str(folder), str(backwards)], stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "reading is done\n"
@@ -190,7 +192,7 @@ def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
 
 def test_two_processes_at_once_write_everything_exactly_once(tmp_path: Path) -> None:
     with MarkedEvents(tmp_path).only_writer():  # so that both begin at the same time
-        processes = [start(tmp_path) for _ in range(2)]
+        processes = [start(tmp_path), start(tmp_path, backwards=True)]
     for process in processes:
         process.communicate()
         assert process.returncode == 0
