@@ -10,6 +10,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from speechshap.files import whole_file
+from speechshap.training.checkpoints import run_of
 from speechshap.training.run_folder import run_folder
 
 logger = logging.getLogger(__name__)
@@ -61,16 +62,14 @@ def logger_of_run(given: Any, options: Namespace, default: dict[str, Any], check
     Returns:
         The given logger, or one like it in the run's folder.
     """
-    run = checkpoint.absolute().parent.parent
-    if not isinstance(given, TensorBoardLogger) or checkpoint.parent.name != "checkpoints":
+    run = run_of(checkpoint)
+    if not isinstance(given, TensorBoardLogger) or run is None:
         return given
     settings = {**options.init_args.as_dict(), **options.get("dict_kwargs", {})}
-    is_own = settings.get("version") is None and (
-        all(settings.get(name) == value for name, value in default.items()) or _same(given.root_dir, run.parent)
-    )
+    is_default = all(settings.get(name) == value for name, value in default.items())
+    is_own = settings.get("version") is None and (is_default or _same(given.root_dir, run.resolve().parent))
     if checkpoint.name != "last.ckpt" or not (is_own or _same(given.log_dir, run)):
         return given
-    run = checkpoint.parent.parent
     place = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": run.name}
     return TensorBoardLogger(**{**settings, **place, "purge_step": step})
 

@@ -6,12 +6,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
 
-from speechshap.errors import UserError
+from speechshap.errors import UserError, causes
 from speechshap.training.checkpoints import CHECKPOINTS
 
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,6 +36,23 @@ def run_folder(trainer: pl.Trainer) -> Path | None:
     """
     folder = trainer.strategy.broadcast(_folder_of_rank(trainer))
     return None if folder is None else Path(folder)
+
+
+def results_folder(trainer: pl.Trainer, given: str | Path | None = None) -> Path:
+    """Folder of results that are written in any case; with several processes, each of them has to ask.
+
+    Args:
+        trainer: Whose run it is.
+        given: Folder that is asked for; left out, that of the run's files, else ``default_root_dir``, which is the
+            working folder unless it was given.
+
+    Example:
+        >>> results_folder(pl.Trainer(logger=False, accelerator="cpu"), "out").name
+        'out'
+        >>> results_folder(pl.Trainer(logger=False, accelerator="cpu")) == Path.cwd()
+        True
+    """
+    return Path(given or run_folder(trainer) or trainer.default_root_dir)
 
 
 def _folder_of_rank(trainer: pl.Trainer) -> str | None:
@@ -63,12 +80,10 @@ def guarded_run(trainer: pl.Trainer) -> Iterator[None]:
     former = threading.excepthook
     threading.excepthook = _without_event_writer(former)
     place = _folder_of_rank(trainer)
-    is_to_clear = place is not None and trainer.is_global_zero
-    clearing = (
-        unstarted_run_removed(Path(str(place)), lambda: trainer.global_step > 0) if is_to_clear else nullcontext()
-    )
     try:
-        with first_process_tells(trainer), clearing:
+        with first_process_tells(trainer), ExitStack() as stack:
+            if place is not None and trainer.is_global_zero:
+                stack.enter_context(unstarted_run_removed(Path(place), lambda: trainer.global_step > 0))
             yield
     except BaseException as error:
         full = _full_disk(error)
@@ -140,11 +155,8 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
 
 def _full_disk(error: BaseException | None) -> OSError | None:
     """The error of a full disk that an exception is, or was raised from."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+    errors = (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in _DISK_IS_FULL)
+    return next(errors, None)
 
 
 def _without_event_writer(
