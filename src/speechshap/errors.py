@@ -1,8 +1,10 @@
 """Mistakes that a user can correct."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class UserError(ValueError):
@@ -11,6 +13,23 @@ class UserError(ValueError):
     Messages name parameters in backticks (`` `batch_size` ``, `` `targets="all"` ``). The command line turns these
     into its flags, prints the message without a traceback, and exits with a status that is not 0.
     """
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that a traceback would name as its causes.
+
+    Example:
+        >>> [str(cause) for cause in causes(ValueError("alone"))]
+        ['alone']
+    """
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def find_cause(error: BaseException | None, kind: type[_Error]) -> _Error | None:
+    """The first exception of a kind among an exception and its causes."""
+    return next((cause for cause in causes(error) if isinstance(cause, kind)), None)
 
 
 def is_integer(value: object) -> TypeGuard[int]:

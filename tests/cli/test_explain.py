@@ -211,6 +211,10 @@ def test_as_many_batches_are_explained_as_asked_for(run_folder: Path, two_sounds
         (["--explain.spectrum.hop", "900"], "--explain.spectrum: a window of 400 and a hop of 900"),
         (["--explain.output_dir", "/proc/new"], "--explain.output_dir is /proc/new, where nothing can be written"),
         (["--explain.output_dir", "a.wav"], "--explain.output_dir is a.wav, a file"),
+        (
+            ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=/proc/new"],
+            "version_0, where nothing can be written",
+        ),
         (["--explain.output_dir", "new/out", "--data.files", "none.wav"], "none.wav"),
         (["--config", "ravdess"], "--config is a configuration of training; leave it out"),
     ],

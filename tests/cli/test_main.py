@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from speechshap.cli import main
-from speechshap.cli.configs import config_names
+from speechshap.cli.configs import config_names, find_config
+from speechshap.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
 
@@ -107,6 +108,18 @@ def test_a_configuration_of_the_package_is_found_by_name_from_any_folder(
 ) -> None:
     assert call("train", "fit", "--config", "crema_d", "--print_config") == 0
     assert "corpus: crema_d" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("link", [None, "src/speechshap/configs"], ids=["no folder", "a link that became a text"])
+def test_a_configuration_of_the_package_is_found_where_there_is_no_link_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if link is not None:
+        Path("configs").write_text(link)
+    assert find_config("configs/crema_d.yaml") == find_config("crema_d")
+    with pytest.raises(UserError, match="no file elsewhere"):
+        find_config("elsewhere/crema_d.yaml")
 
 
 def test_a_file_wins_over_a_configuration_of_the_same_name(

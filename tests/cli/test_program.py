@@ -333,7 +333,7 @@ def test_help_teaches(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["nowhere"], "folder: no folder nowhere"),
-        (["empty"], "empty has no explanations, or those of an earlier version only; explain.py writes them"),
+        (["empty"], "empty has no explanations, or those of an earlier version only; speechshap explain writes them"),
         ([], "folder"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from helpers import tiny_config
+from helpers import tiny_config, write_sound
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -174,9 +174,10 @@ def test_a_run_is_continued_without_its_name(config: str) -> None:
 def test_the_configuration_of_a_resumed_run_starts_a_run_of_its_own(config: str) -> None:
     fit(config, "--trainer.max_epochs", "1")
     fit(config, "--ckpt_path", RUN, "--trainer.max_epochs", "2")
-    saved = yaml.safe_load((RUN / "config.yaml").read_text())
-    assert saved["ckpt_path"] is None
-    assert saved["trainer"]["logger"]["init_args"]["version"] is None
+    for name in ("config.yaml", "config-2.yaml"):  # of the start, and of the training that goes on
+        saved = yaml.safe_load((RUN / name).read_text())
+        assert saved["ckpt_path"] is None
+        assert saved["trainer"]["logger"]["init_args"]["version"] is None
 
 
 def test_going_on_from_the_best_checkpoint_leaves_the_run_alone(config: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -225,12 +226,39 @@ def test_a_failed_start_leaves_no_run_folder(config: str) -> None:
     assert not list(Path().iterdir())
 
 
+def files() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
 def test_a_failed_start_leaves_an_earlier_run_alone(config: str) -> None:
     fit(config, "--trainer.max_epochs", "1")
-    before = sorted(Path().rglob("*"))
+    before = files()
     with pytest.raises(UserError, match="precision"):
         fit(config, "--trainer.precision", "16-true", "--ckpt_path", RUN)
-    assert {path for path in before if path.suffix == ".ckpt"} <= set(Path().rglob("*"))
+    assert files() == before
+
+
+def test_a_failed_start_leaves_the_files_of_the_user_alone(config: str) -> None:
+    Path("config.yaml").write_text("data: {on_bad_file: raise}")
+    for name in ("hparams.yaml", "metrics.csv"):
+        Path(name).write_text(f"the user's {name}")
+    write_sound(Path("sounds/a/1.wav")).write_bytes(b"")
+    write_sound(Path("sounds/b/1.wav"))
+    before = files()
+    with pytest.raises(UserError, match=r"1\.wav"):
+        fit(config, "--config", "config.yaml", "--data.root", "sounds", "--data.corpus", "folder",
+            "--data.split_by", "utterance", "--trainer.logger=false", "--trainer.default_root_dir", ".")  # fmt: skip
+    after = files()
+    assert "1.wav" in after.pop("skipped.csv").decode()
+    assert after == before
+
+
+def test_options_are_saved_beside_a_file_that_is_there(config: str) -> None:
+    Path("out").mkdir()
+    Path("out/config.yaml").write_text("trainer: {max_epochs: 1}")
+    fit(config, "--config", "out/config.yaml", "--trainer.logger=false", "--trainer.default_root_dir", "out")
+    assert Path("out/config.yaml").read_text() == "trainer: {max_epochs: 1}"
+    assert yaml.safe_load(Path("out/config-2.yaml").read_text())["trainer"]["max_epochs"] == 1
 
 
 def test_predictions_are_left_to_explaining() -> None:

@@ -260,9 +260,10 @@ def test_a_sampler_of_single_utterances_works_too(planted_root: Path) -> None:
     assert len(module.train_dataloader().dataset[3].ids) == 1
 
 
-def test_more_processes_than_utterances_are_refused(planted_root: Path) -> None:
+@pytest.mark.parametrize("rank", [0, 2])
+def test_more_processes_than_utterances_are_refused_in_each_of_them(planted_root: Path, rank: int) -> None:
     module = make_module(planted_root, stage="predict", max_utterances=2)
-    module.trainer = SimpleNamespace(world_size=3, global_rank=0)  # type: ignore[assignment]
+    module.trainer = SimpleNamespace(world_size=3, global_rank=rank)  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"`devices` asks for 3 processes, but there are 2 utterances"):
         module.predict_dataloader()
 

@@ -24,6 +24,8 @@ def config_names() -> list[str]:
 def find_config(name: str) -> str:
     """Path of a configuration: a file is taken as it is, before one of the package that has the same name.
 
+    Where a checkout has no symbolic links, ``configs/demo.yaml`` is no file; it then stands for ``demo``.
+
     Raises:
         UserError: There is neither.
 
@@ -34,9 +36,10 @@ def find_config(name: str) -> str:
     if Path(name).expanduser().is_file():
         return str(Path(name).expanduser())
     names = config_names()
-    if name in names:
-        return str(_FOLDER / f"{name}.yaml")
-    near = get_close_matches(Path(name).stem, names, 1)
+    stem = Path(name).stem
+    if stem in names and Path(name) in (Path(stem), Path("configs", f"{stem}.yaml")):
+        return str(_FOLDER / f"{stem}.yaml")
+    near = get_close_matches(stem, names, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UserError(f"`config`: no file {name}; expected a YAML file, or one of {', '.join(names)}{hint}")
 

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
@@ -22,8 +22,9 @@ from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.targets import TargetChoice, choose_layers
 from speechshap.models import load_classifier
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
-from speechshap.training.checkpoints import find_checkpoint, load_checkpoint, read_checkpoint
+from speechshap.training.checkpoints import find_checkpoint, load_checkpoint, read_checkpoint, run_of
 from speechshap.training.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
+from speechshap.training.run_folder import first_process_tells, no_empty_folder, results_folder
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _explain(arguments: list[str], program: str) -> None:
         options = parser.parse_args(arguments)
         state = checkpoint.get(AudioDataModule.__qualname__, {})
         classifier = module = load_checkpoint(path, checkpoint)
-        folder = _run_folder(path)
+        folder = run_of(path.absolute()) or path.absolute().parent  # explanations go beside checkpoints/
     else:
         # Nothing was trained here, so that no part of a corpus is set apart.
         parser.set_defaults({"data.predict_split": "all"})
@@ -78,7 +79,8 @@ def _explain(arguments: list[str], program: str) -> None:
         _refuse_what_the_model_lacks(callback.settings, classifier)
         # Some options are objects: a logger, a strategy.
         trainer = _trainer(callback, parser.instantiate(options).trainer.as_dict(), folder)
-        with _made(Path(callback.output_dir or trainer.default_root_dir)):
+        results_here = results_folder(trainer, callback.output_dir)
+        with first_process_tells(trainer), _made(results_here) if trainer.is_global_zero else nullcontext():
             trainer.predict(module, data, return_predictions=False)
             results = callback.runner.results
             if options.report and trainer.is_global_zero and results.parts:
@@ -120,21 +122,16 @@ def _tried(options: Namespace) -> Iterator[None]:
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder and see whether it can be written to; it is taken away again if nothing comes into it."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except FileExistsError as error:
-        raise UserError(f"`output_dir` is {folder}, a file; give a folder, which is made if it is not there") from error
-    except OSError as error:
-        raise UserError(f"`output_dir` is {folder}, where nothing can be written ({error.strerror})") from error
-    try:
+    with no_empty_folder(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
+        except FileExistsError as error:
+            raise UserError(f"`output_dir` is {folder}, a file; give a folder, which is made if missing") from error
+        except OSError as error:
+            raise UserError(f"`output_dir` is {folder}, where nothing can be written ({error.strerror})") from error
         yield
-    finally:
-        with suppress(OSError):  # a folder that is not empty
-            for path in missing:
-                path.rmdir()
 
 
 def _refuse_a_missing_corpus(options: Namespace) -> None:
@@ -151,9 +148,3 @@ def _refuse_what_the_model_lacks(settings: Settings, classifier: Any) -> None:
         TargetChoice(settings.targets, classifier.classes, classifier.is_regression)
     if isinstance(settings, PathSettings):
         choose_layers(settings.layers, classifier.layers, classifier)
-
-
-def _run_folder(checkpoint: Path) -> Path:
-    """Folder of the run that a checkpoint belongs to: explanations go beside ``checkpoints/``."""
-    folder = checkpoint.absolute().parent
-    return folder.parent if folder.name == "checkpoints" else folder

@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from speechshap.attribution import Method, Settings, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision
-from speechshap.cli.flags import flags_of, switches_of, with_nearest_option
+from speechshap.cli.flags import add_nearest_option, flags_of, switches_of
 from speechshap.errors import UserError
 from speechshap.explaining.options import RunOptions
 from speechshap.training import AudioDataModule
@@ -40,9 +40,11 @@ def parse(arguments: list[str], program: str) -> tuple[ArgumentParser, Namespace
     try:
         return parser, parser.parse_args(arguments)
     except ArgumentError as error:
-        options = [f"--{name}" for name in parser.get_defaults().keys()]  # noqa: SIM118 - of all levels
-        hint = with_nearest_option(error, options)
-        raise _of_another_method(error, method) or _of_training(error) or hint from None
+        mistake = _of_another_method(error, method) or _of_training(error)
+        if mistake is not None:
+            raise mistake from None
+        add_nearest_option(error, [f"--{name}" for name in parser.get_defaults().keys()])  # noqa: SIM118 - of all levels
+        raise
 
 
 def flags() -> dict[str, str]:

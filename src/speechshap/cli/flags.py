@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 
 from jsonargparse import ArgumentError
 
-from speechshap.errors import UserError
+from speechshap.errors import UserError, find_cause
 
 _PARAMETER = re.compile(r"`(\w+)(?:=\"?([^`\"]*)\"?)?`")
 
@@ -65,17 +65,19 @@ def switched_on(arguments: Sequence[str], switches: Iterable[str]) -> list[str]:
     ]
 
 
-def with_nearest_option(error: ArgumentError, options: Iterable[str]) -> ArgumentError:
-    """The error of an unknown option, with the one that was probably meant; any other error as it is.
+def add_nearest_option(error: ArgumentError, options: Iterable[str]) -> None:
+    """Have the error of an unknown option name the one that was probably meant; any other error stays as it is.
 
     Example:
         >>> unknown = ArgumentError(None, "unrecognized arguments: --n_samples 3")
-        >>> print(with_nearest_option(unknown, ["--explain.n_samples", "--explain.seed"]))
+        >>> add_nearest_option(unknown, ["--explain.n_samples", "--explain.seed"])
+        >>> print(unknown)
         unrecognized arguments: --n_samples 3; did you mean --explain.n_samples?
     """
     unknown = re.search(r"unrecognized arguments: (--[\w.]+)", str(error))
     near = get_close_matches(unknown[1], list(options), 1) if unknown else []
-    return ArgumentError(None, f"{error}; did you mean {near[0]}?") if near else error
+    if near:
+        error.message += f"; did you mean {near[0]}?"
 
 
 def name_flags(message: str, flags: Mapping[str, str]) -> str:
@@ -112,19 +114,10 @@ def parameters_as_flags(flags: Callable[[], Mapping[str, str]]) -> Iterator[None
     try:
         yield
     except Exception as error:
-        mistake = user_error(error)
+        mistake = find_cause(error, UserError)
         if mistake is None:
             raise
         raise UserError(name_flags(str(mistake), flags())) from error
     finally:
         for handler in handlers:
             handler.removeFilter(rename)
-
-
-def user_error(error: BaseException | None) -> UserError | None:
-    """The UserError that an exception is or wraps."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None

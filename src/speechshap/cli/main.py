@@ -63,10 +63,10 @@ def main(command: str | None = None) -> None:
     if command is not None:
         _run(command, arguments, program=f"{command}.py")
         return
-    debug = [argument for argument in arguments if argument == "--debug"]
-    first, *others = [argument for argument in arguments if argument != "--debug"] or ["--help"]
+    first = next((argument for argument in arguments if argument != "--debug"), "--help")
     if first in COMMANDS:
-        _run(first, [*others, *debug], program=f"speechshap {first}")
+        arguments.remove(first)
+        _run(first, arguments, program=f"speechshap {first}")
     elif first in ("-h", "--help"):
         commands = "\n".join(f"  {name:10}{about.summary}" for name, about in COMMANDS.items())
         print(_HELP.format(commands=commands, configs=", ".join(config_names())), end="")
@@ -81,6 +81,5 @@ def main(command: str | None = None) -> None:
 def _run(name: str, arguments: list[str], program: str) -> None:
     from speechshap.cli.program import run
 
-    module = name.replace("-", "_")
-    function = getattr(import_module(f"speechshap.cli.{module}"), module)
+    function = getattr(import_module(f"speechshap.cli.{name}"), name)
     run(lambda given: function(given, program), COMMANDS[name].interrupted, arguments)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentError
 
 from speechshap.cli.allocator import keep_freed_memory
-from speechshap.cli.flags import user_error
+from speechshap.errors import UserError, find_cause
 
 # Told by the libraries to their developers; a user can do nothing about them.
 _IRRELEVANT_WARNINGS = (
@@ -52,7 +52,7 @@ def run(
     except Exception as error:
         if debug:
             raise
-        mistake = user_error(error)
+        mistake = find_cause(error, UserError)
         if mistake is None:
             sys.exit(f"error: {type(error).__name__}: {_one_line(error)} (the same command with --debug tells where)")
         sys.exit(f"error: {_one_line(mistake)}")

@@ -1,4 +1,4 @@
-"""What ``train.py`` writes beside Lightning, and where a resumed training writes."""
+"""What ``speechshap train`` writes beside Lightning, and where a resumed training writes."""
 
 import logging
 from pathlib import Path
@@ -10,21 +10,43 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from speechshap.files import whole_file
+from speechshap.training.checkpoints import run_of
 from speechshap.training.run_folder import run_folder
 
 logger = logging.getLogger(__name__)
 
 
 class SaveConfig(SaveConfigCallback):
-    """Save the options of a run in its folder, if it has one; the file appears when it is whole."""
+    """Save the options of a run in its folder, if it has one; the file appears when it is whole.
+
+    What lies there under that name stays, and may be the user's own: other options go to ``config-2.yaml``, and so on.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Save them once."""
         folder = run_folder(trainer)  # asked for by all processes
         if folder is not None and trainer.is_global_zero and not self.already_saved:
-            with whole_file(folder / self.config_filename) as partial:
-                partial.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+            write_beside(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
             self.already_saved = True
+
+
+def write_beside(path: Path, text: str) -> Path:
+    """Write a text to a file, or beside it with a number if another text is there; returns where the text is.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "config.yaml"
+        >>> [write_beside(path, text).name for text in ("a: 1", "a: 2", "a: 1")]
+        ['config.yaml', 'config-2.yaml', 'config.yaml']
+    """
+    content, place, number = text.encode(), path, 1
+    while place.exists() and not (place.is_file() and place.read_bytes() == content):
+        number += 1
+        place = path.with_stem(f"{path.stem}-{number}")
+    if not place.exists():
+        with whole_file(place) as partial:
+            partial.write_bytes(content)
+    return place
 
 
 def logger_of_run(given: Any, options: Namespace, default: dict[str, Any], checkpoint: Path, step: int) -> Any:
@@ -40,16 +62,14 @@ def logger_of_run(given: Any, options: Namespace, default: dict[str, Any], check
     Returns:
         The given logger, or one like it in the run's folder.
     """
-    run = checkpoint.absolute().parent.parent
-    if not isinstance(given, TensorBoardLogger) or checkpoint.parent.name != "checkpoints":
+    run = run_of(checkpoint)
+    if not isinstance(given, TensorBoardLogger) or run is None:
         return given
     settings = {**options.init_args.as_dict(), **options.get("dict_kwargs", {})}
-    is_own = settings.get("version") is None and (
-        all(settings.get(name) == value for name, value in default.items()) or _same(given.root_dir, run.parent)
-    )
+    is_default = all(settings.get(name) == value for name, value in default.items())
+    is_own = settings.get("version") is None and (is_default or _same(given.root_dir, run.resolve().parent))
     if checkpoint.name != "last.ckpt" or not (is_own or _same(given.log_dir, run)):
         return given
-    run = checkpoint.parent.parent
     place = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": run.name}
     return TensorBoardLogger(**{**settings, **place, "purge_step": step})
 

@@ -12,7 +12,7 @@ from pytorch_lightning.plugins import CheckpointIO
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.configs import config_paths
-from speechshap.cli.flags import flags_of, parameters_as_flags, switched_on, switches_of, with_nearest_option
+from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.run_files import SaveConfig, logger_of_run
 from speechshap.errors import UserError
 from speechshap.training import (
@@ -48,11 +48,12 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
         try:
             TrainCLI(config_paths(switched_on(arguments, switches_of(**options))), program)
         except ArgumentError as error:
-            raise with_nearest_option(error, flags_of(**options).values()) from None
+            add_nearest_option(error, flags_of(**options).values())
+            raise
 
 
 class TrainCLI(LightningCLI):
-    """``train.py``: LightningCLI with the module, the data and the callbacks of this project."""
+    """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project."""
 
     def __init__(self, arguments: list[str], program: str) -> None:
         if arguments[:1] == ["predict"]:
@@ -114,8 +115,8 @@ class TrainCLI(LightningCLI):
         callbacks.append(EpochSeed())
         if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             callbacks.append(LearningRateMonitor(logging_interval="step"))
-        is_homeless = run_folder(trainer) is None
-        if self.subcommand == "fit" and (options.enable_checkpointing is False or is_homeless):
+        has_no_folder = run_folder(trainer) is None
+        if self.subcommand == "fit" and (options.enable_checkpointing is False or has_no_folder):
             callbacks[:] = [
                 callback for callback in callbacks if not isinstance(callback, RunCheckpoint) or callback.dirpath
             ]
@@ -139,7 +140,7 @@ class TrainCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Subcommands; ``explain.py`` takes the place of ``predict``."""
+        """Subcommands; ``speechshap explain`` takes the place of ``predict``."""
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

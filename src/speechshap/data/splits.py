@@ -61,11 +61,12 @@ def listed_speakers(speakers: Sequence[str | int] | str | None) -> tuple[str | i
     """Speakers from a list, or from a comma-separated string.
 
     Example:
-        >>> listed_speakers([3, "08"]), listed_speakers("03, 08"), listed_speakers(None)
-        ((3, '08'), ('03', '08'), ())
+        >>> listed_speakers([3, "08"]), listed_speakers("03, 08"), listed_speakers(""), listed_speakers(None)
+        ((3, '08'), ('03', '08'), (), ())
     """
     names = speakers.strip("[]").split(",") if isinstance(speakers, str) else speakers or ()
-    return tuple(name.strip() if isinstance(name, str) else name for name in names)
+    stripped = (name.strip() if isinstance(name, str) else name for name in names)
+    return tuple(name for name in stripped if name != "")
 
 
 def find_speakers(wanted: Sequence[str | int], speakers: Sequence[str], option: str) -> list[str]:

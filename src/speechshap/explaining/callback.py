@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -25,6 +24,7 @@ from speechshap.models import SpeechClassifier
 from speechshap.models.precision import has_rounded_convolutions, rounded_matmul
 from speechshap.results.run_lock import new_run_id
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
+from speechshap.training.run_folder import results_folder
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class GradientSHAPCallback(pl.Callback):
 
     Args:
         method: ``gradient_shap``, or another method (:func:`speechshap.attribution.method_names`).
-        output_dir: Folder of the results; the trainer's log folder unless given.
+        output_dir: Folder of the results; that of the trainer's logger, or its ``default_root_dir``, unless given.
         inputs: From a batch of your DataLoader to what :func:`speechshap.data.batches.read_batch` reads;
             needed for batches that it cannot read.
         logits: From what your model returns to its logits ``(batch, classes)``; needed where it returns neither these
@@ -84,7 +84,7 @@ class GradientSHAPCallback(pl.Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the results folder, and let the method learn from some utterances if it was asked to."""
-        folder = Path(self.output_dir or trainer.log_dir or ".")
+        folder = results_folder(trainer, self.output_dir)
         launcher = trainer.strategy.launcher
         self.termination = Termination(folder, None if launcher is None else launcher.kill)
         self.termination.start()
@@ -166,7 +166,7 @@ class GradientSHAPCallback(pl.Callback):
         """Close the files, so that what was written so far can be seen."""
         try:
             if hasattr(self, "runner"):
-                # Who interrupts a run does not wait for pictures, which the next one draws.
+                # Do not wait for pictures after Ctrl-C; the next run draws them.
                 self.runner.close(wait=isinstance(exception, Exception))
         except Exception as error:
             # The original error is the one to report.

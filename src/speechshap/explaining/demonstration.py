@@ -61,8 +61,8 @@ class GradientSHAPDemo:
     """Explain a few sounds, and save a picture and the sound of the evidence for each.
 
     Args:
-        model_name: Checkpoint of ``train.py`` (``….ckpt``), or a trained audio classifier of transformers by its name
-            on the Hugging Face hub or its folder.
+        model_name: Checkpoint of ``speechshap train`` (``….ckpt``), or a trained audio classifier of transformers by
+            its name on the Hugging Face hub or its folder.
         data_path: Folder of sound files, at any depth; None makes a synthetic sound.
         num_classes: Classes that the model is expected to have; None for any number.
         batch_size: Points on the paths that go through the model at once.

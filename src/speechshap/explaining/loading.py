@@ -8,22 +8,23 @@ from torch import nn
 from speechshap.errors import UserError
 from speechshap.models import Backbone, EmotionClassifier, SpeechClassifier, from_transformers, load_classifier
 from speechshap.models.pretrained import WINDOW_SECONDS
-from speechshap.training import find_checkpoint, load_checkpoint
+from speechshap.training.checkpoints import CHECKPOINTS, find_checkpoint, load_checkpoint
 
 
 def load_model(name: str, classifier: nn.Module | None = None, feature_layer: int | None = None) -> SpeechClassifier:
     """Load a trained classifier, or a bare speech transformer for a given head.
 
     Args:
-        name: Checkpoint of ``train.py`` (``….ckpt``) or folder of its run, or an audio classifier of transformers by
-            its name on the Hugging Face hub or its folder; with a ``classifier`` any WavLM, wav2vec2 or HuBERT.
+        name: Checkpoint of ``speechshap train`` (``….ckpt``) or folder of its run, or an audio classifier of
+            transformers by its name on the Hugging Face hub or its folder; with a ``classifier`` any WavLM, wav2vec2 or
+            HuBERT.
         classifier: Head from the mean over time ``(batch, hidden size)`` to logits, in place of the model's own.
         feature_layer: Hidden state that the ``classifier`` takes (0 is the stem's output); None takes the last.
 
     Raises:
         UserError: The model cannot be loaded, or its head is not trained.
     """
-    if name.endswith(".ckpt") or (Path(name) / "checkpoints").is_dir():
+    if name.endswith(".ckpt") or (Path(name) / CHECKPOINTS).is_dir():
         _require_own_head(name, classifier, feature_layer)
         return load_checkpoint(find_checkpoint(name, prefer="best"))
     return load_classifier(name, classifier, feature_layer)

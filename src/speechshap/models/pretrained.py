@@ -24,8 +24,8 @@ WINDOW_SECONDS = 30.0
 """Longer recordings are split; up to here the logits are those of transformers."""
 
 UNTRAINED = (
-    "an encoder without a trained head, whose decisions would be chance; train one with train.py or, in Python, give "
-    "a head of your own: GradientSHAP(..., classifier=head)"
+    "an encoder without a trained head, whose decisions would be chance; train one with speechshap train fit or, in "
+    "Python, give a head of your own: GradientSHAP(..., classifier=head)"
 )
 
 

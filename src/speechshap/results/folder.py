@@ -58,7 +58,7 @@ class ResultsFolder:
                 if _PART.fullmatch(entry.name) and entry.is_file():
                     parts.append(self.folder / entry.name)
                 else:
-                    _warn_of(self.folder / entry.name, "no part that explain.py has written has such a name")
+                    _warn_of(self.folder / entry.name, "no part that speechshap explain has written has such a name")
         return sorted(parts)
 
     def read(
@@ -170,4 +170,4 @@ def file_name(utterance: str) -> str:
 
 def nothing_to_show(folder: Path) -> str:
     """Message for a folder without rows that can be read."""
-    return f"{folder} has no explanations, or those of an earlier version only; explain.py writes them"
+    return f"{folder} has no explanations, or those of an earlier version only; speechshap explain writes them"

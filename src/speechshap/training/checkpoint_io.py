@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from speechshap.errors import find_cause
 from speechshap.files import whole_file
 
 
@@ -32,8 +33,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # PyTorch answers an error of the system, which names no path, with one of its own.
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
+            cause = find_cause(error, OSError)
+            if cause is None:
                 raise
             raise OSError(cause.errno, cause.strerror, str(path)) from error
 

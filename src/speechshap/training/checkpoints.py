@@ -13,6 +13,18 @@ CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints in the folder of a run."""
 
 
+def run_of(checkpoint: Path) -> Path | None:
+    """Folder of the run that a checkpoint belongs to, or None if it does not lie in one.
+
+    Example:
+        >>> run_of(Path("runs/demo/version_0/checkpoints/best.ckpt")).name
+        'version_0'
+        >>> run_of(Path("downloads/best.ckpt"))
+    """
+    folder = checkpoint.parent
+    return folder.parent if folder.name == CHECKPOINTS else None
+
+
 def find_checkpoint(path: str | Path, prefer: Literal["best", "last"]) -> Path:
     """Find the checkpoint that a path means.
 
@@ -35,7 +47,7 @@ def find_checkpoint(path: str | Path, prefer: Literal["best", "last"]) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"`ckpt_path`: no file {path}; train.py fit writes checkpoints/best.ckpt into its run folder")
+        raise _missing(path)
     folder = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
     if (folder / f"{prefer}.ckpt").is_file():
         return folder / f"{prefer}.ckpt"
@@ -48,20 +60,20 @@ def find_checkpoint(path: str | Path, prefer: Literal["best", "last"]) -> Path:
             if names
             else f"give one of its runs: {', '.join(runs)}"
             if runs
-            else "give the folder of a run of train.py fit, or a checkpoint"
+            else "give the folder of a run of speechshap train fit, or a checkpoint"
         )
     )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint that ``train.py`` wrote; only plain data and tensors are unpickled.
+    """Read a checkpoint that ``speechshap train`` wrote; only plain data and tensors are unpickled.
 
     Raises:
         UserError: The file is missing, cut short, or not such a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"`ckpt_path`: no file {path}; train.py fit writes checkpoints/best.ckpt into its run folder")
+        raise _missing(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of other files the unpickler raises whatever it stumbles over
@@ -69,8 +81,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"`ckpt_path`: {path} cannot be read as a checkpoint; it is cut short or something else, copy it again"
         ) from error
     if not isinstance(checkpoint, dict) or "classes" not in checkpoint.get("hyper_parameters", {}):
-        raise UserError(f"`ckpt_path`: {path} is not a checkpoint of this project; train one with train.py fit")
+        raise UserError(f"`ckpt_path`: {path} is not a checkpoint of this project; train one with speechshap train fit")
     return checkpoint
+
+
+def _missing(path: Path) -> UserError:
+    return UserError(
+        f"`ckpt_path`: no file {path}; speechshap train fit writes {CHECKPOINTS}/best.ckpt into its run folder"
+    )
 
 
 def load_checkpoint(path: str | Path, checkpoint: dict[str, Any] | None = None) -> EmotionModule:

@@ -184,8 +184,6 @@ class AudioDataModule(pl.LightningDataModule):
         """
         processes = self.trainer.world_size if self.trainer else 1
         if len(self.predict_utterances) < processes:
-            if self.trainer and self.trainer.global_rank > 0:
-                raise SystemExit(1)  # the first process tells why
             raise UserError(
                 f"`devices` asks for {processes} processes, but there are {len(self.predict_utterances)} utterances to "
                 "explain; take as many at most"

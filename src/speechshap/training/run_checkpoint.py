@@ -1,6 +1,7 @@
 """The checkpoints of a run: the best, and the last."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ class RunCheckpoint(ModelCheckpoint):
     """ModelCheckpoint that keeps the best checkpoint and its score when a training is resumed.
 
     Where the training goes on in another folder, the best checkpoints beside the one that is resumed are copied there;
-    ModelCheckpoint would forget their scores, and name a worse one the best. A score that is NaN or infinite is never
-    the best.
+    ModelCheckpoint would forget their scores, and name a worse one the best. A checkpoint whose score is NaN or
+    infinite is not kept for it, even if all others are (``save_top_k=-1``).
     """
 
     @property
@@ -27,7 +28,10 @@ class RunCheckpoint(ModelCheckpoint):
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Whether a score is one of the best."""
-        return current is not None and math.isfinite(current) and super().check_monitor_top_k(trainer, current)
+        is_finite = current is not None and math.isfinite(current)
+        # A process that knew better alone would leave the others waiting for it: they decide together, as below.
+        are_finite: bool = trainer.strategy.reduce_boolean_decision(is_finite)
+        return are_finite and super().check_monitor_top_k(trainer, current)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -60,4 +64,4 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file, unless both paths are the same file."""
     if not (target.exists() and source.samefile(target)):
         with whole_file(target) as partial:
-            partial.write_bytes(source.read_bytes())
+            shutil.copyfile(source, partial)

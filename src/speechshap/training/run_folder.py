@@ -5,20 +5,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
 
-from speechshap.errors import UserError
+from speechshap.errors import UserError, causes
+from speechshap.training.checkpoints import CHECKPOINTS
 
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _SECONDS_OF_OTHERS = 5
 """How long a process that failed waits for the first one to fail, too."""
 
-_MADE_AT_START = ("events.out.tfevents.*", "hparams.yaml", "config.yaml", "metrics.csv")
+_MADE_AT_START = ("events.out.tfevents.*", "hparams.yaml", "config.yaml", "config-*.yaml", "metrics.csv")
 
 
 def run_folder(trainer: pl.Trainer) -> Path | None:
@@ -35,6 +36,23 @@ def run_folder(trainer: pl.Trainer) -> Path | None:
     """
     folder = trainer.strategy.broadcast(_folder_of_rank(trainer))
     return None if folder is None else Path(folder)
+
+
+def results_folder(trainer: pl.Trainer, given: str | Path | None = None) -> Path:
+    """Folder of results that are written in any case; with several processes, each of them has to ask.
+
+    Args:
+        trainer: Whose run it is.
+        given: Folder that is asked for; left out, that of the run's files, else ``default_root_dir``, which is the
+            working folder unless it was given.
+
+    Example:
+        >>> results_folder(pl.Trainer(logger=False, accelerator="cpu"), "out").name
+        'out'
+        >>> results_folder(pl.Trainer(logger=False, accelerator="cpu")) == Path.cwd()
+        True
+    """
+    return Path(given or run_folder(trainer) or trainer.default_root_dir)
 
 
 def _folder_of_rank(trainer: pl.Trainer) -> str | None:
@@ -54,24 +72,20 @@ def _folder_of_rank(trainer: pl.Trainer) -> str | None:
 
 @contextmanager
 def guarded_run(trainer: pl.Trainer) -> Iterator[None]:
-    """Have a run that fails say so once, and remove its folder if it failed before the first step.
+    """Have a training that fails say so once; if it fails before the first step, what it made in its folder goes.
 
     Raises:
         UserError: The disk is full; names what could not be written.
     """
     former = threading.excepthook
     threading.excepthook = _without_event_writer(former)
+    place = _folder_of_rank(trainer)
     try:
-        yield
+        with first_process_tells(trainer), ExitStack() as stack:
+            if place is not None and trainer.is_global_zero:
+                stack.enter_context(unstarted_run_removed(Path(place), lambda: trainer.global_step > 0))
+            yield
     except BaseException as error:
-        # Processes often fail for the same reason: the first one tells it, and ends the others.
-        if trainer.is_global_zero:
-            _end_others(trainer)
-        else:
-            time.sleep(_SECONDS_OF_OTHERS)
-        place = _folder_of_rank(trainer)
-        if trainer.is_global_zero and trainer.global_step == 0 and place is not None:
-            remove_unstarted(Path(place))
         full = _full_disk(error)
         if full is None:
             raise
@@ -83,36 +97,66 @@ def guarded_run(trainer: pl.Trainer) -> Iterator[None]:
         threading.excepthook = former
 
 
-def _end_others(trainer: pl.Trainer) -> None:
-    """End the processes that this one has started."""
-    launcher = trainer.strategy.launcher
-    if launcher is not None:
-        launcher.kill(signal.SIGTERM)
+@contextmanager
+def first_process_tells(trainer: pl.Trainer) -> Iterator[None]:
+    """Of several processes that fail for the same reason, have the first one tell it and end the others.
+
+    One that fails alone tells it, too, after some seconds.
+    """
+    try:
+        yield
+    except BaseException:
+        launcher = trainer.strategy.launcher
+        if not trainer.is_global_zero:
+            time.sleep(_SECONDS_OF_OTHERS)
+        elif launcher is not None:
+            launcher.kill(signal.SIGTERM)
+        raise
 
 
-def remove_unstarted(folder: Path) -> None:
-    """Remove what a run of this process has left in its folder before the first step; its other files stay."""
-    if not folder.is_dir() or any(folder.glob("checkpoints/*")):
-        return
-    made = {path for pattern in _MADE_AT_START for path in folder.glob(pattern)}
-    events = [path for path in made if path.name.startswith("events.")]
-    if any(f".{os.getpid()}." not in path.name for path in events):
-        return  # an earlier run was here
-    for path in made:
-        path.unlink()
-    with suppress(OSError):  # not empty: skipped.csv tells what is wrong
-        for path in (folder / "checkpoints", folder, *folder.parents[:2]):
-            if path.is_dir():
+@contextmanager
+def unstarted_run_removed(folder: Path, has_started: Callable[[], bool]) -> Iterator[None]:
+    """If the block fails before a run has started, remove the files that it made; what was there before stays.
+
+    Args:
+        folder: Of the run.
+        has_started: Whether the run has come so far that its files are worth keeping.
+    """
+    with no_empty_folder(folder / CHECKPOINTS):
+        before = _files_of_start(folder)
+        try:
+            yield
+        except BaseException:
+            made = _files_of_start(folder) - before
+            others = [path for path in made if path.name.startswith("events.") and f".{os.getpid()}." not in path.name]
+            # New events of another process: it has begun a run in the same folder meanwhile.
+            if not others and not has_started():
+                for path in made:
+                    path.unlink()
+            raise
+
+
+def _files_of_start(folder: Path) -> set[Path]:
+    """Files that a run writes before its first step; others, like ``skipped.csv``, tell what is wrong."""
+    return {path for pattern in _MADE_AT_START for path in folder.glob(pattern)}
+
+
+@contextmanager
+def no_empty_folder(folder: Path) -> Iterator[None]:
+    """Take away what the block has made of a folder and those above it, where nothing has come into them."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in missing:
+            with suppress(OSError):  # not empty
                 path.rmdir()
 
 
 def _full_disk(error: BaseException | None) -> OSError | None:
     """The error of a full disk that an exception is, or was raised from."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+    errors = (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in _DISK_IS_FULL)
+    return next(errors, None)
 
 
 def _without_event_writer(
