@@ -44,9 +44,8 @@ def distributions(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) 
     """Folder of both, built from a copy: building writes into the sources."""
     folder = tmp_path_factory.mktemp("project")
     for path in tracked:
-        if path.startswith("src/") or "/" not in path:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes((PROJECT / path).read_bytes())
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes((PROJECT / path).read_bytes())
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist", ".", folder=folder)
     return folder / "dist"
 
@@ -57,12 +56,11 @@ def test_the_wheel_has_every_file_of_the_package(distributions: Path, tracked: l
     assert packed == {path.removeprefix("src/") for path in tracked if path.startswith("src/")}
 
 
-def test_the_source_distribution_has_every_file_of_the_package(distributions: Path, tracked: list[str]) -> None:
+def test_the_source_distribution_has_every_file_of_the_project(distributions: Path, tracked: list[str]) -> None:
+    """Tests and documents as well; but not what begins with a dot, which is of use in a clone alone."""
     with tarfile.open(next(distributions.glob("*.tar.gz"))) as archive:
         packed = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    beside = {"CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "constraints.txt", "pyproject.toml"}
-    assert {path for path in tracked if path.startswith("src/")} | beside <= packed
-    assert not {path for path in packed if path.startswith("tests/")}
+    assert {path for path in tracked if not path.startswith(".")} <= packed
 
 
 def test_the_wheel_works_alone_from_another_folder(distributions: Path, tmp_path: Path) -> None:
