@@ -127,6 +127,11 @@ def write_part(folder: Path, *explanations: Explanation) -> Path:
         return writer.known[written[0].utterance, written[0].targets[0], written[0].provenance.fingerprint]
 
 
+def unmeasured() -> dict[str, str]:
+    """Environment of a process that cannot write how much of the code it covers, for its disk is full."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 @contextmanager
 def full_from(size: int) -> Iterator[None]:
     """No file of this process, or of those it starts, grows beyond this size in bytes, as on a full disk."""

@@ -89,6 +89,27 @@ def test_an_error_in_the_block_releases_the_lock(tmp_path: Path) -> None:
         assert is_held
 
 
+TAKE_TURNS = """
+import sys
+from pathlib import Path
+from speechshap.files import locked
+folder = Path(sys.argv[1])
+for _ in range(200):
+    with locked(folder / ".lock", 60):
+        number = folder / "number"
+        number.write_text(str(int(number.read_text()) + 1))
+"""
+
+
+@pytest.mark.slow
+def test_processes_take_turns_and_leave_no_file_of_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "number").write_text("0")
+    processes = [subprocess.Popen([sys.executable, "-c", TAKE_TURNS, str(tmp_path)]) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    assert (tmp_path / "number").read_text() == "800"
+    assert [path.name for path in tmp_path.iterdir()] == ["number"]
+
+
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     with full_from(10), pytest.raises(OSError, match="too large") as caught, whole_file(path) as partial:

@@ -126,7 +126,7 @@ def locked(path: Path, seconds: float, *, or_raise: type[Exception] | None = Non
     """Hold a lock, which the system releases however the process ends.
 
     Args:
-        path: File of the lock, which stays; made if it is not there.
+        path: File of the lock, which is there as long as it is held; a killed process leaves it behind.
         seconds: How long to wait for another process that holds the lock.
         or_raise: What to raise with a message after that time; None goes on without the lock.
 
@@ -143,11 +143,12 @@ def locked(path: Path, seconds: float, *, or_raise: type[Exception] | None = Non
     path.parent.mkdir(parents=True, exist_ok=True)
     # A soft lock would outlive a process that is killed.
     lock = FileLock(path, thread_local=False, fallback_to_soft=False)
-    is_held = False
+    is_held = is_others = False
     try:
         _acquire(lock, seconds)
         is_held = True
     except Timeout:
+        is_others = True
         if or_raise is not None:
             raise or_raise(
                 f"{path} has been locked for {seconds:.0f} s; end the process that holds it (one that was paused?), "
@@ -162,6 +163,10 @@ def locked(path: Path, seconds: float, *, or_raise: type[Exception] | None = Non
     try:
         yield is_held
     finally:
+        # Before the lock is released: who waits for a removed file notices it, and makes a new one.
+        if not is_others:
+            with suppress(OSError):  # of Windows, which removes no open file
+                path.unlink()
         lock.release()
 
 

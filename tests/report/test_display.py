@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import full_from, make_explanation, write_explanation, write_part
+from helpers import full_from, make_explanation, unmeasured, write_explanation, write_part
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.display import Display
@@ -204,7 +204,7 @@ except KeyboardInterrupt:
 def start_run(folder: Path, count: int, until: str, limit: int | None = None) -> subprocess.Popen[str]:
     """Start a run and wait until it says that it has got so far; its files may be limited to so many bytes."""
 
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**unmeasured(), "PYTHONPATH": os.pathsep.join(sys.path)}
     with nullcontext() if limit is None else full_from(limit):
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(folder), str(count)],

@@ -73,15 +73,9 @@ class RunLock:
             yield
 
     def unregister(self) -> None:
-        """Release the lock and remove its file; a second time does nothing."""
-        was_held, self.is_held = self.is_held, False
-        self._registered.close()  # first, since Windows removes no open file
-        if not self._path.exists():
-            return
-        # Who has the folder to himself may be looking at the file, and removes it later; nobody waits for that.
-        with locked(self._shared_path, 0) as is_exclusive:
-            if is_exclusive or not was_held:
-                self._path.unlink(missing_ok=True)
+        """Release the lock; a second time does nothing."""
+        self.is_held = False
+        self._registered.close()
 
     def _others(self) -> list[str]:
         """Runs of the other processes that are alive."""
@@ -90,10 +84,7 @@ class RunLock:
             name = _LOCK_NAME.fullmatch(path.name)
             if name is None or path == self._path:
                 continue
-            with locked(path, 0) as is_dead:
-                pass
-            if is_dead:
-                path.unlink(missing_ok=True)
-            else:
-                alive.append(name["run"])
+            with locked(path, 0) as is_dead:  # which removes it
+                if not is_dead:
+                    alive.append(name["run"])
         return alive
