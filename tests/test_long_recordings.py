@@ -28,6 +28,11 @@ def powers(inputs: Tensor, lengths: Tensor) -> Tensor:
     return torch.stack([inputs.square().sum(1), inputs.pow(3).sum(1), inputs.sin().sum(1)], dim=1)
 
 
+def living_tensors() -> list[Tensor]:
+    """Of the whole process; ``isinstance`` would ask proxies of objects that are gone, which raise."""
+    return [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+
+
 class LargestTensor(TorchDispatchMode):
     """Notes the bytes of the largest tensor that an operator makes."""
 
@@ -66,11 +71,11 @@ def test_few_copies_of_the_samples_are_alive_while_the_model_runs() -> None:
     """Utterance, reference, point, and the differences that multiply the gradient."""
     waveform, alive = noise(1, 40_000, seed=0, dtype=torch.float32), []
     gc.collect()
-    others = {id(tensor) for tensor in gc.get_objects() if isinstance(tensor, Tensor)}
+    others = {id(tensor) for tensor in living_tensors()}
 
     def forward(inputs: Tensor, lengths: Tensor) -> Tensor:
         if inputs.requires_grad:
-            tensors = [each for each in gc.get_objects() if isinstance(each, Tensor) and id(each) not in others]
+            tensors = [tensor for tensor in living_tensors() if id(tensor) not in others]
             storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
             alive.append(sum(storages.values()) / waveform.nbytes)
         return powers(inputs, lengths)
