@@ -222,6 +222,14 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
     assert contrast.axes[2].get_ylabel() == "probability a frame"
 
 
+def test_a_picture_that_cannot_be_saved_is_told_before_anything_is_computed(
+    explainer: GradientSHAP, tmp_path: Path
+) -> None:
+    for name in ("a.mp3", "a"):
+        with pytest.raises(UserError, match=rf"`save_path` is .*{name}; expected a name that ends in one of .*\.png"):
+            explainer.visualize_explanations("there is no such sound.wav", save_path=tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -158,8 +158,10 @@ def test_the_time_frequency_attribution_lies_over_the_spectrogram(scale: str) ->
 
 
 def test_the_title_says_what_was_predicted_and_how_sure_it_is() -> None:
-    texts = [text.get_text() for text in draw(make_explanation()).texts]
+    figure = draw(make_explanation())
+    texts = [text.get_text() for text in figure.texts]
     assert texts == ["a.wav", "predicted happy (75%), labelled sad, relative error 0.20"]
+    assert caption(figure, 2) == "frame attribution"
     unknown = draw(make_explanation(label=None, prediction="sad", relative_error=None))
     assert unknown.texts[1].get_text() == "predicted sad (75%), explained happy"
 
@@ -184,7 +186,6 @@ def test_without_errors_no_interval_is_drawn_and_none_is_told() -> None:
     )
     assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["sad", "happy"]
     assert len(figure.axes[2].patches) == 2
-    assert caption(figure, 2) == "frame attribution"
     assert "error" not in figure.texts[1].get_text()
 
 
@@ -202,6 +203,8 @@ def test_without_errors_no_interval_is_drawn_and_none_is_told() -> None:
 def test_what_is_not_to_be_read_as_it_stands_says_so_in_red(fields: dict[str, Any], words: str) -> None:
     figure = draw(make_explanation(**fields))
     assert words in caption(figure, 2).replace("\n", " ")
+    everything = " ".join([*(text.get_text() for text in figure.texts), caption(figure, 2)])
+    assert everything.count("relative error") <= 1
     assert figure.axes[2].title.get_text() == ""
     assert figure.axes[2]._left_title.get_color() == WARNING
     assert figure.texts[1].get_color() == WARNING

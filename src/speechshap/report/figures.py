@@ -13,6 +13,7 @@ from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
 from speechshap.report.moments import TOP_K_FRAMES
+from speechshap.report.notebook import show
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
 from speechshap.report.wording import outputs_text, shortened
@@ -50,7 +51,7 @@ def explanation_figure(
     if explanation.layers is not None:
         heights["layers"] = min(2.2, 0.13 * len(explanation.layers.names) + 0.25)
     reservation = explanation.reservation()
-    note = textwrap.fill(reservation or ", ".join(["frame attribution", *_error(explanation)]), _CAPTION_LETTERS)
+    note = textwrap.fill(reservation or "frame attribution", _CAPTION_LETTERS)
     figure, axes = _stack(heights, note.count("\n"))
     _title(figure, explanation)
 
@@ -166,19 +167,15 @@ def _title(figure: Figure, explanation: Explanation) -> None:
         parts.append(f"labelled {explanation.label}")
     if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):
         parts.append(f"explained {explanation.targets[0]}")
-    parts += _error(explanation)
-    colour = WARNING if explanation.reservation() else "black"
+    reservation, error = explanation.reservation() or "", explanation.relative_error[0]
+    if np.isfinite(error) and "relative error" not in reservation:
+        parts.append(f"relative error {error:.2f}")
+    colour = WARNING if reservation else "black"
     figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
     figure.text(
         0.5, 1 - 0.28 / figure.get_figheight(), ", ".join(parts), ha="center", va="top", fontsize="small",
         color=colour, parse_math=False,
     )  # fmt: skip
-
-
-def _error(explanation: Explanation) -> list[str]:
-    """Caption with the first target's relative error, if it is known."""
-    error = explanation.relative_error[0]
-    return [f"relative error {error:.2f}"] if np.isfinite(error) else []
 
 
 def _caption(axes: Axes, text: str, warn: bool = False) -> None:
@@ -212,7 +209,7 @@ def visualize_audio_attributions(
     prediction_prob: float,
     top_k: int = TOP_K_FRAMES,
 ) -> Figure:
-    """Draw a sound and its attributions, computed by any program.
+    """Draw a sound and its attributions, computed by any program. A notebook shows the picture.
 
     Args:
         audio: ``(time,)``.
@@ -255,7 +252,9 @@ def visualize_audio_attributions(
     name = f"class {target_class}" if isinstance(target_class, int | np.integer) else target_class
     title = f"attribution to {name}, predicted with {prediction_prob:.0%}"
     attribution = Estimate(rows.mean(0, keepdims=True), error)
-    return _audio_attribution_figure(audio, sample_rate, attribution, edges, title, top_k)
+    figure = _audio_attribution_figure(audio, sample_rate, attribution, edges, title, top_k)
+    show(figure)
+    return figure
 
 
 def _edges_of(count: int, duration: float) -> np.ndarray:

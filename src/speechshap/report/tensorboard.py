@@ -12,6 +12,7 @@ import numpy as np
 from speechshap.report.events import MarkedEvents
 from speechshap.report.rendering import Rendering
 from speechshap.report.settings_run import write_settings_run
+from speechshap.report.sound import LONGEST_SOUND_SECONDS
 from speechshap.results.fingerprint import fingerprint
 from speechshap.results.rows import Row, explains_prediction, target_of
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEE_ALL = "tensorboard --logdir {folder} --samples_per_plugin=images=100,audio=100"
-
-LONGEST_SOUND_SECONDS = 120
-"""Longer sounds are left out of the event file, which holds three uncompressed copies of each."""
 
 SUMMARY_COLUMNS = (
     "label", "prediction", "probability", "target", "against", "relative_error", "completeness_gap",

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import io
 import json
 import logging
 import re
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import soundfile
 from plotly.offline import get_plotlyjs
 from tqdm.auto import tqdm
 
@@ -171,7 +169,9 @@ class ReportEntry:
             stored: str | int | None = None
             if variant.waveform is not None:
                 holder = first.setdefault(id(variant.waveform), number)
-                stored = _flac(variant.waveform) if holder == number else holder
+                stored = holder
+                if holder == number:
+                    stored = sound.flac_base64(_full_scale(variant.waveform), SAMPLE_RATE)
             payloads.append({"sound": stored, **variant.payload()})
         return payloads
 
@@ -222,13 +222,6 @@ def _sounds(frames: np.ndarray, edges: np.ndarray, waveform: np.ndarray) -> dict
 def _full_scale(waveform: np.ndarray) -> np.ndarray:
     waveform = np.nan_to_num(waveform)
     return waveform * np.float32(sound.PEAK / max(float(np.abs(waveform).max(initial=0)), sound.SILENCE))
-
-
-def _flac(waveform: np.ndarray) -> str:
-    """The sound as FLAC in base64: lossless, and played by every browser."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, _full_scale(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _split(sizes: Sequence[int], max_bytes: int) -> list[int]:
