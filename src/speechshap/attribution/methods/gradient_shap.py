@@ -1,7 +1,6 @@
 """GradientSHAP (expected gradients) of a classifier of waveforms."""
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from speechshap.attribution.evaluator import NO_LAYERS, Evaluator
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods import Method
 from speechshap.attribution.path import PathEstimator
+from speechshap.attribution.rounds import advance_to, advance_to_tolerance
 from speechshap.attribution.sampling import (
     POINTS_PER_REPLICATE,
     SCHEMES,
@@ -32,7 +32,6 @@ from speechshap.frames import FrameGrid
 
 logger = logging.getLogger(__name__)
 
-_FIRST_ROUND = 16  # points; each round doubles what there is
 _LEARNING_POINTS = 64  # on the paths of each utterance that the density is learnt from
 
 
@@ -258,51 +257,14 @@ def _attribute(
     )  # fmt: skip
     converged = None
     if settings.n_samples == "auto":
-        converged = _advance_to_tolerance(estimator, sampler, settings.tolerance, settings.max_samples)
+        converged = advance_to_tolerance(estimator, sampler, settings.tolerance, settings.max_samples)
     else:
-        _advance_to(estimator, sampler, settings.n_samples)
+        advance_to(estimator, sampler, settings.n_samples)
     return replace(
         estimator.attribution(),
         path_second_moments=torch.stack([sampler.second_moments(number) for number in range(len(evaluator))]),
         converged=None if converged is None else converged.to(evaluator.device),
     )
-
-
-def _advance_to(estimator: PathEstimator, sampler: PathSampler, n_samples: int) -> None:
-    """Draw ``n_samples``, in rounds."""
-    batch = len(estimator.replicates)
-    goal = min(_FIRST_ROUND, n_samples)
-    while True:
-        estimator.advance([math.ceil(goal / sampler.points_per_replicate)] * batch)
-        if goal == n_samples:
-            return
-        goal = min(2 * goal, n_samples)
-        for utterance in range(batch):
-            sampler.next_round(utterance)
-
-
-def _advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, tolerance: float, max_samples: int) -> Tensor:
-    """Draw until each utterance's relative error is within the tolerance; returns which ones converged, ``(B,)``.
-
-    The next round is as long as the error of the last one asks for, but at most doubles the draws.
-    """
-    batch = len(estimator.replicates)
-    points = sampler.points_per_replicate
-    most = max_samples // points
-    goals = [min(_FIRST_ROUND // points, most)] * batch
-    while True:
-        estimator.advance(goals)
-        error = estimator.relative_error().amax(1).cpu()  # (B,)
-        converged = error <= tolerance
-        active = [u for u in range(batch) if not converged[u] and estimator.replicates[u] < most]
-        if not active:
-            return converged
-        for utterance in active:
-            done = estimator.replicates[utterance]
-            # A tenth more than the square-root law says, so that one more round is mostly enough.
-            needed = min(2.0 * done, 1.1 * done * float(error[utterance] / tolerance) ** 2)
-            goals[utterance] = min(most, max(done + 1, math.ceil(needed)))
-            sampler.next_round(utterance)
 
 
 METHOD = Method(GradientSHAPSettings, explain, learn)
