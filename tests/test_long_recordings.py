@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from attribution.tiny import noise
+from attribution.tiny import living_tensors, noise
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,11 +26,6 @@ GRID = FrameGrid(hop=40, receptive_field=60)
 
 def powers(inputs: Tensor, lengths: Tensor) -> Tensor:
     return torch.stack([inputs.square().sum(1), inputs.pow(3).sum(1), inputs.sin().sum(1)], dim=1)
-
-
-def living_tensors() -> list[Tensor]:
-    """Of the whole process; ``isinstance`` would ask proxies of objects that are gone, which raise."""
-    return [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
 
 
 class LargestTensor(TorchDispatchMode):

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
-from speechshap.files import named_in_errors, whole_file
+from speechshap.files import locked, named_in_errors, remove_partial, whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
@@ -31,6 +31,9 @@ from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder, nothing_to_show
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 600.0
+"""How long to wait for another process that writes the report of the same folder."""
 
 MAX_BYTES = 48_000_000
 """Size in bytes from which on the next utterances go to another file."""
@@ -47,6 +50,8 @@ CAPTIONS = {
 def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES) -> list[Path]:
     """Write ``report.html`` for all explanations of a run, sound included.
 
+    One process at a time writes the report of a folder, so that what a killed one has left is known to be of no use.
+
     Args:
         folder: Folder with the Parquet parts; the report is written to it.
         corpus: Figures of the corpus as a whole as PNG, by their names in :data:`CAPTIONS`.
@@ -57,13 +62,18 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         The files.
 
     Raises:
-        UserError: The folder has no explanations, or those of an earlier version only.
+        UserError: The folder has no explanations, or those of an earlier version only; or another process writes its
+            report and does not end.
+        OSError: A file cannot be written.
     """
     results = ResultsFolder(folder)
     places = results.places()
     if not places:
         raise UserError(nothing_to_show(folder))
-    with named_in_errors(folder), tempfile.TemporaryFile(dir=folder) as spool:
+    lock = locked(folder / ".report.lock", _PATIENCE_SECONDS, or_raise=UserError)
+    with named_in_errors(folder), lock as is_alone, tempfile.TemporaryFile(dir=folder) as spool:
+        if is_alone:
+            remove_partial(folder, ".report*.html.*")
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
         for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
