@@ -37,6 +37,16 @@ class PathEstimator:
 
     Raises:
         ValueError: The model does not have the targets.
+
+    Example:
+        >>> from speechshap.attribution.baselines import gaussian_noise
+        >>> from speechshap.attribution.sampling import PathDensity, PathSampler
+        >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2] ** 2, torch.randn(1, 800), ids=["a"])
+        >>> sampler = PathSampler(evaluator.inputs, [800], ["a"], gaussian_noise(), "adaptive", 0, PathDensity.base())
+        >>> estimator = PathEstimator(evaluator, Targets.from_classes(1, 0), sampler)
+        >>> estimator.advance([3])
+        >>> estimator.attribution().n_samples  # two points for each of three references
+        tensor([6])
     """
 
     def __init__(
@@ -101,7 +111,11 @@ class PathEstimator:
                 raise ZeroGradientError(self._evaluator.ids[utterance])
 
     def relative_error(self) -> Tensor:
-        """Norm of the frames' standard errors relative to that of the frames so far, ``(B, K)``."""
+        """Norm of the frames' standard errors relative to that of the frames so far, ``(B, K)``.
+
+        Raises:
+            ValueError: An utterance has fewer than two replicates.
+        """
         error = self._frames.standard_error()
         if error is None:
             raise ValueError("fewer than two replicates have no standard error")

@@ -47,6 +47,11 @@ def heard(frames: np.ndarray, edges: np.ndarray) -> dict[str, Envelope]:
     Returns:
         The ``original``, only the evidence (``kept``), all but the evidence (``removed``), and the sound with a
         loudness that follows the attribution (``weighted``).
+
+    Example:
+        >>> gains = heard(np.array([0.0, 2.0, 0.0, 0.0, 0.0]), np.arange(6) / 10)
+        >>> gains["kept"].apply(np.ones(6), 10)
+        array([0., 1., 1., 0., 0., 0.], dtype=float32)
     """
     mask = evidence(frames)
     return {
@@ -122,6 +127,12 @@ def equal_loudness(waveforms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Returns:
         The scaled sounds, ``float32`` within ``±0.89``.
+
+    Example:
+        >>> tone = np.sin(np.arange(1600.0))
+        >>> sounds = equal_loudness({"loud": tone, "quiet": tone / 100, "silent": 0 * tone})
+        >>> [f"{sound.std():.3f}" for sound in sounds.values()]
+        ['0.100', '0.100', '0.000']
     """
     gains = equal_loudness_gains(waveforms)
     return {name: (gains[name] * np.nan_to_num(sound)).astype(np.float32) for name, sound in waveforms.items()}

@@ -48,6 +48,14 @@ class GradientSHAPSettings(PathSettings):
         calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its
             cost where many are explained.
         density: What the first round of the ``adaptive`` scheme draws from, as learnt from such utterances.
+
+    Raises:
+        UserError: A value is not legal, or does not fit the others.
+
+    Example:
+        >>> GradientSHAPSettings(n_samples=3)
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `n_samples` is 3; expected auto, or 4 at least: an error bar needs two ...
     """
 
     n_samples: int | Literal["auto"] = 50
@@ -206,7 +214,27 @@ def explain(
     keep_values: bool = False,
     keep_draws: bool = False,
 ) -> Attribution:
-    """Attribute a batch by GradientSHAP; see :func:`gradient_shap`, whose ``keep_samples`` is ``keep_draws`` here."""
+    """Attribute a batch by GradientSHAP, which :func:`gradient_shap` describes.
+
+    Args:
+        evaluator: Has the batch, the model and its layers.
+        targets: What is explained.
+        baseline: Draws the references.
+        settings: Of the method.
+        keep_values: Keep the attributions of single samples.
+        keep_draws: Keep the frame attributions of every draw (``keep_samples`` of :func:`gradient_shap`).
+
+    Raises:
+        ValueError: The model does not have the targets, or a reference does not fit.
+        GradientError: An utterance's gradients are all 0, or one is not finite; the error names the utterance.
+
+    Example:
+        >>> from speechshap.attribution import gaussian_noise
+        >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2] ** 2, torch.randn(3, 800))
+        >>> settings = GradientSHAPSettings(n_samples=8)
+        >>> explain(evaluator, Targets.from_classes(3, 1), gaussian_noise(), settings).frames.shape
+        torch.Size([3, 1, 2])
+    """
     return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings, keep_values, keep_draws)
 
 
