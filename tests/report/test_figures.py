@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 
 from speechshap.attribution.targets import Target
+from speechshap.errors import UserError
 from speechshap.mel import hertz, mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
 from speechshap.report.figures import explanation_figure, visualize_audio_attributions
@@ -284,5 +285,21 @@ def test_frames_lie_where_a_model_of_their_number_has_them(count: int, second_ed
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3, 4), (RATE + 1,)])
 def test_attributions_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="attributions"):
+    with pytest.raises(UserError, match="`attributions`"):
         visualize_audio_attributions(np.zeros(RATE), np.zeros(shape), RATE, 0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"audio": np.zeros((2, RATE))}, r"`audio` has shape \(2, 16000\); expected \(time,\)"),
+        ({"sample_rate": 0}, "`sample_rate` is 0; expected samples a second"),
+        ({"top_k": -1}, "`top_k` is -1; expected 0 at least"),
+    ],
+)
+def test_a_sound_or_a_number_that_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:
+    usual = {"audio": np.zeros(RATE), "sample_rate": RATE, "top_k": 3}
+    with pytest.raises(UserError, match=message):
+        visualize_audio_attributions(
+            attributions=np.zeros(49), target_class=0, prediction_prob=0.5, **{**usual, **options}
+        )

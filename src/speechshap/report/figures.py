@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
@@ -222,23 +223,26 @@ def visualize_audio_attributions(
         top_k: How many frames to mark.
 
     Raises:
-        ValueError: The shapes do not fit each other.
+        UserError: The shapes do not fit each other, or a number is out of range.
 
     Example:
         >>> figure = visualize_audio_attributions(np.zeros(16000), np.arange(49.0), 16000, "happy", 0.8)
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['amplitude', 'frequency (kHz)', 'attribution a frame']
     """
+    require_at_least(0, top_k=top_k)
+    if not sample_rate > 0:
+        raise UserError(f"`sample_rate` is {sample_rate}; expected samples a second (Hz), above 0")
     audio, values = np.asarray(audio, dtype=np.float32), np.asarray(attributions, dtype=np.float64)
     if audio.ndim != 1 or not audio.size:
-        raise ValueError(f"audio has shape {audio.shape}; expected (time,)")
+        raise UserError(f"`audio` has shape {audio.shape}; expected (time,)")
     if values.ndim not in (1, 2) or not values.size:
-        raise ValueError(
-            f"attributions have shape {values.shape}; expected (frames,), (time,), or (references, frames or time)"
+        raise UserError(
+            f"`attributions` have shape {values.shape}; expected (frames,), (time,), or (references, frames or time)"
         )
     if values.shape[-1] > audio.size:
-        raise ValueError(
-            f"{values.shape[-1]} attributions for {audio.size} samples of audio; expected fewer, or as many"
+        raise UserError(
+            f"`attributions` are {values.shape[-1]} for {audio.size} samples of `audio`; expected fewer, or as many"
         )
     duration = audio.size / sample_rate
     rows = np.atleast_2d(values)

@@ -26,6 +26,7 @@ from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
+from speechshap.report.summary import CAPTIONS
 from speechshap.report.wording import outputs_text, variant_names
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder, nothing_to_show
@@ -38,14 +39,6 @@ _PATIENCE_SECONDS = 600.0
 MAX_BYTES = 48_000_000
 """Size in bytes from which on the next utterances go to another file."""
 
-CAPTIONS = {
-    "time": "Mean attribution to each emotion over normalised time",
-    "frequency": "Mean attribution to each emotion by frequency band",
-    "layers": "Mean share of each layer by emotion",
-    "agreement": "Correlation of the frame attributions to two classes",
-}
-"""Captions of the figures of :class:`speechshap.report.summary.Summary`."""
-
 
 def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES) -> list[Path]:
     """Write ``report.html`` for all explanations of a run, sound included.
@@ -54,7 +47,7 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
 
     Args:
         folder: Folder with the Parquet parts; the report is written to it.
-        corpus: Figures of the corpus as a whole as PNG, by their names in :data:`CAPTIONS`.
+        corpus: Figures of the corpus as a whole as PNG, by their names in :data:`speechshap.report.summary.CAPTIONS`.
         max_bytes: Size from which the report is split into ``report.html``, ``report-2.html``, and so on, each of which
             lists all utterances and links to the other files.
 
