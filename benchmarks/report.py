@@ -57,7 +57,8 @@ def draw(explanations: list[Explanation]) -> list[str]:
         log = ExplanationLog(Path(folder))
         start = time.perf_counter()
         for number, (waveform, explanation) in enumerate(zip(waveforms, explanations, strict=True)):
-            log.utterance(f"{number}", render(waveform, SAMPLE_RATE, explanation, 20), SAMPLE_RATE, 0)
+            rendering = render(waveform, SAMPLE_RATE, explanation, 20)
+            log.utterance(f"{number}", f"{number}", rendering, SAMPLE_RATE, 0)
         seconds = time.perf_counter() - start
         log.close()
         size = sum(path.stat().st_size for path in Path(folder).iterdir())

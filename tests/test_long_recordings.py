@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from attribution.tiny import noise
+from attribution.tiny import living_tensors, noise
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -66,11 +66,11 @@ def test_few_copies_of_the_samples_are_alive_while_the_model_runs() -> None:
     """Utterance, reference, point, and the differences that multiply the gradient."""
     waveform, alive = noise(1, 40_000, seed=0, dtype=torch.float32), []
     gc.collect()
-    others = {id(tensor) for tensor in gc.get_objects() if isinstance(tensor, Tensor)}
+    others = {id(tensor) for tensor in living_tensors()}
 
     def forward(inputs: Tensor, lengths: Tensor) -> Tensor:
         if inputs.requires_grad:
-            tensors = [each for each in gc.get_objects() if isinstance(each, Tensor) and id(each) not in others]
+            tensors = [tensor for tensor in living_tensors() if id(tensor) not in others]
             storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
             alive.append(sum(storages.values()) / waveform.nbytes)
         return powers(inputs, lengths)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from attribution.tiny import living_tensors
 from torch import Tensor
 
 from speechshap.attribution import gradient_shap
@@ -72,9 +73,7 @@ def test_memory_does_not_grow_with_the_samples() -> None:
     alive = {}
 
     def spy(inputs: Tensor, lengths: Tensor) -> Tensor:
-        import gc
-
-        alive[n_samples] = sum(tensor.numel() for tensor in gc.get_objects() if isinstance(tensor, Tensor))
+        alive[n_samples] = sum(tensor.numel() for tensor in living_tensors())
         return squares(inputs, lengths)
 
     inputs = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from speechshap.attribution import Evaluator, Targets, UtteranceError
 from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings, explain
-from speechshap.frames import FrameGrid
 
 LENGTHS = [1300, 2000, 720]
 
@@ -40,24 +39,6 @@ def test_the_batch_is_zeroed_in_the_padding_and_knows_its_frames(waveforms: Tens
         assert evaluator.inputs[row, length:].abs().sum() == 0
         assert torch.equal(evaluator.waveform(row), waveforms[row, :length])
     assert not torch.equal(waveforms, evaluator.inputs)  # a copy
-
-
-@pytest.mark.parametrize(
-    "grid", [FrameGrid(), FrameGrid(1, 1), FrameGrid(7, 40), FrameGrid(40, 40), FrameGrid(3000, 1)]
-)
-@pytest.mark.parametrize("block", [1, 400, 2**18])
-def test_samples_are_summed_over_the_frames_that_own_them(
-    waveforms: Tensor, grid: FrameGrid, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("speechshap.attribution.frame_sums._BLOCK_SAMPLES", block)
-    evaluator = Evaluator(sums, waveforms, LENGTHS, grid=grid)
-    weights = noise(2, 1300, seed=1, dtype=torch.float32)
-    frames = evaluator.sum_frames(weights, evaluator.inputs[[2, 0], :1300], [2, 0])
-    expected = torch.zeros(2, evaluator.num_frames, dtype=torch.float64)
-    for row, utterance in enumerate([2, 0]):
-        products = weights[row, : LENGTHS[utterance]] * evaluator.waveform(utterance)
-        expected[row].index_add_(0, grid.owner(len(products)), products.double())
-    torch.testing.assert_close(frames, expected)
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1, 2, 100])

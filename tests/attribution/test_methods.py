@@ -137,21 +137,6 @@ def test_what_cannot_be_explained_teaches_nothing(caplog: pytest.LogCaptureFixtu
     assert learn([flat], baseline, settings).path_density == PathDensity.base()
 
 
-def test_references_as_the_settings_ask_for_them() -> None:
-    waveform, clips = noise(50, seed=0), noise(3, 50, seed=1)
-
-    def drawn(references: Tensor | None = None, **options: object) -> Tensor:
-        baseline = baseline_from_settings(Settings(**options), references)
-        return baseline(waveform, torch.Generator().manual_seed(0))
-
-    assert float(drawn(baselines="silence").abs().sum()) == 0
-    quieter = drawn(snr_db=20.0) - waveform.mean()
-    torch.testing.assert_close(10 * quieter, drawn() - waveform.mean())
-    assert any(torch.equal(drawn(clips, baselines="dataset"), clip.float().double()) for clip in clips)
-    with pytest.raises(UserError, match='`baselines="dataset"` draws from clips'):
-        drawn(baselines="dataset")
-
-
 def test_attributions_need_neither_lightning_nor_transformers() -> None:
     code = (
         "import sys, speechshap.attribution as attribution;"

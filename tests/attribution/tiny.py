@@ -1,5 +1,7 @@
 """Tiny models of waveforms, random but always the same, and draws that Captum and this package share."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,11 @@ from transformers import WavLMConfig, WavLMModel
 def noise(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Gaussian noise."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def living_tensors() -> list[Tensor]:
+    """Of the whole process; ``isinstance`` would ask proxies of objects that are gone, which raise."""
+    return [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
 
 
 def seeded(model: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 
 from speechshap.attribution.targets import Target
+from speechshap.errors import UserError
 from speechshap.mel import hertz, mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
 from speechshap.report.figures import explanation_figure, visualize_audio_attributions
@@ -158,8 +159,10 @@ def test_the_time_frequency_attribution_lies_over_the_spectrogram(scale: str) ->
 
 
 def test_the_title_says_what_was_predicted_and_how_sure_it_is() -> None:
-    texts = [text.get_text() for text in draw(make_explanation()).texts]
+    figure = draw(make_explanation())
+    texts = [text.get_text() for text in figure.texts]
     assert texts == ["a.wav", "predicted happy (75%), labelled sad, relative error 0.20"]
+    assert caption(figure, 2) == "frame attribution"
     unknown = draw(make_explanation(label=None, prediction="sad", relative_error=None))
     assert unknown.texts[1].get_text() == "predicted sad (75%), explained happy"
 
@@ -184,7 +187,6 @@ def test_without_errors_no_interval_is_drawn_and_none_is_told() -> None:
     )
     assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["sad", "happy"]
     assert len(figure.axes[2].patches) == 2
-    assert caption(figure, 2) == "frame attribution"
     assert "error" not in figure.texts[1].get_text()
 
 
@@ -202,6 +204,8 @@ def test_without_errors_no_interval_is_drawn_and_none_is_told() -> None:
 def test_what_is_not_to_be_read_as_it_stands_says_so_in_red(fields: dict[str, Any], words: str) -> None:
     figure = draw(make_explanation(**fields))
     assert words in caption(figure, 2).replace("\n", " ")
+    everything = " ".join([*(text.get_text() for text in figure.texts), caption(figure, 2)])
+    assert everything.count("relative error") <= 1
     assert figure.axes[2].title.get_text() == ""
     assert figure.axes[2]._left_title.get_color() == WARNING
     assert figure.texts[1].get_color() == WARNING
@@ -281,5 +285,21 @@ def test_frames_lie_where_a_model_of_their_number_has_them(count: int, second_ed
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3, 4), (RATE + 1,)])
 def test_attributions_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="attributions"):
+    with pytest.raises(UserError, match="`attributions`"):
         visualize_audio_attributions(np.zeros(RATE), np.zeros(shape), RATE, 0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"audio": np.zeros((2, RATE))}, r"`audio` has shape \(2, 16000\); expected \(time,\)"),
+        ({"sample_rate": 0}, "`sample_rate` is 0; expected samples a second"),
+        ({"top_k": -1}, "`top_k` is -1; expected 0 at least"),
+    ],
+)
+def test_a_sound_or_a_number_that_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:
+    usual = {"audio": np.zeros(RATE), "sample_rate": RATE, "top_k": 3}
+    with pytest.raises(UserError, match=message):
+        visualize_audio_attributions(
+            attributions=np.zeros(49), target_class=0, prediction_prob=0.5, **{**usual, **options}
+        )

@@ -5,8 +5,12 @@ import gzip
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from helpers import Browser, make_explanation, write_explanation, write_part, wr
 from plotly.offline import get_plotlyjs
 
 from speechshap.errors import UserError
+from speechshap.files import locked
 from speechshap.report import sound
 from speechshap.report.page import write_report
 from speechshap.report.page.build import ReportEntry
@@ -499,6 +504,42 @@ def test_an_interruption_leaves_all_files_of_the_former_report(tmp_path: Path, m
         write_report(tmp_path, {}, max_bytes=1)
     assert [path.read_bytes() for path in paths] == before
     assert sorted(path.name for path in tmp_path.glob("*.html")) == sorted(path.name for path in paths)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from speechshap.report.page import build
+
+build._write = lambda file, *_: os.kill(os.getpid(), signal.SIGKILL)
+build.write_report(Path(sys.argv[1]), {})
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    write_explanation(tmp_path, "a.wav")
+    assert subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".report.html.*.partial"))) == 1
+    (path,) = write_report(tmp_path, {})
+    assert path.is_file()
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_two_processes_do_not_write_one_report_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_explanation(tmp_path, "a.wav")
+    monkeypatch.setattr("speechshap.report.page.build._PATIENCE_SECONDS", 0.1)
+    with locked(tmp_path / ".report.lock", 0), pytest.raises(UserError, match="end the process that holds it"):
+        write_report(tmp_path, {})
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_without_locks_nothing_is_removed_that_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_explanation(tmp_path, "a.wav")
+    (tmp_path / ".report.html.00.partial").touch()
+    monkeypatch.setattr("speechshap.report.page.build.locked", lambda *_, **__: nullcontext(False))
+    write_report(tmp_path, {})
+    assert (tmp_path / ".report.html.00.partial").exists()
 
 
 def test_nothing_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from helpers import Browser, make_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.rendering import render
-from speechshap.report.tensorboard import LONGEST_SOUND_SECONDS, SUMMARY_COLUMNS, ExplanationLog
+from speechshap.report.sound import LONGEST_SOUND_SECONDS
+from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
 from speechshap.results.explanation import Estimate
 from speechshap.results.rows import GROUPED_BY, to_rows
 

@@ -79,8 +79,18 @@ class Attribution:
         Student's t with a degree of freedom for each replicate but one; the replicates of an utterance are
         independent, or uncorrelated where the scheme is adaptive.
 
+        Args:
+            level: Probability with which an interval holds the truth.
+
         Raises:
             ValueError: There are no standard errors.
+
+        Example:
+            >>> from speechshap.attribution import gradient_shap
+            >>> result = gradient_shap(lambda waveforms: waveforms[:, :2] ** 2, torch.randn(1, 800), n_samples=8)
+            >>> lower, upper = result.frames_interval(0.9)
+            >>> lower.shape, bool((lower <= upper).all())
+            (torch.Size([1, 1, 2]), True)
         """
         from scipy.stats import t
 
@@ -93,8 +103,15 @@ class Attribution:
     def strongest_neurons(self, layer: str, count: int = 10) -> tuple[Tensor, Tensor]:
         """Neurons of a layer whose attribution, summed over the frames, is greatest in absolute value.
 
+        Args:
+            layer: Name of a layer whose outputs are ``(batch, frames, hidden size)``.
+            count: How many; all where the layer has fewer.
+
         Returns:
             Indices and signed sums, ``(batch, targets, count)`` each, the strongest first.
+
+        Raises:
+            KeyError: The layer was not explained.
         """
         sums = self.layers[layer].sum(2)
         indices = sums.abs().topk(min(count, sums.shape[-1]), dim=-1).indices
@@ -102,6 +119,11 @@ class Attribution:
 
 
 def relative_error(values: Tensor, standard_error: Tensor) -> Tensor:
-    """Norm of the standard errors relative to that of the values, over the last dimension."""
+    """Norm of the standard errors relative to that of the values, over the last dimension.
+
+    Example:
+        >>> relative_error(torch.tensor([[3.0, -4.0], [0.0, 0.0]]), torch.tensor([[0.3, 0.4], [0.0, 0.0]]))
+        tensor([0.1000, 0.0000])
+    """
     error, size = standard_error.norm(dim=-1), values.norm(dim=-1)
     return (error / size).masked_fill(error == 0, 0.0)

@@ -66,10 +66,17 @@ def from_references(references: Tensor) -> Baseline:
 
 
 def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
-    """The distribution that a name, a callable or a tensor of references stands for.
+    """The distribution that a name, a callable or a tensor of references ``(references, time)`` stands for.
 
     Raises:
         ValueError: It is none of these.
+
+    Example:
+        >>> as_baseline("silence")(torch.ones(3), torch.Generator())
+        tensor([0., 0., 0.])
+        >>> as_baseline("music")
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `baselines` is 'music'; expected noise, silence, dataset
     """
     if isinstance(baselines, str):
         return baseline_from_settings(Settings(baselines=cast(References, baselines)))  # which check the name
@@ -93,6 +100,12 @@ def baseline_from_settings(settings: Settings, references: Tensor | None = None)
 
     Raises:
         UserError: There are no references, and the settings ask for them.
+        ValueError: The references are no clips, or not finite.
+
+    Example:
+        >>> draw = baseline_from_settings(Settings(baselines="dataset"), references=torch.ones(1, 2))
+        >>> draw(torch.zeros(3), torch.Generator())
+        tensor([1., 1., 1.])
     """
     if settings.baselines == "noise":
         return gaussian_noise(settings.snr_db)

@@ -10,7 +10,7 @@ from speechshap.attribution.completeness import Completeness
 from speechshap.attribution.errors import ZeroGradientError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.layers import LayerMethod
-from speechshap.attribution.path_chunk import ChunkEvaluator, Open, PathChunk
+from speechshap.attribution.path_chunk import ChunkEvaluator, PathChunk, UnfinishedReplicate
 from speechshap.attribution.replicates import PathPoint, ReplicateMoments, segments_of, sum_dtype
 from speechshap.attribution.sampling import Sampler
 from speechshap.attribution.spectrum import SpectralGrid
@@ -37,6 +37,16 @@ class PathEstimator:
 
     Raises:
         ValueError: The model does not have the targets.
+
+    Example:
+        >>> from speechshap.attribution.baselines import gaussian_noise
+        >>> from speechshap.attribution.sampling import PathDensity, PathSampler
+        >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2] ** 2, torch.randn(1, 800), ids=["a"])
+        >>> sampler = PathSampler(evaluator.inputs, [800], ["a"], gaussian_noise(), "adaptive", 0, PathDensity.base())
+        >>> estimator = PathEstimator(evaluator, Targets.from_classes(1, 0), sampler)
+        >>> estimator.advance([3])
+        >>> estimator.attribution().n_samples  # two points for each of three references
+        tensor([6])
     """
 
     def __init__(
@@ -54,7 +64,7 @@ class PathEstimator:
         self._targets = evaluator.targets(targets)
         self._sampler = sampler
         self._chunks = ChunkEvaluator(evaluator, self._targets, sampler, layer_method, spectrum, keep_values)
-        self._open = Open()
+        self._unfinished = UnfinishedReplicate()
         self.replicates = [0] * len(evaluator)
         self._has_gradient = [False] * len(evaluator)
         self._kept: list[list[Tensor]] | None = [[] for _ in evaluator.ids] if keep_draws else None
@@ -91,7 +101,7 @@ class PathEstimator:
         ]
         evaluated = self._evaluator.evaluate_with_gradients(
             [point.utterance for point in points],
-            lambda numbers: self._chunks.evaluate([points[number] for number in numbers], self._open),
+            lambda numbers: self._chunks.evaluate([points[number] for number in numbers], self._unfinished),
         )
         for numbers, chunk in evaluated:
             self._absorb([points[number] for number in numbers], chunk)
@@ -101,7 +111,11 @@ class PathEstimator:
                 raise ZeroGradientError(self._evaluator.ids[utterance])
 
     def relative_error(self) -> Tensor:
-        """Norm of the frames' standard errors relative to that of the frames so far, ``(B, K)``."""
+        """Norm of the frames' standard errors relative to that of the frames so far, ``(B, K)``.
+
+        Raises:
+            ValueError: An utterance has fewer than two replicates.
+        """
         error = self._frames.standard_error()
         if error is None:
             raise ValueError("fewer than two replicates have no standard error")
@@ -155,7 +169,7 @@ class PathEstimator:
             self._sampler.observe(point.utterance, chunk.alphas[number, None], squared_norms[number, None])
             if self._kept is not None:
                 self._kept[point.utterance].append((chunk.frames[number] * chunk.weights[number]).float())
-        self._open = chunk.open
+        self._unfinished = chunk.unfinished
 
 
 def _estimate(moments: ReplicateMoments | None, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:

@@ -22,15 +22,15 @@ from speechshap.attribution.targets import Targets
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class UnfinishedReplicate:
     """A replicate that goes on in the next chunk, where it is neither drawn nor evaluated again.
 
     Attributes:
-        draws: The replicate, by its key; empty where there is none.
-        reference_layers: Outputs of the layers at its reference.
+        replicates: It alone, by its key; empty where the chunk ended with a replicate.
+        reference_layers: Outputs of the layers at its reference, likewise.
     """
 
-    draws: dict[ReplicateKey, Replicate] = field(default_factory=dict)
+    replicates: dict[ReplicateKey, Replicate] = field(default_factory=dict)
     reference_layers: dict[ReplicateKey, dict[str, Tensor]] = field(default_factory=dict)
 
 
@@ -47,7 +47,7 @@ class PathChunk(NamedTuple):
         nonzero: Whether a point has a gradient other than 0.
         reference_keys: Replicates whose references the model was asked about.
         reference_outputs: Explained outputs at these, ``(references, K)``.
-        open: What the next chunk goes on with.
+        unfinished: What the next chunk goes on with.
     """
 
     alphas: Tensor
@@ -59,7 +59,7 @@ class PathChunk(NamedTuple):
     nonzero: list[bool]
     reference_keys: list[ReplicateKey]
     reference_outputs: Tensor
-    open: Open
+    unfinished: UnfinishedReplicate
 
 
 class _Part(NamedTuple):
@@ -104,29 +104,30 @@ class ChunkEvaluator:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def evaluate(self, points: list[PathPoint], known: Open) -> PathChunk:
+    def evaluate(self, points: list[PathPoint], known: UnfinishedReplicate) -> PathChunk:
         """Send points through the model; it changes nothing, so that it can be tried again in smaller parts.
 
         Args:
             points: In the order of their replicates.
-            known: What the chunk before left open.
+            known: What the chunk before left unfinished.
 
         Raises:
             NonFiniteGradientError: A gradient is not finite.
         """
         keys = dict.fromkeys(point.key for point in points)
-        draws = {key: known.draws.get(key) or self._sampler.draw(*key) for key in keys}
-        alphas = torch.stack([draws[point.key].alphas[point.number] for point in points])
-        weights = torch.stack([draws[point.key].weights[point.number] for point in points])
-        is_open = points[-1].number < self._sampler.points_per_replicate - 1
-        opened = {points[-1].key: draws[points[-1].key]} if is_open else {}
-        references = self._pad_references(draws, max(self._evaluator.lengths[point.utterance] for point in points))
-        index = {key: number for number, key in enumerate(draws)}
-        asked = [key for key in draws if key not in known.draws and self._is_evaluated(key)]
+        drawn = {key: known.replicates.get(key) or self._sampler.draw(*key) for key in keys}
+        alphas = torch.stack([drawn[point.key].alphas[point.number] for point in points])
+        weights = torch.stack([drawn[point.key].weights[point.number] for point in points])
+        last = points[-1]
+        is_finished = last.number == self._sampler.points_per_replicate - 1
+        unfinished = {} if is_finished else {last.key: drawn[last.key]}
+        references = self._pad_references(drawn, max(self._evaluator.lengths[point.utterance] for point in points))
+        index = {key: number for number, key in enumerate(drawn)}
+        asked = [key for key in drawn if key not in known.replicates and self._is_evaluated(key)]
         at_references = self._evaluate_references(asked, references[[index[key] for key in asked]])
         reference_layers = {**known.reference_layers, **_split_layers(asked, at_references)}
         references = references[[index[point.key] for point in points]]  # (R, T)
-        del draws  # each copy of hours of sound counts
+        del drawn  # each copy of hours of sound counts
         parts = self._parts(points, alphas, references, reference_layers)
         return PathChunk(
             alphas=alphas,
@@ -138,7 +139,7 @@ class ChunkEvaluator:
             nonzero=torch.stack([part.nonzero for part in parts]).any(0).tolist(),
             reference_keys=asked,
             reference_outputs=self._targets(at_references.logits, self._evaluator.indices([key[0] for key in asked])),
-            open=Open(opened, {key: reference_layers.get(key, {}) for key in opened}),
+            unfinished=UnfinishedReplicate(unfinished, {key: reference_layers.get(key, {}) for key in unfinished}),
         )
 
     def _parts(
@@ -177,11 +178,11 @@ class ChunkEvaluator:
         values = differences * gradients.inputs if self._keep_values else None
         return _Part(frames, values, bands, neurons, gradients.inputs.any(1))
 
-    def _pad_references(self, draws: Mapping[ReplicateKey, Replicate], width: int) -> Tensor:
+    def _pad_references(self, replicates: Mapping[ReplicateKey, Replicate], width: int) -> Tensor:
         """References of the chunk on the device, ``(replicates, width)``, 0 in the padding."""
-        references = torch.zeros(len(draws), width, dtype=self._evaluator.inputs.dtype)
-        for own, draw in zip(references, draws.values(), strict=True):
-            own[: len(draw.reference)] = draw.reference
+        references = torch.zeros(len(replicates), width, dtype=self._evaluator.inputs.dtype)
+        for own, replicate in zip(references, replicates.values(), strict=True):
+            own[: len(replicate.reference)] = replicate.reference
         return references.to(self._evaluator.device)
 
     @property

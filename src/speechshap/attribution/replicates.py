@@ -72,31 +72,31 @@ class ReplicateMoments:
         self.count = [0] * num_utterances
         self.mean = torch.zeros(num_utterances, *shape, dtype=dtype, device=device)
         self.squares = torch.zeros_like(self.mean)
-        self._open: Tensor | None = None  # the replicate that the last chunk did not complete
+        self._unfinished: Tensor | None = None  # the replicate that the last chunk did not complete
 
     def add(self, values: Tensor, weights: Tensor, segments: Sequence[Segment]) -> None:
         """Add rows ``(R, ...)`` times their weights ``(R,)``.
 
         Rows may be smaller than ``shape`` (a narrower chunk): the rest counts as 0.
         """
-        opened = None if segments[-1].complete else torch.zeros_like(self.mean[0])
-        closed = Counter(segment.utterance for segment in segments if segment.complete)
+        unfinished = None if segments[-1].complete else torch.zeros_like(self.mean[0])
+        finished = Counter(segment.utterance for segment in segments if segment.complete)
         width = values.shape[-1]
         step = max(1, _BLOCK * width // max(1, values.numel()))
         for start in range(0, width, step):
             block = values[..., start : start + step]
             where = (*(slice(size) for size in block.shape[1:-1]), slice(start, start + block.shape[-1]))
             sums = _sum_segments(block, weights, segments, self.mean.dtype)
-            if self._open is not None:
-                sums[0] += self._open[where]
-            if opened is not None:
-                opened[where] = sums[-1]
+            if self._unfinished is not None:
+                sums[0] += self._unfinished[where]
+            if unfinished is not None:
+                unfinished[where] = sums[-1]
             first = 0
-            for utterance, count in closed.items():
+            for utterance, count in finished.items():
                 self._merge(utterance, where, sums[first : first + count])
                 first += count
-        self._open = opened
-        for utterance, count in closed.items():
+        self._unfinished = unfinished
+        for utterance, count in finished.items():
             self.count[utterance] += count
 
     def _merge(self, utterance: int, where: tuple[slice, ...], replicates: Tensor) -> None:

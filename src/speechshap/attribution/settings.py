@@ -33,6 +33,13 @@ class Settings:
 
     Raises:
         UserError: A value is not legal.
+
+    Example:
+        >>> Settings(targets=["happy", "sad - neutral"]).targets
+        'happy,sad - neutral'
+        >>> Settings(output="loss")
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `output` is 'loss'; expected logit, log_odds, probability
     """
 
     targets: str = "predicted"
@@ -63,6 +70,9 @@ class PathSettings(Settings):
         layer_method: Multiply a layer's gradient by the difference of its outputs for utterance and reference
             (``endpoint``), or by its slope along the path (``path``, which sums to the input attribution).
         spectrum: Time-frequency transform to carry the attributions to as well.
+
+    Raises:
+        UserError: A value is not legal.
     """
 
     layers: str = "none"

@@ -14,7 +14,11 @@ _INTEGERS = (torch.int64, torch.int32)
 
 
 def check_waveforms(waveforms: Tensor) -> None:
-    """Shape and type of the waveforms."""
+    """Look at the shape and the type of waveforms.
+
+    Raises:
+        ValueError: They are no float tensor ``(batch, time)``.
+    """
     if not isinstance(waveforms, Tensor):
         raise ValueError(f"the waveforms are a {type(waveforms).__name__}; expected a tensor (batch, time)")
     if waveforms.ndim != 2 or waveforms.numel() == 0 or not waveforms.is_floating_point():
@@ -24,7 +28,19 @@ def check_waveforms(waveforms: Tensor) -> None:
 
 
 def as_lengths(lengths: Tensor | Sequence[int] | None, waveforms: Tensor) -> list[int]:
-    """Samples of each utterance; all of ``time`` where none are given."""
+    """Samples of each utterance; all of ``time`` where none are given.
+
+    Args:
+        lengths: ``(batch,)`` integers, or None.
+        waveforms: ``(batch, time)``.
+
+    Raises:
+        ValueError: They are of another shape or type, or an utterance has none or more than ``time``.
+
+    Example:
+        >>> as_lengths(torch.tensor([2, 3]), torch.zeros(2, 3)), as_lengths(None, torch.zeros(2, 3))
+        ([2, 3], [3, 3])
+    """
     batch, time = waveforms.shape
     if lengths is None:
         return [time] * batch
@@ -37,7 +53,19 @@ def as_lengths(lengths: Tensor | Sequence[int] | None, waveforms: Tensor) -> lis
 
 
 def as_ids(ids: Sequence[str] | None, batch: int) -> list[str]:
-    """Names of the utterances; their numbers where none are given."""
+    """Names of the utterances; their numbers where none are given.
+
+    Args:
+        ids: Names, or None.
+        batch: Utterances.
+
+    Raises:
+        ValueError: There are not as many different names.
+
+    Example:
+        >>> as_ids(["b", "a"], 2), as_ids(None, 2)
+        (['b', 'a'], ['0', '1'])
+    """
     if ids is None:
         return [str(index) for index in range(batch)]
     if isinstance(ids, str):
@@ -48,14 +76,27 @@ def as_ids(ids: Sequence[str] | None, batch: int) -> list[str]:
 
 
 def check_finite(waveforms: Tensor, lengths: Sequence[int], ids: Sequence[str]) -> None:
-    """Every sample is a number."""
+    """Look whether every sample is a number.
+
+    Args:
+        waveforms: ``(batch, time)``.
+        lengths: Samples of each utterance; the padding is not looked at.
+        ids: Names of the utterances.
+
+    Raises:
+        NonFiniteWaveformError: One is not; the error names the utterance.
+    """
     for name, waveform, length in zip(ids, waveforms, lengths, strict=True):
         if not bool(waveform[:length].isfinite().all()):
             raise NonFiniteWaveformError(name)
 
 
 def check_layers(layers: Mapping[str, Any]) -> None:
-    """Modules by name."""
+    """Look whether layers are modules by name.
+
+    Raises:
+        ValueError: They are not.
+    """
     if not isinstance(layers, Mapping):
         raise ValueError(f"`layers` are a {type(layers).__name__}; expected modules by name, {{'last': module}}")
     for name, layer in layers.items():
@@ -68,6 +109,18 @@ def as_forward(forward: Callable[..., Tensor], lengths: Sequence[int]) -> Forwar
 
     One that takes waveforms alone is called with these: it does not know where padding begins, so that the
     utterances have to be equally long.
+
+    Args:
+        forward: As the caller gave it.
+        lengths: Samples of each utterance.
+
+    Raises:
+        ValueError: It takes other arguments, or waveforms alone where the utterances differ in length.
+
+    Example:
+        >>> forward = as_forward(lambda waveforms: waveforms.mean(1, keepdim=True), [3, 3])
+        >>> forward(torch.ones(2, 3), torch.tensor([3, 3])).shape
+        torch.Size([2, 1])
     """
     if not callable(forward):
         raise ValueError(f"`forward` is a {type(forward).__name__}; expected a function of waveforms and lengths")

@@ -14,9 +14,9 @@ from speechshap.data.corpora import loose_files
 from speechshap.data.planted import synthesize
 from speechshap.errors import UserError, require_at_least
 from speechshap.explaining.explainer import GradientSHAP
-from speechshap.explaining.result import ExplanationResult
 from speechshap.files import whole_file
 from speechshap.frames import SAMPLE_RATE
+from speechshap.report.explanation_result import ExplanationResult
 from speechshap.report.moments import TOP_K_FRAMES
 from speechshap.report.rendering import render
 from speechshap.results.folder import file_name

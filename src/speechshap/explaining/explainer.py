@@ -1,48 +1,33 @@
 """Explanations of single waveforms from Python, in a few lines."""
 
-import operator
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from speechshap.attribution import (
-    Attribution,
-    Baseline,
-    GradientSHAPSettings,
-    SpectralGrid,
-    Target,
-    Targets,
-    as_baseline,
-)
+from speechshap.attribution import Baseline, GradientSHAPSettings, SpectralGrid, Targets, as_baseline
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods.gradient_shap import explain
 from speechshap.attribution.sampling import POINTS_PER_REPLICATE, PathDensity, PathSampler, Scheme
-from speechshap.attribution.targets import NO_CLASS, Output
+from speechshap.attribution.targets import Output
 from speechshap.data import Batch
 from speechshap.data.batches import alone
-from speechshap.errors import UserError, is_integer, require_at_least, require_choice
+from speechshap.errors import UserError, require_at_least, require_choice
 from speechshap.explaining.batch_explainer import BatchExplainer
+from speechshap.explaining.class_number import class_number, numbered
 from speechshap.explaining.loading import adopt_model, load_model
-from speechshap.explaining.notebook import show
 from speechshap.explaining.options import RunOptions
-from speechshap.explaining.predictions import predicted_class
-from speechshap.explaining.result import ExplanationResult
+from speechshap.explaining.result import Aggregation, Mode, Resolution, result_from_attribution
 from speechshap.explaining.waveforms import Waveform, read_waveform
 from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.report.explanation_result import ExplanationResult
 from speechshap.report.moments import TOP_K_FRAMES
-from speechshap.results.explanation import Explanation, Provenance
+from speechshap.report.notebook import show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Mode = Literal["frame", "neuron"]
-Aggregation = Literal["mean", "sum", "max"]
 
 
 class GradientSHAP:
@@ -106,7 +91,8 @@ class GradientSHAP:
         else:
             self.model = adopt_model(model, classifier, feature_layer, feature_extractor)
         if device is None:
-            device = next(self.model.parameters()).device if model is not None else _default_device()
+            usual = "cuda" if torch.cuda.is_available() else "cpu"
+            device = next(self.model.parameters()).device if model is not None else usual
         self.device = torch.device(device)
         self.model.to(self.device)
 
@@ -122,7 +108,7 @@ class GradientSHAP:
         mode: Mode = "frame",
         aggregate_frames: Aggregation | None = "mean",
         *,
-        resolution: Literal["frame", "sample"] = "frame",
+        resolution: Resolution = "frame",
         baselines: str | Baseline | Tensor = "noise",
         against_class: int | str | None = None,
         output: Output = "logit",
@@ -175,7 +161,7 @@ class GradientSHAP:
             GradientError: Gradients are all 0, or one is not finite.
         """
         require_choice("mode", mode, get_args(Mode))
-        require_choice("resolution", resolution, ("frame", "sample"))
+        require_choice("resolution", resolution, get_args(Resolution))
         require_choice("aggregate_frames", aggregate_frames, (*get_args(Aggregation), None))
         if mode == "neuron" and (aggregate_frames != "mean" or resolution != "frame"):
             raise UserError(
@@ -189,18 +175,14 @@ class GradientSHAP:
         if target_class is None and self.model.is_regression:
             raise UserError(
                 "the model predicts no class; choose one of its outputs with `target_class`: "
-                f"{_numbered(self.classes or [])}"
+                f"{numbered(self.classes or [])}"
             )
         batch = self._read(waveform, sample_rate)
         settings = GradientSHAPSettings(
-            n_samples=self.num_samples,
-            seed=self.seed,
-            output=output,
-            scheme=scheme,
+            n_samples=self.num_samples, seed=self.seed, output=output, scheme=scheme, layer_method=layer_method,
             layers="none" if mode == "frame" else "all" if layers is None else ",".join(map(str, layers)),
-            layer_method=layer_method,
             spectrum=spectrum,
-        )
+        )  # fmt: skip
         with tqdm(total=self.num_samples, desc="explaining", unit="draw", delay=1, disable=not progress) as bar:
             explainer = BatchExplainer(
                 self.model, "gradient_shap", settings, RunOptions(chunk_size=self.batch_size),
@@ -213,32 +195,16 @@ class GradientSHAP:
                     batch, explainer.model.layers, FrameGrid(1, 1) if resolution == "sample" else None
                 )
                 names = explainer.model.class_names(evaluator.logits.shape[1])
-                asked = (
-                    evaluator.logits.argmax(1) if target_class is None else _class("target_class", target_class, names)
-                )
-                against = None if against_class is None else _class("against_class", against_class, names)
-                targets = Targets.from_classes(1, asked, against, output)
+                target = class_number("target_class", target_class, names) if target_class is not None else None
+                against = class_number("against_class", against_class, names) if against_class is not None else None
+                predicted = evaluator.logits.argmax(1)
+                targets = Targets.from_classes(1, predicted if target is None else target, against, output)
                 attribution = explain(
                     evaluator, targets, explainer.baseline, settings,
                     keep_values=resolution == "sample", keep_draws=aggregate_frames != "mean",
                 )  # fmt: skip
-        values, errors = _values(attribution, mode, aggregate_frames)
-        relative_error = attribution.relative_error
-        assert relative_error is not None  # noqa: S101, GradientSHAP has errors
         given = baselines if isinstance(baselines, str) else "given"
-        return ExplanationResult(
-            attributions=values,
-            standard_error=errors,
-            prediction=self._prediction(explainer, attribution.logits[0]),
-            mode=mode,
-            aggregate_method=aggregate_frames,
-            target_class=int(attribution.targets.classes[0, 0]),
-            relative_error=float(relative_error[0, 0]),
-            completeness_gap=float(attribution.completeness_gap[0, 0]),
-            attribution=attribution,
-            explanation=None if resolution == "sample" else _record(explainer, attribution, batch, given),
-            waveform=batch.waveforms[0].cpu().numpy(),
-        )
+        return result_from_attribution(attribution, explainer, batch, mode, resolution, aggregate_frames, given)
 
     def generate_reference_samples(
         self,
@@ -252,6 +218,17 @@ class GradientSHAP:
         """References that :meth:`explain` compares a waveform with, in their order, ``(num_samples, time)``.
 
         One reference is used per replicate, that is for every two draws of the default scheme.
+
+        Args:
+            waveform: As for :meth:`explain`.
+            num_samples: How many; None takes as many as there are draws.
+            baselines: What the references are drawn from.
+            scheme: How the points on the paths are drawn, which decides what is drawn for each reference.
+            sample_rate: Of a waveform that is not a file (Hz).
+
+        Raises:
+            UserError: An argument is unknown, or the waveform cannot be used.
+            AudioFileError: The file cannot be read.
         """
         require_at_least(1, num_samples=num_samples)
         batch = self._read(waveform, sample_rate)
@@ -283,7 +260,7 @@ class GradientSHAP:
         Args:
             audio_path: The file.
             target_class: Class to explain, by its name or number; None takes the predicted one.
-            save_path: Where to save the picture; the suffix says as what.
+            save_path: Where to save the picture; the suffix says as what (``.png``, ``.pdf``, ``.svg``).
             top_k_frames: How many frames to mark.
             mode: As for :meth:`explain`, as are the following arguments.
             baselines: What the waveform is compared with.
@@ -291,17 +268,26 @@ class GradientSHAP:
             output: ``"logit"``, ``"log_odds"`` or ``"probability"``.
             spectrum: Lay the attribution by time and frequency over the spectrogram.
             progress: Show a bar.
+
+        Raises:
+            UserError: An argument is unknown or does not fit the others, or the sound cannot be used.
+            AudioFileError: The file cannot be read.
+            GradientError: Gradients are all 0, or one is not finite.
+            OSError: The picture cannot be written.
         """
         from speechshap.report.figures import explanation_figure
+        from speechshap.report.saving import picture_format, save_figure
 
         require_at_least(0, top_k_frames=top_k_frames)
+        if save_path is not None:
+            picture_format(Path(save_path))  # before anything is computed
         result = self.explain(
             audio_path, target_class, mode, baselines=baselines, against_class=against_class, output=output,
             spectrum=spectrum, progress=progress,
         )  # fmt: skip
         figure = explanation_figure(result["waveform"], SAMPLE_RATE, result["explanation"], top_k_frames)
         if save_path is not None:
-            figure.savefig(save_path)
+            save_figure(figure, Path(save_path))
         show(figure)
         return figure
 
@@ -310,62 +296,3 @@ class GradientSHAP:
         samples = torch.from_numpy(read_waveform(waveform, sample_rate)).to(self.device)
         batch = alone(samples, "waveform")
         return batch._replace(paths=[str(waveform)]) if isinstance(waveform, str | Path) else batch
-
-    def _prediction(self, explainer: BatchExplainer, logits: Tensor) -> dict[str, Any]:
-        names = explainer.model.class_names(len(logits))
-        label, probability = predicted_class(logits, names, self.model.is_regression)
-        if label is None:
-            return {"outputs": dict(zip(names, logits.tolist(), strict=True))}
-        return {
-            "class": names.index(label),
-            "probability": probability,
-            "probabilities": logits.softmax(0).tolist(),
-            **({"label": label} if self.classes else {}),
-        }
-
-
-def _class(name: str, value: object, names: Sequence[str]) -> int:
-    """Number of the class that is asked for by its name or number."""
-    if isinstance(value, str) and value in names:
-        return names.index(value)
-    number = operator.index(value) if is_integer(value) else -1
-    if not 0 <= number < len(names):
-        raise UserError(f"`{name}` is {value!r}; expected a class of the model: {_numbered(names)}")
-    return number
-
-
-def _numbered(names: Sequence[str]) -> str:
-    return ", ".join(f"{number} {name}" for number, name in enumerate(names))
-
-
-def _record(explainer: BatchExplainer, attribution: Attribution, batch: Batch, baselines: str) -> Explanation:
-    """What was found, as :mod:`speechshap.report` shows it."""
-    names = explainer.model.class_names(attribution.logits.shape[1])
-    target, against = int(attribution.targets.classes[0, 0]), int(attribution.targets.against[0, 0])
-    asked = [Target(names[target], None if against == NO_CLASS else names[against])]
-    settings = explainer.settings.as_dict() | {"baselines": baselines}
-    # Fingerprints tell the rows of runs apart; there is no run.
-    provenance = Provenance("gradient_shap", settings, "", explainer.model.arithmetic.name, "", "", datetime.now(UTC))
-    explanation = explainer.record(attribution, 0, batch, asked, provenance)
-    return replace(explanation, utterance=Path(batch.paths[0]).name or batch.ids[0])
-
-
-def _values(
-    attribution: Attribution, mode: Mode, aggregation: Aggregation | None
-) -> tuple[Any, dict[str, Tensor] | Tensor | None]:
-    if mode == "neuron":
-        return (
-            {name: values[0, 0].cpu() for name, values in attribution.layers.items()},
-            {name: errors[0, 0].cpu() for name, errors in attribution.layers_standard_error.items()},
-        )
-    if aggregation == "mean" or attribution.sample_frames is None:
-        frame_errors = attribution.frames_standard_error
-        return attribution.frames[0, 0].cpu(), None if frame_errors is None else frame_errors[0, 0].cpu()
-    rows = attribution.sample_frames[0][:, 0].cpu()  # (draws, frames)
-    if aggregation is None:
-        return rows, None
-    return (rows.sum(0) if aggregation == "sum" else rows.amax(0)), None
-
-
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,114 +1,103 @@
-"""What is returned for an explained waveform: a dict that notebooks show."""
+"""What is returned for an explained waveform, made from its attribution."""
 
-import base64
-import io
-from html import escape
-from itertools import pairwise
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
-import soundfile
+from torch import Tensor
 
-from speechshap.frames import SAMPLE_RATE
-from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
-from speechshap.report.rendering import render
-from speechshap.report.wording import outputs_text
-from speechshap.results.explanation import Explanation
+from speechshap.attribution import Attribution, Target
+from speechshap.attribution.targets import NO_CLASS
+from speechshap.data import Batch
+from speechshap.explaining.batch_explainer import BatchExplainer
+from speechshap.explaining.predictions import predicted_class
+from speechshap.report.explanation_result import ExplanationResult
+from speechshap.results.explanation import Explanation, Provenance
 
-LONGEST_SOUND_SECONDS = 60
-"""Longer recordings are shown without their sound, which would be stored in the notebook."""
-
-_MOST_STRETCHES = 3
-_SOUNDS = {"original": "the sound", "kept": "the evidence alone", "removed": "all but the evidence"}
+Mode = Literal["frame", "neuron"]
+Resolution = Literal["frame", "sample"]
+Aggregation = Literal["mean", "sum", "max"]
 
 
-class ExplanationResult(dict[str, Any]):
-    """The values of an explanation by name; see :meth:`speechshap.GradientSHAP.explain`.
-
-    Printed, it is a summary of a few lines. A notebook shows it with its picture and its sounds.
-
-    Example:
-        >>> ExplanationResult(attributions=np.zeros(3), target_class=1)
-        attributions (3,) to class 1
-    """
-
-    def __repr__(self) -> str:
-        explanation: Explanation | None = self.get("explanation")
-        if explanation is None:  # of single samples
-            return f"attributions {tuple(self['attributions'].shape)} to class {self['target_class']}"
-        return "\n".join(_summary(explanation))
-
-    def _repr_html_(self) -> str | None:
-        """Summary, picture and sounds, without a link to anything outside of it; None where there is no picture."""
-        explanation: Explanation | None = self.get("explanation")
-        if explanation is None or "waveform" not in self:
-            return None
-        rendering = render(self["waveform"], SAMPLE_RATE, explanation, TOP_K_FRAMES)
-        summary = "<br>".join(map(escape, _summary(explanation)))
-        width, _ = rendering.size
-        picture = f'<img width="{width}" src="{_data_uri("image/png", rendering.png)}" alt="the explanation">'
-        return f"<div><p>{summary}</p>{picture}<p>{_players(rendering.sounds)}</p></div>"
-
-
-def _summary(explanation: Explanation) -> list[str]:
-    predicted = outputs_text(explanation)
-    if explanation.prediction is not None:
-        predicted = f"predicted {explanation.prediction} ({explanation.probability:.0%})"
-    error = f"{explanation.relative_error[0]:.2f}"
-    count = explanation.frames.values.shape[1]
-    lines = [
-        f"{explanation.utterance}: {predicted}",
-        f"explained: {explanation.targets[0]}, {count} frames in {explanation.duration:.2f} s, relative error {error}",
-    ]
-    if stretches := strongest_stretches(explanation.frames.values[0], explanation.frame_edges):
-        named = (f"{start:.2f} to {end:.2f} s ({total:+.3g})" for start, end, total in stretches[:_MOST_STRETCHES])
-        lines.append(f"strongest: {', '.join(named)} {explanation.unit}")
-    return lines
-
-
-def strongest_stretches(frames: np.ndarray, edges: np.ndarray) -> list[tuple[float, float, float]]:
-    """Runs of neighbours among the strongest frames that have the same sign: start and end in seconds, and sum.
+def result_from_attribution(
+    attribution: Attribution,
+    explainer: BatchExplainer,
+    batch: Batch,
+    mode: Mode,
+    resolution: Resolution,
+    aggregation: Aggregation | None,
+    baselines: str,
+) -> ExplanationResult:
+    """The values of :meth:`speechshap.GradientSHAP.explain`, on the CPU.
 
     Args:
-        frames: ``(frames,)``.
-        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
-
-    Returns:
-        The one with the greatest absolute sum first.
-
-    Example:
-        >>> strongest_stretches(np.array([0.0, 1.0, 2.0, -4.0, 0.0]), np.arange(6) / 10)
-        [(0.3, 0.4, -4.0), (0.1, 0.3, 3.0)]
+        attribution: Of one utterance to one target, by GradientSHAP; with every draw, unless the aggregation is the
+            mean.
+        explainer: Knows the model and the settings.
+        batch: The utterance.
+        mode: Whether the values are those of frames or of neurons.
+        resolution: Of single samples there is no record.
+        aggregation: Of the draws.
+        baselines: Name of the references, for the record.
     """
-    strong = np.zeros(len(frames))
-    chosen = strongest_frames(frames, TOP_K_FRAMES)
-    strong[chosen] = np.sign(frames[chosen])
-    bounds = [0, *(np.flatnonzero(np.diff(strong)) + 1), len(frames)]
-    runs = [
-        (float(edges[start]), float(edges[end]), float(frames[start:end].sum()))
-        for start, end in pairwise(bounds)
-        if strong[start]
-    ]
-    return sorted(runs, key=lambda run: -abs(run[2]))
+    values, errors = _values(attribution, mode, aggregation)
+    relative_error = attribution.relative_error
+    assert relative_error is not None  # noqa: S101, GradientSHAP has errors
+    return ExplanationResult(
+        attributions=values,
+        standard_error=errors,
+        prediction=_prediction(explainer, attribution.logits[0]),
+        mode=mode,
+        aggregate_method=aggregation,
+        target_class=int(attribution.targets.classes[0, 0]),
+        relative_error=float(relative_error[0, 0]),
+        completeness_gap=float(attribution.completeness_gap[0, 0]),
+        attribution=attribution,
+        explanation=None if resolution == "sample" else _record(explainer, attribution, batch, baselines),
+        waveform=batch.waveforms[0].cpu().numpy(),
+    )
 
 
-def _players(sounds: dict[str, np.ndarray]) -> str:
-    seconds = len(sounds["original"]) / SAMPLE_RATE
-    if seconds > LONGEST_SOUND_SECONDS:
-        return f"without sound: {seconds:.0f} s are too long to be stored in a notebook"
-    return " ".join(_player(caption, sounds[name]) for name, caption in _SOUNDS.items())
+def _values(
+    attribution: Attribution, mode: Mode, aggregation: Aggregation | None
+) -> tuple[Any, dict[str, Tensor] | Tensor | None]:
+    """Attributions and their standard errors."""
+    if mode == "neuron":
+        return (
+            {name: values[0, 0].cpu() for name, values in attribution.layers.items()},
+            {name: errors[0, 0].cpu() for name, errors in attribution.layers_standard_error.items()},
+        )
+    if aggregation == "mean" or attribution.sample_frames is None:
+        frame_errors = attribution.frames_standard_error
+        return attribution.frames[0, 0].cpu(), None if frame_errors is None else frame_errors[0, 0].cpu()
+    rows = attribution.sample_frames[0][:, 0].cpu()  # (draws, frames)
+    if aggregation is None:
+        return rows, None
+    return (rows.sum(0) if aggregation == "sum" else rows.amax(0)), None
 
 
-def _player(caption: str, waveform: np.ndarray) -> str:
-    player = f'<audio controls src="{_data_uri("audio/flac", _flac(waveform))}"></audio>'
-    return f'<label style="display: inline-block">{caption}<br>{player}</label>'
+def _prediction(explainer: BatchExplainer, logits: Tensor) -> dict[str, Any]:
+    classifier = explainer.model.classifier
+    names = explainer.model.class_names(len(logits))
+    label, probability = predicted_class(logits, names, classifier.is_regression)
+    if label is None:
+        return {"outputs": dict(zip(names, logits.tolist(), strict=True))}
+    return {
+        "class": names.index(label),
+        "probability": probability,
+        "probabilities": logits.softmax(0).tolist(),
+        **({"label": label} if classifier.classes else {}),
+    }
 
 
-def _flac(waveform: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _record(explainer: BatchExplainer, attribution: Attribution, batch: Batch, baselines: str) -> Explanation:
+    """What was found, as :mod:`speechshap.report` shows it."""
+    names = explainer.model.class_names(attribution.logits.shape[1])
+    target, against = int(attribution.targets.classes[0, 0]), int(attribution.targets.against[0, 0])
+    asked = [Target(names[target], None if against == NO_CLASS else names[against])]
+    settings = explainer.settings.as_dict() | {"baselines": baselines}
+    # Fingerprints tell the rows of runs apart; there is no run.
+    provenance = Provenance("gradient_shap", settings, "", explainer.model.arithmetic.name, "", "", datetime.now(UTC))
+    explanation = explainer.record(attribution, 0, batch, asked, provenance)
+    return replace(explanation, utterance=Path(batch.paths[0]).name or batch.ids[0])

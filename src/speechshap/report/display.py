@@ -79,22 +79,25 @@ class Display:
             self.chosen.remove(key)
             self._draw(explanation, waveform)
 
-    def finish(self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float | None, key: str) -> None:
+    def finish(
+        self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float | None, settings_fingerprint: str
+    ) -> None:
         """Show what depends on all utterances, as far as TensorBoard lacks it.
 
         Args:
             results: Folder of their explanations.
             settings: Settings of the run.
             seconds: Mean time of an utterance; None where unknown.
-            key: Settings fingerprint of the explanations.
+            settings_fingerprint: Of the explanations.
         """
-        rows = [row for group in _groups(results, key, SUMMARY_COLUMNS) for row in group]
+        rows = [row for group in _groups(results, settings_fingerprint, SUMMARY_COLUMNS) for row in group]
         if not rows:
             return
-        self.log.summary(rows, settings, seconds, key, self.step)
+        self.log.summary(rows, settings, seconds, settings_fingerprint, self.step)
         if self.draw == "first":
             return
-        utterances = [group[0] for group in _groups(results, key, ("path", *RANKED_BY))]
+        groups = _groups(results, settings_fingerprint, ("path", *RANKED_BY))
+        utterances = [group[0] for group in groups]
         ranked = [row for row in utterances if row["path"]]
         if len(ranked) < len(utterances):
             logger.info(
@@ -108,7 +111,7 @@ class Display:
             name = row["utterance"]
             if self.log.has_picture(_key(name, row["fingerprint"])):
                 continue
-            (explanation,) = results.explanations(settings=key, utterance=name, parts=places[name])
+            (explanation,) = results.explanations(settings=settings_fingerprint, utterance=name, parts=places[name])
             try:
                 self._draw(explanation, load_audio(Path(explanation.path)))
             except AudioFileError as error:
@@ -153,9 +156,9 @@ def _key_of(explanation: Explanation) -> str:
     return _key(explanation.utterance, explanation.provenance.fingerprint)
 
 
-def _groups(results: ResultsFolder, key: str, columns: Sequence[str]) -> list[list[Row]]:
+def _groups(results: ResultsFolder, settings_fingerprint: str, columns: Sequence[str]) -> list[list[Row]]:
     """Rows that all ranks have written with these settings, by utterance."""
-    return by_utterance(results.read((*GROUPED_BY, *columns), settings=key))
+    return by_utterance(results.read((*GROUPED_BY, *columns), settings=settings_fingerprint))
 
 
 def _curves(explanation: Explanation) -> dict[str, float]:

@@ -9,10 +9,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
 from speechshap.report.moments import TOP_K_FRAMES
+from speechshap.report.notebook import show
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
 from speechshap.report.wording import outputs_text, shortened
@@ -50,7 +52,7 @@ def explanation_figure(
     if explanation.layers is not None:
         heights["layers"] = min(2.2, 0.13 * len(explanation.layers.names) + 0.25)
     reservation = explanation.reservation()
-    note = textwrap.fill(reservation or ", ".join(["frame attribution", *_error(explanation)]), _CAPTION_LETTERS)
+    note = textwrap.fill(reservation or "frame attribution", _CAPTION_LETTERS)
     figure, axes = _stack(heights, note.count("\n"))
     _title(figure, explanation)
 
@@ -166,19 +168,15 @@ def _title(figure: Figure, explanation: Explanation) -> None:
         parts.append(f"labelled {explanation.label}")
     if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):
         parts.append(f"explained {explanation.targets[0]}")
-    parts += _error(explanation)
-    colour = WARNING if explanation.reservation() else "black"
+    reservation, error = explanation.reservation() or "", explanation.relative_error[0]
+    if np.isfinite(error) and "relative error" not in reservation:
+        parts.append(f"relative error {error:.2f}")
+    colour = WARNING if reservation else "black"
     figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
     figure.text(
         0.5, 1 - 0.28 / figure.get_figheight(), ", ".join(parts), ha="center", va="top", fontsize="small",
         color=colour, parse_math=False,
     )  # fmt: skip
-
-
-def _error(explanation: Explanation) -> list[str]:
-    """Caption with the first target's relative error, if it is known."""
-    error = explanation.relative_error[0]
-    return [f"relative error {error:.2f}"] if np.isfinite(error) else []
 
 
 def _caption(axes: Axes, text: str, warn: bool = False) -> None:
@@ -212,7 +210,7 @@ def visualize_audio_attributions(
     prediction_prob: float,
     top_k: int = TOP_K_FRAMES,
 ) -> Figure:
-    """Draw a sound and its attributions, computed by any program.
+    """Draw a sound and its attributions, computed by any program. A notebook shows the picture.
 
     Args:
         audio: ``(time,)``.
@@ -225,23 +223,26 @@ def visualize_audio_attributions(
         top_k: How many frames to mark.
 
     Raises:
-        ValueError: The shapes do not fit each other.
+        UserError: The shapes do not fit each other, or a number is out of range.
 
     Example:
         >>> figure = visualize_audio_attributions(np.zeros(16000), np.arange(49.0), 16000, "happy", 0.8)
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['amplitude', 'frequency (kHz)', 'attribution a frame']
     """
+    require_at_least(0, top_k=top_k)
+    if not sample_rate > 0:
+        raise UserError(f"`sample_rate` is {sample_rate}; expected samples a second (Hz), above 0")
     audio, values = np.asarray(audio, dtype=np.float32), np.asarray(attributions, dtype=np.float64)
     if audio.ndim != 1 or not audio.size:
-        raise ValueError(f"audio has shape {audio.shape}; expected (time,)")
+        raise UserError(f"`audio` has shape {audio.shape}; expected (time,)")
     if values.ndim not in (1, 2) or not values.size:
-        raise ValueError(
-            f"attributions have shape {values.shape}; expected (frames,), (time,), or (references, frames or time)"
+        raise UserError(
+            f"`attributions` have shape {values.shape}; expected (frames,), (time,), or (references, frames or time)"
         )
     if values.shape[-1] > audio.size:
-        raise ValueError(
-            f"{values.shape[-1]} attributions for {audio.size} samples of audio; expected fewer, or as many"
+        raise UserError(
+            f"`attributions` are {values.shape[-1]} for {audio.size} samples of `audio`; expected fewer, or as many"
         )
     duration = audio.size / sample_rate
     rows = np.atleast_2d(values)
@@ -255,7 +256,9 @@ def visualize_audio_attributions(
     name = f"class {target_class}" if isinstance(target_class, int | np.integer) else target_class
     title = f"attribution to {name}, predicted with {prediction_prob:.0%}"
     attribution = Estimate(rows.mean(0, keepdims=True), error)
-    return _audio_attribution_figure(audio, sample_rate, attribution, edges, title, top_k)
+    figure = _audio_attribution_figure(audio, sample_rate, attribution, edges, title, top_k)
+    show(figure)
+    return figure
 
 
 def _edges_of(count: int, duration: float) -> np.ndarray:

@@ -1,8 +1,11 @@
 """An attribution made audible: the sound of the strongest frames, and the sound without them."""
 
+import base64
+import io
 from dataclasses import dataclass
 
 import numpy as np
+import soundfile
 
 FADE_SECONDS = 0.01
 """Length of the fade between sound and silence; shorter ones click."""
@@ -11,6 +14,9 @@ PEAK = 0.89  # -1 dB of full scale
 LOUDNESS = 0.1  # -20 dB of full scale, a usual level of speech
 SILENCE = 10 ** (-80 / 20)
 """Amplitude below which a sound counts as silent and is not made louder."""
+
+LONGEST_SOUND_SECONDS = 120
+"""Longer sounds are left out of event files and notebooks, which hold three of each; the report holds them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,11 @@ def heard(frames: np.ndarray, edges: np.ndarray) -> dict[str, Envelope]:
     Returns:
         The ``original``, only the evidence (``kept``), all but the evidence (``removed``), and the sound with a
         loudness that follows the attribution (``weighted``).
+
+    Example:
+        >>> gains = heard(np.array([0.0, 2.0, 0.0, 0.0, 0.0]), np.arange(6) / 10)
+        >>> gains["kept"].apply(np.ones(6), 10)
+        array([0., 1., 1., 0., 0., 0.], dtype=float32)
     """
     mask = evidence(frames)
     return {
@@ -116,6 +127,12 @@ def equal_loudness(waveforms: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Returns:
         The scaled sounds, ``float32`` within ``±0.89``.
+
+    Example:
+        >>> tone = np.sin(np.arange(1600.0))
+        >>> sounds = equal_loudness({"loud": tone, "quiet": tone / 100, "silent": 0 * tone})
+        >>> [f"{sound.std():.3f}" for sound in sounds.values()]
+        ['0.100', '0.100', '0.000']
     """
     gains = equal_loudness_gains(waveforms)
     return {name: (gains[name] * np.nan_to_num(sound)).astype(np.float32) for name, sound in waveforms.items()}
@@ -128,6 +145,22 @@ def equal_loudness_gains(waveforms: dict[str, np.ndarray]) -> dict[str, float]:
     headroom = [PEAK / float(np.abs(np.nan_to_num(waveforms[name])).max()) * level for name, level in audible.items()]
     target = min([LOUDNESS, *headroom])
     return {name: target / level if level > 0 else 0.0 for name, level in levels.items()}
+
+
+def flac_base64(waveform: np.ndarray, sample_rate: int) -> str:
+    """A sound as HTML holds it: FLAC, which is lossless and played by every browser, in base64.
+
+    Args:
+        waveform: ``(time,)`` within ±1.
+        sample_rate: Hz.
+
+    Example:
+        >>> base64.b64decode(flac_base64(np.zeros(160), 16000))[:4]
+        b'fLaC'
+    """
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, sample_rate, format="FLAC", subtype="PCM_16")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _loudness(waveform: np.ndarray) -> float:

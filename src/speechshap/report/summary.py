@@ -23,8 +23,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-FIGURES = ("time", "frequency", "layers", "agreement")
-"""Names of the figures that a run may have."""
+CAPTIONS = {
+    "time": "Mean attribution to each emotion over normalised time",
+    "frequency": "Mean attribution to each emotion by frequency band",
+    "layers": "Mean share of each layer by emotion",
+    "agreement": "Correlation of the frame attributions to two classes",
+}
+"""Captions of the figures that a run may have, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,6 @@ class Summary:
             pyarrow.csv.write_csv(self.table, whole.enter_context(whole_file(folder / "table.csv")))
             for name, picture in pictures.items():
                 whole.enter_context(whole_file(folder / f"{name}.png")).write_bytes(picture)
-        for name in set(FIGURES) - set(pictures):
+        for name in CAPTIONS.keys() - pictures.keys():
             (folder / f"{name}.png").unlink(missing_ok=True)  # left from other settings
         return pictures

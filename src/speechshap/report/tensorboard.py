@@ -12,6 +12,7 @@ import numpy as np
 from speechshap.report.events import MarkedEvents
 from speechshap.report.rendering import Rendering
 from speechshap.report.settings_run import write_settings_run
+from speechshap.report.sound import LONGEST_SOUND_SECONDS
 from speechshap.results.fingerprint import fingerprint
 from speechshap.results.rows import Row, explains_prediction, target_of
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEE_ALL = "tensorboard --logdir {folder} --samples_per_plugin=images=100,audio=100"
-
-LONGEST_SOUND_SECONDS = 120
-"""Longer sounds are left out of the event file, which holds three uncompressed copies of each."""
 
 SUMMARY_COLUMNS = (
     "label", "prediction", "probability", "target", "against", "relative_error", "completeness_gap",
@@ -125,24 +123,29 @@ class ExplanationLog:
         self._write(f"curves {key}", _values(scalar(f"explain/{name}", value) for name, value in values.items()), step)
 
     def summary(
-        self, rows: Sequence[Row], settings: Mapping[str, Any], seconds: float | None, key: str, step: int
+        self,
+        rows: Sequence[Row],
+        settings: Mapping[str, Any],
+        seconds: float | None,
+        settings_fingerprint: str,
+        step: int,
     ) -> None:
         """Write histograms, hyperparameters, and points of the projector, once for a set of explanations.
 
-        The latter two are a run of their own, ``explanations/settings/<key>``.
+        The latter two are a run of their own, ``explanations/settings/<fingerprint>``.
 
         Args:
             rows: Rows of the same settings, with the columns :data:`SUMMARY_COLUMNS`.
             settings: The settings.
             seconds: Mean time of an utterance; None where unknown.
-            key: Fingerprint of settings and model; each has its own line among the hyperparameters.
+            settings_fingerprint: Of settings and model; each has its own line among the hyperparameters.
             step: Training step of the explained model.
         """
         explained = sorted((row["utterance"], row["fingerprint"], str(target_of(row))) for row in rows)
-        mark = f"summary {fingerprint(key, explained)}"
+        mark = f"summary {fingerprint(settings_fingerprint, explained)}"
         if mark in self.events:
             return
-        folder = self.folder / "explanations" / "settings" / key
+        folder = self.folder / "explanations" / "settings" / settings_fingerprint
         try:
             with self.events.only_writer() as is_alone:
                 write_settings_run(folder, rows, settings, seconds, is_alone)

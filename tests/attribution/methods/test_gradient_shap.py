@@ -11,7 +11,6 @@ from captum.attr import GradientShap
 from torch import Tensor
 
 from speechshap.attribution import Attribution, NonFiniteGradientError, gradient_shap
-from speechshap.attribution.baselines import from_references
 from speechshap.attribution.sampling import EDGES, SCHEMES, Scheme
 from speechshap.frames import FrameGrid
 
@@ -129,23 +128,6 @@ def test_intervals_of_the_completeness_gap_cover_zero(inputs: Tensor) -> None:
     assert torch.stack(covered).mean() == pytest.approx(0.95, abs=0.03)
 
 
-def test_auto_draws_until_the_tolerance_is_met_and_says_when_it_was_not(inputs: Tensor) -> None:
-    options = {"targets": torch.zeros(3, 1, dtype=torch.int64), "grid": GRID, "chunk_size": 100}
-    result = gradient_shap(quadratic, inputs, n_samples="auto", tolerance=0.15, max_samples=5000, **options)
-    assert result.converged.all()
-    assert (result.relative_error <= 0.15).all()
-    assert (result.n_samples > 16).all()
-    assert len(set(result.n_samples.tolist())) > 1  # each utterance stops for itself
-    alone = gradient_shap(
-        quadratic, inputs[1:2], n_samples="auto", tolerance=0.15, max_samples=5000, ids=["1"],
-        **{**options, "targets": torch.zeros(1, 1, dtype=torch.int64)},
-    )  # fmt: skip
-    assert int(alone.n_samples[0]) == int(result.n_samples[1])
-    hasty = gradient_shap(quadratic, inputs, n_samples="auto", tolerance=0.001, max_samples=40, **options)
-    assert not hasty.converged.any()
-    assert hasty.n_samples.tolist() == [40] * 3
-
-
 def test_the_samples_average_to_the_frames(inputs: Tensor) -> None:
     for scheme in SCHEMES:
         result = gradient_shap(quadratic, inputs, n_samples=20, scheme=scheme, keep_samples=True, grid=GRID)
@@ -261,15 +243,6 @@ def test_any_gradient_mode(speech_model: TinyWavLM, context: Callable) -> None:
 def test_no_target_explains_the_predicted_class(inputs: Tensor) -> None:
     result = gradient_shap(quadratic, inputs, n_samples=4)
     assert torch.equal(result.targets.classes[:, 0], quadratic(inputs, torch.full((3,), 40)).argmax(1))
-
-
-def test_references_are_cropped_or_repeated() -> None:
-    utterance, long = torch.zeros(40), torch.arange(100.0)[None]
-    generator = torch.Generator().manual_seed(9)
-    cropped = [from_references(long)(utterance, generator) for _ in range(20)]
-    assert all(torch.equal(row, row[0] + torch.arange(40.0)) for row in cropped)
-    assert len({float(row[0]) for row in cropped}) > 5
-    assert torch.equal(from_references(long[:, :15])(utterance, generator), torch.arange(40.0) % 15)
 
 
 def test_a_callable_baseline_sees_the_utterance_and_a_generator(inputs: Tensor) -> None:

@@ -43,6 +43,10 @@ def find_method(name: str) -> Method:
 
     Raises:
         UserError: There is none.
+
+    Example:
+        >>> find_method("occlusion").settings(stretch_frames=10).as_dict()["stretch_frames"]
+        10
     """
     require_choice("method", name, method_names())
     method: Method = import_module(f"{__name__}.{name}").METHOD

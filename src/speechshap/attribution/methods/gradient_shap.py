@@ -1,7 +1,6 @@
 """GradientSHAP (expected gradients) of a classifier of waveforms."""
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from speechshap.attribution.evaluator import NO_LAYERS, Evaluator
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods import Method
 from speechshap.attribution.path import PathEstimator
+from speechshap.attribution.rounds import advance_to, advance_to_tolerance
 from speechshap.attribution.sampling import (
     POINTS_PER_REPLICATE,
     SCHEMES,
@@ -32,7 +32,6 @@ from speechshap.frames import FrameGrid
 
 logger = logging.getLogger(__name__)
 
-_FIRST_ROUND = 16  # points; each round doubles what there is
 _LEARNING_POINTS = 64  # on the paths of each utterance that the density is learnt from
 
 
@@ -49,6 +48,14 @@ class GradientSHAPSettings(PathSettings):
         calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its
             cost where many are explained.
         density: What the first round of the ``adaptive`` scheme draws from, as learnt from such utterances.
+
+    Raises:
+        UserError: A value is not legal, or does not fit the others.
+
+    Example:
+        >>> GradientSHAPSettings(n_samples=3)
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `n_samples` is 3; expected auto, or 4 at least: an error bar needs two ...
     """
 
     n_samples: int | Literal["auto"] = 50
@@ -207,7 +214,27 @@ def explain(
     keep_values: bool = False,
     keep_draws: bool = False,
 ) -> Attribution:
-    """Attribute a batch by GradientSHAP; see :func:`gradient_shap`, whose ``keep_samples`` is ``keep_draws`` here."""
+    """Attribute a batch by GradientSHAP, which :func:`gradient_shap` describes.
+
+    Args:
+        evaluator: Has the batch, the model and its layers.
+        targets: What is explained.
+        baseline: Draws the references.
+        settings: Of the method.
+        keep_values: Keep the attributions of single samples.
+        keep_draws: Keep the frame attributions of every draw (``keep_samples`` of :func:`gradient_shap`).
+
+    Raises:
+        ValueError: The model does not have the targets, or a reference does not fit.
+        GradientError: An utterance's gradients are all 0, or one is not finite; the error names the utterance.
+
+    Example:
+        >>> from speechshap.attribution import gaussian_noise
+        >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2] ** 2, torch.randn(3, 800))
+        >>> settings = GradientSHAPSettings(n_samples=8)
+        >>> explain(evaluator, Targets.from_classes(3, 1), gaussian_noise(), settings).frames.shape
+        torch.Size([3, 1, 2])
+    """
     return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings, keep_values, keep_draws)
 
 
@@ -258,51 +285,14 @@ def _attribute(
     )  # fmt: skip
     converged = None
     if settings.n_samples == "auto":
-        converged = _advance_to_tolerance(estimator, sampler, settings.tolerance, settings.max_samples)
+        converged = advance_to_tolerance(estimator, sampler, settings.tolerance, settings.max_samples)
     else:
-        _advance_to(estimator, sampler, settings.n_samples)
+        advance_to(estimator, sampler, settings.n_samples)
     return replace(
         estimator.attribution(),
         path_second_moments=torch.stack([sampler.second_moments(number) for number in range(len(evaluator))]),
         converged=None if converged is None else converged.to(evaluator.device),
     )
-
-
-def _advance_to(estimator: PathEstimator, sampler: PathSampler, n_samples: int) -> None:
-    """Draw ``n_samples``, in rounds."""
-    batch = len(estimator.replicates)
-    goal = min(_FIRST_ROUND, n_samples)
-    while True:
-        estimator.advance([math.ceil(goal / sampler.points_per_replicate)] * batch)
-        if goal == n_samples:
-            return
-        goal = min(2 * goal, n_samples)
-        for utterance in range(batch):
-            sampler.next_round(utterance)
-
-
-def _advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, tolerance: float, max_samples: int) -> Tensor:
-    """Draw until each utterance's relative error is within the tolerance; returns which ones converged, ``(B,)``.
-
-    The next round is as long as the error of the last one asks for, but at most doubles the draws.
-    """
-    batch = len(estimator.replicates)
-    points = sampler.points_per_replicate
-    most = max_samples // points
-    goals = [min(_FIRST_ROUND // points, most)] * batch
-    while True:
-        estimator.advance(goals)
-        error = estimator.relative_error().amax(1).cpu()  # (B,)
-        converged = error <= tolerance
-        active = [u for u in range(batch) if not converged[u] and estimator.replicates[u] < most]
-        if not active:
-            return converged
-        for utterance in active:
-            done = estimator.replicates[utterance]
-            # A tenth more than the square-root law says, so that one more round is mostly enough.
-            needed = min(2.0 * done, 1.1 * done * float(error[utterance] / tolerance) ** 2)
-            goals[utterance] = min(most, max(done + 1, math.ceil(needed)))
-            sampler.next_round(utterance)
 
 
 METHOD = Method(GradientSHAPSettings, explain, learn)

@@ -24,6 +24,9 @@ class IntegratedGradientsSettings(PathSettings):
 
     Attributes:
         n_points: Gauss-Legendre nodes on the path.
+
+    Raises:
+        UserError: A value is not legal.
     """
 
     n_points: int = 32
@@ -74,6 +77,13 @@ def explain(
     With silence as the reference, a model that normalises the level of its input receives the same sound at every
     :math:`\alpha > 0`. All of the change then happens at the very start of the path, between the nodes: the
     attributions are near 0 throughout, and the gap is nearly the whole change.
+
+    Args:
+        evaluator: Has the batch, the model and its layers.
+        targets: What is explained.
+        baseline: Draws the reference.
+        settings: Of the method.
+        keep_values: Keep the attributions of single samples.
 
     Raises:
         ValueError: The model does not have the targets, or a reference does not fit.

@@ -26,6 +26,9 @@ class OcclusionSettings(Settings):
         stretch_frames: Frames of the stretches that are replaced, one stretch at a time (5 frames of WavLM are
             100 ms); where they do not divide an utterance, its stretches are a little longer or shorter.
         n_draws: References that each stretch is replaced by; from two on there are standard errors.
+
+    Raises:
+        UserError: A value is not legal.
     """
 
     stretch_frames: int = 5
@@ -43,6 +46,12 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     drop :math:`E_b[f_c(x) - f_c(x \text{ with the stretch of } b \text{ in its place})]`, spread evenly over its
     frames, so that these sum to the drop. The drops of all stretches have no sum that they must come to: the
     completeness gap is not a number. Samples have no attributions of their own.
+
+    Args:
+        evaluator: Has the batch and the model, which need not be differentiable.
+        targets: What is explained.
+        baseline: Draws the references.
+        settings: Of the method.
 
     Raises:
         ValueError: The model does not have the targets, or a reference does not fit.

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import io
 import json
 import logging
 import re
@@ -16,42 +15,39 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import soundfile
 from plotly.offline import get_plotlyjs
 from tqdm.auto import tqdm
 
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
-from speechshap.files import named_in_errors, whole_file
+from speechshap.files import locked, named_in_errors, remove_partial, whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
 from speechshap.report.page.interactive import interactive_figure
+from speechshap.report.summary import CAPTIONS
 from speechshap.report.wording import outputs_text, variant_names
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder, nothing_to_show
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE_SECONDS = 600.0
+"""How long to wait for another process that writes the report of the same folder."""
+
 MAX_BYTES = 48_000_000
 """Size in bytes from which on the next utterances go to another file."""
-
-CAPTIONS = {
-    "time": "Mean attribution to each emotion over normalised time",
-    "frequency": "Mean attribution to each emotion by frequency band",
-    "layers": "Mean share of each layer by emotion",
-    "agreement": "Correlation of the frame attributions to two classes",
-}
-"""Captions of the figures of :class:`speechshap.report.summary.Summary`."""
 
 
 def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES) -> list[Path]:
     """Write ``report.html`` for all explanations of a run, sound included.
 
+    One process at a time writes the report of a folder, so that what a killed one has left is known to be of no use.
+
     Args:
         folder: Folder with the Parquet parts; the report is written to it.
-        corpus: Figures of the corpus as a whole as PNG, by their names in :data:`CAPTIONS`.
+        corpus: Figures of the corpus as a whole as PNG, by their names in :data:`speechshap.report.summary.CAPTIONS`.
         max_bytes: Size from which the report is split into ``report.html``, ``report-2.html``, and so on, each of which
             lists all utterances and links to the other files.
 
@@ -59,13 +55,18 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         The files.
 
     Raises:
-        UserError: The folder has no explanations, or those of an earlier version only.
+        UserError: The folder has no explanations, or those of an earlier version only; or another process writes its
+            report and does not end.
+        OSError: A file cannot be written.
     """
     results = ResultsFolder(folder)
     places = results.places()
     if not places:
         raise UserError(nothing_to_show(folder))
-    with named_in_errors(folder), tempfile.TemporaryFile(dir=folder) as spool:
+    lock = locked(folder / ".report.lock", _PATIENCE_SECONDS, or_raise=UserError)
+    with named_in_errors(folder), lock as is_alone, tempfile.TemporaryFile(dir=folder) as spool:
+        if is_alone:
+            remove_partial(folder, ".report*.html.*")
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
         for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
@@ -171,7 +172,9 @@ class ReportEntry:
             stored: str | int | None = None
             if variant.waveform is not None:
                 holder = first.setdefault(id(variant.waveform), number)
-                stored = _flac(variant.waveform) if holder == number else holder
+                stored = holder
+                if holder == number:
+                    stored = sound.flac_base64(_full_scale(variant.waveform), SAMPLE_RATE)
             payloads.append({"sound": stored, **variant.payload()})
         return payloads
 
@@ -222,13 +225,6 @@ def _sounds(frames: np.ndarray, edges: np.ndarray, waveform: np.ndarray) -> dict
 def _full_scale(waveform: np.ndarray) -> np.ndarray:
     waveform = np.nan_to_num(waveform)
     return waveform * np.float32(sound.PEAK / max(float(np.abs(waveform).max(initial=0)), sound.SILENCE))
-
-
-def _flac(waveform: np.ndarray) -> str:
-    """The sound as FLAC in base64: lossless, and played by every browser."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, _full_scale(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _split(sizes: Sequence[int], max_bytes: int) -> list[int]:

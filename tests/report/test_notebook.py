@@ -10,12 +10,13 @@ from helpers import tiny_config, write_sound
 pytestmark = pytest.mark.slow
 
 SETUP = """
-import logging, os, torch
+import logging, numpy, os, speechshap, torch
 logging.disable()
 from speechshap import EmotionModule, GradientSHAP
 torch.manual_seed(0)
 explainer = GradientSHAP(model=EmotionModule(["angry", "happy"], backbone_config={config}), num_samples=4)
 show = explainer.visualize_explanations
+def draw(): return speechshap.visualize_audio_attributions(numpy.zeros(8000), numpy.zeros(24), 16000, "happy", 0.5)
 """
 
 CELLS = {
@@ -23,6 +24,8 @@ CELLS = {
     "figure = show('a.wav', progress=False)": 1,  # kept
     "figure": 1,  # in another cell
     "for _ in range(2): show('a.wav', progress=False)": 2,
+    "draw()": 1,
+    "figure = draw()": 1,
     "import matplotlib.pyplot as plt": 0,
     "show('a.wav', progress=False) ": 1,  # as the last value where matplotlib shows figures, too
 }

@@ -12,7 +12,7 @@ from helpers import make_explanation
 
 from speechshap import EmotionModule, GradientSHAP
 from speechshap.attribution import Target
-from speechshap.explaining.result import ExplanationResult
+from speechshap.report.explanation_result import ExplanationResult
 
 
 def made(seconds: float = 1.0, **fields: object) -> ExplanationResult:
@@ -61,10 +61,10 @@ def test_names_are_escaped_in_a_notebook() -> None:
 
 
 def test_the_sound_of_a_long_recording_is_left_out() -> None:
-    html = made(seconds=61)._repr_html_()
+    html = made(seconds=121)._repr_html_()
     assert html is not None
     assert "<audio" not in html
-    assert "without sound: 61 s" in html
+    assert "without sound: 121 s" in html
 
 
 @pytest.mark.parametrize("resolution", ["frame", "sample"])

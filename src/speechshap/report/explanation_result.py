@@ -1,0 +1,101 @@
+"""What is returned for an explained waveform: a dict that notebooks show."""
+
+import base64
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from speechshap.frames import SAMPLE_RATE
+from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
+from speechshap.report.rendering import render
+from speechshap.report.sound import LONGEST_SOUND_SECONDS, flac_base64
+from speechshap.report.wording import outputs_text
+from speechshap.results.explanation import Explanation
+
+_MOST_STRETCHES = 3
+_SOUNDS = {"original": "the sound", "kept": "the evidence alone", "removed": "all but the evidence"}
+
+
+class ExplanationResult(dict[str, Any]):
+    """The values of an explanation by name; see :meth:`speechshap.GradientSHAP.explain`.
+
+    Printed, it is a summary of a few lines. A notebook shows it with its picture and its sounds.
+
+    Example:
+        >>> ExplanationResult(attributions=np.zeros(3), target_class=1)
+        attributions (3,) to class 1
+    """
+
+    def __repr__(self) -> str:
+        explanation: Explanation | None = self.get("explanation")
+        if explanation is None:  # of single samples
+            return f"attributions {tuple(self['attributions'].shape)} to class {self['target_class']}"
+        return "\n".join(_summary(explanation))
+
+    def _repr_html_(self) -> str | None:
+        """Summary, picture and sounds, without a link to anything outside of it; None where there is no picture."""
+        explanation: Explanation | None = self.get("explanation")
+        if explanation is None or "waveform" not in self:
+            return None
+        rendering = render(self["waveform"], SAMPLE_RATE, explanation, TOP_K_FRAMES)
+        summary = "<br>".join(map(escape, _summary(explanation)))
+        width, _ = rendering.size
+        png = base64.b64encode(rendering.png).decode()
+        picture = f'<img width="{width}" src="data:image/png;base64,{png}" alt="the explanation">'
+        return f"<div><p>{summary}</p>{picture}<p>{_players(rendering.sounds)}</p></div>"
+
+
+def _summary(explanation: Explanation) -> list[str]:
+    predicted = outputs_text(explanation)
+    if explanation.prediction is not None:
+        predicted = f"predicted {explanation.prediction} ({explanation.probability:.0%})"
+    error = f"{explanation.relative_error[0]:.2f}"
+    count = explanation.frames.values.shape[1]
+    lines = [
+        f"{explanation.utterance}: {predicted}",
+        f"explained: {explanation.targets[0]}, {count} frames in {explanation.duration:.2f} s, relative error {error}",
+    ]
+    if stretches := strongest_stretches(explanation.frames.values[0], explanation.frame_edges):
+        named = (f"{start:.2f} to {end:.2f} s ({total:+.3g})" for start, end, total in stretches[:_MOST_STRETCHES])
+        lines.append(f"strongest: {', '.join(named)} {explanation.unit}")
+    return lines
+
+
+def strongest_stretches(frames: np.ndarray, edges: np.ndarray) -> list[tuple[float, float, float]]:
+    """Runs of neighbours among the strongest frames that have the same sign: start and end in seconds, and sum.
+
+    Args:
+        frames: ``(frames,)``.
+        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
+
+    Returns:
+        The one with the greatest absolute sum first.
+
+    Example:
+        >>> strongest_stretches(np.array([0.0, 1.0, 2.0, -4.0, 0.0]), np.arange(6) / 10)
+        [(0.3, 0.4, -4.0), (0.1, 0.3, 3.0)]
+    """
+    strong = np.zeros(len(frames))
+    chosen = strongest_frames(frames, TOP_K_FRAMES)
+    strong[chosen] = np.sign(frames[chosen])
+    bounds = [0, *(np.flatnonzero(np.diff(strong)) + 1), len(frames)]
+    runs = [
+        (float(edges[start]), float(edges[end]), float(frames[start:end].sum()))
+        for start, end in pairwise(bounds)
+        if strong[start]
+    ]
+    return sorted(runs, key=lambda run: -abs(run[2]))
+
+
+def _players(sounds: dict[str, np.ndarray]) -> str:
+    seconds = len(sounds["original"]) / SAMPLE_RATE
+    if seconds > LONGEST_SOUND_SECONDS:
+        return f"without sound: {seconds:.0f} s are too long to be stored in a notebook"
+    return " ".join(_player(caption, sounds[name]) for name, caption in _SOUNDS.items())
+
+
+def _player(caption: str, waveform: np.ndarray) -> str:
+    player = f'<audio controls src="data:audio/flac;base64,{flac_base64(waveform, SAMPLE_RATE)}"></audio>'
+    return f'<label style="display: inline-block">{caption}<br>{player}</label>'
