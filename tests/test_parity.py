@@ -3,7 +3,7 @@
 ``tests/reference/gradient_shap.npz`` was computed, in double precision, when GradientSHAP was the only method of this
 package. Run as a script, this file writes it anew with the version that Python finds::
 
-    PYTHONPATH=src:tests python tests/attribution/test_parity.py
+    PYTHONPATH=src:tests python tests/test_parity.py
 """
 
 from collections.abc import Callable
