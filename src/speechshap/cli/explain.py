@@ -149,7 +149,7 @@ def _find_planted_corpus(data: Namespace, run: Path) -> None:
     """Take the planted-evidence corpus that a run was trained on, which is made anew only where it is gone."""
     if data.root is not None or data.files or data.corpus not in ("auto", "planted") or PLANTED_ROOT.exists():
         return
-    found = [folder / PLANTED_ROOT for folder in run.parents if (folder / PLANTED_ROOT).is_dir()]
+    found = [folder / PLANTED_ROOT for folder in run.resolve().parents if (folder / PLANTED_ROOT).is_dir()]
     if found:
         data.root, data.corpus = str(found[0]), "planted"
     else:
