@@ -331,4 +331,4 @@ def test_a_planted_corpus_that_is_gone_is_made_anew_and_told(
     monkeypatch.setattr("speechshap.data.catalogue.make_planted_corpus", make)
     with caplog.at_level("INFO"), pytest.raises(UserError, match="made in data/planted"):
         explain(["--ckpt_path", "run", "--trainer.accelerator", "cpu"])
-    assert "the planted-evidence corpus of the training is not there any more" in caplog.text
+    assert "the planted-evidence corpus of the training is not found" in caplog.text

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import pytorch_lightning as pl
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.loggers import Logger
 
 from speechshap.cli.mistakes import in_plain_words, mistakes_of_trainer, unknown_option
@@ -71,6 +71,21 @@ def refused(*arguments: str) -> ArgumentError:
 )
 def test_a_wrong_value_is_told_with_the_option_and_what_was_expected(arguments: list[str], words: str) -> None:
     assert in_plain_words(refused(*arguments).message) == words
+
+
+class Missing(pl.Callback):
+    """Needs a package that is not there."""
+
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("Requirement 'wandb' not met.\nHINT: install it")
+
+
+def test_a_class_that_cannot_be_made_is_told_with_the_reason() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callback", type=pl.Callback | bool | None)
+    with pytest.raises(ValueError, match="Union") as caught:
+        parser.instantiate(Namespace(callback=Namespace(class_path=f"{__name__}.Missing")))
+    assert in_plain_words(str(caught.value)) == "Missing: Requirement 'wandb' not met.\nHINT: install it"
 
 
 def test_other_messages_stay() -> None:

@@ -153,9 +153,7 @@ def _find_planted_corpus(data: Namespace, run: Path) -> None:
     if found:
         data.root, data.corpus = str(found[0]), "planted"
     else:
-        logger.info(
-            "the planted-evidence corpus of the training is not there any more, and made anew in %s", PLANTED_ROOT
-        )
+        logger.info("the planted-evidence corpus of the training is not found, and made anew in %s", PLANTED_ROOT)
 
 
 def _refuse_a_missing_corpus(options: Namespace) -> None:

@@ -91,14 +91,23 @@ def switches() -> set[str]:
     return {"--report", *switches_of(explain=[RunOptions, *_all_settings()], trainer=[pl.Trainer])}
 
 
+class _Parser(ArgumentParser):
+    """A parser that shows docstrings as text."""
+
+    def format_help(self) -> str:
+        """Help without the marks of reStructuredText."""
+        return super().format_help().replace("``", "")
+
+
 def _parser(method: str, program: str) -> ArgumentParser:
     """Options of a run with this method."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog=program,
         usage=f"{program} --ckpt_path runs/<experiment>/version_N [options]\n"
         f"       {program} --model NAME --data.files FOLDER [options]",
         description="Explain the predictions of a trained classifier: the test split of the corpus that it was trained "
-        "on, another corpus (--data.root), or files and folders of recordings (--data.files).",
+        "on, another corpus (--data.root), or files and folders of recordings (--data.files). What is left out of the "
+        "corpus and its split is as the training had it.",
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -138,6 +147,7 @@ def _parser(method: str, program: str) -> ArgumentParser:
     )
     others = set(signature(pl.Trainer).parameters) - _TRAINER_OPTIONS
     parser.add_class_arguments(pl.Trainer, "trainer", skip=others, instantiate=False)
+    parser.groups["trainer"].title = "How Lightning's trainer predicts"  # it speaks of training
     parser.add_argument(
         "--report",
         type=bool,

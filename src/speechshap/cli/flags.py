@@ -122,9 +122,10 @@ def parameters_as_flags(flags: Callable[[], Mapping[str, str]]) -> Iterator[None
             raise
         except Exception as error:
             mistake = find_cause(error, UserError)
-            if mistake is None:
+            told = in_plain_words(str(error)) if mistake is None else name_flags(str(mistake), flags())
+            if told == str(error) and mistake is None:
                 raise
-            raise UserError(name_flags(str(mistake), flags())) from error
+            raise UserError(told) from error
 
 
 @contextmanager

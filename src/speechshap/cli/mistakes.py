@@ -46,7 +46,8 @@ def in_plain_words(message: str) -> str:
     """
     wrong = _WRONG_VALUE.match(message)
     if wrong is None:
-        return message
+        of_class = _OF_CLASS.search(message)  # which could not be made
+        return message if of_class is None else f"{of_class[2]}: {dedent(of_class[3]).strip()}"
     option, problem = wrong.groups()
     if of_class := _OF_CLASS.search(problem):
         return _of_a_class(option, of_class[2], dedent(of_class[3]).strip())
