@@ -103,6 +103,26 @@ def test_the_nearest_option_is_suggested(call: Callable[..., object], arguments:
     assert told.endswith(f"; did you mean {near}? (--help lists the options)")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "fit", "--data.batch_size", "x"], "--data.batch_size is x; expected an integer"),
+        (["explain", "--explain.n_samples", "many"], "--explain.n_samples is many; expected an integer or auto"),
+    ],
+)
+def test_a_wrong_value_is_one_line(call: Callable[..., object], arguments: list[str], told: str) -> None:
+    assert call(*arguments) == f"error: {told} (--help lists the options)"
+
+
+@pytest.mark.parametrize("command", [("train", "fit"), ("explain",)])
+def test_an_option_that_a_configuration_would_override_is_refused(
+    call: Callable[..., object], command: tuple[str, ...]
+) -> None:
+    told = str(call(*command, "--data.batch_size", "3", "--config", "demo"))
+    assert told.startswith("error: --data.batch_size comes before --config ")
+    assert told.endswith("give --data.batch_size after it")
+
+
 def test_a_configuration_of_the_package_is_found_by_name_from_any_folder(
     call: Callable[..., object], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,11 +72,24 @@ def config_with(option: str, arguments: Sequence[str]) -> str | None:
         '{data: {root: here}}'
     """
     for _, config in reversed(list(_configs(arguments))):
-        content = _content(config)
+        content = read_config(config)
         # The options of a subcommand may be one level further down.
         if any(_sets(part, option) for part in (content, *(content.values() if isinstance(content, dict) else ()))):
             return config
     return None
+
+
+def read_config(config: str) -> Any:
+    """What a file, or a YAML text in its place, says; None where it cannot be read, which the parser tells.
+
+    Example:
+        >>> read_config("{data: {root: here}}")
+        {'data': {'root': 'here'}}
+    """
+    try:
+        return yaml.safe_load(Path(config).read_text(encoding="utf-8") if _is_name(config) else config)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
 
 
 def _config_paths(arguments: Sequence[str]) -> Iterator[str]:
@@ -103,20 +116,12 @@ def _configs(arguments: Sequence[str]) -> Iterator[tuple[int, str]]:
 def _refuse_lost_options(arguments: Sequence[str]) -> None:
     for place, config in _configs(arguments):
         names = (argument[2:].partition("=")[0] for argument in arguments[:place] if argument.startswith("--"))
-        content = _content(config)
+        content = read_config(config)
         if lost := [name for name in names if _sets(content, name.rstrip("+"))]:
             raise UserError(
                 f'--{lost[0]} comes before `config="{config}"`, which sets it, too, and what comes last wins; give '
                 f"--{lost[0]} after it"
             )
-
-
-def _content(config: str) -> Any:
-    """What a file, or a YAML text in its place, says; None where it cannot be read, which the parser tells."""
-    try:
-        return yaml.safe_load(Path(config).read_text(encoding="utf-8") if _is_name(config) else config)
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
 
 
 def _sets(content: Any, option: str) -> bool:

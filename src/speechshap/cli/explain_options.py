@@ -6,15 +6,14 @@ import re
 from collections.abc import Callable
 from dataclasses import field, fields, make_dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from speechshap.attribution import Method, Settings, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision
+from speechshap.cli.configs import read_config
 from speechshap.cli.flags import add_nearest_option, flags_of, switches_of
 from speechshap.cli.mistakes import unknown_option
 from speechshap.errors import UserError
@@ -178,10 +177,7 @@ def asked_method(arguments: list[str]) -> str:
         return DEFAULT_METHOD  # the parser of all options tells what is wrong
     method = known.method
     for path in known.configs if method is None else ():
-        try:
-            config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
+        config = read_config(path)
         section = config.get("explain") if isinstance(config, dict) else None
         method = section.get("method", method) if isinstance(section, dict) else method
     return method if method in method_names() else DEFAULT_METHOD
