@@ -78,6 +78,13 @@ def test_usage_names_what_was_called(
     assert capsys.readouterr().out.startswith(f"usage: {command}.py ")
 
 
+def test_help_is_text_without_markup(call: Callable[..., object], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("explain", "--help") == 0
+    told = capsys.readouterr().out
+    assert "``" not in told
+    assert "of training via flags" not in told
+
+
 @pytest.mark.parametrize("arguments", [("--debug", "report", "nowhere"), ("report", "nowhere", "--debug")])
 def test_debug_raises_what_went_wrong(call: Callable[..., object], arguments: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="no folder nowhere"):

@@ -93,9 +93,9 @@ def switches() -> set[str]:
 class _Parser(ArgumentParser):
     """A parser that shows docstrings as text."""
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **options: Any) -> str:
         """Help without the marks of reStructuredText."""
-        return super().format_help().replace("``", "")
+        return super().format_help(*args, **options).replace("``", "")
 
 
 def _parser(method: str, program: str) -> ArgumentParser:
@@ -146,7 +146,7 @@ def _parser(method: str, program: str) -> ArgumentParser:
     )
     others = set(signature(pl.Trainer).parameters) - _TRAINER_OPTIONS
     parser.add_class_arguments(pl.Trainer, "trainer", skip=others, instantiate=False)
-    parser.groups["trainer"].title = "How Lightning's trainer predicts"  # it speaks of training
+    (parser.groups or {})["trainer"].title = "How Lightning's trainer predicts"  # it speaks of training
     parser.add_argument(
         "--report",
         type=bool,
