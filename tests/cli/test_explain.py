@@ -307,17 +307,27 @@ def trained_on_planted(run: Path) -> None:
     torch.save(checkpoint, path)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "explained"),
+    [([], "/data/planted/"), (["--data.files", "../a.wav", "--explain.baselines", "dataset"], "a.wav")],
+)
 def test_the_planted_corpus_of_the_training_is_taken_from_any_folder(
-    run_folder: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path,
+    planted_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    explained: str,
 ) -> None:
+    write_sound(tmp_path / "a.wav")
     trained_on_planted(run_folder)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "planted").symlink_to(planted_root)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    options = ["--data.max_utterances", "1", "--explain.n_samples", "4", "--report", "false"]
+    options = ["--data.max_utterances", "1", "--explain.n_samples", "4", "--report", "false", *arguments]
     explain(["--ckpt_path", "../run", *options, "--explain.max_drawn", "0", "--trainer.accelerator", "cpu"])
-    assert str(tmp_path / "data" / "planted") in rows(run_folder).path[0]
+    assert explained in rows(run_folder).path[0]
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

@@ -147,12 +147,12 @@ def _made(folder: Path) -> Iterator[None]:
 
 def _find_planted_corpus(data: Namespace, run: Path) -> None:
     """Take the planted-evidence corpus that a run was trained on, which is made anew only where it is gone."""
-    if data.root is not None or data.files or data.corpus not in ("auto", "planted") or PLANTED_ROOT.exists():
+    if data.root is not None or data.corpus not in ("auto", "planted") or PLANTED_ROOT.exists():
         return
     found = [folder / PLANTED_ROOT for folder in run.resolve().parents if (folder / PLANTED_ROOT).is_dir()]
     if found:
         data.root, data.corpus = str(found[0]), "planted"
-    else:
+    elif not data.files:
         logger.info("the planted-evidence corpus of the training is not found, and made anew in %s", PLANTED_ROOT)
 
 
