@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +10,13 @@ import pytest
 import torch
 import yaml
 from helpers import tiny_config, write_sound
+from jsonargparse import ArgumentError
 from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
 from speechshap.cli.explain import explain
-from speechshap.cli.explain_options import DEFAULT_METHOD, asked_method
+from speechshap.cli.explain_options import DEFAULT_METHOD, asked_method, parse, warn_of_options_without_effect
 from speechshap.errors import UserError
+from speechshap.explaining.callback import GradientSHAPCallback
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +105,46 @@ def test_another_method_has_options_of_its_own(tiny_checkpoint: Path, planted_ro
         explain([*arguments, *occlusion, "--explain.n_points", "8"])
 
 
+def wanting(arguments: list[str], caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is told of settings, which come before anything that needs the model."""
+    _, options = parse(arguments, "explain")
+    callback = GradientSHAPCallback(**options.explain.as_dict())
+    warn_of_options_without_effect(callback.settings, callback.options)
+    return caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["baselines=silence", "snr_db=3"], ["`snr_db` has no effect, because `baselines` is silence"]),
+        (["n_references=3"], ["`n_references` has no effect, because `baselines` is noise"]),
+        (["layer_method=path"], ["`layer_method` has no effect, because `layers` is none"]),
+        (["tolerance=0.2"], ["`tolerance` has no effect, because `n_samples` is 50"]),
+        (["method=occlusion", "snr_db=3", "draw=wrong", "log_every=2"],
+         ["`log_every` has no effect, because `draw` is wrong"]),
+        (["baselines=dataset", "n_references=3", "layers=1", "layer_method=path", "n_samples=auto", "tolerance=1"], []),
+    ],
+)  # fmt: skip
+def test_an_option_that_others_leave_without_effect_is_told(
+    caplog: pytest.LogCaptureFixture, arguments: list[str], words: list[str]
+) -> None:
+    assert wanting([f"--explain.{argument}" for argument in arguments], caplog) == words
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("explain: {n_sampels: 7}", "own.yaml: there is no option explain.n_sampels; did you mean explain.n_samples?"),
+        ("explian: {n_samples: 7}", "own.yaml: there is no option explian.n_samples; did you mean explain.n_samples?"),
+        ("explain: {n_samples: few}", "--explain.n_samples is few; expected an integer or auto"),
+    ],
+)
+def test_a_mistake_in_a_configuration_is_told(tmp_path: Path, config: str, words: str) -> None:
+    (tmp_path / "own.yaml").write_text(config)
+    with pytest.raises(ArgumentError, match=f"^{re.escape(words)}$"):
+        explain(["--ckpt_path", "no.ckpt", "--config", "own.yaml"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "method"),
     [
@@ -151,6 +194,7 @@ def test_the_folder_of_a_run_stands_for_its_best_checkpoint(run_folder: Path, tw
 
 def test_a_list_is_a_list_however_it_is_written(run_folder: Path, two_sounds: list[str], tmp_path: Path) -> None:
     (tmp_path / "lists.yaml").write_text(yaml.safe_dump({"explain": {"targets": ["happy", "sad"], "layers": [1, 2]}}))
+    (tmp_path / "number.yaml").write_text(yaml.safe_dump({"explain": {"targets": "happy", "layers": 2}}))
     arguments = ["--ckpt_path", "run", *two_sounds, "--report", "false"]
     for lists in (
         ["--explain.targets", "[happy,sad]", "--explain.layers", "[1, 2]"],
@@ -162,6 +206,8 @@ def test_a_list_is_a_list_however_it_is_written(run_folder: Path, two_sounds: li
     assert len(table) == 4  # the first run's, which the others found
     assert set(table.target) == {"happy", "sad"}
     assert [list(names) for names in table.layer_names] == [["layer_1", "layer_2"]] * 4
+    explain([*arguments, "--config", "number.yaml", "--explain.output_dir", "number"])
+    assert [list(names) for names in rows(tmp_path / "number").layer_names] == [["layer_2"]] * 2
 
 
 def test_a_dev_run_tries_everything_and_keeps_nothing(
@@ -170,9 +216,10 @@ def test_a_dev_run_tries_everything_and_keeps_nothing(
     before = contents(tmp_path)
     with caplog.at_level("INFO"):
         explain(["--ckpt_path", "run", "--trainer.fast_dev_run", *two_sounds, "--data.batch_size", "1"])
-    assert "1 utterances explained" in caplog.text
+    assert "1 utterance explained" in caplog.text
     assert "report.html" in caplog.text
     assert "nothing of it is kept" in caplog.text
+    assert tempfile.gettempdir() not in caplog.text  # a folder that is gone
     assert contents(tmp_path) == before
 
 
@@ -217,6 +264,12 @@ def test_as_many_batches_are_explained_as_asked_for(run_folder: Path, two_sounds
         ),
         (["--explain.output_dir", "new/out", "--data.files", "none.wav"], "none.wav"),
         (["--config", "ravdess"], "--config is a configuration of training; leave it out"),
+        (["--trainer.limit_predict_batches", "0"], "nothing is explained: --trainer.limit_predict_batches is 0"),
+        (["--trainer.max_epochs", "3"], "--trainer.max_epochs is an option of training, and has no effect"),
+        (["--model.learning_rate", "3"], "--model.learning_rate is an option of training, and has no effect"),
+        (["--seed_everything", "3"], "--seed_everything is an option of training"),
+        (["--trainer.devices", "0"], "--trainer.devices is 0: "),
+        (["--trainer.strategy", "nope"], "--trainer.strategy is nope: "),
     ],
 )
 def test_a_run_that_is_refused_leaves_nothing(
@@ -243,3 +296,49 @@ def test_a_corpus_that_is_gone_is_told_with_the_option(run_folder: Path, tmp_pat
         UserError, match=r"gone: no such folder; give that of the corpus with --data.root, or recordings"
     ):
         explain(["--ckpt_path", "run"])
+
+
+def trained_on_planted(run: Path) -> None:
+    """Have the checkpoint of a run say that it was trained on the planted-evidence corpus of the working folder."""
+    path = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["datamodule_hyper_parameters"]["root"] = None
+    path.unlink()
+    torch.save(checkpoint, path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explained"),
+    [([], "/data/planted/"), (["--data.files", "../a.wav", "--explain.baselines", "dataset"], "a.wav")],
+)
+def test_the_planted_corpus_of_the_training_is_taken_from_any_folder(
+    run_folder: Path,
+    planted_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    explained: str,
+) -> None:
+    write_sound(tmp_path / "a.wav")
+    trained_on_planted(run_folder)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "planted").symlink_to(planted_root)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    options = ["--data.max_utterances", "1", "--explain.n_samples", "4", "--report", "false", *arguments]
+    explain(["--ckpt_path", "../run", *options, "--explain.max_drawn", "0", "--trainer.accelerator", "cpu"])
+    assert explained in rows(run_folder).path[0]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_planted_corpus_that_is_gone_is_made_anew_and_told(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make(root: Path) -> None:
+        raise UserError(f"made in {root}")
+
+    trained_on_planted(run_folder)
+    monkeypatch.setattr("speechshap.data.catalogue.make_planted_corpus", make)
+    with caplog.at_level("INFO"), pytest.raises(UserError, match="made in data/planted"):
+        explain(["--ckpt_path", "run", "--trainer.accelerator", "cpu"])
+    assert "the planted-evidence corpus of the training is not found" in caplog.text

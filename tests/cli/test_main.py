@@ -78,6 +78,13 @@ def test_usage_names_what_was_called(
     assert capsys.readouterr().out.startswith(f"usage: {command}.py ")
 
 
+def test_help_is_text_without_markup(call: Callable[..., object], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("explain", "--help") == 0
+    told = capsys.readouterr().out
+    assert "``" not in told
+    assert "of training via flags" not in told
+
+
 @pytest.mark.parametrize("arguments", [("--debug", "report", "nowhere"), ("report", "nowhere", "--debug")])
 def test_debug_raises_what_went_wrong(call: Callable[..., object], arguments: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="no folder nowhere"):
@@ -101,6 +108,26 @@ def test_the_nearest_option_is_suggested(call: Callable[..., object], arguments:
     told = str(call(*arguments))
     assert "unrecognized arguments: " in told
     assert told.endswith(f"; did you mean {near}? (--help lists the options)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "fit", "--data.batch_size", "x"], "--data.batch_size is x; expected an integer"),
+        (["explain", "--explain.n_samples", "many"], "--explain.n_samples is many; expected an integer or auto"),
+    ],
+)
+def test_a_wrong_value_is_one_line(call: Callable[..., object], arguments: list[str], told: str) -> None:
+    assert call(*arguments) == f"error: {told} (--help lists the options)"
+
+
+@pytest.mark.parametrize("command", [("train", "fit"), ("explain",)])
+def test_an_option_that_a_configuration_would_override_is_refused(
+    call: Callable[..., object], command: tuple[str, ...]
+) -> None:
+    told = str(call(*command, "--data.batch_size", "3", "--config", "demo"))
+    assert told.startswith("error: --data.batch_size comes before --config ")
+    assert told.endswith("give --data.batch_size after it")
 
 
 def test_a_configuration_of_the_package_is_found_by_name_from_any_folder(

@@ -16,8 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from speechshap import EmotionModule, GradientSHAPCallback
+from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings
 from speechshap.cli.explain import explain
 from speechshap.errors import UserError
+from speechshap.explaining.options import Place
+from speechshap.explaining.runner import Runner
 from speechshap.report.display import Display
 from speechshap.results.folder import ResultsFolder
 from speechshap.results.writer import ResultsWriter
@@ -214,6 +217,40 @@ def test_a_run_that_cannot_begin_holds_no_lock(
         predict(module, tmp_path, batch_of(waveforms()))
     assert (tmp_path / "explanations" / ".write.lock").exists()
     assert not list((tmp_path / "explanations").glob(".run-*"))
+
+
+def test_one_utterance_is_told_in_the_singular(
+    module: EmotionModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "speechshap"):
+        for _ in range(2):
+            predict(module, tmp_path, batch_of(waveforms(1), "a"))
+    folder = tmp_path / "explanations"
+    told = [message for message in caplog.messages if "explained" in message]
+    assert told == [
+        f"1 utterance explained: {folder}",
+        f"0 utterances explained, 1 was there already: {folder}",
+    ]
+
+
+def test_processes_with_folders_of_their_own_learn_the_same(module: EmotionModule, tmp_path: Path) -> None:
+    shared: list[Any] = []
+    settings = GradientSHAPSettings(n_samples=4, calibration=1)
+
+    def first(value: Any) -> Any:
+        shared.append(value)
+        return value
+
+    learnt = []
+    for rank, share in enumerate([first, lambda value: shared[0]]):
+        place = Place(rank, 2, share=share)
+        runner = Runner(
+            module, "gradient_shap", settings, tmp_path / str(rank), calibration=list(waveforms(1)), place=place
+        )
+        learnt.append(runner.explainer.settings.as_dict()["density"])
+        runner.close()
+    assert learnt[0] is not None
+    assert learnt[0] == learnt[1]
 
 
 def test_the_former_handler_of_sigterm_is_back_after_a_run(module: EmotionModule, tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from speechshap.errors import UserError
 
@@ -48,13 +52,44 @@ def config_paths(arguments: Sequence[str]) -> list[str]:
     """Arguments with the path of each configuration in place of its name.
 
     Raises:
-        UserError: A configuration does not exist.
+        UserError: A configuration does not exist, or it comes after an option that it sets, too: what comes last wins,
+            so that the option would be lost.
 
     Example:
         >>> config_paths(["fit", "--config=demo"])[1].endswith("demo.yaml")
         True
     """
-    return list(_config_paths(arguments))
+    found = list(_config_paths(arguments))
+    _refuse_lost_options(found)
+    return found
+
+
+def config_with(option: str, arguments: Sequence[str]) -> str | None:
+    """The last configuration among the arguments that sets an option, or None.
+
+    Example:
+        >>> config_with("data.root", ["--config", "{data: {root: here}}", "--config", "{model: {freeze: none}}"])
+        '{data: {root: here}}'
+    """
+    for _, config in reversed(list(_configs(arguments))):
+        content = read_config(config)
+        # The options of a subcommand may be one level further down.
+        if any(_sets(part, option) for part in (content, *(content.values() if isinstance(content, dict) else ()))):
+            return config
+    return None
+
+
+def read_config(config: str) -> Any:
+    """What a file, or a YAML text in its place, says; None where it cannot be read, which the parser tells.
+
+    Example:
+        >>> read_config("{data: {root: here}}")
+        {'data': {'root': 'here'}}
+    """
+    try:
+        return yaml.safe_load(Path(config).read_text(encoding="utf-8") if _is_name(config) else config)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
 
 
 def _config_paths(arguments: Sequence[str]) -> Iterator[str]:
@@ -68,6 +103,40 @@ def _config_paths(arguments: Sequence[str]) -> Iterator[str]:
         else:
             yield argument
         option = argument
+
+
+def _configs(arguments: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Place and value of each configuration among the arguments."""
+    for place, (argument, after) in enumerate(pairwise([*arguments, ""])):
+        name, is_joined, value = argument.partition("=")
+        if name in _OPTIONS and (is_joined or after):
+            yield place, value if is_joined else after
+
+
+def _refuse_lost_options(arguments: Sequence[str]) -> None:
+    for place, config in _configs(arguments):
+        names = (argument[2:].partition("=")[0] for argument in arguments[:place] if argument.startswith("--"))
+        content = read_config(config)
+        if lost := [name for name in names if _sets(content, name.rstrip("+"))]:
+            raise UserError(
+                f'--{lost[0]} comes before `config="{config}"`, which sets it, too, and what comes last wins; give '
+                f"--{lost[0]} after it"
+            )
+
+
+def _sets(content: Any, option: str) -> bool:
+    """Whether a configuration has a value for an option, or for the whole that it is a part of."""
+    if not isinstance(content, dict):
+        return False
+    for part in option.split("."):
+        if not isinstance(content, dict):
+            break
+        if part not in content and isinstance(content.get("init_args"), dict):
+            content = content["init_args"]  # of a class; the command line may leave the word out
+        if part not in content:
+            return False
+        content = content[part]
+    return True
 
 
 def _is_name(value: str) -> bool:

@@ -14,9 +14,11 @@ from jsonargparse import Namespace
 from speechshap.attribution import PathSettings, Settings, SpectralGrid
 from speechshap.cli.arithmetic import set_matmul_precision
 from speechshap.cli.configs import config_paths
-from speechshap.cli.explain_options import flags, parse, switches
-from speechshap.cli.flags import parameters_as_flags, switched_on
+from speechshap.cli.explain_options import flags, parse, switches, warn_of_options_without_effect
+from speechshap.cli.flags import parameters_as_flags, rewritten_messages, switched_on
+from speechshap.cli.mistakes import mistakes_of_trainer
 from speechshap.cli.report import write_report_and_figures
+from speechshap.data.catalogue import PLANTED_ROOT
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.targets import TargetChoice, choose_layers
@@ -50,6 +52,8 @@ def _explain(arguments: list[str], program: str) -> None:
         )
     if options.model is not None and options.data.root is None and not options.data.files:
         raise UserError("give recordings for --model: files and folders of them (`files`), or a corpus (`root`)")
+    if options.trainer.limit_predict_batches == 0:
+        raise UserError("nothing is explained: `limit_predict_batches` is 0; expected 1 at least, or a share above 0")
     set_matmul_precision(options.float32_matmul_precision)
     module: EmotionModule | ClassifierModule
     classifier: Any
@@ -63,6 +67,7 @@ def _explain(arguments: list[str], program: str) -> None:
         state = checkpoint.get(AudioDataModule.__qualname__, {})
         classifier = module = load_checkpoint(path, checkpoint)
         folder = run_of(path.absolute()) or path.absolute().parent  # explanations go beside checkpoints/
+        _find_planted_corpus(options.data, folder)
     else:
         # Nothing was trained here, so that no part of a corpus is set apart.
         parser.set_defaults({"data.predict_split": "all"})
@@ -76,6 +81,7 @@ def _explain(arguments: list[str], program: str) -> None:
     data.load_state_dict(state)
     with _tried(options) if options.trainer.fast_dev_run else nullcontext():
         callback = _callback(options)
+        warn_of_options_without_effect(callback.settings, callback.options)
         _refuse_what_the_model_lacks(callback.settings, classifier)
         # Some options are objects: a logger, a strategy.
         trainer = _trainer(callback, parser.instantiate(options).trainer.as_dict(), folder)
@@ -85,6 +91,8 @@ def _explain(arguments: list[str], program: str) -> None:
             results = callback.runner.results
             if options.report and trainer.is_global_zero and results.parts:
                 write_report_and_figures(results)
+    if options.trainer.fast_dev_run and trainer.is_global_zero:
+        logger.info("fast_dev_run: all of this was tried, and nothing of it is kept")
 
 
 def _callback(options: Namespace) -> GradientSHAPCallback:
@@ -107,16 +115,19 @@ def _trainer(callback: GradientSHAPCallback, options: dict[str, Any], folder: Pa
     given = options["callbacks"] or []
     options["callbacks"] = [*(given if isinstance(given, list) else [given]), callback]
     options["default_root_dir"] = callback.output_dir or options["default_root_dir"] or str(folder)
-    return pl.Trainer(**options, enable_progress_bar=False)  # the runner has one, which counts utterances
+    with mistakes_of_trainer(options):
+        return pl.Trainer(**options, enable_progress_bar=False)  # the runner has one, which counts utterances
 
 
 @contextmanager
 def _tried(options: Namespace) -> Iterator[None]:
-    """Have the results written to a folder that is gone afterwards."""
-    with TemporaryDirectory() as folder:
+    """Have the results written to a folder that is gone afterwards, and not told as if it were there."""
+    with (
+        TemporaryDirectory() as folder,
+        rewritten_messages(lambda message: message.replace(folder, "<temporary folder>")),
+    ):
         options.explain.output_dir, options.trainer.logger = folder, False
         yield
-    logger.info("fast_dev_run: all of this was tried, and nothing of it is kept")
 
 
 @contextmanager
@@ -132,6 +143,17 @@ def _made(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"`output_dir` is {folder}, where nothing can be written ({error.strerror})") from error
         yield
+
+
+def _find_planted_corpus(data: Namespace, run: Path) -> None:
+    """Take the planted-evidence corpus that a run was trained on, which is made anew only where it is gone."""
+    if data.root is not None or data.corpus not in ("auto", "planted") or PLANTED_ROOT.exists():
+        return
+    found = [folder / PLANTED_ROOT for folder in run.resolve().parents if (folder / PLANTED_ROOT).is_dir()]
+    if found:
+        data.root, data.corpus = str(found[0]), "planted"
+    elif not data.files:
+        logger.info("the planted-evidence corpus of the training is not found, and made anew in %s", PLANTED_ROOT)
 
 
 def _refuse_a_missing_corpus(options: Namespace) -> None:

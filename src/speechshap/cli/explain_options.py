@@ -1,22 +1,26 @@
 """Options of ``speechshap explain``."""
 
 import argparse
+import logging
 import re
+from collections.abc import Callable
 from dataclasses import field, fields, make_dataclass
 from inspect import signature
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from speechshap.attribution import Method, Settings, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision
+from speechshap.cli.configs import read_config
 from speechshap.cli.flags import add_nearest_option, flags_of, switches_of
+from speechshap.cli.mistakes import unknown_option
 from speechshap.errors import UserError
 from speechshap.explaining.options import RunOptions
 from speechshap.training import AudioDataModule
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_METHOD = "gradient_shap"
 
@@ -25,6 +29,22 @@ _TRAINER_OPTIONS = {
     "accelerator", "benchmark", "callbacks", "default_root_dir", "detect_anomaly", "deterministic", "devices",
     "fast_dev_run", "inference_mode", "limit_predict_batches", "logger", "num_nodes", "plugins", "precision",
     "profiler", "strategy",
+}  # fmt: skip
+
+
+# Options that have an effect for some values of another one.
+_NEEDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "snr_db": ("baselines", lambda baselines: baselines == "noise"),
+    "n_references": ("baselines", lambda baselines: baselines == "dataset"),
+    "layer_method": ("layers", lambda layers: layers != "none"),
+    "tolerance": ("n_samples", lambda n_samples: n_samples == "auto"),
+    "max_samples": ("n_samples", lambda n_samples: n_samples == "auto"),
+    "log_every": ("draw", lambda draw: draw == "first"),
+}
+
+_TRAINING_GROUPS = {
+    "checkpoint", "confusion_matrix", "early_stopping", "last_checkpoint", "lr_scheduler", "optimizer",
+    "seed_everything",
 }  # fmt: skip
 
 
@@ -40,11 +60,21 @@ def parse(arguments: list[str], program: str) -> tuple[ArgumentParser, Namespace
     try:
         return parser, parser.parse_args(arguments)
     except ArgumentError as error:
-        mistake = _of_another_method(error, method) or _of_training(error)
+        mistake = _of_another_method(error, method) or _of_training(error, arguments)
         if mistake is not None:
             raise mistake from None
-        add_nearest_option(error, [f"--{name}" for name in parser.get_defaults().keys()])  # noqa: SIM118 - of all levels
+        options = [f"--{name}" for name in parser.get_defaults().keys()]  # noqa: SIM118 - of all levels
+        add_nearest_option(error, options, arguments)
         raise
+
+
+def warn_of_options_without_effect(settings: Settings, options: RunOptions) -> None:
+    """Tell the options that were given and that the others leave without effect."""
+    values = {**vars(settings), **vars(options)}
+    defaults = {part.name: part.default for kind in (type(settings), RunOptions) for part in fields(kind)}
+    for name, (other, has_effect) in _NEEDED.items():
+        if values.get(name) != defaults.get(name) and not has_effect(values[other]):
+            logger.warning("`%s` has no effect, because `%s` is %s", name, other, values[other])
 
 
 def flags() -> dict[str, str]:
@@ -60,14 +90,23 @@ def switches() -> set[str]:
     return {"--report", *switches_of(explain=[RunOptions, *_all_settings()], trainer=[pl.Trainer])}
 
 
+class _Parser(ArgumentParser):
+    """A parser that shows docstrings as text."""
+
+    def format_help(self, *args: Any, **options: Any) -> str:
+        """Help without the marks of reStructuredText."""
+        return super().format_help(*args, **options).replace("``", "")
+
+
 def _parser(method: str, program: str) -> ArgumentParser:
     """Options of a run with this method."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog=program,
         usage=f"{program} --ckpt_path runs/<experiment>/version_N [options]\n"
         f"       {program} --model NAME --data.files FOLDER [options]",
         description="Explain the predictions of a trained classifier: the test split of the corpus that it was trained "
-        "on, another corpus (--data.root), or files and folders of recordings (--data.files).",
+        "on, another corpus (--data.root), or files and folders of recordings (--data.files). What is left out of the "
+        "corpus and its split is as the training had it.",
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -107,6 +146,7 @@ def _parser(method: str, program: str) -> ArgumentParser:
     )
     others = set(signature(pl.Trainer).parameters) - _TRAINER_OPTIONS
     parser.add_class_arguments(pl.Trainer, "trainer", skip=others, instantiate=False)
+    (parser.groups or {})["trainer"].title = "How Lightning's trainer predicts"  # it speaks of training
     parser.add_argument(
         "--report",
         type=bool,
@@ -120,9 +160,9 @@ def _parser(method: str, program: str) -> ArgumentParser:
 
 
 def _with_lists(settings: type[Settings]) -> type[Settings]:
-    """Settings whose options of several names take a list as well, and not only a text with commas between them."""
+    """Settings whose options of several names take a list as well, and a number, and not only a text with commas."""
     defaults = {part.name: part.default for part in fields(settings) if part.name in ("targets", "layers")}
-    widened = [(name, list[str | int] | str, field(default=default)) for name, default in defaults.items()]
+    widened = [(name, list[str | int] | str | int, field(default=default)) for name, default in defaults.items()]
     return make_dataclass(settings.__name__, widened, bases=(settings,), frozen=True, kw_only=True)
 
 
@@ -137,10 +177,7 @@ def asked_method(arguments: list[str]) -> str:
         return DEFAULT_METHOD  # the parser of all options tells what is wrong
     method = known.method
     for path in known.configs if method is None else ():
-        try:
-            config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
+        config = read_config(path)
         section = config.get("explain") if isinstance(config, dict) else None
         method = section.get("method", method) if isinstance(section, dict) else method
     return method if method in method_names() else DEFAULT_METHOD
@@ -155,13 +192,23 @@ def _of_another_method(error: ArgumentError, method: str) -> UserError | None:
     return UserError(f"--explain.{unknown[1]} is an option of {', '.join(having)}; the method is {method} (`method`)")
 
 
-def _of_training(error: ArgumentError) -> UserError | None:
-    """What to say of a configuration that ``speechshap train`` takes."""
-    if 'key "model"' not in str(error) or "<class 'dict'>" not in str(error):
+def _of_training(error: ArgumentError, arguments: list[str]) -> UserError | None:
+    """What to say of an option, or of a configuration, that ``speechshap train`` alone takes."""
+    within = re.search(r"Parser key \"model\".*(?:NestedArg\(key='(\w+)'|<class 'dict'>)", str(error), re.DOTALL)
+    name = f"model.{within[1] or ''}".rstrip(".") if within else unknown_option(error)
+    if name is None or not (within or _is_of_training(name)):
         return None
-    return UserError(
-        "`config` is a configuration of training; leave it out: the checkpoint (`ckpt_path`) has all of it"
-    )
+    if f"--{name}" not in {argument.partition("=")[0] for argument in arguments}:
+        return UserError(
+            "`config` is a configuration of training; leave it out: the checkpoint (`ckpt_path`) has all of it"
+        )
+    hint = "; the random draws are of `seed`" if name == "seed_everything" else ""
+    return UserError(f"--{name} is an option of training, and has no effect on explanations; leave it out{hint}")
+
+
+def _is_of_training(name: str) -> bool:
+    group, _, rest = name.partition(".")
+    return (group == "trainer" and rest in signature(pl.Trainer).parameters) or group in _TRAINING_GROUPS
 
 
 def _fields(method: str) -> set[str]:

@@ -11,6 +11,8 @@ from typing import get_args, get_type_hints
 
 from jsonargparse import ArgumentError
 
+from speechshap.cli.configs import config_with
+from speechshap.cli.mistakes import in_plain_words, unknown_option
 from speechshap.errors import UserError, find_cause
 
 _PARAMETER = re.compile(r"`(\w+)(?:=\"?([^`\"]*)\"?)?`")
@@ -65,8 +67,13 @@ def switched_on(arguments: Sequence[str], switches: Iterable[str]) -> list[str]:
     ]
 
 
-def add_nearest_option(error: ArgumentError, options: Iterable[str]) -> None:
+def add_nearest_option(error: ArgumentError, options: Iterable[str], arguments: Sequence[str] = ()) -> None:
     """Have the error of an unknown option name the one that was probably meant; any other error stays as it is.
+
+    Args:
+        error: Of the parser.
+        options: That there are.
+        arguments: That were parsed: an option which is in a configuration file is told with the file.
 
     Example:
         >>> unknown = ArgumentError(None, "unrecognized arguments: --n_samples 3")
@@ -74,10 +81,15 @@ def add_nearest_option(error: ArgumentError, options: Iterable[str]) -> None:
         >>> print(unknown)
         unrecognized arguments: --n_samples 3; did you mean --explain.n_samples?
     """
-    unknown = re.search(r"unrecognized arguments: (--[\w.]+)", str(error))
-    near = get_close_matches(unknown[1], list(options), 1) if unknown else []
+    name = unknown_option(error)
+    if name is None:
+        return
+    file = None if "unrecognized arguments" in str(error) else config_with(name, arguments)
+    if file is not None:
+        error.message = f"{file}: there is no option {name}"
+    near = get_close_matches(f"--{name}", list(options), 1)
     if near:
-        error.message += f"; did you mean {near[0]}?"
+        error.message += f"; did you mean {near[0] if file is None else near[0].removeprefix('--')}?"
 
 
 def name_flags(message: str, flags: Mapping[str, str]) -> str:
@@ -97,27 +109,43 @@ def name_flags(message: str, flags: Mapping[str, str]) -> str:
 
 @contextmanager
 def parameters_as_flags(flags: Callable[[], Mapping[str, str]]) -> Iterator[None]:
-    """Have mistakes and messages from below the command line name its options.
+    """Have mistakes and messages from below the command line name its options, in plain words.
 
     Args:
         flags: Option of each parameter; asked for when there is something to tell.
     """
+    with rewritten_messages(lambda message: name_flags(message, flags()) if "`" in message else message):
+        try:
+            yield
+        except ArgumentError as error:
+            error.message = in_plain_words(error.message)
+            raise
+        except Exception as error:
+            mistake = find_cause(error, UserError)
+            told = in_plain_words(str(error)) if mistake is None else name_flags(str(mistake), flags())
+            if told == str(error) and mistake is None:
+                raise
+            raise UserError(told) from error
 
-    def rename(record: logging.LogRecord) -> bool:
-        if record.name.startswith("speechshap") and "`" in (message := record.getMessage()):
-            record.msg, record.args = name_flags(message, flags()), ()
+
+@contextmanager
+def rewritten_messages(rewrite: Callable[[str], str]) -> Iterator[None]:
+    """Have what the package logs within the block rewritten before it is shown.
+
+    Args:
+        rewrite: From a message to the one that is shown.
+    """
+
+    def change(record: logging.LogRecord) -> bool:
+        if record.name.startswith("speechshap"):
+            record.msg, record.args = rewrite(record.getMessage()), ()
         return True
 
     handlers = logging.getLogger().handlers
     for handler in handlers:
-        handler.addFilter(rename)
+        handler.addFilter(change)
     try:
         yield
-    except Exception as error:
-        mistake = find_cause(error, UserError)
-        if mistake is None:
-            raise
-        raise UserError(name_flags(str(mistake), flags())) from error
     finally:
         for handler in handlers:
-            handler.removeFilter(rename)
+            handler.removeFilter(change)

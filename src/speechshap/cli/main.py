@@ -44,7 +44,7 @@ A first run, on a corpus that it makes itself:
   speechshap train fit --config demo
   speechshap explain --ckpt_path runs/demo/version_0 --data.max_utterances 12
 
-With recordings of your own, and with a model of the Hugging Face hub:
+On a corpus that you have, and with a model of the Hugging Face hub on any recordings:
   speechshap train fit --config ravdess --data.root ~/RAVDESS
   speechshap explain --model superb/hubert-large-superb-er --data.files recordings/
 

@@ -26,7 +26,7 @@ def report(arguments: list[str], program: str = "speechshap report") -> None:
         "and as table.csv). speechshap explain does so at its end; this does it for a run that was stopped or moved.",
         exit_on_error=False,
     )
-    parser.add_argument("folder", type=str, help="Folder of the run, or its explanations.")
+    parser.add_argument("folder", type=str, help="Folder of the run, or that of its explanations.")
     folder = Path(parser.parse_args(arguments).folder)
     if not folder.is_dir():
         raise UserError(f"folder: no folder {folder}; give the folder of a run (runs/<experiment>/version_N)")
@@ -42,4 +42,5 @@ def write_report_and_figures(results: ResultsFolder) -> None:
 
     pictures = Summary.read(results).write(results.folder / "corpus")
     first, *more = page.write_report(results.folder, pictures)
-    logger.info("report: %s%s", first, f" and {len(more)} more files that it leads to" if more else "")
+    others = f" and {len(more)} more {'files' if len(more) > 1 else 'file'} that it leads to" if more else ""
+    logger.info("report: %s%s", first, others)

@@ -111,7 +111,7 @@ class GradientSHAPCallback(pl.Callback):
                 trainer.global_rank,
                 trainer.world_size,
                 step,
-                barrier=lambda: trainer.strategy.barrier("calibrated"),
+                share=trainer.strategy.broadcast,
                 run=trainer.strategy.broadcast(new_run_id()),
             ),
             num_utterances=_num_utterances(trainer),

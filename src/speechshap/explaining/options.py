@@ -65,7 +65,7 @@ class Place(NamedTuple):
         rank: Of this process.
         num_ranks: Processes of the run.
         step: Training step of the model, which is the step of figures and sounds.
-        barrier: Waits for the other processes.
+        share: Gives every process what the first one passes to it.
         run: Id that the processes of a run have in common (:func:`speechshap.results.run_lock.new_run_id`); None
             makes one, for a run of one process.
     """
@@ -73,5 +73,5 @@ class Place(NamedTuple):
     rank: int = 0
     num_ranks: int = 1
     step: int = 0
-    barrier: Callable[[], None] = lambda: None
+    share: Callable[[Any], Any] = lambda value: value
     run: str | None = None

@@ -111,12 +111,15 @@ class Runner:
         """Have the method learn, or take what it has learnt in an earlier run; the same on every rank."""
         # Whoever reads the folder as one Parquet dataset passes over names with an underscore.
         path = self.results.folder / f"_learnt-{self.explainer.settings_fingerprint}.json"
-        if self.place.rank == 0 and not path.is_file():
-            changed = self.explainer.learn(tqdm(calibration, desc="calibrating"))
-            with whole_file(path) as partial:
-                partial.write_text(json.dumps(changed))
-        self.place.barrier()
-        self.explainer.adopt(json.loads(path.read_text()))
+        learnt = None
+        if self.place.rank == 0:
+            if not path.is_file():
+                changed = self.explainer.learn(tqdm(calibration, desc="calibrating"))
+                with whole_file(path) as partial:
+                    partial.write_text(json.dumps(changed))
+            learnt = path.read_text()
+        # Not by way of the file: another process may have a folder of its own.
+        self.explainer.adopt(json.loads(self.place.share(learnt)))
 
     def explain(self, batch: Batch, logits: Tensor | None = None) -> list[Explanation]:
         """Explain the utterances of a batch that are not explained yet, write the explanations and show them.
@@ -250,10 +253,15 @@ class Runner:
     def report(self) -> None:
         """Log a summary of the run."""
         by_whom = " by this process" if self.place.num_ranks > 1 else ""
-        known = f", {self.num_found} were there already" if self.num_found else ""
-        logger.info("%d utterances explained%s%s: %s", self.num_explained, by_whom, known, self.results.folder)
+        known = f", {self.num_found} {'was' if self.num_found == 1 else 'were'} there already" if self.num_found else ""
+        logger.info("%s explained%s%s: %s", _utterances(self.num_explained), by_whom, known, self.results.folder)
         failed = self.explainer.failed
         if failed:
             logger.warning("%d not explained: %s", len(failed), ", ".join(failed))
         if self.num_unconverged:
-            logger.warning("%d utterances did not reach the `tolerance`; increase `max_samples`", self.num_unconverged)
+            count = _utterances(self.num_unconverged)
+            logger.warning("%s did not reach the `tolerance`; increase `max_samples`", count)
+
+
+def _utterances(count: int) -> str:
+    return "1 utterance" if count == 1 else f"{count} utterances"

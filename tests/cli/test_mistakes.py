@@ -1,0 +1,134 @@
+"""Messages of the parser and of Lightning themselves, not copies of them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+import pytorch_lightning as pl
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from pytorch_lightning.loggers import Logger
+
+from speechshap.cli.mistakes import in_plain_words, mistakes_of_trainer, unknown_option
+from speechshap.errors import UserError
+
+
+@dataclass
+class Grid:
+    hop: int = 160
+
+
+class Options:
+    def __init__(
+        self,
+        seed: int = 0,
+        most: int | None = None,
+        count: int | Literal["auto"] = 1,
+        corpus: Literal["auto", "tess"] = "auto",
+        share: float = 0.5,
+        fields: dict[str, Any] | None = None,
+        grid: Grid | None = None,
+        logger: Logger | Iterable[Logger] | bool | None = None,
+    ) -> None: ...
+
+
+def refused(*arguments: str) -> ArgumentError:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--report", type=bool)
+    parser.add_class_arguments(Options, "data")
+    with pytest.raises(ArgumentError) as caught:
+        parser.parse_args(arguments)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data.seed", "x"], "--data.seed is x; expected an integer"),
+        (["--data.most", "1.5"], "--data.most is 1.5; expected an integer"),
+        (["--data.count", "many"], "--data.count is many; expected an integer or auto"),
+        (["--data.corpus", "emodb"], "--data.corpus is emodb; expected auto or tess"),
+        (["--data.share", "x y"], "--data.share is x y; expected a number"),
+        (["--data.fields", "[1]"], "--data.fields is [1]; expected options by name"),
+        (["--report", "maybe"], "--report is maybe; expected true or false"),
+        (["--config", "{data: {count: many}}"], "--data.count is many; expected an integer or auto"),
+        (["--data.grid.hop", "x"], "--data.grid.hop is x; expected an integer"),
+        (["--data.grid.hip", "3"], "--data.grid: Grid has no option hip"),
+        (["--data.most.x", "3"], "there is no option --data.most.x"),
+        (["--data.logger", "Nope"], "--data.logger is Nope; expected the name of a class, a list or true or false"),
+        (["--data.logger", "CSVLogger"], "--data.logger is CSVLogger, which needs --data.logger.save_dir"),
+        (
+            ["--data.logger.version", "3"],
+            "--data.logger.version is an option of a class; name the class first, with --data.logger",
+        ),
+        (
+            ["--data.logger=TensorBoardLogger", "--data.logger.save_dir=x", "--data.logger.version=[1]"],
+            "--data.logger.version is [1]; expected an integer or a text",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_option_and_what_was_expected(arguments: list[str], words: str) -> None:
+    assert in_plain_words(refused(*arguments).message) == words
+
+
+class Missing(pl.Callback):
+    """Needs a package that is not there."""
+
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("Requirement 'wandb' not met.\nHINT: install it")
+
+
+def test_a_class_that_cannot_be_made_is_told_with_the_reason() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callback", type=pl.Callback | bool | None)
+    with pytest.raises(ValueError, match="Union") as caught:
+        parser.instantiate(Namespace(callback=Namespace(class_path=f"{__name__}.Missing")))
+    assert in_plain_words(str(caught.value)) == "Missing: Requirement 'wandb' not met.\nHINT: install it"
+
+
+def test_other_messages_stay() -> None:
+    for message in ("unrecognized arguments: --x", 'Parser key "a": something new', ""):
+        assert in_plain_words(message) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--data.sed", "3"], "data.sed"),
+        (["--config", "{data: {sed: 3}}"], "data.sed"),
+        (["--config", "{dta: {seed: 3}}"], "dta.seed"),
+        (["--data.seed", "x"], None),
+    ],
+)
+def test_an_unknown_option_is_found_in_the_error(arguments: list[str], option: str | None) -> None:
+    assert unknown_option(refused(*arguments)) == option
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"devices": 0, "accelerator": "cpu"}, "--trainer.devices is 0, --trainer.accelerator is cpu: "),
+        ({"accelerator": "nope"}, "--trainer.accelerator is nope: "),
+        ({"strategy": "nope"}, "--trainer.strategy is nope: "),
+        ({"limit_predict_batches": -1}, "--trainer.limit_predict_batches is -1: "),
+    ],
+)
+def test_what_lightning_refuses_is_told_with_the_option(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)), mistakes_of_trainer(options):
+        pl.Trainer(**options)
+
+
+def test_an_accelerator_that_is_missing_is_told_with_the_option() -> None:
+    """Lightning's message has the value alone."""
+    with (
+        pytest.raises(UserError, match=r"^--trainer.accelerator is gpu: No supported"),
+        mistakes_of_trainer({"accelerator": "gpu", "benchmark": True}),
+    ):
+        raise RuntimeError("No supported gpu backend found!")
+
+
+def test_an_error_that_is_about_no_option_passes_through() -> None:
+    with pytest.raises(RuntimeError, match="out of memory"), mistakes_of_trainer({"accelerator": "gpu"}):
+        raise RuntimeError("out of memory")
