@@ -197,6 +197,8 @@ def test_references_come_from_the_training_split(planted_root: Path) -> None:
     ("options", "message"),
     [
         ({"test_fraction": 1.5}, r"`test_fraction` is 1.5; expected a share between 0 and 1"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, r"`val_fraction` is 0.5 and .* expected a sum below 1"),
+        ({"split_seed": -1}, r"`split_seed` is -1; expected 0 at least"),
         ({"batch_size": 0}, r"`batch_size` is 0; expected 1 at least"),
         ({"max_utterances": 0}, r"`max_utterances` is 0; expected 1 at least"),
         ({"num_workers": -1}, r"`num_workers` is -1; expected 0 at least"),

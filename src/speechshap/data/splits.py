@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from speechshap.data.utterance import Utterance
-from speechshap.errors import UserError
+from speechshap.errors import UserError, require_at_least
 
 SplitBy = Literal["speaker", "utterance"]
 _T = TypeVar("_T")
@@ -36,7 +36,7 @@ class SplitOptions:
         test_speakers: Speakers for test, instead of drawing them.
 
     Raises:
-        UserError: A share is not between 0 and 1.
+        UserError: A share is not between 0 and 1, nothing is left for training, or the seed is negative.
     """
 
     split_by: SplitBy = "speaker"
@@ -50,6 +50,12 @@ class SplitOptions:
         for name, fraction in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
             if not 0 < fraction < 1:
                 raise UserError(f"`{name}` is {fraction}; expected a share between 0 and 1")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise UserError(
+                f"`val_fraction` is {self.val_fraction} and `test_fraction` is {self.test_fraction}; expected a sum "
+                "below 1, so that something is left for training"
+            )
+        require_at_least(0, split_seed=self.seed)
 
 
 def speakers_of(utterances: Iterable[Utterance]) -> list[str]:
