@@ -357,6 +357,20 @@ def test_a_checkpoint_is_read_once(config: str, monkeypatch: pytest.MonkeyPatch)
     assert sum(read) == 1
 
 
+@pytest.mark.parametrize("named", [(), ("--data.corpus", "planted")])
+def test_the_corpus_of_the_checkpoint_is_tested_from_any_folder(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted_root: Path, named: tuple[str, ...]
+) -> None:
+    (tmp_path / "project" / "data").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    Path("data/planted").symlink_to(planted_root)
+    fit(config, "--trainer.max_epochs", "1", *(["--data.root", "null"] if named else []))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    train(["test", "--ckpt_path", str(tmp_path / "project" / RUN), "--trainer.logger=false", *named])
+    assert not list(Path().iterdir())
+
+
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., object]]:
     """Run a command in which Ctrl-C is pressed in some epoch; returns what it says at its end."""

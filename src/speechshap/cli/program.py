@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,18 +21,6 @@ _IRRELEVANT_WARNINGS = (
     ".*The dirpath has changed from.*",
     ".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*",
 )
-
-_KINDS = {
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true, false",
-    "str": "a text",
-    "list": "a list",
-    "dict": "a mapping",
-    "dot import path": "the path of a class",
-    "NoneType": "null",
-}
-"""What the parser expects, in words."""
 
 
 def run(
@@ -58,15 +45,15 @@ def run(
             sys.exit(interrupted)
         raise
     except ArgumentError as error:
-        sys.exit(f"error: {_one_line(plainly(str(error)))} (--help lists the options)")
+        sys.exit(f"error: {_one_line(error)} (--help lists the options)")
     except Exception as error:
         if debug:
             raise
         mistake = find_cause(error, UserError)
         if mistake is None:
-            told = f"{type(error).__name__}: {_one_line(str(error))}"
+            told = f"{type(error).__name__}: {_one_line(error)}"
             sys.exit(f"error: {told} (the same command with --debug tells where)")
-        sys.exit(f"error: {_one_line(str(mistake))}")
+        sys.exit(f"error: {_one_line(mistake)}")
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -82,28 +69,6 @@ def is_interruption(error: BaseException) -> bool:
     return isinstance(error.__context__, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException"
 
 
-def plainly(message: str) -> str:
-    """What the parser says of a value that an option does not take, in plain words; any other message as it is.
-
-    Example:
-        >>> plainly('''Parser key "data.batch_size": Expected a <class 'int'>. Got value: few''')
-        '--data.batch_size is few; expected an integer'
-        >>> plainly('''Parser key "data.split_by": Expected a typing.Literal['speaker', 'utterance']. Got value: x''')
-        '--data.split_by is x; expected speaker or utterance'
-    """
-    option = re.match(r'Parser key "([\w.]+)":', message)
-    value = re.search(r"(?:Got|Given) value: (.*)", message)
-    literals = re.findall(r"Expected a typing\.Literal\[(.*?)\]", message)
-    kinds = re.findall(r"Expected an? (?:<class ')?(dot import path|[\w.]+)", message)
-    known = [_KINDS[kind] for kind in kinds if kind in _KINDS]
-    legal = [name.strip("'") for names in literals for name in names.split(", ")]
-    words = list(dict.fromkeys([*legal, *(word for word in known if not legal or word == "null")]))
-    if option is None or value is None or not words:
-        return message
-    expected = " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
-    return f"--{option[1]} is {value[1]}; expected {expected}"
-
-
 def _quieten(debug: bool) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("speechshap").setLevel(logging.INFO)
@@ -115,5 +80,5 @@ def _quieten(debug: bool) -> None:
         warnings.filterwarnings("ignore", pattern)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

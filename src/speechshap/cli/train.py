@@ -2,12 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins import CheckpointIO
@@ -17,6 +18,7 @@ from speechshap.cli.configs import config_paths
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.program import is_interruption
 from speechshap.cli.run_files import SaveConfig, logger_of_run
+from speechshap.data.catalogue import find_planted_corpus
 from speechshap.errors import UserError
 from speechshap.training import (
     AudioDataModule,
@@ -172,6 +174,19 @@ class TrainCLI(LightningCLI):
             self._data_state = checkpoint.get(AudioDataModule.__qualname__, {})
             self._steps = checkpoint["global_step"]
             self._model_options = checkpoint["hyper_parameters"]
+            self._take_corpus(options.data, checkpoint.get("datamodule_hyper_parameters", {}))
+
+    def _take_corpus(self, data: Namespace, saved: Mapping[str, Any]) -> None:
+        """Take the corpus of the checkpoint where the options name none."""
+        if data.root is not None or data.files:
+            return
+        if data.corpus == "auto":
+            for name in ("root", "corpus", "audio_root"):
+                data[name] = saved.get(name, data[name])
+        if data.root is None and data.corpus in ("auto", "planted") and self._checkpoint is not None:
+            planted = find_planted_corpus(self._checkpoint)
+            if planted is not None:
+                data.root, data.corpus = str(planted), "planted"
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the model from the checkpoint, which Lightning would read once more for them."""

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from speechshap.data.utterance import Utterance
+from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
 
 SplitBy = Literal["speaker", "utterance"]
@@ -147,7 +148,7 @@ def split_by_speaker(
     needing = "train, validation and test" if test_fraction else "train and validation"
     if len(speakers) < (3 if test_fraction else 2):
         raise UserError(
-            f"{len(speakers)} speaker(s) only ({', '.join(speakers)}), while {needing} need one each; "
+            f"{counted(len(speakers), 'speaker')} only ({', '.join(speakers)}), while {needing} need one each; "
             'take `split_by="utterance"`'
         )
     named_val = find_speakers(val_speakers, speakers, "val_speakers")
@@ -195,16 +196,6 @@ def split_by_utterance(utterances: Sequence[Utterance], val_fraction: float, tes
 
 def _take(items: Sequence[_T], count: float) -> list[_T]:
     return list(items[: max(1, round(count))]) if count else []
-
-
-def name_some(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, for messages.
-
-    Example:
-        >>> name_some(["a", "b", "c", "d"])
-        'a, b, c, ...'
-    """
-    return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
 def draw_subset(utterances: Sequence[Utterance], most: int | None, seed: int = 0) -> list[Utterance]:

@@ -16,6 +16,7 @@ from speechshap.data.corpora import CorpusName
 from speechshap.data.dataset import Batch, Transform, UtteranceDataset, load_waveforms, repeated_to_longest
 from speechshap.data.splits import SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
+from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
 from speechshap.training.run_folder import run_folder
 
@@ -184,10 +185,8 @@ class AudioDataModule(pl.LightningDataModule):
         """
         processes = self.trainer.world_size if self.trainer else 1
         if len(self.predict_utterances) < processes:
-            raise UserError(
-                f"`devices` asks for {processes} processes, but there are {len(self.predict_utterances)} utterances to "
-                "explain; take as many at most"
-            )
+            there = counted(len(self.predict_utterances), "utterance")
+            raise UserError(f"`devices` asks for {processes} processes to explain {there}; take as many at most")
         return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int) -> Tensor:
