@@ -34,11 +34,6 @@ def trainable(module: EmotionModule) -> set[str]:
     return {name.split(".")[1] for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def test_masked_mean_by_hand() -> None:
-    frames = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [float("nan"), 9.0]]])
-    assert masked_mean(frames, torch.tensor([2])).tolist() == [[2.0, 4.0]]
-
-
 def test_the_head_takes_a_softmax_weighted_sum_of_all_hidden_states(tiny_module: EmotionModule) -> None:
     classifier, batch = tiny_module.classifier, make_batch([0, 1])
     classifier.layer_weights.data = torch.tensor([0.3, -1.0, 2.0])
