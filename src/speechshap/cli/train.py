@@ -217,7 +217,7 @@ class TrainCLI(LightningCLI):
 
     def _refuse_unknown_monitors(self) -> None:
         """Tell a metric that nothing logs before an epoch is spent on it."""
-        callbacks: list[pl.Callback] = self.trainer.callbacks
+        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         if any(type(callback).__module__.split(".")[0] not in _KNOWN_CALLBACKS for callback in callbacks):
             return  # those of the user may log metrics of their own
         validates = self.trainer.limit_val_batches != 0
