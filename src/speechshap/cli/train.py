@@ -160,6 +160,8 @@ class TrainCLI(LightningCLI):
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
         set_matmul_precision(options.float32_matmul_precision)
+        if options.data.files:
+            raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
         if not 0 <= options.seed_everything <= _LARGEST_SEED:
             raise UserError(f"--seed_everything is {options.seed_everything}; expected 0 to {_LARGEST_SEED}")
         self._checkpoint: Path | None = None
@@ -178,7 +180,7 @@ class TrainCLI(LightningCLI):
 
     def _take_corpus(self, data: Namespace, saved: Mapping[str, Any]) -> None:
         """Take the corpus of the checkpoint where the options name none."""
-        if data.root is not None or data.files:
+        if data.root is not None:
             return
         if data.corpus == "auto":
             for name in ("root", "corpus", "audio_root"):
