@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from helpers import tiny_config
 from torch import Tensor, nn
-from transformers import AutoConfig, Wav2Vec2FeatureExtractor
+from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 FAMILIES = ["wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-audio"]
 
@@ -58,3 +58,19 @@ def logits_and_gradient(function: Callable[[Tensor], Tensor], waveform: Tensor) 
     values = waveform[None].clone().requires_grad_()
     logits = function(values)
     return logits, torch.autograd.grad(logits[0, 1], values)[0]
+
+
+def make_model(family: str = "wavlm", norm: str = "group") -> Any:
+    """A frozen model of transformers whose weights are all random."""
+    torch.manual_seed(0)
+    config = family_config(family, norm, conv_bias=norm == "layer")
+    model = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.requires_grad_(False)
+
+
+def waveforms(count: int = 2) -> Tensor:
+    """Random waveforms ``(count, 2000)``."""
+    return torch.randn(count, 2000, generator=torch.Generator().manual_seed(1))

@@ -199,7 +199,7 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
     table = pd.read_parquet(parts(tmp_path / "out"))
     assert sorted(table.utterance) == sorted(names * 4)
     assert table.label.isna().all()
-    assert "1 file(s) left out" in result.stderr
+    assert "1 file left out" in result.stderr
     assert "broken.wav" in (tmp_path / "out" / "skipped.csv").read_text()
 
 
@@ -238,15 +238,15 @@ def test_a_corpus_that_moved_is_tested_and_explained_on_the_same_speakers(tmp_pa
     checkpoint = ("--ckpt_path", "runs/tiny/version_0/checkpoints/best.ckpt")
     result = script("train", "test", "--data.root", "there", "--data.corpus", "ravdess", *checkpoint, folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "test     8 utterances of 1 speakers: Actor_02" in result.stderr
+    assert "test     8 utterances of 1 speaker: Actor_02" in result.stderr
     result = script("explain", *checkpoint, "--data.root", "there", "--explain.n_samples", "4", folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "8 utterances of 1 speakers: Actor_02" in result.stderr
+    assert "8 utterances of 1 speaker: Actor_02" in result.stderr
     table = pd.read_parquet(parts(tmp_path / "runs" / "tiny" / "version_0"))
     assert set(table.path.map(lambda path: Path(path).parent.name)) == {"Actor_02"}
     heard = next((tmp_path / "there" / "RAVDESS" / "Actor_01").glob("*.wav"))
     result = script("explain", *checkpoint, "--data.files", heard, "--explain.n_samples", "4", folder=tmp_path)
-    assert "1 of 1 recordings" in result.stderr
+    assert "1 of 1 recording to explain was in the training split" in result.stderr
 
 
 def test_two_processes_train_together(planted_root: Path, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ SMALL = ["--config", CONFIGS / "small_wavlm.yaml", "--trainer.fast_dev_run", "tr
     [
         (["fit", *SMALL, "--data.root", "nowhere"], "nowhere: no such folder; give the folder of the corpus"),
         (["fit", *SMALL, "--data.root", "empty"], "empty: no sound files in this folder"),
-        (["fit", *SMALL, "--data.root", "one_speaker"], "1 speaker(s) only (Actor_01)"),
+        (["fit", *SMALL, "--data.root", "one_speaker"], "1 speaker only (Actor_01)"),
         (["fit", *SMALL, "--data.root", "x", "--data.split_by", "sex"], "data.split_by"),
         (["fit", *SMALL, "--data.rot", "x"], "unrecognized arguments: --data.rot"),
         (["fit", *SMALL, "--data.corpus", "iemocap"], "data.corpus"),
@@ -362,11 +362,14 @@ SMALL = ["--config", CONFIGS / "small_wavlm.yaml", "--trainer.fast_dev_run", "tr
         ),
         (["fit", "--data.corpus", "planted", "--model.backbone", "./none"], "--model.backbone: no folder ./none"),
         (["fit", "--data.corpus", "planted", "--data.batch_size", "0"], "--data.batch_size is 0"),
+        (["fit", "--data.corpus", "planted", "--data.split_seed", "-1"], "--data.split_seed is -1"),
+        (["fit", "--data.corpus", "planted", *SMALL, "--model.warmup_fraction", "3"], "--model.warmup_fraction is 3"),
+        (["fit", "--data.corpus", "planted", *SMALL, "--trainer.strategy", "nope"], "--trainer.strategy is 'nope'"),
         (["fit", "--data.corpus", "planted", "--data.batch_seconds", "0"], "--data.batch_seconds is 0"),
         (["fit", "--data.corpus", "planted", *SMALL, "--model.window_seconds", "0.5"], "--model.window_seconds is 0.5"),
         (["fit", "--data.corpus", "planted", *SMALL, "--model.padding", "zero"], "model.padding"),
         (["fit", "--data.corpus", "planted", *SMALL, "--float32_matmul_precision", "low"], "float32_matmul_precision"),
-        (["fit", "--data.files", "[a.wav]", *SMALL], "two classes or more"),
+        (["fit", "--data.files", "[a.wav]", *SMALL], "--data.files are for explaining; training and testing take"),
         (["test", "--data.root", "x", "--ckpt_path", "no.ckpt"], "--ckpt_path: no file no.ckpt"),
         (["predict"], "has no predict: "),
         ([], "subcommand"),

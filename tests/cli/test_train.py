@@ -1,8 +1,10 @@
 """Training from the command line: interrupted, resumed, diverged, and what it leaves behind."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from speechshap.cli.train import train
 from speechshap.errors import UserError
+from speechshap.training import EmotionModule
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +122,7 @@ def test_augmentation_in_worker_processes_is_that_of_an_undisturbed_training(
     planted_root: Path, tmp_path: Path
 ) -> None:
     from speechshap.data import Batch
-    from speechshap.training import AudioDataModule, EmotionModule, EpochSeed
+    from speechshap.training import AudioDataModule, EpochSeed
 
     def batches(epochs: int, checkpoint: Path | None) -> dict[tuple[int, int], float]:
         seen: dict[tuple[int, int], float] = {}
@@ -312,3 +315,88 @@ def test_of_several_processes_one_tells_what_is_wrong(config: str, tmp_path: Pat
     )
     assert result.returncode == 1
     assert result.stderr.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed_everything=-1"], "--seed_everything is -1; expected 0 to 4294967295"),
+        (["--trainer.devices=0"], "--trainer.devices is 0; expected a number of processes"),
+        (["--trainer.max_epochs=-5"], "--trainer.max_epochs must be"),
+        (["--early_stopping.monitor=val/ua"], "--early_stopping.monitor is val/ua, .*did you mean val/uar"),
+        (["--checkpoint.monitor=nope"], "--checkpoint.monitor is nope, which is not logged; there are train/loss"),
+        (
+            ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=nope"],
+            "monitor of EarlyStopping is nope",
+        ),
+        (["--trainer.limit_val_batches=0"], "not logged without validation .--trainer.limit_val_batches.; there are"),
+    ],
+)
+def test_options_that_cannot_be_met_are_told_before_training(config: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fit(config, *arguments)
+    assert not list(Path().iterdir())
+
+
+def test_a_metric_that_is_not_required_may_be_missing(config: str) -> None:
+    own = ["--early_stopping.monitor=nope", "--early_stopping.strict=false", "--last_checkpoint.monitor=step"]
+    fit(config, *own, "--last_checkpoint.mode=max", "--trainer.max_epochs=1")
+
+
+def test_a_checkpoint_is_read_once(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    read: list[bool] = []
+    load = torch.load
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        read.append(not options.get("mmap"))  # what is mapped is read where it is used
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", counted)
+    fit(config, "--ckpt_path", RUN, "--trainer.max_epochs", "2")
+    assert sum(read) == 1
+
+
+@pytest.mark.parametrize("named", [(), ("--data.corpus", "planted")])
+def test_the_corpus_of_the_checkpoint_is_tested_from_any_folder(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted_root: Path, named: tuple[str, ...]
+) -> None:
+    (tmp_path / "project" / "data").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    Path("data/planted").symlink_to(planted_root)
+    fit(config, "--trainer.max_epochs", "1", *(["--data.root", "null"] if named else []))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    train(["test", "--ckpt_path", str(tmp_path / "project" / RUN), "--trainer.logger=false", *named])
+    assert not list(Path().iterdir())
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., object]]:
+    """Run a command in which Ctrl-C is pressed in some epoch; returns what it says at its end."""
+    former = signal.getsignal(signal.SIGINT)
+
+    def run_it(epoch: int, *arguments: object) -> object:
+        def interrupt(module: EmotionModule, *given: object) -> None:
+            if module.current_epoch == epoch:
+                raise KeyboardInterrupt
+
+        for name in ("on_train_batch_start", "on_test_batch_start"):
+            monkeypatch.setattr(EmotionModule, name, interrupt)
+        with pytest.raises(SystemExit) as exit_:
+            train(list(map(str, arguments)))
+        return exit_.value.code
+
+    yield run_it
+    signal.signal(signal.SIGINT, former)  # which Lightning ignores from then on
+
+
+def test_an_interrupted_run_tells_how_to_go_on(config: str, interrupted: Callable[..., object]) -> None:
+    fitting = "fit", "--config", config
+    assert interrupted(0, *fitting) == "interrupted; no epoch was whole: the same command starts again"
+    again = f"the same command with --ckpt_path {RUN} goes on after the last whole epoch"
+    assert interrupted(1, *fitting) == f"interrupted; {again}"
+    assert interrupted(1, *fitting, "--ckpt_path", RUN) == f"interrupted; {again}"
+    testing = "test", "--config", config, "--ckpt_path", RUN
+    again = "nothing is kept of a test that has not ended: give the same command again"
+    assert interrupted(0, *testing) == f"interrupted; {again}"

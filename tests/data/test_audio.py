@@ -2,6 +2,7 @@ import os
 import struct
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -10,7 +11,7 @@ from helpers import write_sound
 from transformers import Wav2Vec2FeatureExtractor
 
 from speechshap.data import AudioFileError, load_audio, normalize_waveforms
-from speechshap.data.audio import envelope_distance, find_audio, inspect_audio
+from speechshap.data.audio import envelope_distance, find_audio, inspect_audio, resample
 
 
 def tone(rate: int, seconds: float = 0.5) -> np.ndarray:
@@ -172,3 +173,10 @@ def test_published_recordings_keep_their_envelopes_when_resampled(ravdess_root: 
         distances = {stem: envelope_distance(inspect_audio(path).envelope, envelopes[stem]) for stem in envelopes}
         assert distances.pop(path.stem) <= 5
         assert sum(distance <= 15 for distance in distances.values()) <= 1
+
+
+@pytest.mark.parametrize("rate", [8000, 22050.5, 44100])
+def test_blocks_are_resampled_as_librosa_resamples_the_whole(rate: float) -> None:
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 50_001).astype(np.float32)
+    found = resample(np.array_split(sound, [1, 7000, 30_000]), rate, 16000)
+    assert np.array_equal(found, librosa.resample(sound, orig_sr=rate, target_sr=16000))

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import soundfile
 import torch
 from helpers import write_sound
 
-from speechshap.data.audio import load_audio
-from speechshap.data.catalogue import Catalogue
+from speechshap.data.audio import AudioFileError, load_audio
+from speechshap.data.catalogue import Catalogue, find_planted_corpus
 from speechshap.data.recognition import KnownRecordings
 from speechshap.data.splits import SplitOptions
 from speechshap.errors import UserError
@@ -267,7 +268,7 @@ def test_a_given_test_split_without_a_class_is_tested_with_a_warning(
         path.unlink()
     manifest = write_manifest(tmp_path / "list.csv", root, dict.fromkeys(ACTORS, "test"))
     assert len(catalogue(manifest).set_up_splits("test").test) == 6
-    assert "the test split of 6 utterances has none of the class(es) happy" in caplog.text
+    assert "the test split of 6 utterances has none of the class happy" in caplog.text
 
 
 def test_a_speaker_in_two_given_splits_is_warned_of(
@@ -276,7 +277,7 @@ def test_a_speaker_in_two_given_splits_is_warned_of(
     manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03", "Actor_05"))
     manifest.write_text(manifest.read_text().replace("Actor_05,dev", "Actor_03,dev"))
     catalogue(manifest).set_up_splits("fit")
-    assert "1 speaker(s) are in more than one split: Actor_03" in caplog.text
+    assert "1 speaker in more than one split: Actor_03" in caplog.text
 
 
 def test_the_test_split_of_another_fold_is_refused_and_explained_with_a_warning(
@@ -345,7 +346,7 @@ def test_missing_recordings_of_a_manifest_are_counted_and_named(
     shutil.rmtree(root / "Actor_01")
     splits = catalogue(manifest).set_up_splits("fit")
     assert len(splits.train) == 6
-    assert "2 file(s) left out (03-01-01-01-01-01-01.wav, 03-01-03-01-01-01-01.wav)" in caplog.text
+    assert "2 files left out (03-01-01-01-01-01-01.wav, 03-01-03-01-01-01-01.wav)" in caplog.text
     with pytest.raises(UserError, match="no such file"):
         catalogue(manifest, on_bad_file="raise").set_up_splits("fit")
     shutil.rmtree(root)
@@ -418,7 +419,7 @@ def test_speakers_of_the_same_names_are_warned_of_where_no_recording_is_recognis
     state = trained_state(root)
     other = write_actors(tmp_path / "other", first_seed=50, take="02-02-02")
     with_checkpoint(other, state)
-    assert "none of the 12 recordings of the checkpoint was found, but 4 speaker(s) have the names" in caplog.text
+    assert "but the names of 4 speakers are those of training: Actor_" in caplog.text
 
 
 def test_another_corpus_is_split_anew_without_a_warning(
@@ -522,3 +523,46 @@ def test_files_that_were_left_out_are_listed_in_the_folder_that_was_asked_for(ro
     told.report_to(tmp_path / "run")
     told.set_up_splits("fit")
     assert len((tmp_path / "run" / "skipped.csv").read_text().splitlines()) == 2
+
+
+def test_a_file_that_was_left_out_is_told_once(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = write_sound(root.parent / "loose" / "bad.wav")
+    good = write_sound(root.parent / "loose" / "good.wav")
+    bad.write_bytes(b"")
+    told = catalogue(root, files=[bad, good])
+    told.utterances_to_explain("test", None)
+    told.training_utterances(2)
+    assert caplog.text.count("1 file left out (bad.wav)") == caplog.text.count("left out") == 1
+
+
+@pytest.mark.parametrize("files", [["a.m4a", "b.wav", "c.mp4"], ["."]])
+def test_what_a_missing_decoder_leaves_out_is_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, files: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    for name in ("a.m4a", "c.mp4"):
+        Path(name).write_bytes(b"sound")
+    write_sound(tmp_path / "b.wav")
+    loose: dict[str, Any] = {"files": [Path(name) for name in files], "classes": CLASSES}
+    assert len(Catalogue(**loose).utterances_to_explain("test", None)) == 1
+    assert "2 files left out (a.m4a, c.mp4)" in caplog.text
+    assert "2 of them: needs the decoder of speechshap[media]: pip install 'speechshap[media]'" in caplog.text
+    with pytest.raises(AudioFileError, match=r"a\.m4a: needs the decoder"):
+        Catalogue(**loose, on_bad_file="raise").utterances_to_explain("test", None)
+
+
+def test_the_planted_corpus_of_a_run_is_found_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "project" / "runs" / "demo" / "version_0"
+    for folder in (run, tmp_path / "project" / "data" / "planted", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert find_planted_corpus(run) == tmp_path / "project" / "data" / "planted"
+    assert not caplog.text
+    (tmp_path / "project" / "data" / "planted").rmdir()
+    assert find_planted_corpus(run) is None
+    assert "made anew in data/planted" in caplog.text
+    monkeypatch.chdir(tmp_path / "project")
+    (tmp_path / "project" / "data" / "planted").mkdir()
+    assert find_planted_corpus(run) is None  # which is what is taken in any case

@@ -67,7 +67,7 @@ def test_a_given_test_split_needs_no_speakers_but_a_training_does() -> None:
 def test_a_drawn_split_without_a_class_is_refused() -> None:
     full, part = corpus(1), corpus(1, ("happy",))
     assert check_splits(ChosenSplit(Splits(full, full, full), "draw", "by speaker"), ["happy", "sad"], "fit") == []
-    with pytest.raises(UserError, match=r"the val split of 1 utterances has none of the class.es. sad"):
+    with pytest.raises(UserError, match=r"the val split of 1 utterance has none of the class sad"):
         check_splits(ChosenSplit(Splits(full, part, full), "draw", "by speaker"), ["happy", "sad"], "fit")
 
 
@@ -75,8 +75,8 @@ def test_a_given_split_without_a_class_is_told_but_a_class_must_be_there_to_be_l
     full, part = corpus(1), corpus(1, ("happy",))
     given = ChosenSplit(Splits(part, full, part), "checkpoint", "as the checkpoint was trained with")
     (remark,) = check_splits(given, ["happy", "sad"], "test")
-    assert remark == "the test split of 1 utterances has none of the class(es) sad"
-    with pytest.raises(UserError, match="the train split of 1 utterances has none"):
+    assert remark == "the test split of 1 utterance has none of the class sad"
+    with pytest.raises(UserError, match="the train split of 1 utterance has none"):
         check_splits(given, ["happy", "sad"], "fit")
 
 

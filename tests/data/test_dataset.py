@@ -6,6 +6,7 @@ from helpers import write_sound
 from transformers import Wav2Vec2FeatureExtractor
 
 from speechshap.data import AudioDataset
+from speechshap.errors import UserError
 
 
 def test_an_item_has_waveform_label_and_name(planted_root: Path) -> None:
@@ -53,3 +54,8 @@ def test_labels_and_waveforms_are_those_of_the_data_modules_dataset(planted_root
         assert torch.equal(item["input_values"], batch.waveforms[row])
         assert item["label"] == batch.labels[row]
         assert item["filename"] == Path(batch.paths[row]).name
+
+
+def test_a_number_of_utterances_below_one_is_refused(planted_root: Path) -> None:
+    with pytest.raises(UserError, match="`max_samples` is 0; expected 1 at least"):
+        AudioDataset(planted_root, max_samples=0)

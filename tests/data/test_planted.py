@@ -70,6 +70,14 @@ def test_a_process_that_is_stopped_leaves_no_half_corpus(tmp_path: Path, number:
     assert {path.name for path in tmp_path.iterdir()} == {"planted"}
 
 
+def test_what_was_left_behind_is_removed_though_the_corpus_is_there(tmp_path: Path) -> None:
+    make_planted_corpus(tmp_path / "planted", num_clips=4, duration_seconds=0.5)
+    for name in (".planted.0123.partial", ".planted.partial"):
+        (tmp_path / name / "speaker_00").mkdir(parents=True)
+    make_planted_corpus(tmp_path / "planted", num_clips=4, duration_seconds=0.5)
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def test_without_locks_a_corpus_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_locks(monkeypatch, errno.ENOLCK)
     of_another = tmp_path / ".planted.0123.partial"

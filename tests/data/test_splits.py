@@ -52,8 +52,8 @@ def test_split_by_utterance_keeps_the_shares_of_the_classes() -> None:
 @pytest.mark.parametrize(
     ("utterances", "options", "message"),
     [
-        (corpus(1), {}, "1 speaker.s. only .S00."),
-        (corpus(2), {}, "2 speaker.s. only"),
+        (corpus(1), {}, "1 speaker only .S00."),
+        (corpus(2), {}, "2 speakers only"),
         ([Utterance("a", Path("a.wav"), "sad")], {}, "a.wav: the speaker is not known"),
         (corpus(3), {"test_speakers": ["S77"]}, "`test_speakers`: no speaker S77"),
         (corpus(3), {"val_speakers": ["S01"], "test_speakers": ["S01"]}, "both name S01"),

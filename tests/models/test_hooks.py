@@ -1,14 +1,11 @@
-"""Hooks on an accelerated model, and weights that change, against transformers' own model with the same weights."""
+"""Hooks on an accelerated model, against transformers' own model with the same weights."""
 
 import copy
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-from families import family_config, relative_difference
+from families import family_config, make_model, relative_difference, waveforms
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
 
 from speechshap.models import accelerate, build_backbone
 
@@ -40,20 +37,6 @@ class Last(nn.Module):
 
     def forward(self, waveforms: Tensor) -> Tensor:
         return self.model(waveforms).last_hidden_state.mean(1)[:, :8]
-
-
-def make_model(family: str = "wavlm", norm: str = "group") -> Any:
-    torch.manual_seed(0)
-    config = family_config(family, norm, conv_bias=norm == "layer")
-    model = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.requires_grad_(False)
-
-
-def waveforms(count: int = 2) -> Tensor:
-    return torch.randn(count, 2000, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
@@ -132,80 +115,3 @@ def test_a_layer_with_a_forward_pass_of_its_own_runs_it() -> None:
     expected, found = model(waveforms()).last_hidden_state, fast(waveforms()).last_hidden_state
     assert relative_difference(found, expected) < 1e-5
     assert relative_difference(found, before) > 1e-3
-
-
-def write_data(model: Any) -> None:
-    for parameter in model.parameters():
-        parameter.data.mul_(1.2)
-
-
-def write_in_place(model: Any) -> None:
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.2)
-
-
-def load_others(model: Any) -> None:
-    model.load_state_dict({name: 1.2 * value for name, value in model.state_dict().items()})
-
-
-def draw_anew(model: Any) -> None:
-    torch.manual_seed(3)
-    nn.init.normal_(model.encoder.pos_conv_embed.conv.parametrizations.weight.original1)
-    nn.init.normal_(model.encoder.layers[0].attention.rel_attn_embed.weight)
-
-
-def take_a_step(model: Any, **options: bool) -> None:
-    model.requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, **options)
-    torch.manual_seed(3)
-    for parameter in model.parameters():
-        parameter.grad = torch.randn_like(parameter)
-    optimizer.step()
-    model.requires_grad_(False)
-
-
-def take_a_fused_step(model: Any) -> None:
-    take_a_step(model, fused=True)
-
-
-def replace_parameters(model: Any) -> None:
-    weight = model.encoder.pos_conv_embed.conv.parametrizations.weight
-    weight.original1 = nn.Parameter(1.2 * weight.original1.flip(2), requires_grad=False)
-
-
-def swap_taps(model: Any) -> None:
-    """Sums over the weights stay what they are."""
-    data = model.encoder.pos_conv_embed.conv.parametrizations.weight.original1.data
-    data.copy_(data.flip(1))
-
-
-@pytest.mark.parametrize("family", ["wavlm", "hubert", "data2vec-audio"])
-@pytest.mark.parametrize(
-    "change",
-    [write_data, write_in_place, load_others, draw_anew, take_a_step, take_a_fused_step, replace_parameters, swap_taps],
-)
-def test_changed_weights_are_used(family: str, change: Callable[[Any], None]) -> None:
-    if family != "wavlm" and change in (draw_anew, replace_parameters, swap_taps):
-        pytest.skip("of WavLM's parameters")
-    plain = make_model(family, "layer")
-    fast = accelerate(copy.deepcopy(plain))
-    before = fast(waveforms()).last_hidden_state
-    for model in (plain, fast):
-        change(model)
-    found = fast(waveforms()).last_hidden_state
-    assert relative_difference(found, plain(waveforms()).last_hidden_state) < 1e-5
-    assert relative_difference(found, before) > 1e-3
-
-
-def test_weights_may_be_those_of_a_function_transform() -> None:
-    model = accelerate(make_model())
-    names = {name: torch.stack([value, 1.1 * value]) for name, value in model.encoder.pos_conv_embed.named_parameters()}
-    states = torch.randn(1, 20, 32, generator=torch.Generator().manual_seed(4))
-
-    def run(weights: dict[str, Tensor]) -> Tensor:
-        return torch.func.functional_call(model.encoder.pos_conv_embed, weights, (states,))
-
-    found = torch.vmap(run)(names)
-    for row in range(2):
-        assert relative_difference(found[row], run({name: value[row] for name, value in names.items()})) < 1e-5

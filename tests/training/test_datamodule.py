@@ -52,7 +52,7 @@ def test_a_bad_file_is_left_out_counted_and_listed(broken_root: Path, caplog: py
     assert sum(map(len, module.splits)) == 47
     rows = list(csv.DictReader(Path("skipped.csv").read_text().splitlines()))
     assert rows == [{"path": str(broken_root / "speaker_00/angry_0000.wav"), "reason": "the file is empty (0 bytes)"}]
-    assert "1 file(s) left out" in caplog.text
+    assert "1 file left out" in caplog.text
 
 
 def test_the_list_of_bad_files_grows_and_is_not_written_over(broken_root: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_folder_without_labels_tells_what_to_do(tmp_path: Path) -> None:
 def test_one_speaker_or_one_class_missing(tmp_path: Path) -> None:
     for number, emotion in enumerate(("01", "03", "04")):
         write_sound(tmp_path / f"03-01-{emotion}-01-01-01-0{number + 1}.wav")
-    with pytest.raises(UserError, match="the train split of 1 utterances has none of the class"):
+    with pytest.raises(UserError, match="the train split of 1 utterance has none of the class"):
         make_module(tmp_path, classes=["neutral", "happy", "sad"])
     for path in tmp_path.glob("*0[23].wav"):
         path.unlink()
@@ -197,6 +197,8 @@ def test_references_come_from_the_training_split(planted_root: Path) -> None:
     ("options", "message"),
     [
         ({"test_fraction": 1.5}, r"`test_fraction` is 1.5; expected a share between 0 and 1"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, r"`val_fraction` is 0.5 and .* expected a sum below 1"),
+        ({"split_seed": -1}, r"`split_seed` is -1; expected 0 at least"),
         ({"batch_size": 0}, r"`batch_size` is 0; expected 1 at least"),
         ({"max_utterances": 0}, r"`max_utterances` is 0; expected 1 at least"),
         ({"num_workers": -1}, r"`num_workers` is -1; expected 0 at least"),
@@ -264,7 +266,7 @@ def test_a_sampler_of_single_utterances_works_too(planted_root: Path) -> None:
 def test_more_processes_than_utterances_are_refused_in_each_of_them(planted_root: Path, rank: int) -> None:
     module = make_module(planted_root, stage="predict", max_utterances=2)
     module.trainer = SimpleNamespace(world_size=3, global_rank=rank)  # type: ignore[assignment]
-    with pytest.raises(UserError, match=r"`devices` asks for 3 processes, but there are 2 utterances"):
+    with pytest.raises(UserError, match=r"`devices` asks for 3 processes to explain 2 utterances;"):
         module.predict_dataloader()
 
 

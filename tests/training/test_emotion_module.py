@@ -34,11 +34,6 @@ def trainable(module: EmotionModule) -> set[str]:
     return {name.split(".")[1] for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def test_masked_mean_by_hand() -> None:
-    frames = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [float("nan"), 9.0]]])
-    assert masked_mean(frames, torch.tensor([2])).tolist() == [[2.0, 4.0]]
-
-
 def test_the_head_takes_a_softmax_weighted_sum_of_all_hidden_states(tiny_module: EmotionModule) -> None:
     classifier, batch = tiny_module.classifier, make_batch([0, 1])
     classifier.layer_weights.data = torch.tensor([0.3, -1.0, 2.0])
@@ -160,12 +155,22 @@ def test_a_module_of_every_family_is_trained(family: str) -> None:
     assert sum(parameter.numel() for parameter in trained) > 0.9 * sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize(("family", "is_refused"), [("wavlm", True), ("hubert", False)])
-def test_half_precision_is_refused_where_activations_overflow(family: str, is_refused: bool) -> None:
+@pytest.mark.parametrize(
+    ("family", "stage", "precision", "is_refused"),
+    [
+        ("wavlm", "test", "16-mixed", True),
+        ("hubert", "fit", "16-mixed", False),
+        ("hubert", "fit", "16-true", True),
+        ("hubert", "test", "16-true", False),
+    ],
+)
+def test_half_precision_is_refused_where_numbers_overflow(
+    family: str, stage: str, precision: str, is_refused: bool
+) -> None:
     module = EmotionModule(CLASSES, backbone_config=family_config(family))
-    module.trainer = SimpleNamespace(precision="16-mixed")  # type: ignore[assignment]
-    with pytest.raises(UserError, match="`precision` is 16-mixed") if is_refused else nullcontext():
-        module.setup("fit")
+    module.trainer = SimpleNamespace(precision=precision)  # type: ignore[assignment]
+    with pytest.raises(UserError, match=f"`precision` is {precision}") if is_refused else nullcontext():
+        module.setup(stage)
 
 
 def test_learning_rate_rises_and_falls() -> None:
@@ -194,8 +199,32 @@ def test_classes_of_model_data_and_checkpoint_have_to_agree(tiny_checkpoint: Pat
         UserError, match="the checkpoint was made for the classes angry, fearful, happy, sad, not for sad"
     ):
         pl.Trainer(**options).test(module, data, ckpt_path=tiny_checkpoint, weights_only=True)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="two classes or more"):
-        EmotionModule(["happy"], backbone_config=tiny_config())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": ["happy"]}, "two classes or more"),
+        ({"learning_rate": -1.0}, "`learning_rate` is -1.0; expected a number above 0"),
+        ({"learning_rate": float("inf")}, "`learning_rate` is inf; expected a number above 0"),
+        ({"weight_decay": -1.0}, "`weight_decay` is -1.0; expected 0 at least"),
+        ({"warmup_fraction": 3.0}, "`warmup_fraction` is 3.0; expected a share from 0 to 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        EmotionModule(**{"classes": CLASSES, "backbone_config": tiny_config(), **options})
+
+
+def test_what_is_logged_is_known_before(planted_root: Path, tmp_path: Path) -> None:
+    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8, max_utterances=4)
+    module = EmotionModule(data.classes, backbone_config=tiny_config())
+    trainer = pl.Trainer(
+        max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    assert {*module.logged["train"], *module.logged["val"]} == set(trainer.callback_metrics)
 
 
 def test_each_epoch_has_batches_of_its_own(planted_root: Path, tmp_path: Path) -> None:

@@ -40,11 +40,8 @@ def run(
     keep_freed_memory()
     try:
         main(arguments)
-    except KeyboardInterrupt:
-        sys.exit(interrupted)
-    except SystemExit as exit_:
-        # Lightning turns Ctrl-C and SIGTERM into exits of its own. It is not imported here: not every command needs it.
-        if isinstance(exit_.__context__, KeyboardInterrupt) or type(exit_).__name__ == "SIGTERMException":
+    except (KeyboardInterrupt, SystemExit) as exit_:
+        if is_interruption(exit_):
             sys.exit(interrupted)
         raise
     except ArgumentError as error:
@@ -54,8 +51,22 @@ def run(
             raise
         mistake = find_cause(error, UserError)
         if mistake is None:
-            sys.exit(f"error: {type(error).__name__}: {_one_line(error)} (the same command with --debug tells where)")
+            told = f"{type(error).__name__}: {_one_line(error)}"
+            sys.exit(f"error: {told} (the same command with --debug tells where)")
         sys.exit(f"error: {_one_line(mistake)}")
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether Ctrl-C or SIGTERM ended a command that has not said so yet.
+
+    Example:
+        >>> is_interruption(KeyboardInterrupt()), is_interruption(SystemExit("interrupted; all is kept"))
+        (True, False)
+    """
+    if not isinstance(error, SystemExit) or isinstance(error.code, str):
+        return isinstance(error, KeyboardInterrupt)
+    # Lightning turns them into exits of its own. It is not imported here: not every command needs it.
+    return isinstance(error.__context__, KeyboardInterrupt) or type(error).__name__ == "SIGTERMException"
 
 
 def _quieten(debug: bool) -> None:

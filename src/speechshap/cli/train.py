@@ -1,19 +1,24 @@
 """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project."""
 
 import logging
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import ArgumentError
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from jsonargparse import ArgumentError, Namespace
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins import CheckpointIO
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.configs import config_paths
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
+from speechshap.cli.program import is_interruption
 from speechshap.cli.run_files import SaveConfig, logger_of_run
+from speechshap.data.catalogue import find_planted_corpus
 from speechshap.errors import UserError
 from speechshap.training import (
     AudioDataModule,
@@ -25,7 +30,9 @@ from speechshap.training import (
     find_checkpoint,
     read_checkpoint,
 )
+from speechshap.training.checkpoints import run_of
 from speechshap.training.run_folder import guarded_run, run_folder
+from speechshap.training.trainer_options import trainer_mistakes
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +41,11 @@ _LOGGER = {
     "class_path": "pytorch_lightning.loggers.TensorBoardLogger",
     "init_args": {"save_dir": "runs", "name": "emotion", "default_hp_metric": False},
 }
+
+_KNOWN_CALLBACKS = ("pytorch_lightning", "speechshap")
+"""Packages whose callbacks log no metrics to be monitored."""
+
+_LARGEST_SEED = 2**32 - 1
 
 
 def train(arguments: list[str], program: str = "speechshap train") -> None:
@@ -108,9 +120,9 @@ class TrainCLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins = [*plugins, WholeCheckpointIO()]
         # Lightning refuses to be told false with callbacks that save checkpoints; they are removed below.
-        trainer = super().instantiate_trainer(
-            plugins=plugins, logger=self._logger(), enable_checkpointing=None, **kwargs
-        )
+        own = {"plugins": plugins, "logger": self._logger(), "enable_checkpointing": None}
+        with trainer_mistakes(options):
+            trainer = super().instantiate_trainer(**own, **kwargs)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks.append(EpochSeed())
         if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -148,8 +160,13 @@ class TrainCLI(LightningCLI):
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
         set_matmul_precision(options.float32_matmul_precision)
+        if options.data.files:
+            raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
+        if not 0 <= options.seed_everything <= _LARGEST_SEED:
+            raise UserError(f"--seed_everything is {options.seed_everything}; expected 0 to {_LARGEST_SEED}")
         self._checkpoint: Path | None = None
         self._data_state: dict[str, Any] = {}
+        self._model_options: dict[str, Any] = {}
         self._steps = 0
         if options.get("ckpt_path"):
             self._checkpoint = find_checkpoint(options.ckpt_path, "last" if self.config.subcommand == "fit" else "best")
@@ -158,14 +175,73 @@ class TrainCLI(LightningCLI):
             checkpoint = read_checkpoint(self._checkpoint)
             self._data_state = checkpoint.get(AudioDataModule.__qualname__, {})
             self._steps = checkpoint["global_step"]
+            self._model_options = checkpoint["hyper_parameters"]
+            self._take_corpus(options.data, checkpoint.get("datamodule_hyper_parameters", {}))
+
+    def _take_corpus(self, data: Namespace, saved: Mapping[str, Any]) -> None:
+        """Take the corpus of the checkpoint where the options name none."""
+        if data.root is not None:
+            return
+        if data.corpus == "auto":
+            for name in ("root", "corpus", "audio_root"):
+                data[name] = saved.get(name, data[name])
+        if data.root is None and data.corpus in ("auto", "planted") and self._checkpoint is not None:
+            planted = find_planted_corpus(self._checkpoint)
+            if planted is not None:
+                data.root, data.corpus = str(planted), "planted"
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the options of the model from the checkpoint, which Lightning would read once more for them."""
+        options = {name: value for name, value in self._model_options.items() if name != "_instantiator"}
+        if options:
+            self.config = self.parser.parse_object({self.config.subcommand: {"model": options}}, self.config)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it; a run that fails leaves no empty folder behind."""
-        with guarded_run(self.trainer):
-            super()._run_subcommand(subcommand)
+        """Run it; a run that fails leaves no empty folder behind, and one that is interrupted tells how to go on."""
+        try:
+            with guarded_run(self.trainer):
+                super()._run_subcommand(subcommand)
+        except BaseException as error:
+            if is_interruption(error):
+                sys.exit(f"interrupted; {self._way_on()}")
+            raise
+
+    def _way_on(self) -> str:
+        """What to do after an interruption."""
+        if self.subcommand != "fit":
+            return f"nothing is kept of a {self.subcommand} that has not ended: give the same command again"
+        saved = [Path(callback.best_model_path) for callback in self.trainer.checkpoint_callbacks
+                 if isinstance(callback, ModelCheckpoint) and callback.best_model_path]  # fmt: skip
+        last = next((path for path in saved if path.name == "last.ckpt" and path.is_file()), None)
+        if last is None:
+            return "no epoch was whole: the same command starts again"
+        return f"the same command with --ckpt_path {run_of(last) or last} goes on after the last whole epoch"
+
+    def _refuse_unknown_monitors(self) -> None:
+        """Tell a metric that nothing logs before an epoch is spent on it."""
+        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if any(type(callback).__module__.split(".")[0] not in _KNOWN_CALLBACKS for callback in callbacks):
+            return  # those of the user may log metrics of their own
+        validates = self.trainer.limit_val_batches != 0
+        logged = [*self.model.logged["train"], *(self.model.logged["val"] if validates else [])]
+        own = {key: self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys}
+        for callback in callbacks:
+            monitor = getattr(callback, "monitor", None)
+            also = ("epoch", "step") if isinstance(callback, ModelCheckpoint) else ()
+            is_required = getattr(callback, "strict", True)
+            if monitor is None or monitor in (*logged, *also) or monitor.startswith("lr-") or not is_required:
+                continue
+            place = next((f"--{key}.monitor" for key, made in own.items() if made is callback), None)
+            near = get_close_matches(monitor, logged, 1)
+            raise UserError(
+                f"{place or f'the monitor of {type(callback).__name__}'} is {monitor}, which is not logged"
+                f"{'' if validates else ' without validation (`limit_val_batches`)'}; "
+                f"{f'did you mean {near[0]}? ' if near else ''}there are {', '.join(logged)}"
+            )
 
     def before_fit(self) -> None:
         """Load the split of the checkpoint before the data are set up; Lightning restores it too late."""
+        self._refuse_unknown_monitors()
         self.datamodule.load_state_dict(self._data_state)
 
     def before_validate(self) -> None:
@@ -175,6 +251,6 @@ class TrainCLI(LightningCLI):
                 "`ckpt_path` is missing: without it a network with random weights would be evaluated; give a "
                 "checkpoint that fit has written"
             )
-        self.before_fit()
+        self.datamodule.load_state_dict(self._data_state)
 
     before_test = before_validate

@@ -67,19 +67,36 @@ def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     Raises:
         AudioFileError: The file is missing, empty, truncated, not sound, silent, not finite, or shorter than 25 ms.
     """
+    with open_sound(Path(path)) as sound:
+        return resample(_mono_blocks(Path(path), sound), sound.rate, sample_rate)
+
+
+def resample(blocks: Iterable[np.ndarray], rate: float, sample_rate: float = SAMPLE_RATE) -> np.ndarray:
+    """Samples at another rate; what is kept beside the result does not grow with the length.
+
+    Args:
+        blocks: Samples ``(time,)`` float32, one block after the other.
+        rate: Of the blocks (Hz).
+        sample_rate: Of the result (Hz).
+
+    Returns:
+        ``(time,)``.
+
+    Example:
+        >>> resample([np.zeros(8000, np.float32), np.zeros(1, np.float32)], 8000, 16000).shape
+        (16002,)
+    """
     import soxr
 
-    with open_sound(Path(path)) as sound:
-        blocks = _mono_blocks(Path(path), sound)
-        if sound.rate == sample_rate:
-            return np.concatenate(list(blocks))
-        resampler = soxr.ResampleStream(sound.rate, sample_rate, num_channels=1, dtype="float32", quality="HQ")
-        count, parts = 0, []
-        for block in blocks:
-            count += len(block)
-            parts.append(resampler.resample_chunk(block))
+    if rate == sample_rate:
+        return np.concatenate(list(blocks))
+    resampler = soxr.ResampleStream(rate, sample_rate, num_channels=1, dtype="float32", quality="HQ")
+    count, parts = 0, []
+    for block in blocks:
+        count += len(block)
+        parts.append(resampler.resample_chunk(block))
     parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    length = math.ceil(count * (sample_rate / sound.rate))
+    length = math.ceil(count * (sample_rate / rate))
     missing = max(0, length - sum(map(len, parts)))
     return np.concatenate([*parts, np.zeros(missing, np.float32)])[:length]
 

@@ -10,10 +10,12 @@ from speechshap.data.audio import AudioFileError
 from speechshap.data.checking import FileChecker, add_to_list
 from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, describe
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
+from speechshap.data.decoding import NEEDS_MEDIA
 from speechshap.data.planted import EMOTIONS, make_planted_corpus
 from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained
-from speechshap.data.splits import SplitOptions, Splits, draw_subset, name_some
+from speechshap.data.splits import SplitOptions, Splits, draw_subset
 from speechshap.data.utterance import Skipped, SplitName, Utterance
+from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,32 @@ PLANTED_ROOT = Path("data/planted")
 
 _EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validate": ("val",), "test": ("test",)}
 """Splits that each stage evaluates the model on."""
+
+
+def find_planted_corpus(run: Path) -> Path | None:
+    """The planted-evidence corpus that a run was trained with, where the working folder has none.
+
+    It is searched for in the folders above that of the run; where it is not there, a message says that it is made anew.
+
+    Args:
+        run: Folder of the run, or a checkpoint.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()).resolve()
+        >>> (folder / "data" / "planted").mkdir(parents=True)
+        >>> find_planted_corpus(folder / "runs" / "demo" / "version_0") == folder / "data" / "planted"
+        True
+    """
+    if PLANTED_ROOT.exists():
+        return None
+    places = [folder / PLANTED_ROOT for folder in run.resolve().parents]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        logger.info(
+            "the planted-evidence corpus of the training is not there any more, and made anew in %s", PLANTED_ROOT
+        )
+    return found
 
 
 class Catalogue:
@@ -62,6 +90,7 @@ class Catalogue:
         self.on_bad_file = on_bad_file
         self.splits: Splits | None = None
         self.skipped: list[Skipped] = []
+        self._told: set[Skipped] = set()
         self._list_folder: Path | None = Path()
         self._checker = FileChecker()
         self._stage = ""
@@ -223,20 +252,30 @@ class Catalogue:
             AudioFileError: No file can be used, or ``on_bad_file`` is ``raise`` and a file was left out.
         """
         usable, problems = self._checker.usable(utterances)
-        self.skipped += problems
+        self.skipped = list(dict.fromkeys([*self.skipped, *problems]))
         tells_all = not usable and len(self.skipped) == 1  # the error below
-        if self.skipped and not tells_all and not self._checker.quiet:
-            some, where = name_some([item.path.name for item in self.skipped]), ""
-            if self._list_folder is not None:
-                path = self._list_folder / "skipped.csv"
-                add_to_list(path, self.skipped)
-                where = f", listed with the reason in {path}"
-            logger.warning("%d file(s) left out (%s)%s", len(self.skipped), some, where)
+        if not tells_all and not self._checker.quiet:
+            self._tell_skipped()
         if self.skipped and (self.on_bad_file == "raise" or not usable):
             worst, others = (problems or self.skipped)[0], len(utterances) - 1
             hint = f" (and none of the other {others} files can be used{self._hint()})" if others and not usable else ""
             raise AudioFileError(worst.path, worst.reason + hint)
         return usable
+
+    def _tell_skipped(self) -> None:
+        """List the files that were left out, and say so of those of which it was not said."""
+        untold = [item for item in self.skipped if item not in self._told]
+        self._told.update(untold)
+        if not untold:
+            return
+        some, where = name_some([item.path.name for item in untold]), ""
+        if self._list_folder is not None:
+            path = self._list_folder / "skipped.csv"
+            add_to_list(path, untold)
+            where = f", listed with the reason in {path}"
+        logger.warning("%s left out (%s)%s", counted(len(untold), "file"), some, where)
+        if undecoded := sum(item.reason == NEEDS_MEDIA for item in untold):
+            logger.warning("%d of them: %s", undecoded, NEEDS_MEDIA)
 
     def seconds(self, utterance: Utterance) -> float:
         """Length of a usable utterance."""

@@ -7,12 +7,12 @@ from speechshap.data.splits import (
     SplitOptions,
     Splits,
     find_speakers,
-    name_some,
     speakers_of,
     split_by_speaker,
     split_by_utterance,
 )
 from speechshap.data.utterance import SplitName, Utterance
+from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
 
 
@@ -107,8 +107,9 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> lis
     remarks = []
     for name, part in chosen.splits._asdict().items():
         labels = {utterance.label for utterance in part}
-        missing = ", ".join(label for label in classes if label not in labels)
-        lacking = f"the {name} split of {len(part)} utterances has none of the class(es) {missing}"
+        missing = [label for label in classes if label not in labels]
+        of_class = f"{'class' if len(missing) == 1 else 'classes'} {', '.join(missing)}"
+        lacking = f"the {name} split of {counted(len(part), 'utterance')} has none of the {of_class}"
         if not part and name in needed and not is_drawn:
             hint = '; give a val split, speakers to draw one from, or `split_by="utterance"`' if name == "val" else ""
             raise UserError(
@@ -122,7 +123,7 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> lis
         if missing and name in needed:
             remarks.append(lacking)
     if chosen.source == "manifest" and (shared := speakers_in_two_splits(chosen.splits)):
-        remarks.append(f"{len(shared)} speaker(s) are in more than one split: {name_some(shared)}")
+        remarks.append(f"{counted(len(shared), 'speaker')} in more than one split: {name_some(shared)}")
     return remarks
 
 
@@ -133,10 +134,13 @@ def describe(name: str, part: Sequence[Utterance]) -> str:
         >>> from pathlib import Path
         >>> describe("test", [Utterance("a", Path("a.wav"), speaker="S1"), Utterance("b", Path("b.wav"), speaker="S2")])
         'test     2 utterances of 2 speakers: S1 S2'
+        >>> describe("val", [])
+        'val      0 utterances'
     """
     speakers = speakers_of(part)
-    of_speakers = f" of {len(speakers)} speakers: {' '.join(speakers)}" if speakers else ""
-    return f"{name:<5} {len(part):4d} utterances{of_speakers}"
+    of_speakers = f" of {counted(len(speakers), 'speaker')}: {' '.join(speakers)}" if speakers else ""
+    # Aligned with the lines of the other splits.
+    return f"{name:<5} {counted(len(part), 'utterance'):>{len(' utterances') + 4 - (len(part) == 1)}}{of_speakers}"
 
 
 def speakers_in_two_splits(splits: Splits) -> list[str]:

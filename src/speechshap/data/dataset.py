@@ -13,7 +13,7 @@ from speechshap.data.audio import load_audio, normalize_waveforms
 from speechshap.data.corpora import read_corpus
 from speechshap.data.splits import draw_subset
 from speechshap.data.utterance import Utterance
-from speechshap.errors import UserError
+from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE
 
 Transform = Callable[[Tensor], Tensor]
@@ -170,7 +170,8 @@ class AudioDataset(Dataset[Item]):
         skipped: Files that carry no usable label, with the reason.
 
     Raises:
-        UserError: The corpus is missing or empty, or ``sample_rate`` is not the feature extractor's.
+        UserError: The corpus is missing or empty, ``sample_rate`` is not the feature extractor's, or ``max_samples`` is
+            below 1.
         AudioFileError: On access, a file that cannot be used.
 
     Example:
@@ -197,6 +198,7 @@ class AudioDataset(Dataset[Item]):
                 f"`sample_rate` is {sample_rate} Hz, but the feature extractor takes "
                 f"{feature_extractor.sampling_rate} Hz"
             )
+        require_at_least(1, max_samples=max_samples)
         corpus = read_corpus(Path(data_path))
         self.source = UtteranceDataset(
             draw_subset(corpus.utterances, max_samples), corpus.classes, transform, sample_rate

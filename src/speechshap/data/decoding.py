@@ -33,6 +33,9 @@ _FFMPEG_OPTIONS = {
 _ESTIMATED = ("aac", "amr")
 """Formats without a length, for which FFmpeg estimates one."""
 
+NEEDS_MEDIA = "needs the decoder of speechshap[media]: pip install 'speechshap[media]'"
+"""Why a file is left out that only FFmpeg reads, where it is not installed."""
+
 _CUT_OFF = "truncated: the file ends before its sound does; copy it again"
 
 
@@ -140,8 +143,7 @@ def _open_media(path: Path) -> Iterator[Sound]:
     try:
         import av
     except ImportError as error:
-        reason = "needs the decoder of speechshap[media]: pip install 'speechshap[media]'"
-        raise AudioFileError(path, reason) from error
+        raise AudioFileError(path, NEEDS_MEDIA) from error
     try:
         with path.open("rb") as file, av.open(file, options=_FFMPEG_OPTIONS) as container:
             if not container.streams.audio:

@@ -203,11 +203,12 @@ def make_planted_corpus(
     """
     manifest = _manifest(num_clips, num_speakers, duration_seconds, seed)
     with locked(root.with_name(f".{root.name}.lock"), _PATIENCE_SECONDS, or_raise=UserError) as is_alone:
-        if _is_there(root, manifest):
-            return
         if is_alone:
             # A dead process holds no lock, so a partial folder found here may be removed.
-            remove_partial(root.parent, f".{glob.escape(root.name)}.*")
+            name = glob.escape(root.name)
+            remove_partial(root.parent, f".{name}.*", f".{name}")  # the second one is of earlier versions
+        if _is_there(root, manifest):
+            return
         with whole_folder(root) as partial:
             _write_clips(partial, root, num_clips, num_speakers, duration_seconds, seed)
             (partial / "manifest.csv").write_text(manifest, encoding="utf-8", newline="")

@@ -19,8 +19,9 @@ from speechshap.data.audio import AudioFacts, envelope_distance
 from speechshap.data.checking import FileChecker
 from speechshap.data.corpora import with_speakers
 from speechshap.data.decoding import AUDIO_SUFFIXES
-from speechshap.data.splits import Splits, draw_subset, name_some
+from speechshap.data.splits import Splits, draw_subset
 from speechshap.data.utterance import SplitName, Utterance
+from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
 
 _NUM_COMPARED = 64
@@ -165,9 +166,10 @@ class KnownRecordings:
         if not shared or self.corpus not in {None, *corpora}:
             return []
         return [
-            f"none of the {len(self.recordings)} recordings of the checkpoint was found, but {len(shared)} speaker(s) "
-            f"have the names of training speakers: {name_some(shared)}; if these are the same people, the test split "
-            "may contain speakers that the model was trained on; name other speakers with `test_speakers`"
+            f"none of the {len(self.recordings)} recordings of the checkpoint was found, but the names of "
+            f"{counted(len(shared), 'speaker')} are those of training: {name_some(shared)}; if these are the same "
+            "people, the test split may contain speakers that the model was trained on; name other speakers with "
+            "`test_speakers`"
         ]
 
     def with_trained(self, earlier: "KnownRecordings", found: Iterable[Recording]) -> "KnownRecordings":
@@ -235,8 +237,8 @@ def refuse_trained(splits: Splits, recognised: Mapping[str, Recording], names: I
         part = getattr(splits, name)
         if trained := _of_split(part, recognised, "train"):
             raise UserError(
-                f"the checkpoint was trained on {len(trained)} of {len(part)} recordings of the {name} split: "
-                f"{name_some(trained)}; give the manifest or the fold that it was trained with, leave out "
+                f"the checkpoint was trained on {len(trained)} of {counted(len(part), 'recording')} of the {name} "
+                f"split: {name_some(trained)}; give the manifest or the fold that it was trained with, leave out "
                 "`test_speakers` and `val_speakers`, or take other recordings"
             )
 
@@ -251,12 +253,13 @@ def describe_known(utterances: Sequence[Utterance], recognised: Mapping[str, Rec
     """
     remarks = []
     for split, words, meaning in (
-        ("train", "training", "the model was trained on them"),
-        ("val", "validation", "the checkpoint was selected on them"),
+        ("train", "training", "the model was trained on"),
+        ("val", "validation", "the checkpoint was selected on"),
     ):
         if known := _of_split(utterances, recognised, split):
-            count = f"{len(known)} of {len(utterances)} recordings {purpose}"
-            remarks.append(f"{count} were in the {words} split: {name_some(known)}; {meaning}")
+            count = f"{len(known)} of {counted(len(utterances), 'recording')} {purpose}"
+            was, them = ("was", "it") if len(known) == 1 else ("were", "them")
+            remarks.append(f"{count} {was} in the {words} split: {name_some(known)}; {meaning} {them}")
     return remarks
 
 

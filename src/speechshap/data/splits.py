@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from speechshap.data.utterance import Utterance
-from speechshap.errors import UserError
+from speechshap.data.wording import counted
+from speechshap.errors import UserError, require_at_least
 
 SplitBy = Literal["speaker", "utterance"]
 _T = TypeVar("_T")
@@ -36,7 +37,7 @@ class SplitOptions:
         test_speakers: Speakers for test, instead of drawing them.
 
     Raises:
-        UserError: A share is not between 0 and 1.
+        UserError: A share is not between 0 and 1, nothing is left for training, or the seed is negative.
     """
 
     split_by: SplitBy = "speaker"
@@ -50,6 +51,12 @@ class SplitOptions:
         for name, fraction in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
             if not 0 < fraction < 1:
                 raise UserError(f"`{name}` is {fraction}; expected a share between 0 and 1")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise UserError(
+                f"`val_fraction` is {self.val_fraction} and `test_fraction` is {self.test_fraction}; expected a sum "
+                "below 1, so that something is left for training"
+            )
+        require_at_least(0, split_seed=self.seed)
 
 
 def speakers_of(utterances: Iterable[Utterance]) -> list[str]:
@@ -141,7 +148,7 @@ def split_by_speaker(
     needing = "train, validation and test" if test_fraction else "train and validation"
     if len(speakers) < (3 if test_fraction else 2):
         raise UserError(
-            f"{len(speakers)} speaker(s) only ({', '.join(speakers)}), while {needing} need one each; "
+            f"{counted(len(speakers), 'speaker')} only ({', '.join(speakers)}), while {needing} need one each; "
             'take `split_by="utterance"`'
         )
     named_val = find_speakers(val_speakers, speakers, "val_speakers")
@@ -189,16 +196,6 @@ def split_by_utterance(utterances: Sequence[Utterance], val_fraction: float, tes
 
 def _take(items: Sequence[_T], count: float) -> list[_T]:
     return list(items[: max(1, round(count))]) if count else []
-
-
-def name_some(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, for messages.
-
-    Example:
-        >>> name_some(["a", "b", "c", "d"])
-        'a, b, c, ...'
-    """
-    return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
 def draw_subset(utterances: Sequence[Utterance], most: int | None, seed: int = 0) -> list[Utterance]:

@@ -68,6 +68,8 @@ def find_checkpoint(path: str | Path, prefer: Literal["best", "last"]) -> Path:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint that ``speechshap train`` wrote; only plain data and tensors are unpickled.
 
+    Tensors are mapped: their bytes are read when they are used, so that asking for anything else costs nothing.
+
     Raises:
         UserError: The file is missing, cut short, or not such a checkpoint.
     """
@@ -75,7 +77,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise _missing(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # of other files the unpickler raises whatever it stumbles over
         raise UserError(
             f"`ckpt_path`: {path} cannot be read as a checkpoint; it is cut short or something else, copy it again"

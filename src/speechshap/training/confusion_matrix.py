@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from speechshap.data.wording import counted
 from speechshap.files import whole_file
 from speechshap.training.run_folder import run_folder
 
@@ -96,7 +97,7 @@ def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str]) -> Figur
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{counts.sum():.0f} utterances")
+    axes.set_title(counted(int(counts.sum()), "utterance"))
     for row in range(len(classes)):
         for column in range(len(classes)):
             colour = "white" if share[row, column] > 0.5 else "black"

@@ -16,6 +16,7 @@ from speechshap.data.corpora import CorpusName
 from speechshap.data.dataset import Batch, Transform, UtteranceDataset, load_waveforms, repeated_to_longest
 from speechshap.data.splits import SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
+from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
 from speechshap.training.run_folder import run_folder
 
@@ -34,7 +35,8 @@ class AudioDataModule(pl.LightningDataModule):
 
     Args:
         root: Folder of the corpus, a manifest (``.csv``, ``.jsonl``), or a folder with EmoBox's fold files; the splits
-            of a manifest are used as they are. By default the planted-evidence corpus, made once in ``data/planted``.
+            of a manifest are used as they are. By default the planted-evidence corpus, made once in ``data/planted``;
+            on the command line that of the checkpoint, where one is given.
         corpus: Name of the corpus; ``auto`` recognises it.
         files: Sound files and folders of sound files to explain, without labels, instead of ``root``.
         audio_root: Folder that relative paths of a manifest start from, by default that of the manifest; files that are
@@ -42,8 +44,8 @@ class AudioDataModule(pl.LightningDataModule):
         classes: Labels in the order of the class indices; the corpus' own unless given.
         split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
         val_fraction: Share of the speakers, or of the utterances of each class, for validation.
-        test_fraction: The same for test.
-        split_seed: Seed of the split.
+        test_fraction: Share of the speakers, or of the utterances of each class, for test.
+        split_seed: Seed of the draw of the splits, and of ``max_utterances`` of each.
         val_speakers: Speakers for validation, instead of drawing them: a list or a comma-separated string. A number
             refers to the speaker whose name ends in it.
         test_speakers: Speakers for test, instead of drawing them.
@@ -184,10 +186,8 @@ class AudioDataModule(pl.LightningDataModule):
         """
         processes = self.trainer.world_size if self.trainer else 1
         if len(self.predict_utterances) < processes:
-            raise UserError(
-                f"`devices` asks for {processes} processes, but there are {len(self.predict_utterances)} utterances to "
-                "explain; take as many at most"
-            )
+            there = counted(len(self.predict_utterances), "utterance")
+            raise UserError(f"`devices` asks for {processes} processes to explain {there}; take as many at most")
         return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int) -> Tensor:

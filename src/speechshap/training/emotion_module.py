@@ -1,5 +1,6 @@
 """LightningModule that trains an emotion classifier."""
 
+import math
 import warnings
 from typing import Any, Literal, cast
 
@@ -63,7 +64,7 @@ class EmotionModule(pl.LightningModule):
         one_by_one: False: utterances of any lengths can share a batch.
 
     Raises:
-        UserError: The backbone cannot be loaded or built, or the classes are fewer than two.
+        UserError: A number is out of range, the backbone cannot be loaded or built, or the classes are fewer than two.
 
     Example:
         >>> module = EmotionModule(["calm", "angry"], backbone_config={"model_type": "wavlm", "hidden_size": 32,
@@ -93,6 +94,12 @@ class EmotionModule(pl.LightningModule):
         super().__init__()
         if len(classes) < 2:
             raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {classes}")
+        if not 0 < learning_rate < math.inf:
+            raise UserError(f"`learning_rate` is {learning_rate}; expected a number above 0")
+        if not 0 <= weight_decay < math.inf:
+            raise UserError(f"`weight_decay` is {weight_decay}; expected 0 at least")
+        if not 0 <= warmup_fraction <= 1:
+            raise UserError(f"`warmup_fraction` is {warmup_fraction}; expected a share from 0 to 1")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
             self.save_hyperparameters()
@@ -134,6 +141,12 @@ class EmotionModule(pl.LightningModule):
         self.confusion = nn.ModuleDict(
             {f"{stage}_confusion": MulticlassConfusionMatrix(num_classes) for stage in STAGES}
         )
+
+    @property
+    def logged(self) -> dict[str, list[str]]:
+        """Names of the metrics that training (``train``) and validation (``val``) log."""
+        metrics = cast(MetricCollection, self.metrics["val_metrics"])
+        return {"train": ["train/loss", "train/padding_fraction"], "val": ["val/loss", *map(str, metrics.keys())]}
 
     @property
     def backbone(self) -> Backbone:
@@ -190,8 +203,8 @@ class EmotionModule(pl.LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose classes are not those of the model, and a precision in which its activations overflow."""
-        refuse_half_precision(self.backbone, self.trainer.precision)
+        """Refuse data whose classes are not those of the model, and a precision that it does not bear."""
+        refuse_half_precision(self.backbone, self.trainer.precision, trains=stage == "fit")
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and data.classes and list(data.classes) != self.classes:
             raise UserError(

@@ -1,6 +1,5 @@
 """The folder of a run: where its files go, and what becomes of it when the run fails."""
 
-import errno
 import os
 import signal
 import threading
@@ -12,9 +11,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from speechshap.errors import UserError, causes
+from speechshap.files import NO_ROOM
 from speechshap.training.checkpoints import CHECKPOINTS
-
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _SECONDS_OF_OTHERS = 5
 """How long a process that failed waits for the first one to fail, too."""
@@ -155,7 +153,7 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
 
 def _full_disk(error: BaseException | None) -> OSError | None:
     """The error of a full disk that an exception is, or was raised from."""
-    errors = (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in _DISK_IS_FULL)
+    errors = (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in NO_ROOM)
     return next(errors, None)
 
 
