@@ -14,6 +14,9 @@ from filelock import FileLock, Timeout
 
 logger = logging.getLogger(__name__)
 
+EXPLANATIONS = "explanations"
+"""Folder of the explanations within that of a run."""
+
 PARTIAL_SUFFIX = ".partial"
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

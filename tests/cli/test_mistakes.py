@@ -1,6 +1,5 @@
 """Messages of the parser and of Lightning themselves, not copies of them."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,8 +9,7 @@ import pytorch_lightning as pl
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.loggers import Logger
 
-from speechshap.cli.mistakes import in_plain_words, mistakes_of_trainer, unknown_option
-from speechshap.errors import UserError
+from speechshap.cli.mistakes import in_plain_words, unknown_option
 
 
 @dataclass
@@ -104,31 +102,3 @@ def test_other_messages_stay() -> None:
 )
 def test_an_unknown_option_is_found_in_the_error(arguments: list[str], option: str | None) -> None:
     assert unknown_option(refused(*arguments)) == option
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"devices": 0, "accelerator": "cpu"}, "--trainer.devices is 0, --trainer.accelerator is cpu: "),
-        ({"accelerator": "nope"}, "--trainer.accelerator is nope: "),
-        ({"strategy": "nope"}, "--trainer.strategy is nope: "),
-        ({"limit_predict_batches": -1}, "--trainer.limit_predict_batches is -1: "),
-    ],
-)
-def test_what_lightning_refuses_is_told_with_the_option(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError, match=re.escape(words)), mistakes_of_trainer(options):
-        pl.Trainer(**options)
-
-
-def test_an_accelerator_that_is_missing_is_told_with_the_option() -> None:
-    """Lightning's message has the value alone."""
-    with (
-        pytest.raises(UserError, match=r"^--trainer.accelerator is gpu: No supported"),
-        mistakes_of_trainer({"accelerator": "gpu", "benchmark": True}),
-    ):
-        raise RuntimeError("No supported gpu backend found!")
-
-
-def test_an_error_that_is_about_no_option_passes_through() -> None:
-    with pytest.raises(RuntimeError, match="out of memory"), mistakes_of_trainer({"accelerator": "gpu"}):
-        raise RuntimeError("out of memory")

@@ -200,7 +200,7 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
     assert sorted(table.utterance) == sorted(names * 4)
     assert table.label.isna().all()
     assert "1 file left out" in result.stderr
-    assert "broken.wav" in (tmp_path / "out" / "skipped.csv").read_text()
+    assert "broken.wav" in (tmp_path / "out" / "explanations" / "skipped.csv").read_text()
 
 
 def test_a_long_recording_is_explained_in_windows(trained_run: Path, tmp_path: Path) -> None:

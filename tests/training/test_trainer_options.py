@@ -28,7 +28,8 @@ def make(**options: Any) -> pl.Trainer:
         ({"num_nodes": 0}, "`num_nodes` is 0; expected 1 at least"),
         ({"accumulate_grad_batches": 0}, "`accumulate_grad_batches` is 0; expected 1 at least"),
         ({"check_val_every_n_epoch": 0}, "`check_val_every_n_epoch` is 0; expected 1 at least"),
-        ({"max_epochs": -5}, "the trainer cannot be made: `max_epochs` must be "),
+        ({"max_epochs": -5}, "`max_epochs` is -5: "),
+        ({"limit_predict_batches": -1}, "`limit_predict_batches` is -1: "),
     ],
 )
 def test_an_option_that_cannot_be_met_is_named(options: dict[str, Any], message: str) -> None:

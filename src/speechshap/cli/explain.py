@@ -14,11 +14,10 @@ from jsonargparse import Namespace
 from speechshap.attribution import PathSettings, Settings, SpectralGrid
 from speechshap.cli.arithmetic import set_matmul_precision
 from speechshap.cli.configs import config_paths
+from speechshap.cli.corpus import take_planted_corpus
 from speechshap.cli.explain_options import flags, parse, switches, warn_of_options_without_effect
 from speechshap.cli.flags import parameters_as_flags, rewritten_messages, switched_on
-from speechshap.cli.mistakes import mistakes_of_trainer
 from speechshap.cli.report import write_report_and_figures
-from speechshap.data.catalogue import PLANTED_ROOT
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.targets import TargetChoice, choose_layers
@@ -27,6 +26,7 @@ from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
 from speechshap.training.checkpoints import find_checkpoint, load_checkpoint, read_checkpoint, run_of
 from speechshap.training.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
 from speechshap.training.run_folder import first_process_tells, no_empty_folder, results_folder
+from speechshap.training.trainer_options import trainer_mistakes
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def _explain(arguments: list[str], program: str) -> None:
         state = checkpoint.get(AudioDataModule.__qualname__, {})
         classifier = module = load_checkpoint(path, checkpoint)
         folder = run_of(path.absolute()) or path.absolute().parent  # explanations go beside checkpoints/
-        _find_planted_corpus(options.data, folder)
+        take_planted_corpus(options.data, folder)
     else:
         # Nothing was trained here, so that no part of a corpus is set apart.
         parser.set_defaults({"data.predict_split": "all"})
@@ -115,7 +115,7 @@ def _trainer(callback: GradientSHAPCallback, options: dict[str, Any], folder: Pa
     given = options["callbacks"] or []
     options["callbacks"] = [*(given if isinstance(given, list) else [given]), callback]
     options["default_root_dir"] = callback.output_dir or options["default_root_dir"] or str(folder)
-    with mistakes_of_trainer(options):
+    with trainer_mistakes(options):
         return pl.Trainer(**options, enable_progress_bar=False)  # the runner has one, which counts utterances
 
 
@@ -143,17 +143,6 @@ def _made(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"`output_dir` is {folder}, where nothing can be written ({error.strerror})") from error
         yield
-
-
-def _find_planted_corpus(data: Namespace, run: Path) -> None:
-    """Take the planted-evidence corpus that a run was trained on, which is made anew only where it is gone."""
-    if data.root is not None or data.corpus not in ("auto", "planted") or PLANTED_ROOT.exists():
-        return
-    found = [folder / PLANTED_ROOT for folder in run.resolve().parents if (folder / PLANTED_ROOT).is_dir()]
-    if found:
-        data.root, data.corpus = str(found[0]), "planted"
-    elif not data.files:
-        logger.info("the planted-evidence corpus of the training is not found, and made anew in %s", PLANTED_ROOT)
 
 
 def _refuse_a_missing_corpus(options: Namespace) -> None:

@@ -22,10 +22,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command(
-        "fit, validate or test a classifier of emotions",
-        "interrupted; --ckpt_path <run>/checkpoints/last.ckpt goes on after the last whole epoch",
-    ),
+    "train": Command("fit, validate or test a classifier of emotions"),
     "explain": Command(
         "explain its predictions, or those of another model", "interrupted; the same command goes on from here"
     ),

@@ -1,16 +1,9 @@
-"""What is wrong with the arguments, in plain words: jsonargparse speaks of types, Lightning of its own code."""
+"""What is wrong with the arguments, in plain words: jsonargparse speaks of types."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from inspect import signature
 from textwrap import dedent
-from typing import Any
 
-import pytorch_lightning as pl
 from jsonargparse import ArgumentError
-
-from speechshap.errors import UserError
 
 _WRONG_VALUE = re.compile(r'Parser key "([\w.]+)":\s*(.*)', re.DOTALL)
 _GIVEN = re.compile(r"(?:\. Got value|\n *Given value): (.*)", re.DOTALL)
@@ -104,36 +97,3 @@ def unknown_option(error: ArgumentError) -> str | None:
 
 def _last(match: re.Match[str]) -> str:
     return [group for group in match.groups() if group is not None][-1]
-
-
-@contextmanager
-def mistakes_of_trainer(options: Mapping[str, Any]) -> Iterator[None]:
-    """Have what Lightning refuses when it makes a trainer name the options that it is about.
-
-    Args:
-        options: Of the trainer.
-
-    Example:
-        >>> with mistakes_of_trainer({"devices": 0}):
-        ...     pl.Trainer(devices=0, accelerator="cpu")
-        Traceback (most recent call last):
-        speechshap.errors.UserError: --trainer.devices is 0: `Trainer(devices=0)` value is not a valid input using ...
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        defaults = {name: parameter.default for name, parameter in signature(pl.Trainer).parameters.items()}
-        given = {
-            name: value
-            for name, value in options.items()
-            if isinstance(value, str | int | float) and value != defaults[name]
-        }
-        said = str(error)
-        named = [name for name in given if re.search(rf"\b{name}\b", said)]
-        # "No supported gpu backend found" has no name, but a value.
-        named = named or [name for name, value in given.items() if value in re.findall(r"[\w-]+", said)]
-        if not named:
-            raise
-        raise UserError(f"{', '.join(f'--trainer.{name} is {given[name]}' for name in named)}: {said}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from speechshap.errors import UserError
+from speechshap.files import EXPLANATIONS
 from speechshap.results.folder import ResultsFolder
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def report(arguments: list[str], program: str = "speechshap report") -> None:
     folder = Path(parser.parse_args(arguments).folder)
     if not folder.is_dir():
         raise UserError(f"folder: no folder {folder}; give the folder of a run (runs/<experiment>/version_N)")
-    inside = folder / "explanations"
+    inside = folder / EXPLANATIONS
     results = ResultsFolder(inside if inside.is_dir() else folder)
     write_report_and_figures(results)
 

@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from pytorch_lightning.plugins import CheckpointIO
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.configs import config_paths
+from speechshap.cli.corpus import take_planted_corpus
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.program import is_interruption
 from speechshap.cli.run_files import SaveConfig, logger_of_run
-from speechshap.data.catalogue import find_planted_corpus
 from speechshap.errors import UserError
 from speechshap.training import (
     AudioDataModule,
@@ -31,6 +30,7 @@ from speechshap.training import (
     read_checkpoint,
 )
 from speechshap.training.checkpoints import run_of
+from speechshap.training.monitors import refuse_unknown_monitors
 from speechshap.training.run_folder import guarded_run, run_folder
 from speechshap.training.trainer_options import trainer_mistakes
 
@@ -41,9 +41,6 @@ _LOGGER = {
     "class_path": "pytorch_lightning.loggers.TensorBoardLogger",
     "init_args": {"save_dir": "runs", "name": "emotion", "default_hp_metric": False},
 }
-
-_KNOWN_CALLBACKS = ("pytorch_lightning", "speechshap")
-"""Packages whose callbacks log no metrics to be monitored."""
 
 _LARGEST_SEED = 2**32 - 1
 
@@ -57,10 +54,11 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
     """
     options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
     with parameters_as_flags(lambda: flags_of(**options)):
+        arguments = config_paths(switched_on(arguments, switches_of(**options)))
         try:
-            TrainCLI(config_paths(switched_on(arguments, switches_of(**options))), program)
+            TrainCLI(arguments, program)
         except ArgumentError as error:
-            add_nearest_option(error, flags_of(**options).values())
+            add_nearest_option(error, flags_of(**options).values(), arguments)
             raise
 
 
@@ -176,19 +174,16 @@ class TrainCLI(LightningCLI):
             self._data_state = checkpoint.get(AudioDataModule.__qualname__, {})
             self._steps = checkpoint["global_step"]
             self._model_options = checkpoint["hyper_parameters"]
-            self._take_corpus(options.data, checkpoint.get("datamodule_hyper_parameters", {}))
+            self._take_corpus(options.data, checkpoint.get("datamodule_hyper_parameters", {}), self._checkpoint)
 
-    def _take_corpus(self, data: Namespace, saved: Mapping[str, Any]) -> None:
+    def _take_corpus(self, data: Namespace, saved: Mapping[str, Any], checkpoint: Path) -> None:
         """Take the corpus of the checkpoint where the options name none."""
         if data.root is not None:
             return
         if data.corpus == "auto":
             for name in ("root", "corpus", "audio_root"):
                 data[name] = saved.get(name, data[name])
-        if data.root is None and data.corpus in ("auto", "planted") and self._checkpoint is not None:
-            planted = find_planted_corpus(self._checkpoint)
-            if planted is not None:
-                data.root, data.corpus = str(planted), "planted"
+        take_planted_corpus(data, checkpoint)
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the model from the checkpoint, which Lightning would read once more for them."""
@@ -217,31 +212,11 @@ class TrainCLI(LightningCLI):
             return "no epoch was whole: the same command starts again"
         return f"the same command with --ckpt_path {run_of(last) or last} goes on after the last whole epoch"
 
-    def _refuse_unknown_monitors(self) -> None:
-        """Tell a metric that nothing logs before an epoch is spent on it."""
-        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        if any(type(callback).__module__.split(".")[0] not in _KNOWN_CALLBACKS for callback in callbacks):
-            return  # those of the user may log metrics of their own
-        validates = self.trainer.limit_val_batches != 0
-        logged = [*self.model.logged["train"], *(self.model.logged["val"] if validates else [])]
-        own = {key: self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys}
-        for callback in callbacks:
-            monitor = getattr(callback, "monitor", None)
-            also = ("epoch", "step") if isinstance(callback, ModelCheckpoint) else ()
-            is_required = getattr(callback, "strict", True)
-            if monitor is None or monitor in (*logged, *also) or monitor.startswith("lr-") or not is_required:
-                continue
-            place = next((f"--{key}.monitor" for key, made in own.items() if made is callback), None)
-            near = get_close_matches(monitor, logged, 1)
-            raise UserError(
-                f"{place or f'the monitor of {type(callback).__name__}'} is {monitor}, which is not logged"
-                f"{'' if validates else ' without validation (`limit_val_batches`)'}; "
-                f"{f'did you mean {near[0]}? ' if near else ''}there are {', '.join(logged)}"
-            )
-
     def before_fit(self) -> None:
         """Load the split of the checkpoint before the data are set up; Lightning restores it too late."""
-        self._refuse_unknown_monitors()
+        options = self._parser(self.subcommand).callback_keys
+        names = {self._get(self.config_init, option): f"--{option}.monitor" for option in options}
+        refuse_unknown_monitors(self.trainer, self.model.logged, names)
         self.datamodule.load_state_dict(self._data_state)
 
     def before_validate(self) -> None:

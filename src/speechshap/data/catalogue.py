@@ -26,13 +26,14 @@ _EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validat
 """Splits that each stage evaluates the model on."""
 
 
-def find_planted_corpus(run: Path) -> Path | None:
+def find_planted_corpus(run: Path, is_needed: bool = True) -> Path | None:
     """The planted-evidence corpus that a run was trained with, where the working folder has none.
 
-    It is searched for in the folders above that of the run; where it is not there, a message says that it is made anew.
+    It is searched for in the folders above that of the run.
 
     Args:
         run: Folder of the run, or a checkpoint.
+        is_needed: Whether a message says that it is made anew, where it is not there.
 
     Example:
         >>> import tempfile
@@ -45,7 +46,7 @@ def find_planted_corpus(run: Path) -> Path | None:
         return None
     places = [folder / PLANTED_ROOT for folder in run.resolve().parents]
     found = next((place for place in places if place.is_dir()), None)
-    if found is None:
+    if found is None and is_needed:
         logger.info(
             "the planted-evidence corpus of the training is not there any more, and made anew in %s", PLANTED_ROOT
         )

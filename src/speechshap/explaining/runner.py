@@ -14,10 +14,11 @@ from tqdm.auto import tqdm
 from speechshap.attribution import Settings, Target
 from speechshap.data import Batch
 from speechshap.data.batches import select_utterances
+from speechshap.data.wording import counted
 from speechshap.errors import UserError
 from speechshap.explaining.batch_explainer import BatchExplainer, Explained
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
-from speechshap.files import whole_file
+from speechshap.files import EXPLANATIONS, whole_file
 from speechshap.models import SpeechClassifier
 from speechshap.report.display import Display
 from speechshap.report.tensorboard import ExplanationLog
@@ -79,7 +80,7 @@ class Runner:
         self.place = place
         self.explainer = BatchExplainer(model, method, settings, options, arithmetic, references)
         with ExitStack() as stack:
-            self.writer = stack.enter_context(ResultsWriter(folder / "explanations", place.run, place.rank))
+            self.writer = stack.enter_context(ResultsWriter(folder / EXPLANATIONS, place.run, place.rank))
             self.results = self.writer.results
             if calibration:
                 self._learn(calibration)
@@ -254,14 +255,12 @@ class Runner:
         """Log a summary of the run."""
         by_whom = " by this process" if self.place.num_ranks > 1 else ""
         known = f", {self.num_found} {'was' if self.num_found == 1 else 'were'} there already" if self.num_found else ""
-        logger.info("%s explained%s%s: %s", _utterances(self.num_explained), by_whom, known, self.results.folder)
+        logger.info(
+            "%s explained%s%s: %s", counted(self.num_explained, "utterance"), by_whom, known, self.results.folder
+        )
         failed = self.explainer.failed
         if failed:
             logger.warning("%d not explained: %s", len(failed), ", ".join(failed))
         if self.num_unconverged:
-            count = _utterances(self.num_unconverged)
+            count = counted(self.num_unconverged, "utterance")
             logger.warning("%s did not reach the `tolerance`; increase `max_samples`", count)
-
-
-def _utterances(count: int) -> str:
-    return "1 utterance" if count == 1 else f"{count} utterances"

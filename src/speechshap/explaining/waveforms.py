@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechshap.data.audio import load_audio
+from speechshap.data.audio import load_audio, resample
 from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE
 
@@ -60,11 +60,7 @@ def read_waveform(waveform: Waveform, sample_rate: float = SAMPLE_RATE) -> np.nd
         raise UserError("`waveform` holds samples that are not finite (NaN or infinity)")
     if np.ptp(samples) == 0:
         raise UserError("`waveform` is silent: every sample has the same value")
-    if sample_rate != SAMPLE_RATE:
-        import librosa
-
-        samples = librosa.resample(samples, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
-    return samples
+    return resample([samples], sample_rate)
 
 
 def _as_float32(waveform: object) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from speechshap.files import EXPLANATIONS
 from speechshap.report.events import MarkedEvents
 from speechshap.report.rendering import Rendering
 from speechshap.report.settings_run import write_settings_run
@@ -145,7 +146,7 @@ class ExplanationLog:
         mark = f"summary {fingerprint(settings_fingerprint, explained)}"
         if mark in self.events:
             return
-        folder = self.folder / "explanations" / "settings" / settings_fingerprint
+        folder = self.folder / EXPLANATIONS / "settings" / settings_fingerprint
         try:
             with self.events.only_writer() as is_alone:
                 write_settings_run(folder, rows, settings, seconds, is_alone)

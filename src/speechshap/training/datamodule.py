@@ -18,6 +18,7 @@ from speechshap.data.splits import SplitBy, SplitOptions, Splits, draw_subset, l
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
+from speechshap.files import EXPLANATIONS
 from speechshap.training.run_folder import run_folder
 
 CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers")
@@ -148,7 +149,10 @@ class AudioDataModule(pl.LightningDataModule):
         """Choose the utterances of a stage and check their files; later stages keep the splits of the first."""
         if self.trainer is not None:
             # The folder is broadcast, so that every rank has to ask for it.
-            self.catalogue.report_to(run_folder(self.trainer), quiet=self.trainer.global_rank != 0)
+            folder = run_folder(self.trainer)
+            if folder is not None and stage == "predict":
+                folder /= EXPLANATIONS  # what training left out has a list of its own
+            self.catalogue.report_to(folder, quiet=self.trainer.global_rank != 0)
         if stage == "predict":
             self.predict_utterances = self.catalogue.utterances_to_explain(self.predict_split, self.max_utterances)
         else:

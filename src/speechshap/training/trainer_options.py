@@ -1,6 +1,7 @@
 """Options of a Trainer that cannot be met, told before anything is computed."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,7 +50,10 @@ def trainer_mistakes(options: Mapping[str, Any]) -> Iterator[None]:
     except UserError:
         raise
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"the trainer cannot be made: {error}") from error
+        said = str(error)
+        # Lightning names an option, but not how it was given.
+        named = [f"`{name}` is {value}" for name, value in options.items() if re.search(rf"\b{name}\b", said)]
+        raise UserError(f"{', '.join(named) or 'the trainer cannot be made'}: {said}") from error
 
 
 def _refuse_devices(accelerator: Any, devices: Any) -> bool:
