@@ -110,6 +110,13 @@ def test_what_follows_a_damaged_length_is_not_read(tmp_path: Path) -> None:
     assert list(MarkedEvents(tmp_path).steps) == ["first"]
 
 
+def test_a_mark_that_a_disk_has_changed_ends_no_run(tmp_path: Path) -> None:
+    log = MarkedEvents(tmp_path)
+    log.write("a picture", value("a"), 1)
+    log.file.path.write_bytes(log.file.path.read_bytes().replace(b"a picture", b"a pi\xffture"))
+    assert "a picture" not in MarkedEvents(tmp_path)
+
+
 def test_a_full_disk_is_told_with_the_file_which_stays_whole(tmp_path: Path) -> None:
     file = EventFile(tmp_path)
     file.write(record(value("a")))

@@ -231,4 +231,4 @@ def _marked(mark: str) -> "Summary.Value":
 def _marks(event: "Event") -> Iterator[str]:
     for value in event.summary.value:
         if value.metadata.plugin_data.plugin_name == PLUGIN:
-            yield value.metadata.plugin_data.content.decode()
+            yield value.metadata.plugin_data.content.decode(errors="replace")  # a disk may have changed it

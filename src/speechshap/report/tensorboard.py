@@ -140,9 +140,9 @@ class ExplanationLog:
         """
         explained = sorted((row["utterance"], row["fingerprint"], str(target_of(row))) for row in rows)
         mark = f"summary {fingerprint(key, explained)}"
-        if mark in self.events:
-            return
         folder = self.folder / "explanations" / "settings" / key
+        if mark in self.events and folder.is_dir():  # it goes with the results if someone removes these
+            return
         try:
             with self.events.only_writer() as is_alone:
                 write_settings_run(folder, rows, settings, seconds, is_alone)

@@ -92,7 +92,9 @@ class ResultsWriter:
             name = f"part-{self._lock.run}-{self._rank}-{self._num_parts:05d}.parquet"
             path = self.results.folder / name
             with whole_file(path) as partial:
-                pq.write_table(pa.Table.from_pylist(list(new.values()), schema=SCHEMA), partial)
+                table = pa.Table.from_pylist(list(new.values()), schema=SCHEMA)
+                # With checksums, values that a disk has changed are not taken for results.
+                pq.write_table(table, partial, write_page_checksum=True)
         self._num_parts += 1
         self._seen.add(path)
         self.known.update(dict.fromkeys(new, path))
