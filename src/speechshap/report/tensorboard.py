@@ -152,8 +152,7 @@ class ExplanationLog:
             self._write(mark, _values(_histograms(rows)), step)
 
     def close(self) -> None:
-        """Close the file, and say if something could not be written."""
-        self.events.close()
+        """Say if something could not be written."""
         if self.num_failed:
             logger.warning(
                 "%d times something could not be written for TensorBoard; the same command again adds what is missing",
