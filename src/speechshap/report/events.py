@@ -166,7 +166,7 @@ class MarkedEvents:
             self._last_point = max(self._last_point, step)
 
     def _shared(self) -> Path:
-        """The last file that is written to with the lock; a new one if a killed process left half a record at its end."""
+        """The last file that is written to with the lock; a new one if a killed process left half a record there."""
         for path in sorted(self.folder.glob("events.out.tfevents.*.explain"))[-1:]:
             if self._positions.get(path, 0) == path.stat().st_size and os.access(path, os.W_OK):
                 return path
