@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -208,6 +209,21 @@ def test_the_index_is_not_copied_for_each_batch(tmp_path: Path) -> None:
         one.refresh()
         assert one.known is known
         assert len(known) == 1
+
+
+def test_rows_that_someone_removes_are_told_and_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "explanations"
+    with ResultsWriter(folder) as writer:
+        for name in ("a.wav", "b.wav"):
+            writer.write([explanation(name)])
+        shutil.rmtree(folder)
+        writer.write([explanation("c.wav")])
+        for _ in range(2):
+            writer.refresh()
+        assert [f"2 parts have been removed from {folder} meanwhile" in text for text in caplog.messages] == [True]
+        assert {name for name, _, _ in writer.known} == {"c.wav"}
+        assert writer.write([explanation("a.wav"), explanation("c.wav")])
+    assert utterances(folder) == ["c.wav", "a.wav"]
 
 
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
