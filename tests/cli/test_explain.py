@@ -268,8 +268,8 @@ def test_as_many_batches_are_explained_as_asked_for(run_folder: Path, two_sounds
         (["--trainer.max_epochs", "3"], "--trainer.max_epochs is an option of training, and has no effect"),
         (["--model.learning_rate", "3"], "--model.learning_rate is an option of training, and has no effect"),
         (["--seed_everything", "3"], "--seed_everything is an option of training"),
-        (["--trainer.devices", "0"], "--trainer.devices is 0: "),
-        (["--trainer.strategy", "nope"], "--trainer.strategy is nope: "),
+        (["--trainer.devices", "0"], "--trainer.devices is 0; "),
+        (["--trainer.strategy", "nope"], "--trainer.strategy is 'nope'; "),
     ],
 )
 def test_a_run_that_is_refused_leaves_nothing(
@@ -341,4 +341,4 @@ def test_a_planted_corpus_that_is_gone_is_made_anew_and_told(
     monkeypatch.setattr("speechshap.data.catalogue.make_planted_corpus", make)
     with caplog.at_level("INFO"), pytest.raises(UserError, match="made in data/planted"):
         explain(["--ckpt_path", "run", "--trainer.accelerator", "cpu"])
-    assert "the planted-evidence corpus of the training is not found" in caplog.text
+    assert "the planted-evidence corpus of the training is not there any more" in caplog.text

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from speechshap.report.events import EventFile, MarkedEvents, events, record
+from speechshap.report.events import MarkedEvents, append_record, events, new_event_file, record
 
 NUM_PICTURES = 60
 
@@ -50,6 +50,11 @@ def start(folder: Path, *, backwards: bool = False) -> subprocess.Popen[str]:
     return process
 
 
+def event_file(folder: Path) -> Path:
+    (path,) = folder.glob("events.*")
+    return path
+
+
 def shown(folder: Path) -> Counter[str]:
     """How often TensorBoard has each tag of the scalars and images of a folder."""
     accumulated = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
@@ -60,10 +65,10 @@ def shown(folder: Path) -> Counter[str]:
 
 
 def test_the_records_are_those_that_tensorboard_reads(tmp_path: Path) -> None:
-    log = MarkedEvents(tmp_path, rank=3)
+    log = MarkedEvents(tmp_path)
     for number in range(3):
         log.write(f"curve {number}", value("loss", number), number + 7)
-    (path,) = tmp_path.glob("events.out.tfevents.*.explain.3")
+    path = event_file(tmp_path)
     found = [event for event, _ in events(path)]
     assert found == list(LegacyEventFileLoader(str(path)).Load())
     assert found[0].file_version == "brain.Event:2"
@@ -84,8 +89,30 @@ def test_nothing_is_written_twice_by_any_process(tmp_path: Path) -> None:
     assert shown(tmp_path) == {"loss": 1}
 
 
+def test_steps_of_a_curve_rise_whoever_writes_its_points(tmp_path: Path) -> None:
+    first, second = MarkedEvents(tmp_path, rank=0), MarkedEvents(tmp_path, rank=1)
+    for number, (log, step) in enumerate([(first, 1), (second, 1), (second, 2), (first, 3), (first, 8)]):
+        log.write(f"curve {number}", value("loss", number), step)
+        log.write(f"picture {number}", [Summary.Value(tag=str(number), image=Summary.Image())], 0)
+    # One file, as TensorBoard reads the files one after the other, and drops what a smaller step follows.
+    points = [event for event, _ in events(event_file(tmp_path)) if event.step]
+    assert [event.step for event in points] == [1, 2, 3, 4, 8]
+    assert [event.summary.value[0].simple_value for event in points] == [0, 1, 2, 3, 4]
+    assert MarkedEvents(tmp_path).steps == first.steps | second.steps
+
+
+def test_a_file_that_ends_with_half_a_record_is_not_written_to(tmp_path: Path) -> None:
+    MarkedEvents(tmp_path).write("first", value("a"), 1)
+    broken = event_file(tmp_path)
+    os.truncate(broken, broken.stat().st_size - 1)
+    MarkedEvents(tmp_path).write("first", value("a"), 1)
+    MarkedEvents(tmp_path).write("second", value("b"), 2)
+    assert [path == broken for path in sorted(tmp_path.glob("events.*"))] == [True, False]
+    assert shown(tmp_path) == {"a": 1, "b": 1}
+
+
 def test_a_run_that_has_nothing_to_write_leaves_no_file(tmp_path: Path) -> None:
-    MarkedEvents(tmp_path).close()
+    MarkedEvents(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,9 +120,10 @@ def test_a_run_that_has_nothing_to_write_leaves_no_file(tmp_path: Path) -> None:
 def test_a_record_that_was_cut_off_does_not_count_and_is_written_again(tmp_path: Path, left: int) -> None:
     log = MarkedEvents(tmp_path)
     log.write("first", value("a"), 1)
-    size = log.file.path.stat().st_size
+    path = event_file(tmp_path)
+    size = path.stat().st_size
     log.write("second", value("b"), 2)
-    os.truncate(log.file.path, size + left if left > 0 else log.file.path.stat().st_size + left)
+    os.truncate(path, size + left if left > 0 else path.stat().st_size + left)
     again = MarkedEvents(tmp_path)
     assert list(again.steps) == ["first"]
     again.write("second", value("b"), 2)
@@ -105,25 +133,33 @@ def test_a_record_that_was_cut_off_does_not_count_and_is_written_again(tmp_path:
 def test_what_follows_a_damaged_length_is_not_read(tmp_path: Path) -> None:
     log = MarkedEvents(tmp_path)
     log.write("first", value("a"), 1)
-    with log.file.path.open("ab") as file:
+    with event_file(tmp_path).open("ab") as file:
         file.write(bytes(100))
     assert list(MarkedEvents(tmp_path).steps) == ["first"]
 
 
+def test_a_mark_that_a_disk_has_changed_ends_no_run(tmp_path: Path) -> None:
+    log = MarkedEvents(tmp_path)
+    log.write("a picture", value("a"), 1)
+    path = event_file(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"a picture", b"a pi\xffture"))
+    assert "a picture" not in MarkedEvents(tmp_path)
+
+
 def test_a_full_disk_is_told_with_the_file_which_stays_whole(tmp_path: Path) -> None:
-    file = EventFile(tmp_path)
-    file.write(record(value("a")))
-    with full_from(file.path.stat().st_size + 20), pytest.raises(OSError, match=r"events\.out\.tfevents"):
-        file.write(record(value("b")))
-    file.write(record(value("c")))
+    path = new_event_file(tmp_path)
+    size = append_record(path, record(value("a")))
+    with full_from(size + 20), pytest.raises(OSError, match=r"events\.out\.tfevents"):
+        append_record(path, record(value("b")))
+    append_record(path, record(value("c")))
     assert shown(tmp_path) == {"a": 1, "c": 1}
 
 
 def test_a_disk_that_is_full_from_the_start_gets_the_whole_file_later(tmp_path: Path) -> None:
-    file = EventFile(tmp_path)
+    path = new_event_file(tmp_path)
     with full_from(10), pytest.raises(OSError, match=r"events\.out\.tfevents"):
-        file.write(record(value("a")))
-    file.write(record(value("a")))
+        append_record(path, record(value("a")))
+    append_record(path, record(value("a")))
     assert shown(tmp_path) == {"a": 1}
 
 
@@ -196,6 +232,6 @@ def test_two_processes_at_once_write_everything_exactly_once(tmp_path: Path) -> 
     for process in processes:
         process.communicate()
         assert process.returncode == 0
-    assert len(list(tmp_path.glob("events.*"))) == 2
+    assert event_file(tmp_path)
     everything = [name for number in range(NUM_PICTURES) for name in (f"{number}/figure", str(number))]
     assert shown(tmp_path) == dict.fromkeys(everything, 1)

@@ -49,7 +49,7 @@ def test_a_run_that_grew_has_its_numbers_once(tmp_path: Path) -> None:
     assert len((folder / "metadata.tsv").read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize("at", ["numpy.savetxt", "speechshap.report.events.EventFile.write"])
+@pytest.mark.parametrize("at", ["numpy.savetxt", "speechshap.report.settings_run.append_record"])
 def test_a_full_disk_is_told_with_the_folder_and_leaves_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

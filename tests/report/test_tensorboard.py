@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -218,3 +219,15 @@ def test_what_is_unknown_is_left_empty_in_the_summary(tmp_path: Path) -> None:
     (metadata,) = tmp_path.glob("**/metadata.tsv")
     assert metadata.read_text().splitlines()[1].split("\t") == ["unknown", "none", "unknown", "", "", "0.wav"]
     assert "explain/layer_share/layer_1" in EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
+
+
+def test_hyperparameters_that_went_with_the_results_are_written_again(tmp_path: Path) -> None:
+    settings = tmp_path / "explanations" / "settings"
+    for _ in range(2):
+        log = ExplanationLog(tmp_path)
+        log.summary([row(1), row(2)], {}, 1.0, "abc", 0)
+        log.close()
+        assert [path.name for path in settings.iterdir()] == ["abc"]
+        shutil.rmtree(settings.parent)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert len(events.Histograms("explain/frame_attribution/happy")) == 1

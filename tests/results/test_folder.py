@@ -115,6 +115,15 @@ def write_other_types(part: Path) -> None:
     pyarrow.parquet.write_table(pa.table({"utterance": [["a", "b"]], "settings": ["{}"]}), part)
 
 
+def change_a_value(part: Path) -> None:
+    part.write_bytes(part.read_bytes().replace(b"b.wav", b"x.wav", 1))
+
+
+def write_what_is_no_text(part: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part), part)  # without checksums, as earlier versions did
+    part.write_bytes(part.read_bytes().replace(b"b.wav", b"\xff.wav", 1))
+
+
 def make_a_link_to_nothing(part: Path) -> None:
     part.unlink()
     part.symlink_to("nowhere")
@@ -122,8 +131,11 @@ def make_a_link_to_nothing(part: Path) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [cut_short, overwrite_in_the_middle, empty, write_another_table, write_other_types, make_a_link_to_nothing],
-)
+    [
+        cut_short, overwrite_in_the_middle, empty, write_another_table, write_other_types, change_a_value,
+        write_what_is_no_text, make_a_link_to_nothing,
+    ],
+)  # fmt: skip
 def test_a_part_that_cannot_be_read_is_named_and_costs_itself_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
 ) -> None:

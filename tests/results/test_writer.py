@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ import pytest
 import torch
 from filelock import FileLock
 from helpers import full_from, make_explanation, without_locks, write_part
-from safetensors import safe_open
 
 from speechshap.attribution.targets import Target
 from speechshap.errors import UserError
@@ -209,6 +209,21 @@ def test_the_index_is_not_copied_for_each_batch(tmp_path: Path) -> None:
         assert len(known) == 1
 
 
+def test_rows_that_someone_removes_are_told_and_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "explanations"
+    with ResultsWriter(folder) as writer:
+        for name in ("a.wav", "b.wav"):
+            writer.write([explanation(name)])
+        shutil.rmtree(folder)
+        writer.write([explanation("c.wav")])
+        for _ in range(2):
+            writer.refresh()
+        assert [f"2 parts have been removed from {folder} meanwhile" in text for text in caplog.messages] == [True]
+        assert {name for name, _, _ in writer.known} == {"c.wav"}
+        assert writer.write([explanation("a.wav"), explanation("c.wav")])
+    assert utterances(folder) == ["c.wav", "a.wav"]
+
+
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path) as writer, pytest.raises(Exception, match=r"probability|convert|float"):
         writer.write([explanation("a.wav", probability="high")])
@@ -226,19 +241,3 @@ def test_a_full_disk_is_told_with_the_path(tmp_path: Path, what: str) -> None:
         assert not writer.known
         assert writer.write([explanation("a.wav")])
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".partial"]
-
-
-def test_neurons_are_there_only_if_whole_and_of_the_same_explanation(tmp_path: Path) -> None:
-    with ResultsWriter(tmp_path) as writer:
-        assert not writer.has_neurons("s", "a/b.wav", "abc")
-        path = writer.write_neurons(explanation("a/b.wav"), {"happy/layer_1": torch.arange(6.0).view(2, 3)})
-        assert path == tmp_path / "layers" / "s" / "a%2Fb.wav.safetensors"
-        assert writer.has_neurons("s", "a/b.wav", "abc")
-        assert not writer.has_neurons("s", "a/b.wav", "of another sound")
-        assert not writer.has_neurons("t", "a/b.wav", "abc")
-        with safe_open(path, framework="pt") as file:
-            assert file.metadata()["utterance"] == "a/b.wav"
-        whole = path.read_bytes()
-        for spoilt in (whole[:-1], whole[:20], b"", whole + b"more", b"\xff" * len(whole)):
-            path.write_bytes(spoilt)
-            assert not writer.has_neurons("s", "a/b.wav", "abc")

@@ -1,5 +1,6 @@
 """What a run leaves in its folder when it fails."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
-from speechshap.training.run_folder import results_folder, unstarted_run_removed
+from speechshap.errors import UserError
+from speechshap.training.run_folder import guarded_run, results_folder, unstarted_run_removed
 
 OWN_EVENTS = f"events.out.tfevents.1.host.{os.getpid()}.0"
 
@@ -88,3 +90,36 @@ def test_results_go_where_other_files_of_the_run_go(
     monkeypatch.chdir(tmp_path)
     trainer = pl.Trainer(accelerator="cpu", **options)
     assert results_folder(trainer, given).absolute() == tmp_path / folder
+
+
+def trainer_in(folder: Path) -> pl.Trainer:
+    return pl.Trainer(accelerator="cpu", logger=False, default_root_dir=folder)
+
+
+def test_what_a_killed_training_left_of_its_checkpoints_goes(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in (".best.ckpt.0123.partial", "best.ckpt"):
+        (tmp_path / "checkpoints" / name).write_text("made")
+    with guarded_run(trainer_in(tmp_path), trains=True):
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
+    assert contents(tmp_path).keys() == {"checkpoints", "checkpoints/best.ckpt"}
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with guarded_run(trainer_in(tmp_path), trains=True):
+        left = tmp_path / "checkpoints" / ".best.ckpt.0123.partial"
+        left.parent.mkdir(exist_ok=True)
+        left.write_text("being written")
+        with pytest.raises(UserError, match="has been locked"), guarded_run(trainer_in(tmp_path), trains=True):
+            pytest.fail("the folder is another's")
+        with guarded_run(trainer_in(tmp_path), trains=False):
+            assert left.exists()
+
+
+@pytest.mark.parametrize(("saved", "way_on"), [("last.ckpt", "go on with the run's folder"), ("", "same command")])
+def test_a_full_disk_tells_how_to_go_on(tmp_path: Path, saved: str, way_on: str) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / (saved or "best.ckpt")).touch()
+    message = f"^best.ckpt cannot be written: No space left on device. Make room, and .*{way_on}"
+    with pytest.raises(UserError, match=message), guarded_run(trainer_in(tmp_path), trains=True):
+        raise OSError(errno.ENOSPC, "No space left on device", "best.ckpt")

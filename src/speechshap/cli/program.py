@@ -10,6 +10,7 @@ from jsonargparse import ArgumentError
 
 from speechshap.cli.allocator import keep_freed_memory
 from speechshap.errors import UserError, find_cause
+from speechshap.files import full_disk
 
 # Told by the libraries to their developers; a user can do nothing about them.
 _IRRELEVANT_WARNINGS = (
@@ -50,6 +51,10 @@ def run(
         if debug:
             raise
         mistake = find_cause(error, UserError)
+        full = full_disk(error)
+        if mistake is None and full is not None and full.filename is not None:
+            reason = os.strerror(full.errno or 0)
+            sys.exit(f"error: {full.filename} cannot be written: {reason}; make room, and give the same command again")
         if mistake is None:
             told = f"{type(error).__name__}: {_one_line(error)}"
             sys.exit(f"error: {told} (the same command with --debug tells where)")

@@ -194,7 +194,7 @@ class TrainCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; a run that fails leaves no empty folder behind, and one that is interrupted tells how to go on."""
         try:
-            with guarded_run(self.trainer):
+            with guarded_run(self.trainer, trains=subcommand == "fit"):
                 super()._run_subcommand(subcommand)
         except BaseException as error:
             if is_interruption(error):

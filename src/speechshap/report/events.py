@@ -34,68 +34,52 @@ _CHECKSUM_BYTES = 4  # behind the record
 _PATIENCE_SECONDS = 60.0
 
 
-class EventFile:
-    """A TensorBoard event file, made with its first record.
+def new_event_file(folder: Path, suffix: str = "") -> Path:
+    """Where to :func:`append_record` what TensorBoard is to read last of a folder."""
+    # TensorBoard reads the files of a folder in the order of their names.
+    stamp = f"{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    return folder / f"events.out.tfevents.{stamp}{suffix}"
+
+
+def append_record(path: Path, record: bytes) -> int:
+    """Append a :func:`record` to an event file, which is made with its first one; returns the new size of the file.
 
     Unlike those of ``SummaryWriter``, records are written in the calling thread: an error is raised where it is met,
-    names the file, and leaves the file with whole records only.
+    and leaves the file with whole records only.
 
-    Args:
-        folder: Where to make it.
-        suffix: End of its name.
+    Raises:
+        OSError: The file cannot be written; its name is in the message.
     """
+    with named_in_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if not size:
+                from tensorboard.compat.proto.event_pb2 import Event
 
-    def __init__(self, folder: Path, suffix: str = "") -> None:
-        # TensorBoard reads the files of a folder in the order of their names.
-        stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        self.path = folder / f"events.out.tfevents.{stamp}{suffix}"
-        self._file: io.FileIO | None = None
-        self._size = 0
-
-    def write(self, record: bytes) -> None:
-        """Write a :func:`record`.
-
-        Raises:
-            OSError: The file cannot be written; its name is in the message.
-        """
-        if not self._size:
-            from tensorboard.compat.proto.event_pb2 import Event
-
-            record = _framed(Event(file_version="brain.Event:2")) + record
-        with named_in_errors(self.path):
-            self._append(record)
-
-    def close(self) -> None:
-        """Close the file; everything is on its way to the disk already."""
-        if self._file is not None:
-            self._file.close()
-
-    def _append(self, record: bytes) -> None:
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("xb", buffering=0)
-        try:
-            rest = memoryview(record)
-            while rest:  # a disk that is nearly full takes a part
-                rest = rest[self._file.write(rest) :]
-        except BaseException:
-            # Whatever follows a broken record is not read.
-            self._file.truncate(self._size)
-            self._file.seek(self._size)
-            raise
-        self._size += len(record)
+                record = _framed(Event(file_version="brain.Event:2")) + record
+            try:
+                rest = memoryview(record)
+                while rest:  # a disk that is nearly full takes a part
+                    rest = rest[file.write(rest) :]
+            except BaseException:
+                # Whatever follows a broken record is not read.
+                file.truncate(size)
+                raise
+    return size + len(record)
 
 
 class MarkedEvents:
-    """The event files of a folder: writes one, and knows the marks of all.
+    """The event files of a folder: writes to the last one, and knows the marks of all.
 
     Several threads and processes may write to a folder at the same time; what one of them shows, the others do not.
-    Where another process keeps the folder locked, or the file system has no locks, records are written without one: at
-    worst, something is shown twice.
+    They write to the same file, since TensorBoard drops what it has read of a curve when a smaller step follows, be it
+    in another file. Where another process keeps the folder locked, or the file system has no locks, records are written
+    without one, and to a file of this process: at worst, something is shown twice, or points of a curve are not.
 
     Args:
         folder: Folder of the event files.
-        rank: Rank of this process, for the name of its file.
+        rank: Rank of this process, for the name of its own file.
 
     Attributes:
         steps: Step of every mark.
@@ -111,8 +95,9 @@ class MarkedEvents:
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
         self.folder = folder
-        self.file = EventFile(folder, f".explain.{rank}")
         self.steps: dict[str, int] = {}
+        self._last_point = -1  # step of the last point of a curve
+        self._own = new_event_file(folder, f".explain.{rank}")
         self._positions: dict[Path, int] = {}
         self._unreadable: set[Path] = set()
         self._lock = Lock()
@@ -125,17 +110,25 @@ class MarkedEvents:
     def write(self, mark: str, values: Iterable["Summary.Value"], step: int) -> None:
         """Write values, whose tags TensorBoard shows, and their mark; nothing if the mark is in the folder already.
 
+        Points of a curve whose step is not behind those of all others get the next step.
+
         Raises:
             OSError: The file cannot be written; its name is in the message.
         """
         if mark in self:
             return
-        made = record([*values, _marked(mark)], step)  # takes a while for a picture, for which nobody has to wait
-        with self._lock, self.only_writer():
+        values = [*values, _marked(mark)]
+        made = record(values, step)  # takes a while for a picture, for which nobody has to wait
+        with self._lock, self.only_writer() as is_alone:
             self._read()
-            if mark not in self:
-                self.file.write(made)
-                self.steps[mark] = step
+            if mark in self:
+                return
+            if _has_points(values) and step <= self._last_point:
+                step = self._last_point + 1
+                made = record(values, step)
+            path = self._shared() if is_alone else self._own
+            self._positions[path] = append_record(path, made)
+            self._note([mark], values, step)
 
     @contextmanager
     def only_writer(self) -> Iterator[bool]:
@@ -152,24 +145,32 @@ class MarkedEvents:
             self._patience_seconds = _PATIENCE_SECONDS if is_alone else 0.0
             yield is_alone
 
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
-
     def _read(self) -> None:
         """Read the marks that other processes have written since the last time."""
-        for path in sorted(self.folder.glob("events.out.tfevents.*.explain.*")):
-            if path == self.file.path or path in self._unreadable:
+        for path in sorted(self.folder.glob("events.out.tfevents.*.explain*")):
+            if path in self._unreadable:
                 continue
             try:
                 for event, position in events(path, self._positions.get(path, 0)):
-                    self.steps.update(dict.fromkeys(_marks(event), event.step))
+                    self._note(_marks(event), event.summary.value, event.step)
                     self._positions[path] = position
             except FileNotFoundError:
                 pass  # removed meanwhile
             except OSError as error:
                 self._unreadable.add(path)
                 logger.warning("%s; what it shows may be written a second time", error)
+
+    def _note(self, marks: Iterable[str], values: Iterable["Summary.Value"], step: int) -> None:
+        self.steps.update(dict.fromkeys(marks, step))
+        if _has_points(values):
+            self._last_point = max(self._last_point, step)
+
+    def _shared(self) -> Path:
+        """The last file that is written to with the lock; a new one if a killed process left half a record there."""
+        for path in sorted(self.folder.glob("events.out.tfevents.*.explain"))[-1:]:
+            if self._positions.get(path, 0) == path.stat().st_size and os.access(path, os.W_OK):
+                return path
+        return new_event_file(self.folder, ".explain")
 
 
 def events(path: Path, position: int = 0) -> Iterator[tuple["Event", int]]:
@@ -221,6 +222,10 @@ def _framed(event: "Event") -> bytes:
     return buffer.getvalue()
 
 
+def _has_points(values: Iterable["Summary.Value"]) -> bool:
+    return any(value.HasField("simple_value") for value in values)
+
+
 def _marked(mark: str) -> "Summary.Value":
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 
@@ -231,4 +236,4 @@ def _marked(mark: str) -> "Summary.Value":
 def _marks(event: "Event") -> Iterator[str]:
     for value in event.summary.value:
         if value.metadata.plugin_data.plugin_name == PLUGIN:
-            yield value.metadata.plugin_data.content.decode()
+            yield value.metadata.plugin_data.content.decode(errors="replace")  # a disk may have changed it

@@ -166,7 +166,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     while True:
         try:
             request = pickle.load(requests)  # noqa: S301, from the parent process
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # which the parent's end may leave cut off
             return
         if request is None:
             return

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from speechshap.files import remove_partial, whole_folder
-from speechshap.report.events import EventFile, record
+from speechshap.report.events import append_record, new_event_file, record
 from speechshap.report.selection import outcome
 from speechshap.results.rows import Row
 
@@ -55,11 +55,7 @@ def _write_hyperparameters(
         name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in settings.items()
     }
     parts = [*hparams(plain, metrics), *(scalar(name, value) for name, value in metrics.items())]
-    file = EventFile(folder)
-    try:
-        file.write(record(value for part in parts for value in part.value))
-    finally:
-        file.close()
+    append_record(new_event_file(folder), record(value for part in parts for value in part.value))
 
 
 def _write_points(folder: Path, rows: Sequence[Row]) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from speechshap.errors import UserError
-from speechshap.files import whole_file
+from speechshap.files import locked, remove_partial, whole_file
 from speechshap.report import corpus, corpus_figures
 from speechshap.report.corpus_table import corpus_table
 from speechshap.report.rendering import png_bytes
@@ -22,6 +22,7 @@ _COLUMNS = (
     "time_frequency_attribution",
 )  # fmt: skip
 
+_PATIENCE_SECONDS = 60
 
 CAPTIONS = {
     "time": "Mean attribution to each emotion over normalised time",
@@ -88,11 +89,17 @@ class Summary:
             yield "agreement", corpus_figures.class_agreement_figure(self.agreement)
 
     def write(self, folder: Path) -> dict[str, bytes]:
-        """Write ``table.csv`` and a PNG file for each figure, and return the PNGs by name."""
+        """Write ``table.csv`` and a PNG file for each figure, and return the PNGs by name.
+
+        Raises:
+            UserError: Another process writes them and does not end.
+        """
         import pyarrow.csv
 
         pictures = {name: png_bytes(figure)[0] for name, figure in self.figures()}
         with ExitStack() as whole:  # table and figures show the same and appear together
+            if whole.enter_context(locked(folder / ".corpus.lock", _PATIENCE_SECONDS, or_raise=UserError)):
+                remove_partial(folder, ".*")
             pyarrow.csv.write_csv(self.table, whole.enter_context(whole_file(folder / "table.csv")))
             for name, picture in pictures.items():
                 whole.enter_context(whole_file(folder / f"{name}.png")).write_bytes(picture)

@@ -144,9 +144,9 @@ class ExplanationLog:
         """
         explained = sorted((row["utterance"], row["fingerprint"], str(target_of(row))) for row in rows)
         mark = f"summary {fingerprint(settings_fingerprint, explained)}"
-        if mark in self.events:
-            return
         folder = self.folder / EXPLANATIONS / "settings" / settings_fingerprint
+        if mark in self.events and folder.is_dir():  # it goes with the results if someone removes these
+            return
         try:
             with self.events.only_writer() as is_alone:
                 write_settings_run(folder, rows, settings, seconds, is_alone)
@@ -156,8 +156,7 @@ class ExplanationLog:
             self._write(mark, _values(_histograms(rows)), step)
 
     def close(self) -> None:
-        """Close the file, and say if something could not be written."""
-        self.events.close()
+        """Say if something could not be written."""
         if self.num_failed:
             logger.warning(
                 "%d times something could not be written for TensorBoard; the same command again adds what is missing",

@@ -139,10 +139,12 @@ def _read_part(part: Path, columns: list[str], wanted: "Expression") -> list[Row
     try:
         if "utterance" not in pyarrow.parquet.read_schema(part).names:
             raise pa.ArrowInvalid("it holds no explanations")
-        dataset = pyarrow.dataset.dataset(part, schema=SCHEMA, format="parquet")
+        verified = pyarrow.dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        as_parquet = pyarrow.dataset.ParquetFileFormat(default_fragment_scan_options=verified)
+        dataset = pyarrow.dataset.dataset(part, schema=SCHEMA, format=as_parquet)
         rows: list[Row] = dataset.to_table(columns, filter=wanted).to_pylist()
         return rows
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: a text that is none
         _warn_of(part, " ".join(str(error).split()))
         return []
 

@@ -1,5 +1,6 @@
 """Writes explanations into a results folder that other processes may be writing into, too."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,8 @@ from speechshap.results.folder import Key, ResultsFolder, key_of
 from speechshap.results.neurons import LAYERS, has_neurons, neuron_file, write_neurons
 from speechshap.results.rows import SCHEMA, to_rows
 from speechshap.results.run_lock import RunLock, new_run_id
+
+logger = logging.getLogger(__name__)
 
 
 class ResultsWriter:
@@ -65,11 +68,24 @@ class ResultsWriter:
         self.close()
 
     def refresh(self) -> None:
-        """Take note of rows that others have written since the last time."""
-        new = [part for part in self.results.parts if part not in self._seen]
+        """Take note of rows that others have written since the last time, and warn of those that are gone."""
+        if gone := self._seen.difference(self._take_note()):
+            logger.warning(
+                "%d parts have been removed from %s meanwhile; the same command again explains what they held",
+                len(gone),
+                self.results.folder,
+            )
+            self._seen -= gone
+            self.known = {key: part for key, part in self.known.items() if part not in gone}
+
+    def _take_note(self) -> list[Path]:
+        """Add rows that others have written; returns the parts that there are."""
+        parts = self.results.parts
+        new = [part for part in parts if part not in self._seen]
         self._seen.update(new)
         for key, part in self.results.explained(new).items():
             self.known.setdefault(key, part)
+        return parts
 
     def write(self, explanations: Sequence[Explanation]) -> list[Explanation]:
         """Write explanations as the next part, a row for each target, but for rows that are there already.
@@ -85,14 +101,16 @@ class ResultsWriter:
 
         rows = {key_of(row): row for explanation in explanations for row in to_rows(explanation)}
         with self._lock.exclusive():
-            self.refresh()
+            self._take_note()
             new = {key: row for key, row in rows.items() if key not in self.known}
             if not new:
                 return []
             name = f"part-{self._lock.run}-{self._rank}-{self._num_parts:05d}.parquet"
             path = self.results.folder / name
             with whole_file(path) as partial:
-                pq.write_table(pa.Table.from_pylist(list(new.values()), schema=SCHEMA), partial)
+                table = pa.Table.from_pylist(list(new.values()), schema=SCHEMA)
+                # With checksums, values that a disk has changed are not taken for results.
+                pq.write_table(table, partial, write_page_checksum=True)
         self._num_parts += 1
         self._seen.add(path)
         self.known.update(dict.fromkeys(new, path))

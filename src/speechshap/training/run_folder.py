@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from speechshap.errors import UserError, causes
-from speechshap.files import NO_ROOM
+from speechshap.errors import UserError
+from speechshap.files import full_disk, locked, remove_partial
 from speechshap.training.checkpoints import CHECKPOINTS
 
 _SECONDS_OF_OTHERS = 5
@@ -69,11 +69,15 @@ def _folder_of_rank(trainer: pl.Trainer) -> str | None:
 
 
 @contextmanager
-def guarded_run(trainer: pl.Trainer) -> Iterator[None]:
-    """Have a training that fails say so once; if it fails before the first step, what it made in its folder goes.
+def guarded_run(trainer: pl.Trainer, trains: bool) -> Iterator[None]:
+    """Have a run that fails say so once; if it fails before the first step, what it made in its folder goes.
+
+    Args:
+        trainer: Whose run it is.
+        trains: Whether checkpoints are written.
 
     Raises:
-        UserError: The disk is full; names what could not be written.
+        UserError: The disk is full, or another training writes to the same folder.
     """
     former = threading.excepthook
     threading.excepthook = _without_event_writer(former)
@@ -82,17 +86,30 @@ def guarded_run(trainer: pl.Trainer) -> Iterator[None]:
         with first_process_tells(trainer), ExitStack() as stack:
             if place is not None and trainer.is_global_zero:
                 stack.enter_context(unstarted_run_removed(Path(place), lambda: trainer.global_step > 0))
+                if trains:
+                    stack.enter_context(_only_training(Path(place)))
             yield
     except BaseException as error:
-        full = _full_disk(error)
+        full = full_disk(error)
         if full is None:
             raise
+        can_go_on = trains and place is not None and Path(place, CHECKPOINTS, "last.ckpt").is_file()
+        way_on = "go on with the run's folder as `ckpt_path`" if can_go_on else "give the same command again"
         raise UserError(
-            f"{full.filename or place} cannot be written: {os.strerror(full.errno or 0)}. The checkpoints that are "
-            "there are whole; make room, and go on with the run's folder as `ckpt_path`"
+            f"{full.filename or place} cannot be written: {os.strerror(full.errno or 0)}. Make room, and {way_on}; "
+            "the checkpoints that are there are whole"
         ) from error
     finally:
         threading.excepthook = former
+
+
+@contextmanager
+def _only_training(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself, and remove what a killed training has left of its checkpoints."""
+    with locked(folder / ".training.lock", 0, or_raise=UserError) as is_alone:
+        if is_alone:
+            remove_partial(folder / CHECKPOINTS, ".*")
+        yield
 
 
 @contextmanager
@@ -149,12 +166,6 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
         for path in missing:
             with suppress(OSError):  # not empty
                 path.rmdir()
-
-
-def _full_disk(error: BaseException | None) -> OSError | None:
-    """The error of a full disk that an exception is, or was raised from."""
-    errors = (cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in NO_ROOM)
-    return next(errors, None)
 
 
 def _without_event_writer(
