@@ -128,7 +128,7 @@ def write_part(folder: Path, *explanations: Explanation) -> Path:
 
 
 def unmeasured() -> dict[str, str]:
-    """Environment of a process that cannot write how much of the code it covers, for its disk is full."""
+    """Environment of a process whose coverage is not measured: its disk is full, or it runs a copy of the code."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 

@@ -1,6 +1,5 @@
 """The wheel and the source distribution: what is in them, and that the wheel works alone."""
 
-import os
 import subprocess
 import sys
 import tarfile
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers import unmeasured
 
 import speechshap
 
@@ -23,7 +23,7 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
     """Output of a command that succeeds."""
     result = subprocess.run(
         [str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, **variables},
+        env={**unmeasured(), **variables},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout

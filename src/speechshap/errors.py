@@ -1,10 +1,14 @@
 """Mistakes that a user can correct."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import TypeGuard, TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Disk full, quota used up, file larger than the system or a limit allows."""
 
 
 class UserError(ValueError):
@@ -30,6 +34,16 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def find_cause(error: BaseException | None, kind: type[_Error]) -> _Error | None:
     """The first exception of a kind among an exception and its causes."""
     return next((cause for cause in causes(error) if isinstance(cause, kind)), None)
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """The error of a full disk (or quota) that an exception is, or was raised from.
+
+    Example:
+        >>> full_disk(OSError(errno.ENOSPC, "No space left on device", "table.csv")).filename
+        'table.csv'
+    """
+    return next((cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in _NO_ROOM), None)
 
 
 def is_integer(value: object) -> TypeGuard[int]:

@@ -12,17 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from speechshap.errors import causes
-
 logger = logging.getLogger(__name__)
 
 EXPLANATIONS = "explanations"
 """Folder of the explanations within that of a run."""
 
 PARTIAL_SUFFIX = ".partial"
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Disk full, quota used up, file larger than the system or a limit allows."""
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -96,16 +91,6 @@ def remove_partial(folder: Path, *patterns: str) -> None:
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
-
-
-def full_disk(error: BaseException | None) -> OSError | None:
-    """The error of a full disk (or quota) that an exception is, or was raised from.
-
-    Example:
-        >>> full_disk(OSError(errno.ENOSPC, "No space left on device", "table.csv")).filename
-        'table.csv'
-    """
-    return next((cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in _NO_ROOM), None)
 
 
 @contextmanager

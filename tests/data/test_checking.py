@@ -25,7 +25,7 @@ def test_names_and_reasons_come_back_as_they_were(tmp_path: Path) -> None:
     add_to_list(tmp_path / "skipped.csv", [Skipped(Path("e.wav"), "silent")])
     rows = read_list(tmp_path / "skipped.csv")
     assert rows == [["path", "reason"], *([name, 'no, "sound"'] for name in names), ["e.wav", "silent"]]
-    assert {path.name for path in tmp_path.iterdir()} == {"skipped.csv", ".skipped.csv.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"skipped.csv"}
 
 
 def test_a_name_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:

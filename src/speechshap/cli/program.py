@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentError
 
 from speechshap.cli.allocator import keep_freed_memory
-from speechshap.errors import UserError, find_cause
-from speechshap.files import full_disk
+from speechshap.errors import UserError, find_cause, full_disk
 
 # Told by the libraries to their developers; a user can do nothing about them.
 _IRRELEVANT_WARNINGS = (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from speechshap.errors import UserError
-from speechshap.files import full_disk, locked, remove_partial
+from speechshap.errors import UserError, full_disk
+from speechshap.files import locked, remove_partial
 from speechshap.training.checkpoints import CHECKPOINTS
 
 _SECONDS_OF_OTHERS = 5
