@@ -33,6 +33,7 @@ def test_a_name_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
     assert read_list(tmp_path / "skipped.csv")[1][0].startswith("caf")
 
 
+@pytest.mark.slow
 def test_runs_at_once_lose_no_line(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from speechshap.data.checking import add_to_list; "

@@ -39,6 +39,7 @@ def drawn(events: EventAccumulator) -> set[str]:
     return {tag.split("/")[1] for tag in events.Tags()["images"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -66,6 +67,7 @@ def test_a_picture_has_its_sounds_and_curves(tmp_path: Path) -> None:
     assert events.Scalars("explain/probability")[0].value == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_there_are_no_curves_of_what_is_unknown(tmp_path: Path) -> None:
     gap = Estimate(np.full(1, np.nan, np.float32))
     write_explanation(
@@ -75,6 +77,7 @@ def test_there_are_no_curves_of_what_is_unknown(tmp_path: Path) -> None:
     assert curves == {"seconds"}
 
 
+@pytest.mark.slow
 def test_a_sound_that_is_gone_costs_its_picture_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.wav", "b.wav"):
         write_explanation(tmp_path, name, 0.1)
@@ -83,6 +86,7 @@ def test_a_sound_that_is_gone_costs_its_picture_alone(tmp_path: Path, caplog: py
     assert "it is not drawn" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("draw", "expected"), [("first", {"a", "b"}), ("unsure", set())])
 def test_a_run_that_reads_no_files_warns_of_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, draw: Selection, expected: set[str]
@@ -94,6 +98,7 @@ def test_a_run_that_reads_no_files_warns_of_none(
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+@pytest.mark.slow
 def test_a_limit_that_was_reached_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     for name in ("a.wav", "b.wav"):
@@ -102,6 +107,7 @@ def test_a_limit_that_was_reached_is_told(tmp_path: Path, caplog: pytest.LogCapt
     assert "TensorBoard shows 1 of the utterances; raise `max_drawn` to see more" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_picture_that_fails_is_told_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     display = Display(ExplanationLog(tmp_path), "first", 1, 10, 5, 7)
     broken = make_explanation(utterance="broken.wav", frames=Estimate(np.zeros((1, 3))))

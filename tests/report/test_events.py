@@ -163,6 +163,7 @@ def test_a_disk_that_is_full_from_the_start_gets_the_whole_file_later(tmp_path: 
     assert shown(tmp_path) == {"a": 1}
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_is_the_only_writer(tmp_path: Path) -> None:
     with MarkedEvents(tmp_path).only_writer() as is_alone:
         assert is_alone
@@ -212,6 +213,7 @@ def test_an_event_file_that_cannot_be_read_costs_a_warning(tmp_path: Path, caplo
     assert "events.out.tfevents.1.explain.0" in message
 
 
+@pytest.mark.slow
 def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for _ in range(3):
@@ -226,6 +228,7 @@ def test_after_kills_everything_is_there_exactly_once(tmp_path: Path) -> None:
     assert shown(tmp_path) == dict.fromkeys(everything, 1)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_write_everything_exactly_once(tmp_path: Path) -> None:
     with MarkedEvents(tmp_path).only_writer():  # so that both begin at the same time
         processes = [start(tmp_path), start(tmp_path, backwards=True)]

@@ -224,6 +224,7 @@ def test_what_is_well_measured_has_no_warning(fields: dict[str, Any]) -> None:
     assert "frame attribution" in caption(draw(make_explanation(**fields)), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.025, 0.035, 5.0, 600.0])
 def test_every_length_has_a_picture(seconds: float) -> None:
     explanation = make_explanation(seconds, targets=("happy", "sad", "angry"), layers=2, bands=16)

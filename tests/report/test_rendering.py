@@ -18,6 +18,7 @@ def waveform() -> np.ndarray:
     return 0.1 * np.random.default_rng(0).normal(size=16000).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_another_process_renders_the_same_in_order() -> None:
     shown: list[tuple[Any, Any]] = []
     renderer = BackgroundRenderer(lambda key, rendering: shown.append((key, rendering)))
@@ -49,6 +50,7 @@ def test_a_picture_that_cannot_be_made_costs_that_one_alone() -> None:
     assert "Traceback" in str(shown[0][1])
 
 
+@pytest.mark.slow
 def test_a_mistake_in_showing_is_not_swallowed() -> None:
     def full(key: Any, rendering: Rendering) -> None:
         raise OSError("no space left on device")
@@ -59,6 +61,7 @@ def test_a_mistake_in_showing_is_not_swallowed() -> None:
         renderer.close()
 
 
+@pytest.mark.slow
 def test_a_killed_process_costs_the_picture_that_it_was_at() -> None:
     shown: list[tuple[Any, Rendering | RenderingError]] = []
     renderer = BackgroundRenderer(lambda key, rendering: shown.append((key, rendering)))
@@ -86,6 +89,7 @@ def test_what_is_waiting_can_be_dropped() -> None:
     assert {kind for _, kind in shown} <= {Rendering}  # what was dropped is no failure
 
 
+@pytest.mark.slow
 def test_a_process_forked_meanwhile_does_not_keep_it_from_ending() -> None:
     """It inherits the pipe, so that the end of the input would not be seen."""
     renderer = BackgroundRenderer(lambda key, rendering: None)
@@ -102,6 +106,7 @@ def test_a_process_forked_meanwhile_does_not_keep_it_from_ending() -> None:
     assert time.monotonic() - started < 50
 
 
+@pytest.mark.slow
 def test_much_memory_makes_the_caller_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechshap.report.rendering.MAX_WAITING_BYTES", 100)
     shown: list[Any] = []

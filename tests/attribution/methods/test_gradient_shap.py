@@ -83,6 +83,7 @@ def test_every_scheme_keeps_the_expectation(inputs: Tensor, scheme: Scheme) -> N
     assert (told / means.std(0)).mean() == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.slow
 def test_the_adaptive_scheme_spends_its_samples_where_the_path_is_steep() -> None:
     def step(x: Tensor, lengths: Tensor) -> Tensor:
         return torch.stack([torch.sigmoid(40 * (x.mean(1) - 0.7)), x[:, 0]], dim=1)
