@@ -28,7 +28,7 @@ def explain_in_process(log: Path, arguments: list[str], patch: Callable[[], None
     if patch is not None:
         patch()
     sys.argv = ["explain.py", *arguments]
-    run(explain, interrupted="interrupted; the same command goes on from here")
+    run(explain, interrupted="interrupted; what is written stays, and the same command goes on from there")
 
 
 class Command:

@@ -82,8 +82,16 @@ def test_two_runs_at_once_with_other_settings_do_not_disturb_each_other(command:
     ("number", "gradient", "words"),
     [
         (signal.SIGTERM, compute_for_minutes, "ended by SIGTERM; what was explained is kept: "),
-        (signal.SIGTERM, wait_for_minutes, "interrupted; the same command goes on from here"),
-        (signal.SIGINT, wait_for_minutes, "interrupted; the same command goes on from here"),
+        (
+            signal.SIGTERM,
+            wait_for_minutes,
+            "interrupted; what is written stays, and the same command goes on from there",
+        ),
+        (
+            signal.SIGINT,
+            wait_for_minutes,
+            "interrupted; what is written stays, and the same command goes on from there",
+        ),
     ],
 )
 def test_a_signal_within_a_gradient_of_minutes_ends_the_run(

@@ -19,7 +19,7 @@ EXPLANATIONS = "explanations"
 
 PARTIAL_SUFFIX = ".partial"
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_NO_LOCKS = (errno.ENOLCK, errno.ESTALE, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 _SILENT_SECONDS = 5.0
 """How long to wait for a lock without a word."""
@@ -122,13 +122,17 @@ def named_in_errors(path: Path, instead_of: Path | None = None) -> Iterator[None
 
 
 @contextmanager
-def locked(path: Path, seconds: float, *, or_raise: type[Exception] | None = None) -> Iterator[bool]:
+def locked(
+    path: Path, seconds: float, *, or_raise: type[Exception] | None = None, stays: bool = False
+) -> Iterator[bool]:
     """Hold a lock, which the system releases however the process ends.
 
     Args:
-        path: File of the lock, which is there as long as it is held; a killed process leaves it behind.
+        path: File of the lock, which is removed when it is released; a killed process leaves it behind.
         seconds: How long to wait for another process that holds the lock.
         or_raise: What to raise with a message after that time; None goes on without the lock.
+        stays: Whether to leave the file. On NFS, who waits for a lock may get that of a removed file, which guards
+            nothing; a lock that many wait for, and on which results depend, has to stay.
 
     Yields:
         Whether the lock is held. It never is on a file system without locks, of which a warning tells once.
@@ -143,12 +147,11 @@ def locked(path: Path, seconds: float, *, or_raise: type[Exception] | None = Non
     path.parent.mkdir(parents=True, exist_ok=True)
     # A soft lock would outlive a process that is killed.
     lock = FileLock(path, thread_local=False, fallback_to_soft=False)
-    is_held = is_others = False
+    is_held = False
     try:
         _acquire(lock, seconds)
         is_held = True
     except Timeout:
-        is_others = True
         if or_raise is not None:
             raise or_raise(
                 f"{path} has been locked for {seconds:.0f} s; end the process that holds it (one that was paused?), "
@@ -163,8 +166,8 @@ def locked(path: Path, seconds: float, *, or_raise: type[Exception] | None = Non
     try:
         yield is_held
     finally:
-        # Before the lock is released: who waits for a removed file notices it, and makes a new one.
-        if not is_others:
+        # Before the lock is released: who waits for a removed file notices it (except on NFS), and makes a new one.
+        if is_held and not stays:
             with suppress(OSError):  # of Windows, which removes no open file
                 path.unlink()
         lock.release()

@@ -48,7 +48,6 @@ def test_a_missing_configuration_is_told_with_the_nearest_one() -> None:
         ["--config", "own.yaml", "--data.batch_size", "3", "--config", "{data: {batch_size: 4}}"],
         ["--model.freeze", "none", "--config", "own.yaml"],
         ["--trainer.callbacks+=Timer", "--config", "own.yaml"],
-        ["--trainer.logger", "CSVLogger", "--config", "own.yaml"],
         ["--trainer.logger.name", "mine", "--config", "own.yaml"],
         ["--trainer.logger.init_args.name", "mine", "--config", "own.yaml"],
     ],
@@ -68,6 +67,8 @@ def test_an_option_that_a_later_configuration_would_override_is_refused(argument
         ["--trainer.logger.save_dir", "mine", "--config", "own.yaml"],
         ["--config", "own.yaml", "--config", "{data: {root: there}}"],
         ["--seed_everything", "3", "--config", "own.yaml"],
+        ["--trainer.logger", "CSVLogger", "--config", "own.yaml"],  # merged with the logger's options
+        ["--data.root", "there", "--config", "own.yaml", "--data.root", "there"],
     ],
 )
 def test_nothing_is_lost_where_no_option_is_overridden(arguments: list[str]) -> None:

@@ -215,7 +215,7 @@ def test_a_run_that_cannot_begin_holds_no_lock(
     monkeypatch.setattr(f"speechshap.explaining.runner.{part}", fail)
     with pytest.raises(OSError, match="not today"):
         predict(module, tmp_path, batch_of(waveforms()))
-    assert not list((tmp_path / "explanations").glob(".*"))
+    assert not list((tmp_path / "explanations").glob(".run-*"))
 
 
 def test_one_utterance_is_told_in_the_singular(

@@ -111,6 +111,19 @@ def test_a_file_that_ends_with_half_a_record_is_not_written_to(tmp_path: Path) -
     assert shown(tmp_path) == {"a": 1, "b": 1}
 
 
+@pytest.mark.parametrize("stamp", ["9999999999.000000", "0000000001.000000"], ids=["later", "earlier"])
+def test_after_a_training_has_gone_on_a_new_file_is_begun(tmp_path: Path, stamp: str) -> None:
+    """TensorBoard, having come to the training's events, looks at no earlier file again."""
+    MarkedEvents(tmp_path).write("first", value("a"), 1)
+    (former,) = tmp_path.glob("events.*")
+    (tmp_path / f"events.out.tfevents.{stamp}.host.1.0").touch()
+    resumed = MarkedEvents(tmp_path)
+    for step in (2, 3):  # one new file for both, whatever its name
+        resumed.write(f"number {step}", value("b"), step)
+    new = set(tmp_path.glob("events.*.explain")) - {former}
+    assert len(new) == (stamp > "1")
+
+
 def test_a_run_that_has_nothing_to_write_leaves_no_file(tmp_path: Path) -> None:
     MarkedEvents(tmp_path)
     assert list(tmp_path.iterdir()) == []

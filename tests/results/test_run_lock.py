@@ -76,7 +76,7 @@ def test_every_rank_of_a_run_is_told(tmp_path: Path, run: str) -> None:
     for lock in ranks:
         lock.unregister()
         lock.unregister()  # does nothing the second time
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".write.lock"]
 
 
 def test_files_with_other_names_are_no_runs_and_stay(tmp_path: Path) -> None:

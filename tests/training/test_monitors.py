@@ -35,4 +35,6 @@ def test_without_validation_its_metrics_are_not_logged() -> None:
 
 def test_what_may_be_there_all_the_same_passes() -> None:
     refuse(EarlyStopping("nope", strict=False), ModelCheckpoint(monitor="step"), LambdaCallback())
+    refuse(ModelCheckpoint(monitor="nope", save_top_k=0))
+    refuse(ModelCheckpoint(monitor="val/uar"), limit_val_batches=0)
     refuse(EarlyStopping("nope"), Own())

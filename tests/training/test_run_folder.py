@@ -110,10 +110,24 @@ def test_two_trainings_do_not_write_to_one_folder(tmp_path: Path) -> None:
         left = tmp_path / "checkpoints" / ".best.ckpt.0123.partial"
         left.parent.mkdir(exist_ok=True)
         left.write_text("being written")
-        with pytest.raises(UserError, match="has been locked"), guarded_run(trainer_in(tmp_path), trains=True):
+        with (
+            pytest.raises(UserError, match="another training writes to"),
+            guarded_run(trainer_in(tmp_path), trains=True),
+        ):
             pytest.fail("the folder is another's")
         with guarded_run(trainer_in(tmp_path), trains=False):
             assert left.exists()
+
+
+def test_trainings_whose_folder_is_not_known_yet_do_not_meet(tmp_path: Path) -> None:
+    """As with W&B, which gives a run its name when it begins."""
+
+    class Unnamed(Elsewhere):
+        version, save_dir = None, str(tmp_path)  # type: ignore[assignment]
+
+    one, other = (pl.Trainer(accelerator="cpu", logger=Unnamed(), default_root_dir=tmp_path) for _ in range(2))
+    with guarded_run(one, trains=True), guarded_run(other, trains=True):
+        pass
 
 
 @pytest.mark.parametrize(("saved", "way_on"), [("last.ckpt", "go on with the run's folder"), ("", "same command")])

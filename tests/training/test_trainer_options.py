@@ -38,6 +38,10 @@ def test_an_option_that_cannot_be_met_is_named(options: dict[str, Any], message:
     assert str(error.value).startswith(message)
 
 
+def test_lightning_reads_the_name_of_a_strategy_in_any_case() -> None:
+    assert type(make(strategy="DDP", devices=2).strategy).__name__ == "DDPStrategy"
+
+
 @pytest.mark.skipif(
     torch.cuda.is_available() or torch.backends.mps.is_available(), reason="needs a machine without GPU"
 )

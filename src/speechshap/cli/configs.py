@@ -115,17 +115,25 @@ def _configs(arguments: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 def _refuse_lost_options(arguments: Sequence[str]) -> None:
     for place, config in _configs(arguments):
-        names = (argument[2:].partition("=")[0] for argument in arguments[:place] if argument.startswith("--"))
+        before, after = (_options(part) for part in (arguments[:place], arguments[place:]))
         content = read_config(config)
-        if lost := [name for name in names if _sets(content, name.rstrip("+"))]:
+        if lost := [name for name in before if name not in after and _sets(content, name.rstrip("+"))]:
             raise UserError(
                 f'--{lost[0]} comes before `config="{config}"`, which sets it, too, and what comes last wins; give '
                 f"--{lost[0]} after it"
             )
 
 
+def _options(arguments: Sequence[str]) -> list[str]:
+    """Options among the arguments, without their hyphens."""
+    return [argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")]
+
+
 def _sets(content: Any, option: str) -> bool:
-    """Whether a configuration has a value for an option, or for the whole that it is a part of."""
+    """Whether a configuration has a value for an option, or for the whole that it is a part of.
+
+    What is made of options of its own is none: those are merged with the ones that were given.
+    """
     if not isinstance(content, dict):
         return False
     for part in option.split("."):
@@ -136,7 +144,7 @@ def _sets(content: Any, option: str) -> bool:
         if part not in content:
             return False
         content = content[part]
-    return True
+    return not isinstance(content, dict) or "class_path" in content
 
 
 def _is_name(value: str) -> bool:

@@ -24,7 +24,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("fit, validate or test a classifier of emotions"),
     "explain": Command(
-        "explain its predictions, or those of another model", "interrupted; the same command goes on from here"
+        "explain its predictions, or those of another model",
+        "interrupted; what is written stays, and the same command goes on from there",
     ),
     "report": Command("write the report of a run that was stopped or moved"),
 }

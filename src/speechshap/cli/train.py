@@ -29,7 +29,7 @@ from speechshap.training import (
     find_checkpoint,
     read_checkpoint,
 )
-from speechshap.training.checkpoints import run_of
+from speechshap.training.checkpoints import CHECKPOINTS, run_of
 from speechshap.training.monitors import refuse_unknown_monitors
 from speechshap.training.run_folder import guarded_run, run_folder
 from speechshap.training.trainer_options import trainer_mistakes
@@ -89,7 +89,8 @@ class TrainCLI(LightningCLI):
                 "prog": program,
                 "description": "Train, validate or test a speech emotion classifier.",
                 "exit_on_error": False,
-                **{name: {"exit_on_error": False} for name in self.subcommands()},
+                "allow_abbrev": False,
+                **{name: {"exit_on_error": False, "allow_abbrev": False} for name in self.subcommands()},
             },
         )
 
@@ -196,10 +197,22 @@ class TrainCLI(LightningCLI):
         try:
             with guarded_run(self.trainer, trains=subcommand == "fit"):
                 super()._run_subcommand(subcommand)
+                self._tell_run()
         except BaseException as error:
             if is_interruption(error):
                 sys.exit(f"interrupted; {self._way_on()}")
             raise
+
+    def _tell_run(self) -> None:
+        """Say where the run is, and what comes next."""
+        folder = run_folder(self.trainer)  # asked for by all processes
+        if folder is None or not self.trainer.is_global_zero:
+            return
+        explain = self.parser.prog.replace("train", "explain")
+        has_best = self.subcommand == "fit" and (folder / CHECKPOINTS / "best.ckpt").is_file()
+        logger.info(
+            "run: %s%s", folder, f"; {explain} --ckpt_path {folder} explains its predictions" if has_best else ""
+        )
 
     def _way_on(self) -> str:
         """What to do after an interruption."""

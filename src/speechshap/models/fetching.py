@@ -59,7 +59,8 @@ def _load_whole(name: str, parameter: str, load: Callable[[], T]) -> T:
     except LOADING_ERRORS as error:
         raise UserError(
             f"`{parameter}`: {name} is not a whole checkpoint ({str(error).split('. ')[0]}); expected config.json, "
-            "preprocessor_config.json and model.safetensors, as save_pretrained writes them"
+            "preprocessor_config.json and model.safetensors, as save_pretrained of the model and of its feature "
+            "extractor write them"
         ) from error
 
 

@@ -31,6 +31,7 @@ PLUGIN = "speechshap"
 _HEADER = struct.Struct("<QI")  # length of a record, and the checksum of these eight bytes
 _CHECKSUM_BYTES = 4  # behind the record
 
+_EVENTS = "events.out.tfevents."
 _PATIENCE_SECONDS = 60.0
 
 
@@ -38,7 +39,7 @@ def new_event_file(folder: Path, suffix: str = "") -> Path:
     """Where to :func:`append_record` what TensorBoard is to read last of a folder."""
     # TensorBoard reads the files of a folder in the order of their names.
     stamp = f"{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    return folder / f"events.out.tfevents.{stamp}{suffix}"
+    return folder / f"{_EVENTS}{stamp}{suffix}"
 
 
 def append_record(path: Path, record: bytes) -> int:
@@ -98,6 +99,7 @@ class MarkedEvents:
         self.steps: dict[str, int] = {}
         self._last_point = -1  # step of the last point of a curve
         self._own = new_event_file(folder, f".explain.{rank}")
+        self._made: list[Path] = []
         self._positions: dict[Path, int] = {}
         self._unreadable: set[Path] = set()
         self._lock = Lock()
@@ -140,14 +142,14 @@ class MarkedEvents:
         with ExitStack() as stack:
             is_alone = False
             with suppress(OSError):  # a disk that is full has no room for the lock
-                lock = locked(self.folder / ".explain.lock", self._patience_seconds)
+                lock = locked(self.folder / ".explain.lock", self._patience_seconds, stays=True)
                 is_alone = stack.enter_context(lock)
             self._patience_seconds = _PATIENCE_SECONDS if is_alone else 0.0
             yield is_alone
 
     def _read(self) -> None:
         """Read the marks that other processes have written since the last time."""
-        for path in sorted(self.folder.glob("events.out.tfevents.*.explain*")):
+        for path in sorted(self.folder.glob(f"{_EVENTS}*.explain*")):
             if path in self._unreadable:
                 continue
             try:
@@ -166,11 +168,18 @@ class MarkedEvents:
             self._last_point = max(self._last_point, step)
 
     def _shared(self) -> Path:
-        """The last file that is written to with the lock; a new one if a killed process left half a record there."""
-        for path in sorted(self.folder.glob("events.out.tfevents.*.explain"))[-1:]:
-            if self._positions.get(path, 0) == path.stat().st_size and os.access(path, os.W_OK):
+        """The last file that is written to with the lock.
+
+        A new one if a killed process left half a record there, or if a training has begun a later file since:
+        TensorBoard reads them by their names, and looks at none again when it has come to the next one.
+        """
+        others = max((path.name for path in self.folder.glob(f"{_EVENTS}*") if ".explain" not in path.name), default="")
+        last = [path for path in sorted(self.folder.glob(f"{_EVENTS}*.explain"))[-1:] if path.name > others]
+        for path in (*last, *self._made):  # what was made here may be older where clocks differ
+            if path.exists() and self._positions.get(path, 0) == path.stat().st_size and os.access(path, os.W_OK):
                 return path
-        return new_event_file(self.folder, ".explain")
+        self._made = [new_event_file(self.folder, ".explain")]
+        return self._made[0]
 
 
 def events(path: Path, position: int = 0) -> Iterator[tuple["Event", int]]:

@@ -69,7 +69,7 @@ class RunLock:
         Raises:
             UserError: Another process has it for long.
         """
-        with locked(self._shared_path, PATIENCE_SECONDS, or_raise=UserError):
+        with locked(self._shared_path, PATIENCE_SECONDS, or_raise=UserError, stays=True):
             yield
 
     def unregister(self) -> None:

@@ -10,6 +10,7 @@ from typing import Self
 import pyarrow as pa
 from torch import Tensor
 
+from speechshap.data.wording import counted
 from speechshap.files import remove_partial, whole_file
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import Key, ResultsFolder, key_of
@@ -54,7 +55,7 @@ class ResultsWriter:
             with self._lock.register() as others:
                 self.was_alone = all(other == self._lock.run for other in others)
                 if self._lock.is_held and not others:
-                    # Not the files of the report, which is written without a lock.
+                    # Not the files of the report, which has a lock of its own.
                     remove_partial(folder, ".part-*", "._learnt-*", f"{LAYERS}/**/.*")
             self.refresh()
             stack.pop_all()
@@ -71,8 +72,8 @@ class ResultsWriter:
         """Take note of rows that others have written since the last time, and warn of those that are gone."""
         if gone := self._seen.difference(self._take_note()):
             logger.warning(
-                "%d parts have been removed from %s meanwhile; the same command again explains what they held",
-                len(gone),
+                "%s gone from %s meanwhile; the same command again explains what was in there",
+                counted(len(gone), "part is", "parts are"),
                 self.results.folder,
             )
             self._seen -= gone

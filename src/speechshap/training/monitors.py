@@ -33,8 +33,12 @@ def refuse_unknown_monitors(
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         own = ("epoch", "step") if isinstance(callback, ModelCheckpoint) else ()
-        is_required = getattr(callback, "strict", True)
-        if monitor is None or monitor in (*there, *own) or monitor.startswith("lr-") or not is_required:
+        if monitor is None or monitor in (*there, *own) or monitor.startswith("lr-"):
+            continue
+        # Without validation Lightning keeps no best checkpoint, which is no mistake.
+        if isinstance(callback, ModelCheckpoint) and (not validates or callback.save_top_k == 0):
+            continue
+        if not getattr(callback, "strict", True):
             continue
         name = names.get(callback, f"the monitor of {type(callback).__name__}")
         condition = "" if validates else " without validation (`limit_val_batches`)"

@@ -86,7 +86,7 @@ def guarded_run(trainer: pl.Trainer, trains: bool) -> Iterator[None]:
         with first_process_tells(trainer), ExitStack() as stack:
             if place is not None and trainer.is_global_zero:
                 stack.enter_context(unstarted_run_removed(Path(place), lambda: trainer.global_step > 0))
-                if trains:
+                if trains and _is_known(trainer):
                     stack.enter_context(_only_training(Path(place)))
             yield
     except BaseException as error:
@@ -106,10 +106,26 @@ def guarded_run(trainer: pl.Trainer, trains: bool) -> Iterator[None]:
 @contextmanager
 def _only_training(folder: Path) -> Iterator[None]:
     """Have a folder to oneself, and remove what a killed training has left of its checkpoints."""
-    with locked(folder / ".training.lock", 0, or_raise=UserError) as is_alone:
+    with ExitStack() as stack:
+        try:
+            # Beside the folder, which loggers want to be empty.
+            path = folder.absolute().parent / f".{folder.absolute().name}.lock"
+            is_alone = stack.enter_context(locked(path, 0, or_raise=BlockingIOError))
+        except PermissionError:
+            is_alone = False
+        except BlockingIOError:
+            raise UserError(
+                f"another training writes to {folder}; wait for its end, or give the run a folder of its own"
+            ) from None
         if is_alone:
             remove_partial(folder / CHECKPOINTS, ".*")
         yield
+
+
+def _is_known(trainer: pl.Trainer) -> bool:
+    """Whether the folder of a run is known before it begins; W&B gives it a name then."""
+    loggers = trainer.loggers[:1]
+    return all(getattr(logger, "log_dir", None) is not None or logger.version is not None for logger in loggers)
 
 
 @contextmanager

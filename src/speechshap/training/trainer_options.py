@@ -38,7 +38,7 @@ def trainer_mistakes(options: Mapping[str, Any]) -> Iterator[None]:
     on_cpu = _refuse_devices(options.get("accelerator", "auto"), options.get("devices", "auto"))
     strategy = options.get("strategy", "auto")
     if isinstance(strategy, str):
-        require_choice("strategy", strategy, ["auto", *StrategyRegistry.available_strategies()])
+        require_choice("strategy", strategy.lower(), ["auto", *StrategyRegistry.available_strategies()])
     counts = ("num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch")
     require_at_least(1, **{name: options.get(name) for name in counts})
     if on_cpu and str(options.get("precision")) in ("16", "16-mixed"):
@@ -49,7 +49,7 @@ def trainer_mistakes(options: Mapping[str, Any]) -> Iterator[None]:
             yield
     except UserError:
         raise
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError) as error:
         said = str(error)
         # Lightning names an option, but not how it was given.
         named = [f"`{name}` is {value}" for name, value in options.items() if re.search(rf"\b{name}\b", said)]
