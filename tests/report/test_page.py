@@ -291,7 +291,7 @@ def test_keys_reach_every_moment(page: Any) -> None:
     choose(page, "first.wav")
     slider = page.find_element("id", "moment")
     slider.send_keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    assert slider.get_attribute("aria-valuetext").startswith("0.04 s: ")
+    until(lambda: slider.get_attribute("aria-valuetext").startswith("0.04 s: "))
     assert slider.get_attribute("aria-valuetext").endswith(" logits")
     until(lambda: abs(page.execute_script("return player.currentTime") - 0.0425) < 1e-3)
     moments = page.find_elements("css selector", "#strongest button")

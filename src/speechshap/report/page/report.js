@@ -322,7 +322,7 @@ async function hear(seconds, play = true) {
     await new Promise((resolve) => player.addEventListener("loadedmetadata", resolve, { once: true }));
     if (player.dataset.key !== key) return;
   }
-  player.currentTime = seconds;
+  player.currentTime = state.seconds; // of the last call, where several waited for the sound
   if (play) await player.play().catch((reason) => { if (reason.name !== "AbortError") throw reason; });
   follow();
 }
@@ -364,7 +364,8 @@ async function follow() {
         await showCursor();
       }
       await new Promise(requestAnimationFrame);
-    } while (!player.paused && !player.ended);
+      // A player that stands still may have been moved while the cursor was drawn.
+    } while ((!player.paused && !player.ended) || (state.pcm !== null && player.currentTime !== last));
   } finally {
     following = false;
   }
