@@ -78,8 +78,8 @@ def _expected(problem: str) -> str:
         else:
             name = re.findall(r"\w+", kind)[-1]
             words.append(_TYPES.get(name, f"a {name}"))
-    *others, last = dict.fromkeys(word for word in words or [""] if word or not words)
-    return f"{', '.join(others)} or {last}" if others else last
+    kinds = [word for word in dict.fromkeys(words) if word]
+    return " or ".join([", ".join(kinds[:-1]), kinds[-1]]) if len(kinds) > 1 else "".join(kinds)
 
 
 def unknown_option(error: ArgumentError) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from speechshap.data.wording import counted
 from speechshap.errors import UserError
 from speechshap.files import EXPLANATIONS
 from speechshap.results.folder import ResultsFolder
@@ -43,5 +44,5 @@ def write_report_and_figures(results: ResultsFolder) -> None:
 
     pictures = Summary.read(results).write(results.folder / "corpus")
     first, *more = page.write_report(results.folder, pictures)
-    others = f" and {len(more)} more {'files' if len(more) > 1 else 'file'} that it leads to" if more else ""
+    others = f" and {counted(len(more), 'more file')} that it leads to" if more else ""
     logger.info("report: %s%s", first, others)

@@ -139,8 +139,8 @@ def describe(name: str, part: Sequence[Utterance]) -> str:
     """
     speakers = speakers_of(part)
     of_speakers = f" of {counted(len(speakers), 'speaker')}: {' '.join(speakers)}" if speakers else ""
-    # Aligned with the lines of the other splits.
-    return f"{name:<5} {counted(len(part), 'utterance'):>{len(' utterances') + 4 - (len(part) == 1)}}{of_speakers}"
+    count, words = counted(len(part), "utterance").split()
+    return f"{name:<5} {count:>4} {words}{of_speakers}"
 
 
 def speakers_in_two_splits(splits: Splits) -> list[str]:

@@ -76,8 +76,10 @@ class ResultsWriter:
                 counted(len(gone), "part is", "parts are"),
                 self.results.folder,
             )
-            self._seen -= gone
-            self.known = {key: part for key, part in self.known.items() if part not in gone}
+            # Another part may hold the same row.
+            self._seen.clear()
+            self.known.clear()
+            self._take_note()
 
     def _take_note(self) -> list[Path]:
         """Add rows that others have written; returns the parts that there are."""
