@@ -7,20 +7,33 @@ from typing import Any
 import torch
 from helpers import tiny_config
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
-FAMILIES = ["wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-audio"]
+WAV2VEC2_FAMILIES = ["wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-audio"]
+"""Families of wav2vec2's kind."""
+
+FAMILIES = [*WAV2VEC2_FAMILIES, "whisper"]
 
 SHAPES = [
-    *((family, "group", False) for family in FAMILIES[:-1]),
-    *((family, "layer", False) for family in FAMILIES),
-    *((family, "layer", True) for family in FAMILIES[:-1]),
+    *((family, "group", False) for family in WAV2VEC2_FAMILIES[:-1]),
+    *((family, "layer", False) for family in WAV2VEC2_FAMILIES),
+    *((family, "layer", True) for family in WAV2VEC2_FAMILIES[:-1]),
 ]
 """Family, first normalisation, and whether layers normalise before attention: base, neither, and large."""
+
+TINY_WHISPER = {
+    "d_model": 32, "num_mel_bins": 20, "vocab_size": 20, "pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1,
+    "decoder_start_token_id": 1, "begin_suppress_tokens": None, "mask_time_prob": 0.0,
+    **{f"encoder_{name}": value for name, value in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 48))},
+    **{f"decoder_{name}": value for name, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 16))},
+}  # fmt: skip
+"""A Whisper that hears 30 s, but little of them."""
 
 
 def family_config(family: str, norm: str = "layer", is_stable: bool = False, **fields: Any) -> dict[str, Any]:
     """Configuration of a tiny model; data2vec-audio has layer norms alone, and two positional convolutions."""
+    if family == "whisper":
+        return {"model_type": family, **TINY_WHISPER, **fields}
     if family != "data2vec-audio":
         return tiny_config(family, norm, do_stable_layer_norm=is_stable, **fields)
     config = tiny_config(family, num_conv_pos_embeddings=2, conv_pos_kernel_size=7, **fields)
@@ -42,10 +55,14 @@ def as_after_training(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def save(model: nn.Module, folder: Path, **options: object) -> str:
+def save(model: Any, folder: Path, **options: Any) -> str:
     """Write a checkpoint as the hub has them."""
     model.save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(**options).save_pretrained(folder)
+    if model.config.model_type == "whisper":
+        extractor: Any = WhisperFeatureExtractor(**{"feature_size": model.config.num_mel_bins, **options})
+    else:
+        extractor = Wav2Vec2FeatureExtractor(**options)
+    extractor.save_pretrained(folder)
     return str(folder)
 
 

@@ -1,12 +1,17 @@
 """What a backbone is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from speechshap.frames import FrameGrid
+from speechshap.data.audio import normalize_waveforms
+from speechshap.frames import SAMPLE_RATE, FrameGrid
 
 Padding = Literal["masked", "published"]
 """``masked``: no result depends on padding. ``published``: the model runs without a mask, as its authors ran it."""
@@ -20,6 +25,7 @@ class Backbone(nn.Module, ABC):
     """A pretrained speech encoder: waveforms in, hidden states out.
 
     An implementation is found by the ``model_type`` of transformers in :data:`speechshap.models.backbones.BACKBONES`.
+    It runs the parts of the model one by one (:meth:`_states`); what follows from that is done here.
 
     Args:
         model: Base model of transformers; it may be changed in place.
@@ -29,9 +35,14 @@ class Backbone(nn.Module, ABC):
     Attributes:
         grid: Where the frames lie on the waveform.
         shortest: Samples that the shortest utterance must have.
+        longest: Samples of the longest utterance that the model hears at once; None: any.
         num_layers: Transformer layers; there is one more hidden state than that.
         hidden_size: Features of a frame.
         supports_float16: Whether the activations stay within the range of half precision (up to 65504).
+        padding_of_transformers: Padding with which an utterance alone comes out as it does in transformers.
+        published_use: How the published use differs from masked padding, for messages.
+        key_mapping: Names of weights in checkpoints of larger models (regular expressions), and what stands for them in
+            those of ``model_class``; None: they have the same.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them, in eval mode
             too: a third more time for a fraction of the memory.
         normalize_last_state: Whether the last hidden state is taken after the encoder's final layer norm, or before it,
@@ -40,9 +51,13 @@ class Backbone(nn.Module, ABC):
 
     grid: FrameGrid
     shortest: int
+    longest: int | None = None
     num_layers: int
     hidden_size: int
     supports_float16: bool = True
+    padding_of_transformers: ClassVar[Padding] = "masked"
+    published_use: ClassVar[str]
+    key_mapping: ClassVar[dict[str, str] | None] = None
 
     def __init__(self, model: nn.Module, normalize: bool, padding: Padding = "masked") -> None:
         super().__init__()
@@ -52,17 +67,41 @@ class Backbone(nn.Module, ABC):
         self.gradient_checkpointing = False
         self.normalize_last_state = True
 
+    @staticmethod
+    def model_class(config: Any) -> Any:
+        """Class of transformers that a model with this configuration has."""
+        from transformers import MODEL_MAPPING
+
+        return MODEL_MAPPING[type(config)]
+
+    @classmethod
+    @abstractmethod
+    def normalizes(cls, config: Any, extractor: Any, parameter: str) -> bool:
+        """Whether waveforms are normalised for a checkpoint.
+
+        Args:
+            config: Its configuration.
+            extractor: Feature extractor of transformers; None: waveforms are not normalised.
+            parameter: Whose value the checkpoint is, for messages.
+
+        Raises:
+            UserError: The feature extractor is not one for this model.
+        """
+
+    def window(self, seconds: float | None) -> int | None:
+        """Samples that go through the model at once where windows of ``seconds`` are asked for; None: all of them."""
+        return None if seconds is None else round(seconds * SAMPLE_RATE)
+
     def forward(
         self, waveforms: Tensor, lengths: Tensor, states: Sequence[int] | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Run the model on waveforms as read from the files; arguments and results as for :meth:`encode`."""
         return self.encode(self.prepare(waveforms, lengths), lengths, states)
 
-    @abstractmethod
     def prepare(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Waveforms ``(batch, time)`` as the model expects them, differentiably: normalised, for instance."""
+        return normalize_waveforms(waveforms, lengths) if self.normalize else waveforms
 
-    @abstractmethod
     def encode(
         self, waveforms: Tensor, lengths: Tensor, states: Sequence[int] | None = None
     ) -> tuple[list[Tensor], Tensor]:
@@ -81,8 +120,13 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: There is no such state.
         """
+        wanted = _numbers("state", states, 0, self.num_layers)
+        found: dict[int, Tensor] = {}
+        for number, state in enumerate(self._states(waveforms, lengths, max(wanted))):
+            if number in wanted:
+                found[number] = state
+        return [found[number] for number in wanted], self._frame_lengths(lengths)
 
-    @abstractmethod
     def attention_weights(
         self, waveforms: Tensor, lengths: Tensor, layers: Sequence[int] | None = None
     ) -> dict[int, Tensor]:
@@ -98,16 +142,46 @@ class Backbone(nn.Module, ABC):
 
         Raises:
             ValueError: There is no such layer.
+
+        Example:
+            >>> from speechshap.models import build_backbone
+            >>> backbone = build_backbone({"model_type": "wavlm", "hidden_size": 32, "num_hidden_layers": 2,
+            ...                            "num_attention_heads": 2, "conv_dim": [8] * 7}).eval()
+            >>> backbone.attention_weights(torch.zeros(1, 1200), torch.tensor([1200]), [2])[2].shape
+            torch.Size([1, 2, 3, 3])
         """
+        wanted = _numbers("layer", layers, 1, self.num_layers)
+        caught: dict[int, Tensor] = {}
+        attentions = [self._attention(layer) for layer in self._encoder.layers]
+        handles = [
+            attentions[number - 1].register_forward_hook(
+                lambda _, __, output, number=number: caught.update({number: output[1]})
+            )
+            for number in wanted
+        ]
+        try:
+            with self._explicit_attention():
+                for _ in self._states(self.prepare(waveforms, lengths), lengths, max(wanted), output_attentions=True):
+                    pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {number: caught[number] for number in wanted}
+
+    @abstractmethod
+    def probe(self) -> Tensor:
+        """Noise that transformers' own forward pass of the model takes."""
 
     @property
-    @abstractmethod
     def layers(self) -> dict[str, nn.Module]:
         """Transformer layers by name, ``layer_1`` to ``layer_<num_layers>``."""
+        return {f"layer_{number}": layer for number, layer in enumerate(self._encoder.layers, start=1)}
 
-    @abstractmethod
     def freeze(self) -> None:
         """Take all parameters out of training, and with them what training does at random (SpecAugment, LayerDrop)."""
+        self.requires_grad_(False)
+        self.model.config.apply_spec_augment = False
+        setattr(self.model.config, self._layerdrop, 0.0)
 
     @abstractmethod
     def freeze_stem(self) -> None:
@@ -121,7 +195,103 @@ class Backbone(nn.Module, ABC):
         fields = {name: value for name, value in architecture(config).items() if name in known}
         return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
 
+    _layerdrop: ClassVar[str] = "layerdrop"
+    """Field of the configuration that holds the rate of LayerDrop."""
+
+    @property
+    def _encoder(self) -> Any:
+        """Module of transformers that has the layers."""
+        return self.model.encoder
+
+    @abstractmethod
+    def _attention(self, layer: Any) -> nn.Module:
+        """Module of a layer whose second output is the attention weights."""
+
+    @abstractmethod
+    def _states(self, waveforms: Tensor, lengths: Tensor, last: int, **options: bool) -> Iterator[Tensor]:
+        """Hidden states of prepared waveforms one after the other, up to the number ``last``.
+
+        Args:
+            waveforms: As for :meth:`encode`.
+            lengths: As for :meth:`encode`.
+            last: Number of the last state.
+            options: Further arguments of the layers.
+        """
+
+    def _frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Frames of utterances, ``(batch,)``."""
+        grid = self.grid
+        return (lengths - grid.shortest) // grid.hop + 1
+
+    def _run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a part of the model; with gradient checkpointing it keeps nothing but its input."""
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            return function(*arguments, **options)
+        return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=self.training, **options)
+
+    def _run_layers(
+        self, hidden: Tensor, last: int, pass_on: Callable[[int, Tensor], Tensor] | None = None, **options: Any
+    ) -> Iterator[Tensor]:
+        """Outputs of the layers up to the number ``last``; in training some may be left out (LayerDrop).
+
+        Args:
+            hidden: Input of the first layer.
+            last: Number of the last layer.
+            pass_on: Takes the number of a layer and its output, and gives what goes on; None: the output itself.
+            options: Arguments of the layers beside the hidden states.
+        """
+        rate: float = getattr(self.model.config, self._layerdrop)
+        for number, layer in enumerate(self._encoder.layers[:last], start=1):
+            is_dropped = self.training and rate > 0 and bool(torch.rand(()) < rate)  # Fan et al. 2020
+            if not is_dropped:
+                output = self._run(layer, hidden, **options)
+                hidden = output[0] if isinstance(output, tuple) else output
+                hidden = hidden if pass_on is None else pass_on(number, hidden)
+            yield hidden
+
+    def _attention_mask(self, hidden: Tensor, mask: Tensor | None) -> Tensor | None:
+        """What transformers' own attention wants of a mask ``(batch, frames)``, true for the frames of utterances."""
+        if mask is None:
+            return None
+        from transformers.masking_utils import create_bidirectional_mask
+
+        return create_bidirectional_mask(self.model.config, hidden, mask)
+
+    @contextmanager
+    def _explicit_attention(self) -> Iterator[None]:
+        """Make transformers' own attention return its weights."""
+        config = self.model.config
+        kept = config._attn_implementation
+        config._attn_implementation = "eager"
+        try:
+            yield
+        finally:
+            config._attn_implementation = kept
+
 
 def architecture(config: Any) -> dict[str, Any]:
     """Fields of a configuration of transformers that the outputs may depend on, in plain types."""
     return {name: value for name, value in config.to_diff_dict().items() if name not in ORIGIN_FIELDS}
+
+
+@contextmanager
+def numpy_follows_torch() -> Iterator[None]:
+    """Seed NumPy, from which transformers draws SpecAugment, by a draw of PyTorch, and leave it as it was.
+
+    Where activations are computed again, PyTorch's generators are set back, and NumPy's is not.
+    """
+    kept = np.random.get_state()  # noqa: NPY002 - the generator that transformers uses
+    np.random.seed(int(torch.randint(2**31, ())))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(kept)  # noqa: NPY002
+
+
+def _numbers(name: str, numbers: Sequence[int] | None, first: int, last: int) -> Sequence[int]:
+    """The numbers that are asked for, or all of them."""
+    if numbers is None:
+        return range(first, last + 1)
+    if not numbers or not all(first <= number <= last for number in numbers):
+        raise ValueError(f"there is no {name} {list(numbers)}; expected some of {first} to {last}")
+    return numbers

@@ -7,6 +7,7 @@ from torch import nn
 from speechshap.errors import UserError
 from speechshap.models.backbone import Backbone, Padding
 from speechshap.models.wav2vec2 import Wav2Vec2Backbone
+from speechshap.models.whisper import WhisperBackbone
 
 BACKBONES: dict[str, type[Backbone]] = {
     "wavlm": Wav2Vec2Backbone,
@@ -14,6 +15,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "hubert": Wav2Vec2Backbone,
     "unispeech-sat": Wav2Vec2Backbone,
     "data2vec-audio": Wav2Vec2Backbone,
+    "whisper": WhisperBackbone,
 }
 """Implementation by ``model_type``, the one list of families: loading, building and error messages follow from it."""
 
@@ -23,7 +25,7 @@ def known_families() -> str:
 
     Example:
         >>> known_families()
-        'wavlm, wav2vec2, hubert, unispeech-sat, data2vec-audio'
+        'wavlm, wav2vec2, hubert, unispeech-sat, data2vec-audio, whisper'
     """
     return ", ".join(BACKBONES)
 
@@ -34,20 +36,20 @@ def require_family(family: str) -> None:
         raise UserError(f"`backbone`: a {family} model; expected one of {known_families()}")
 
 
-def wrap_backbone(model: nn.Module, normalize: bool, padding: Padding = "masked") -> Backbone:
+def wrap_backbone(model: nn.Module, normalize: bool, padding: Padding | None = "masked") -> Backbone:
     """Make a backbone of a base model of transformers, which is changed in place.
 
     Args:
         model: Base model of a known family.
         normalize: Whether the checkpoint expects each waveform at mean 0 and variance 1.
-        padding: As in :class:`Wav2Vec2Backbone`.
+        padding: As in :class:`Wav2Vec2Backbone` and :class:`WhisperBackbone`; None: that with which an utterance alone
+            comes out as it does in transformers.
 
     Raises:
-        UserError: The model is of another family, or has adapter layers after its encoder.
+        UserError: The model is of another family, has no encoder, or has adapter layers after it.
     """
     config: Any = getattr(model, "config", None)
     family = getattr(config, "model_type", type(model).__name__)
     require_family(family)
-    if getattr(config, "add_adapter", False):
-        raise UserError(f"`backbone`: a {family} model with adapter layers after its encoder; expected one without")
-    return BACKBONES[family](model, normalize, padding)
+    backbone_class = BACKBONES[family]
+    return backbone_class(model, normalize, padding or backbone_class.padding_of_transformers)

@@ -12,8 +12,9 @@ from speechshap.frames import SAMPLE_RATE
 from speechshap.models.backbone import Backbone
 from speechshap.models.backbones import BACKBONES, known_families, wrap_backbone
 from speechshap.models.classifier import EmotionClassifier
-from speechshap.models.fetching import fetch, quiet_transformers
-from speechshap.models.loading import read_backbone
+from speechshap.models.extractors import normalizes_waveforms
+from speechshap.models.fetching import fetch
+from speechshap.models.loading import load_weights, read_backbone, require_weights
 from speechshap.models.modes import evaluation_mode
 from speechshap.models.plain import PlainClassifier, outputs_of
 from speechshap.models.protocols import SpeechClassifier
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 30.0
 """Longer recordings are split; up to here the logits are those of transformers."""
+
+HEAD = {"projector", "classifier", "layer_weights"}
+"""Parts of transformers' classifiers that are not of the encoder."""
 
 UNTRAINED = (
     "an encoder without a trained head, whose decisions would be chance; train one with speechshap train fit or, in "
@@ -50,7 +54,7 @@ def load_classifier(
             several labels at once.
     """
     if classifier is not None:
-        backbone, _ = fetch(name, "model", read_backbone)
+        backbone, _ = fetch(name, "model", lambda source, is_local: read_backbone(source, is_local, None, "model"))
         return _with_head(backbone.eval(), classifier, hidden_layer)
     _check_no_layer(hidden_layer)
 
@@ -109,7 +113,7 @@ def from_transformers(
     normalize = _normalizes(type(model), config, feature_extractor)
     own: Any = copy.deepcopy(model).float()
     if classifier is not None:
-        backbone = wrap_backbone(own.base_model, normalize).train(model.training)
+        backbone = wrap_backbone(own.base_model, normalize, None).train(model.training)
         return _with_head(backbone, classifier, hidden_layer)
     _check_no_layer(hidden_layer)
     return _explainable(own, normalize)
@@ -132,10 +136,9 @@ def _explainable(model: Any, normalize: bool) -> SpeechClassifier:
         _check_classifies(model)
         logger.info("a %s does not mask padding here: it runs as it is, one utterance at a time", type(model).__name__)
         return PlainClassifier(model, normalize).train(model.training)
+    backbone = wrap_backbone(model.base_model, normalize, None)
     weights = getattr(model, "layer_weights", None) if model.config.use_weighted_layer_sum else None
-    is_normalized = weights is None or _last_state_is_normalized(model.base_model)
-    backbone = wrap_backbone(model.base_model, normalize)
-    backbone.normalize_last_state = is_normalized
+    backbone.normalize_last_state = weights is None or _last_state_is_normalized(backbone)
     hidden_layer = backbone.num_layers if weights is None else None
     classes, is_regression = outputs_of(model.config)
     classifier = EmotionClassifier(backbone, head, hidden_layer, WINDOW_SECONDS, classes, is_regression)
@@ -168,22 +171,27 @@ def _has_tanh_head(model: Any) -> bool:
 
 def _check_classifies(model: Any) -> None:
     name = type(model).__name__
+    known = _classifier_class(model.config)
+    is_known = known is not None and isinstance(model, known)
+    if is_known and model.main_input_name != "input_values":
+        raise UserError(
+            f"`model`: the forward pass of a {name} is its own and takes {model.main_input_name}; expected waveforms "
+            "(input_values), or the forward pass of transformers"
+        )
     if model.base_model is model:
         raise UserError(f"`model`: a {name} is {UNTRAINED}")
-    known = _classifier_class(model.config)
     is_foreign = not type(model).__module__.startswith("transformers.")  # whose outputs are looked at when it runs
-    if not (is_foreign or (known is not None and isinstance(model, known))):
+    if not (is_foreign or is_known):
         raise UserError(f"`model`: a {name} does not classify utterances; expected one for sequence classification")
 
 
-def _last_state_is_normalized(base: nn.Module) -> bool:
+def _last_state_is_normalized(backbone: Backbone) -> bool:
     """Whether the last hidden state in transformers' list is taken after the final layer norm.
 
     Versions of transformers differ, and the weighted sum of a classifier is made of what is in the list.
     """
-    noise = torch.randn(1, SAMPLE_RATE // 10, generator=torch.Generator().manual_seed(0))
-    with evaluation_mode(base), torch.no_grad():
-        output = base(noise.to(next(base.parameters())), output_hidden_states=True)
+    with evaluation_mode(backbone), torch.no_grad():
+        output = backbone.model(backbone.probe().to(next(backbone.parameters())), output_hidden_states=True)
     return torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
@@ -194,32 +202,22 @@ def _classifier_class(config: Any) -> Any:
     return MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING.get(type(config), None)
 
 
-def _normalizes(model_class: Any, config: Any, feature_extractor: Any) -> bool:
+def _normalizes(model_class: Any, config: Any, extractor: Any) -> bool:
     """Whether waveforms are normalised for a model.
 
     Raises:
-        UserError: The model takes something other than waveforms at 16 kHz.
+        UserError: It takes something other than waveforms at 16 kHz, or what its backbone makes of them.
     """
-    from transformers import Wav2Vec2FeatureExtractor
-
-    extractor = getattr(feature_extractor, "feature_extractor", feature_extractor)  # that of a processor
-    takes_waveforms = getattr(model_class, "main_input_name", None) == "input_values" and (
-        isinstance(extractor, Wav2Vec2FeatureExtractor) or (extractor is None and hasattr(config, "conv_kernel"))
-    )
-    if not takes_waveforms:
+    if config.model_type in BACKBONES:
+        return BACKBONES[config.model_type].normalizes(config, extractor, "model")
+    takes_waveforms = getattr(model_class, "main_input_name", None) == "input_values"
+    if not takes_waveforms or (extractor is None and not hasattr(config, "conv_kernel")):
         raise UserError(
             f"`model`: a {config.model_type} model, which does not classify raw waveforms (`input_values` of a "
             f"Wav2Vec2FeatureExtractor); expected {known_families()} or another classifier of waveforms, such as sew "
             "or wav2vec2-conformer"
         )
-    if extractor is None:
-        return False
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise UserError(
-            f"`model` expects waveforms at {extractor.sampling_rate} Hz; expected one for {SAMPLE_RATE} Hz, the rate "
-            "that recordings are read at"
-        )
-    return bool(extractor.do_normalize)
+    return normalizes_waveforms(extractor, "model")
 
 
 def _load_trained(name: str, source: str, config: Any, local_files_only: bool) -> Any:
@@ -229,22 +227,14 @@ def _load_trained(name: str, source: str, config: Any, local_files_only: bool) -
         UserError: Weights are missing.
     """
     plain = _classifier_class(config)
-    model, report = _load_with_report(plain, source, local_files_only)
+    model, report = load_weights(plain, source, local_files_only)
     if config.model_type in BACKBONES and "classifier.dense.weight" in report["unexpected_keys"]:
-        model, report = _load_with_report(_with_tanh_head(plain), source, local_files_only)
-    missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
-    if any(not key.startswith(f"{model.base_model_prefix}.") for key in missing):
+        model, report = load_weights(_with_tanh_head(plain), source, local_files_only)
+    missing = report["missing_keys"]
+    if any(key.split(".")[0] in HEAD for key in missing):
         raise UserError(f"`model`: {name} is {UNTRAINED}")
-    if missing:
-        raise UserError(f"`model`: {name} lacks weights of its encoder ({missing[0]} and {len(missing) - 1} more)")
+    require_weights(missing, model, "model", name)
     return model
-
-
-def _load_with_report(model_class: Any, source: str, local_files_only: bool) -> tuple[Any, dict[str, Any]]:
-    with quiet_transformers():
-        return model_class.from_pretrained(
-            source, local_files_only=local_files_only, output_loading_info=True, dtype=torch.float32
-        )
 
 
 def _with_tanh_head(plain: Any) -> Any:
