@@ -35,7 +35,7 @@ def make_waveform(samples: int = SAMPLES) -> Tensor:
 
 
 def features_of(waveforms: Tensor, num_samples: int) -> Tensor:
-    """Log-mel features ``(batch, bins, frames)`` of clips followed by silence, differentiably, as transformers has it."""
+    """Log-mel features ``(batch, bins, frames)`` of clips and silence, differentiably, as transformers has it."""
     extractor = WhisperFeatureExtractor(feature_size=TINY_WHISPER["num_mel_bins"])
     clips = nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
     power = torch.stft(clips, 400, 160, window=torch.hann_window(400), return_complex=True)[..., :-1].abs() ** 2

@@ -117,8 +117,8 @@ class BatchExplainer:
         before = self.settings.as_dict()
         with self.model.ready():
             batches = (alone(w.to(self.model.device), f"calibration {number}") for number, w in enumerate(waveforms))
-            long_enough = (batch for batch in batches if int(batch.lengths) >= self.model.classifier.shortest)
-            evaluators = (self.evaluator(batch, layers={}) for batch in long_enough)
+            usable = (batch for batch in batches if self.model.obstacle(int(batch.lengths)) is None)
+            evaluators = (self.evaluator(batch, layers={}) for batch in usable)
             learnt = self.method.learn(evaluators, self.baseline, self.settings).as_dict()
         changed = {name: value for name, value in learnt.items() if value != before[name]}
         self.adopt(changed)

@@ -85,6 +85,11 @@ class ExplainedModel:
         """Why a waveform of this length cannot be explained; None where it can."""
         if num_samples < self.classifier.shortest:
             return f"it has {num_samples} samples, and the model needs {self.classifier.shortest}"
+        longest = self.classifier.longest
+        if longest is not None and num_samples > longest:
+            return (
+                f"it lasts {num_samples / SAMPLE_RATE:.1f} s, and the model hears {longest / SAMPLE_RATE:g} s at most"
+            )
         window = self.classifier.window if self.layers else None
         if window is not None and num_samples > window:
             return f"neurons are explained within a window of {window / SAMPLE_RATE:g} s; leave `layers` out"

@@ -32,6 +32,7 @@ class OwnModel(nn.Module):
 
     window = None
     shortest = 1
+    longest = None
     gradient_checkpointing: bool | None = None
 
     def __init__(

@@ -27,6 +27,7 @@ class PlainClassifier(nn.Module):
     Attributes:
         one_by_one: True: utterances must not share a batch.
         window: None: recordings are never split.
+        longest: None: they may be of any length.
         gradient_checkpointing: None: activations are always kept.
 
     Example:
@@ -40,6 +41,7 @@ class PlainClassifier(nn.Module):
 
     one_by_one = True
     window = None
+    longest = None
     gradient_checkpointing: bool | None = None
 
     def __init__(self, model: nn.Module, normalize: bool) -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from speechshap.errors import UserError
-from speechshap.frames import SAMPLE_RATE
 from speechshap.models.backbone import Backbone
 from speechshap.models.backbones import BACKBONES, known_families, wrap_backbone
 from speechshap.models.classifier import EmotionClassifier

@@ -19,6 +19,7 @@ class SpeechClassifier(Protocol):
         layers: Layers whose neurons can be explained, by name (``layer_1``); they have the frames of the grid.
         window: Samples within which each layer runs once: neurons of longer recordings cannot be explained. None: any.
         shortest: Samples that the shortest utterance must have.
+        longest: Samples that the longest utterance may have; None: any.
         one_by_one: Whether utterances of unequal length must not share a batch, since the model does not mask padding.
         identity: Beside the weights, all that decides the outputs, their names and frames, in plain values. With equal
             weights and an equal identity two models are the same, however and wherever they run.
@@ -45,6 +46,9 @@ class SpeechClassifier(Protocol):
 
     @property
     def shortest(self) -> int: ...  # noqa: D102
+
+    @property
+    def longest(self) -> int | None: ...  # noqa: D102
 
     @property
     def one_by_one(self) -> bool: ...  # noqa: D102

@@ -142,10 +142,11 @@ class WhisperBackbone(Backbone):
         """
         longest = self._longest
         if waveforms.shape[1] > longest:
-            if (seconds := int(lengths.max()) / SAMPLE_RATE) > longest / SAMPLE_RATE:
+            if int(lengths.max()) > longest:
                 raise UserError(
-                    f"a recording lasts {seconds:.1f} s, and Whisper hears {longest / SAMPLE_RATE:g} s at once; cut it, "
-                    'or train with `padding="masked"`, where longer ones are heard window by window'
+                    f"a recording lasts {int(lengths.max()) / SAMPLE_RATE:.1f} s, and Whisper hears "
+                    f"{longest / SAMPLE_RATE:g} s at once; cut it, or train with `padding` masked, where longer ones "
+                    "are heard window by window"
                 )
             waveforms = waveforms[:, :longest]
         if self.padding == "masked":
