@@ -35,7 +35,7 @@ class Backbone(nn.Module, ABC):
     Attributes:
         grid: Where the frames lie on the waveform.
         shortest: Samples that the shortest utterance must have.
-        longest: Samples of the longest utterance that the model hears at once; None: any.
+        longest: Samples of the longest utterance that goes through the model at once; None: any.
         num_layers: Transformer layers; there is one more hidden state than that.
         hidden_size: Features of a frame.
         supports_float16: Whether the activations stay within the range of half precision (up to 65504).

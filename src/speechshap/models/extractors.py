@@ -57,7 +57,7 @@ def _own(extractor: Any) -> Any:
     return getattr(extractor, "feature_extractor", extractor)
 
 
-def _require(extractor: Any, kind: type, parameter: str) -> None:
+def _require(extractor: Any, kind: Any, parameter: str) -> None:
     if not isinstance(extractor, kind):
         raise UserError(
             f"`{parameter}`: the checkpoint has a {type(extractor).__name__}; expected a {kind.__name__} beside this "

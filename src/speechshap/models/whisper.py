@@ -34,6 +34,7 @@ class WhisperBackbone(Backbone):
         UserError: The model has no encoder.
     """
 
+    longest: int
     padding_of_transformers = "published"
     published_use = "with silence after each utterance, up to 30 s, where that silence counts as much as the sound"
     key_mapping = {r"^(model\.)?encoder\.": ""}  # noqa: RUF012 - not changed
@@ -52,7 +53,7 @@ class WhisperBackbone(Backbone):
         self.shortest = SHORTEST
         self.num_layers = config.encoder_layers
         self.hidden_size = config.d_model
-        self._longest = self.grid.hop * config.max_source_positions
+        self.longest = self.grid.hop * config.max_source_positions
         # Modules that the frames of an utterance pass behind each layer, apart from those of the silence after it.
         self._shown = nn.ModuleList(nn.Identity() for _ in range(self.num_layers)) if padding == "published" else None
 
@@ -71,19 +72,14 @@ class WhisperBackbone(Backbone):
 
     def probe(self) -> Tensor:
         """Features of the length that transformers asks for; see :class:`Backbone`."""
-        shape = (1, self.model.num_mel_bins, self._longest // HOP)
+        shape = (1, self.model.num_mel_bins, self.longest // HOP)
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-    @property
-    def longest(self) -> int | None:
-        """Samples of the longest utterance: where padding is masked a longer one is split."""
-        return self._longest if self.padding == "published" else None
 
     def window(self, seconds: float | None) -> int | None:
         """Samples that go through the model at once: those of its table of positions at most."""
         if self.padding == "published":
             return None
-        return self._longest if seconds is None else min(self._longest, round(seconds * SAMPLE_RATE))
+        return self.longest if seconds is None else min(self.longest, round(seconds * SAMPLE_RATE))
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -111,12 +107,12 @@ class WhisperBackbone(Backbone):
 
     def _heard(self, lengths: Tensor) -> Tensor:
         """Samples that the model hears of utterances, ``(batch,)``."""
-        return lengths if self.padding == "masked" else torch.full_like(lengths, self._longest)
+        return lengths if self.padding == "masked" else torch.full_like(lengths, self.longest)
 
     def _states(self, waveforms: Tensor, lengths: Tensor, last: int, **options: bool) -> Iterator[Tensor]:
         encoder = self.model
         clips, heard = self._clips(waveforms, lengths), self._heard(lengths)
-        frames = self.grid.num_frames(min(waveforms.shape[1], self._longest))  # of the longest utterance
+        frames = self.grid.num_frames(min(waveforms.shape[1], self.longest))  # of the longest utterance
         hidden = self._run(self._embed, clips, heard)
         mask = None  # (batch, frames)
         if bool((heard < clips.shape[1]).any()):
@@ -132,7 +128,7 @@ class WhisperBackbone(Backbone):
     def _show(self, frames: int, layer: int, hidden: Tensor) -> Tensor:
         """Hidden states of a layer, the first frames of which pass the module that shows them."""
         own, silence = hidden.split([frames, hidden.shape[1] - frames], dim=1)
-        return torch.cat([self._shown[layer - 1](own), silence], dim=1)
+        return torch.cat([self.layers[f"layer_{layer}"](own), silence], dim=1)
 
     def _clips(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """What the model hears, ``(batch, time)``.
@@ -140,7 +136,7 @@ class WhisperBackbone(Backbone):
         Raises:
             UserError: An utterance is longer than its window.
         """
-        longest = self._longest
+        longest = self.longest
         if waveforms.shape[1] > longest:
             if int(lengths.max()) > longest:
                 raise UserError(
