@@ -209,11 +209,39 @@ def test_classes_of_model_data_and_checkpoint_have_to_agree(tiny_checkpoint: Pat
         ({"learning_rate": float("inf")}, "`learning_rate` is inf; expected a number above 0"),
         ({"weight_decay": -1.0}, "`weight_decay` is -1.0; expected 0 at least"),
         ({"warmup_fraction": 3.0}, "`warmup_fraction` is 3.0; expected a share from 0 to 1"),
+        ({"dropout": 1.0}, "`dropout` is 1.0; expected a share from 0 to less than 1"),
+        ({"dropout": float("nan")}, "`dropout` is nan; expected a share from 0 to less than 1"),
+        ({"label_smoothing": -0.1}, "`label_smoothing` is -0.1; expected a share from 0 to less than 1"),
+        ({"dropout": 0.3, "head": torch.nn.Linear(32, 3)}, "`dropout` is 0.3, but only the default head takes it"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         EmotionModule(**{"classes": CLASSES, "backbone_config": tiny_config(), **options})
+
+
+def test_labels_are_smoothed_in_training_alone() -> None:
+    module = EmotionModule(CLASSES, backbone_config=tiny_config(), label_smoothing=0.3).eval()
+    batch, logged = make_batch([0, 1, 2, 2]), {}
+    module.log = lambda name, value, **options: logged.update({name: value})  # type: ignore[method-assign, assignment]
+    module.log_dict = lambda *args, **options: None  # type: ignore[method-assign, assignment]
+    logs = module(batch.waveforms, batch.lengths).log_softmax(1)
+    plain, uniform = -logs[range(4), batch.labels].mean(), -logs.mean()
+    torch.testing.assert_close(module.training_step(batch, 0), 0.7 * plain + 0.3 * uniform)
+    module.validation_step(batch, 0)
+    torch.testing.assert_close(logged["val/loss"], plain)
+
+
+def test_a_checkpoint_from_before_standardisation_loads_as_it_was(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    for name in ("standardize", "dropout", "label_smoothing"):
+        del content["hyper_parameters"][name]
+    torch.save(content, tmp_path / "former.ckpt")
+    former = EmotionModule.load_from_checkpoint(tmp_path / "former.ckpt", weights_only=True).eval()
+    module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True).eval()
+    batch = make_batch([0, 1])
+    assert torch.equal(former(batch.waveforms, batch.lengths), module(batch.waveforms, batch.lengths))
+    assert former.identity == module.identity
 
 
 def test_what_is_logged_is_known_before(planted_root: Path, tmp_path: Path) -> None:

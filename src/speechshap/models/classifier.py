@@ -12,22 +12,24 @@ from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models.backbone import Backbone
 from speechshap.models.pooling import masked_mean
+from speechshap.models.standardization import Standardization
 from speechshap.models.windows import Window, split_into_windows, split_waveform
 
 MIN_WINDOW_SECONDS = 1.0
 
 
-def mlp_head(num_features: int, num_classes: int) -> nn.Sequential:
-    """The default head: ``Linear(features, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``."""
+def mlp_head(num_features: int, num_classes: int, dropout: float = 0.1) -> nn.Sequential:
+    """The default head: ``Linear(features, 256) - ReLU - Dropout(dropout) - Linear(256, classes)``."""
     return nn.Sequential(
-        nn.Linear(num_features, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, num_classes)
+        nn.Linear(num_features, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, num_classes)
     )  # fmt: skip
 
 
 class EmotionClassifier(nn.Module):
-    """Backbone, weighted sum of its hidden states, mean over time, head.
+    """Backbone, mean over time, weighted sum of the hidden states, head.
 
     The learnt, softmax-normalised weights over all hidden states are those of SUPERB (Yang et al. 2021, section 3).
+    Before they sum them, the mean of each state over time can be standardised by the training utterances.
 
     A recording longer than a window goes through the backbone in overlapping windows, whose frames are joined before
     the mean: one prediction, and one differentiable function, for all of it. Each window is computed again in the
@@ -41,8 +43,10 @@ class EmotionClassifier(nn.Module):
         window_seconds: Length of a window; None never splits a recording.
         classes: Names of the outputs.
         is_regression: Whether the outputs are values and not logits of classes.
+        standardize: Whether each pooled state is standardised; ``standardization`` has to be fitted for this.
 
     Attributes:
+        standardization: Of the pooled states; None without one.
         window: Samples that go through the backbone at once; None: all.
         one_by_one: False: utterances of any lengths can share a batch.
 
@@ -68,6 +72,7 @@ class EmotionClassifier(nn.Module):
         window_seconds: float | None = 20.0,
         classes: Sequence[str] | None = None,
         is_regression: bool = False,
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         if hidden_layer is not None and not 0 <= hidden_layer <= backbone.num_layers:
@@ -80,8 +85,10 @@ class EmotionClassifier(nn.Module):
         self.window = None if window_seconds is None else round(window_seconds * SAMPLE_RATE)
         self.classes = None if classes is None else tuple(classes)
         self.is_regression = is_regression
+        num_states = backbone.num_layers + 1 if hidden_layer is None else 1
+        self.standardization = Standardization(num_states, backbone.hidden_size) if standardize else None
         if hidden_layer is None:
-            self.layer_weights = nn.Parameter(torch.zeros(backbone.num_layers + 1))
+            self.layer_weights = nn.Parameter(torch.zeros(num_states))
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -113,6 +120,7 @@ class EmotionClassifier(nn.Module):
             "grid": asdict(self.grid),
             "classes": None if self.classes is None else list(self.classes),
             "is_regression": self.is_regression,
+            "standardize": self.standardization is not None,
         }
 
     @property
@@ -137,15 +145,29 @@ class EmotionClassifier(nn.Module):
         return self.head(self.embed(waveforms, lengths))
 
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Pooled features of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
+        """What the head takes of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
+        return self.combine(self.pool(waveforms, lengths))
+
+    def pool(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Mean over time of each hidden state that the head takes; arguments as for :meth:`forward`.
+
+        Returns:
+            ``(states, batch, hidden size)``, as the backbone has them.
+        """
         prepared = self.backbone.prepare(waveforms, lengths)
         if self.window is None or prepared.shape[1] <= self.window:
             states, frame_lengths = self.backbone.encode(prepared, lengths, self._states)
-            pooled = torch.stack([masked_mean(state, frame_lengths) for state in states])  # (states, batch, size)
-        else:
-            rows = zip(prepared, lengths.tolist(), strict=True)
-            pooled = torch.stack([self._pool_windows(row[:length], self.window) for row, length in rows], dim=1)
-        # The mean over time is linear: pooling first keeps the sum over layers small.
+            return torch.stack([masked_mean(state, frame_lengths) for state in states])
+        rows = zip(prepared, lengths.tolist(), strict=True)
+        return torch.stack([self._pool_windows(row[:length], self.window) for row, length in rows], dim=1)
+
+    def combine(self, pooled: Tensor) -> Tensor:
+        """The head's input ``(batch, hidden size)`` from pooled states ``(states, batch, hidden size)``.
+
+        All of this is linear, as the mean over time is: pooling first keeps it small.
+        """
+        if self.standardization is not None:
+            pooled = self.standardization(pooled)
         if self.hidden_layer is not None:
             return pooled[0]
         return torch.einsum("l,lbd->bd", self.layer_weights.softmax(0).to(pooled.dtype), pooled)

@@ -5,28 +5,29 @@ import warnings
 from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-    MulticlassRecall,
-)
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from speechshap.data.batches import read_batch
 from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
+from speechshap.training.divergence import refuse_loss, refuse_weights
+from speechshap.training.metrics import classification_metrics
+from speechshap.training.optimizing import adamw
+from speechshap.training.pooled_moments import pooled_moments
 from speechshap.training.precision import refuse_half_precision
 
 Freeze = Literal["backbone", "stem", "none"]
 
 STAGES = ("val", "test")
+
+DROPOUT = 0.1
+"""Of the default head."""
 
 
 class EmotionModule(pl.LightningModule):
@@ -44,7 +45,7 @@ class EmotionModule(pl.LightningModule):
         hidden_layer: Hidden state that the head takes (0 is the stem's output); left out, the softmax-weighted sum
             of all of them.
         head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``; left out,
-            ``Linear(hidden size, 256) - ReLU - Dropout(0.1) - Linear(256, classes)``. A checkpoint remembers a head
+            ``Linear(hidden size, 256) - ReLU - Dropout - Linear(256, classes)``. A checkpoint remembers a head
             that came from a configuration; one given in Python has to be given to ``load_from_checkpoint`` again.
         window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
             memory stays bounded; see :class:`speechshap.models.EmotionClassifier`.
@@ -57,6 +58,11 @@ class EmotionModule(pl.LightningModule):
         weight_decay: Weight decay of AdamW.
         warmup_fraction: Share of the training steps during which the learning rate rises from 0; it falls linearly
             to 0 over the rest.
+        standardize: Bring each feature of each hidden state, after the mean over time, to mean 0 and variance 1 over
+            the training utterances. A pass over these before the first step of a module finds the numbers, which
+            checkpoints keep and no later training changes: they are those of the backbone as it was loaded.
+        dropout: Share of the hidden units that the default head drops in training.
+        label_smoothing: Share of the training loss that asks for all classes alike.
 
     Attributes:
         trained_steps: Optimiser steps of the checkpoint that was loaded; 0 without one.
@@ -64,9 +70,10 @@ class EmotionModule(pl.LightningModule):
         one_by_one: False: utterances of any lengths can share a batch.
 
     Raises:
-        UserError: A number is out of range, the backbone cannot be loaded or built, or the classes are fewer than two.
+        UserError: An option is out of range or does not go with another, or the backbone cannot be loaded or built.
 
     Example:
+        >>> import torch
         >>> module = EmotionModule(["calm", "angry"], backbone_config={"model_type": "wavlm", "hidden_size": 32,
         ...     "num_hidden_layers": 1, "num_attention_heads": 2, "conv_dim": [8] * 7})
         >>> module(torch.zeros(2, 1200), torch.tensor([1200, 800])).shape
@@ -90,6 +97,9 @@ class EmotionModule(pl.LightningModule):
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         warmup_fraction: float = 0.1,
+        standardize: bool = False,
+        dropout: float = DROPOUT,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         if len(classes) < 2:
@@ -100,6 +110,11 @@ class EmotionModule(pl.LightningModule):
             raise UserError(f"`weight_decay` is {weight_decay}; expected 0 at least")
         if not 0 <= warmup_fraction <= 1:
             raise UserError(f"`warmup_fraction` is {warmup_fraction}; expected a share from 0 to 1")
+        for name, share in (("dropout", dropout), ("label_smoothing", label_smoothing)):
+            if not 0 <= share < 1:
+                raise UserError(f"`{name}` is {share}; expected a share from 0 to less than 1")
+        if head is not None and dropout != DROPOUT:
+            raise UserError(f"`dropout` is {dropout}, but only the default head takes it; set it in `head` itself")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
             self.save_hyperparameters()
@@ -118,28 +133,24 @@ class EmotionModule(pl.LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_fraction = warmup_fraction
+        self.label_smoothing = label_smoothing
         if freeze == "backbone":
             speech_backbone.freeze()
         elif freeze == "stem":
             speech_backbone.freeze_stem()
         self.classifier = EmotionClassifier(
             speech_backbone,
-            head or mlp_head(speech_backbone.hidden_size, len(classes)),
+            head or mlp_head(speech_backbone.hidden_size, len(classes), dropout),
             hidden_layer,
             window_seconds,
             classes,
+            standardize=standardize,
         )
-        num_classes = len(classes)
-        metrics = MetricCollection(
-            {
-                "uar": MulticlassRecall(num_classes, average="macro"),
-                "wa": MulticlassAccuracy(num_classes, average="micro"),
-                "f1": MulticlassF1Score(num_classes, average="macro"),
-            }
+        self.metrics = nn.ModuleDict(
+            {f"{stage}_metrics": classification_metrics(len(classes), stage) for stage in STAGES}
         )
-        self.metrics = nn.ModuleDict({f"{stage}_metrics": metrics.clone(prefix=f"{stage}/") for stage in STAGES})
         self.confusion = nn.ModuleDict(
-            {f"{stage}_confusion": MulticlassConfusionMatrix(num_classes) for stage in STAGES}
+            {f"{stage}_confusion": MulticlassConfusionMatrix(len(classes)) for stage in STAGES}
         )
 
     @property
@@ -221,15 +232,19 @@ class EmotionModule(pl.LightningModule):
                 f"the checkpoint was made for the classes {', '.join(saved)}, not for {', '.join(self.classes)}"
             )
 
+    def on_train_start(self) -> None:
+        """Find what the pooled states are standardised by, where this was asked for and has not been done."""
+        standardization = self.classifier.standardization
+        if standardization is not None and not standardization.is_fitted:
+            standardization.fit(pooled_moments(self.trainer, self.classifier))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are NaN or infinite, so that the checkpoints before them are kept.
 
         Raises:
             UserError: There are such weights.
         """
-        tensors = (value for value in checkpoint["state_dict"].values() if value.is_floating_point())
-        if not all(bool(value.isfinite().all()) for value in tensors):
-            raise _diverged(f"weights are no longer finite after step {checkpoint['global_step']}")
+        refuse_weights(checkpoint["state_dict"], checkpoint["global_step"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of a batch.
@@ -238,9 +253,8 @@ class EmotionModule(pl.LightningModule):
             UserError: It is NaN or infinite.
         """
         logits = self(batch.waveforms, batch.lengths)
-        loss = functional.cross_entropy(logits, batch.labels)
-        if not bool(loss.isfinite()):
-            raise _diverged(f"loss is {loss.item()} in step {self.global_step} (epoch {self.current_epoch})")
+        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        refuse_loss(loss, self.global_step, self.current_epoch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
         self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))
         return loss
@@ -281,18 +295,5 @@ class EmotionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with linear warm-up and linear decay over the run."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-        warmup = max(1, round(self.warmup_fraction * total))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min((step + 1) / warmup, max(0.0, (total - step) / max(1, total - warmup)))
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _diverged(what: str) -> UserError:
-    return UserError(
-        f"the training diverged: the {what}; take a smaller `learning_rate` or a longer `warmup_fraction`. The "
-        "checkpoints of earlier epochs are kept"
-    )
+        total = int(self.trainer.estimated_stepping_batches)
+        return adamw(self.parameters(), self.learning_rate, self.weight_decay, self.warmup_fraction, total)

@@ -1,0 +1,33 @@
+"""A training whose numbers are no longer finite."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from speechshap.errors import UserError
+
+
+def refuse_loss(loss: Tensor, step: int, epoch: int) -> None:
+    """Raise a UserError for a loss that is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> refuse_loss(torch.tensor(float("nan")), step=3, epoch=0)
+        Traceback (most recent call last):
+        speechshap.errors.UserError: the training diverged: the loss is nan in step 3 (epoch 0); take a smaller ...
+    """
+    if not bool(loss.isfinite()):
+        raise _diverged(f"loss is {loss.item()} in step {step} (epoch {epoch})")
+
+
+def refuse_weights(weights: Mapping[str, Tensor], step: int) -> None:
+    """Raise a UserError for weights of which some are NaN or infinite."""
+    if not all(bool(value.isfinite().all()) for value in weights.values() if value.is_floating_point()):
+        raise _diverged(f"weights are no longer finite after step {step}")
+
+
+def _diverged(what: str) -> UserError:
+    return UserError(
+        f"the training diverged: the {what}; take a smaller `learning_rate` or a longer `warmup_fraction`. The "
+        "checkpoints of earlier epochs are kept"
+    )
