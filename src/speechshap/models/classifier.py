@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from speechshap.errors import UserError
-from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.frames import FrameGrid
 from speechshap.models.backbone import Backbone
 from speechshap.models.pooling import masked_mean
 from speechshap.models.standardization import Standardization
@@ -40,7 +40,7 @@ class EmotionClassifier(nn.Module):
         backbone: Speech transformer.
         head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``.
         hidden_layer: Hidden state to pool (0 is the stem's output); None weights all of them.
-        window_seconds: Length of a window; None never splits a recording.
+        window_seconds: Length of a window, at most what the backbone takes; None splits a recording only where it must.
         classes: Names of the outputs.
         is_regression: Whether the outputs are values and not logits of classes.
         standardize: Whether each pooled state is standardised; ``standardization`` has to be fitted for this.
@@ -82,7 +82,7 @@ class EmotionClassifier(nn.Module):
         self.backbone = backbone
         self.head = head
         self.hidden_layer = hidden_layer
-        self.window = None if window_seconds is None else round(window_seconds * SAMPLE_RATE)
+        self.window = backbone.window(window_seconds)
         self.classes = None if classes is None else tuple(classes)
         self.is_regression = is_regression
         num_states = backbone.num_layers + 1 if hidden_layer is None else 1
@@ -101,6 +101,11 @@ class EmotionClassifier(nn.Module):
     def grid(self) -> FrameGrid:
         """Where the frames lie on the waveform."""
         return self.backbone.grid
+
+    @property
+    def longest(self) -> int | None:
+        """Samples that the longest utterance may have; None where it may be of any length."""
+        return self.backbone.longest if self.window is None else None
 
     @property
     def shortest(self) -> int:

@@ -180,6 +180,11 @@ class EmotionModule(pl.LightningModule):
         return self.classifier.window
 
     @property
+    def longest(self) -> int | None:
+        """Samples that the longest utterance may have; None where it may be of any length."""
+        return self.classifier.longest
+
+    @property
     def shortest(self) -> int:
         """Samples that the shortest utterance must have."""
         return self.classifier.shortest
