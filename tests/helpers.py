@@ -31,6 +31,16 @@ TINY = {
     "layerdrop": 0.0,
 }
 
+WHISPER_GRID = FrameGrid(hop=320, receptive_field=1039, padding_before=519, padding_after=360)
+PADDED_GRIDS = (
+    WHISPER_GRID,
+    FrameGrid(5, 30, padding_before=10, padding_after=4),
+    FrameGrid(50, 7, padding_before=3, padding_after=3),
+    FrameGrid(7, 40, padding_before=39),  # sees what came before
+    FrameGrid(7, 40, padding_after=39),
+    FrameGrid(7, 40, padding_before=39, padding_after=39),  # its outer frames own no sample
+)
+
 
 def tiny_config(family: str = "wavlm", norm: str = "layer", **fields: Any) -> dict[str, Any]:
     """Configuration of a tiny backbone."""
@@ -69,7 +79,7 @@ def make_explanation(
         fields: Fields of the record to have instead.
     """
     generator = np.random.default_rng(0)
-    grid, num_samples, count = FrameGrid(), round(seconds * SAMPLE_RATE), len(targets)
+    grid, num_samples, count = fields.get("grid", FrameGrid()), round(seconds * SAMPLE_RATE), len(targets)
     asked = tuple(target if isinstance(target, Target) else Target(target) for target in targets)
     values = generator.normal(size=(count, max(1, grid.num_frames(num_samples)))).astype(np.float32)
     size = np.sqrt((values**2).mean(1, keepdims=True))

@@ -11,28 +11,35 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True, slots=True)
 class FrameGrid:
-    """Where the frames of a convolutional stem without padding lie on the waveform.
+    """Where the frames of a convolutional stem lie on the waveform.
 
     Attributes:
         hop: Samples from one frame to the next (320 for WavLM, 20 ms).
         receptive_field: Samples that one frame sees (400 for WavLM, 25 ms).
+        padding_before: Samples that the model itself adds before the waveform.
+        padding_after: Samples that it adds after the waveform.
 
     Example:
         >>> grid = FrameGrid()
         >>> grid.num_frames(16000), grid.hop_seconds
         (49, 0.02)
+        >>> padded = FrameGrid(hop=320, receptive_field=1039, padding_before=519, padding_after=360)
+        >>> padded.num_frames(16000), padded.first_center, padded.shortest
+        (50, 0.0, 160)
     """
 
     hop: int = 320
     receptive_field: int = 400
+    padding_before: int = 0
+    padding_after: int = 0
 
     @classmethod
     def from_convolutions(cls, kernels: tuple[int, ...], strides: tuple[int, ...]) -> "FrameGrid":
-        """Grid of a stack of convolutions.
+        """Grid of a stack of convolutions without padding.
 
         Example:
             >>> FrameGrid.from_convolutions((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
-            FrameGrid(hop=320, receptive_field=400)
+            FrameGrid(hop=320, receptive_field=400, padding_before=0, padding_after=0)
         """
         hop, receptive_field = 1, 1
         for kernel, stride in zip(kernels, strides, strict=True):
@@ -45,9 +52,25 @@ class FrameGrid:
         """Seconds from one frame to the next."""
         return self.hop / SAMPLE_RATE
 
+    @property
+    def shortest(self) -> int:
+        """Samples of the shortest utterance that has a frame."""
+        return max(1, self.receptive_field - self.padding_before - self.padding_after)
+
+    @property
+    def first_center(self) -> float:
+        """Centre of the first frame's receptive field in samples from the start of the utterance."""
+        return (self.receptive_field - 1) / 2 - self.padding_before
+
+    @property
+    def first_edge(self) -> int:
+        """First sample that is nearer to the second frame's centre than to the first's, or as near."""
+        return (self.hop + self.receptive_field) // 2 - self.padding_before  # half a hop after the first centre
+
     def num_frames(self, num_samples: int) -> int:
         """Frames of an utterance of ``num_samples`` samples."""
-        return max(0, (num_samples - self.receptive_field) // self.hop + 1)
+        padded = num_samples + self.padding_before + self.padding_after
+        return max(0, (padded - self.receptive_field) // self.hop + 1)
 
     def center_seconds(self, num_samples: int) -> Tensor:
         """Centres of the receptive fields of an utterance's frames, in seconds from its start, ``(frames,)``.
@@ -56,23 +79,22 @@ class FrameGrid:
             >>> FrameGrid().center_seconds(1200)
             tensor([0.0125, 0.0325, 0.0525])
         """
-        centers = self.hop * torch.arange(self.num_frames(num_samples)) + (self.receptive_field - 1) / 2
+        centers = self.hop * torch.arange(self.num_frames(num_samples)) + self.first_center
         return centers / SAMPLE_RATE
 
     def edges(self, num_samples: int) -> Tensor:
         """Bounds in samples of the stretches that the frames own, ``(frames + 1,)``.
 
         Frame ``k`` owns the samples ``edges[k] <= t < edges[k + 1]``: those whose nearest frame centre is its own.
-        The stretches cover the utterance without overlap and without remainder.
+        The stretches cover the utterance without overlap and without remainder; a frame that is centred far outside of
+        it owns nothing.
 
         Example:
             >>> FrameGrid().edges(1200)
             tensor([   0,  360,  680, 1200])
         """
-        frames = self.num_frames(num_samples)
-        # Frame k is centred at k * hop + (receptive_field - 1) / 2; its right bound lies half a hop further.
-        right = (self.hop + self.receptive_field) // 2 + self.hop * torch.arange(max(0, frames - 1))
-        return torch.cat([torch.tensor([0]), right, torch.tensor([num_samples])])
+        right = self.first_edge + self.hop * torch.arange(max(0, self.num_frames(num_samples) - 1))
+        return torch.cat([torch.tensor([0]), right.clamp(0, num_samples), torch.tensor([num_samples])])
 
     def owner(self, num_samples: int) -> Tensor:
         """Frame that owns each sample, ``(num_samples,)`` int64; all 0 where the utterance has one frame or none."""

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from helpers import tiny_config
+from helpers import WHISPER_GRID, tiny_config
 from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
@@ -12,20 +12,34 @@ from speechshap.models import EmotionClassifier, build_backbone
 from speechshap.models.windows import split_into_windows, split_waveform
 
 
-@pytest.mark.parametrize("grid", [FrameGrid(), FrameGrid(2, 2), FrameGrid(20, 30)])
+@pytest.mark.parametrize(
+    "grid", [FrameGrid(), FrameGrid(2, 2), FrameGrid(20, 30), FrameGrid(5, 30, 10, 4), WHISPER_GRID]
+)
 def test_every_frame_is_kept_once_and_no_window_is_longer_than_asked_for(grid: FrameGrid) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(300):
         longest, total = torch.randint(15, 1000, (2,), generator=generator).tolist()
-        window = grid.receptive_field + longest * grid.hop
-        num_samples = grid.receptive_field + total * grid.hop + total % grid.hop
+        window = grid.shortest + longest * grid.hop + total % grid.hop
+        num_samples = grid.shortest + total * grid.hop + (7 * total + longest) % grid.hop
         windows = split_into_windows(num_samples, window, grid)
         kept = [part.start // grid.hop + frame for part in windows for frame in range(part.first, part.last)]
         assert kept == list(range(grid.num_frames(num_samples)))
         assert windows[-1].stop == num_samples
         for part in windows:
             assert part.stop - part.start < window + grid.hop
-            assert part.last <= grid.num_frames(part.stop - part.start)
+            assert 0 <= part.start < part.stop <= num_samples
+            assert part.first < part.last <= grid.num_frames(part.stop - part.start)
+
+
+@pytest.mark.parametrize("grid", [FrameGrid(), WHISPER_GRID])
+def test_frames_of_a_window_lie_where_those_of_the_recording_do(grid: FrameGrid) -> None:
+    for num_samples in torch.randint(32_000, 200_000, (20,), generator=torch.Generator().manual_seed(0)).tolist():
+        windows = split_into_windows(num_samples, 32_000, grid)
+        centers = [
+            (part.start / 16_000 + grid.center_seconds(part.stop - part.start))[part.first : part.last]
+            for part in windows
+        ]
+        torch.testing.assert_close(torch.cat(centers), grid.center_seconds(num_samples))
 
 
 def test_inner_frames_are_kept_away_from_the_edges() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import make_explanation
+import torch
+from helpers import PADDED_GRIDS, make_explanation
 
 from speechshap.attribution.targets import Target
 from speechshap.frames import FrameGrid
@@ -55,13 +56,31 @@ def with_band_errors(explanation: Explanation) -> Explanation:
         make_explanation(1.2345, grid=FrameGrid(160, 465)),
         make_explanation(completeness_gap=Estimate(np.full(1, np.nan, np.float32))),
         make_explanation(
-            frames=Estimate(np.array([[np.nan, np.inf]], np.float32), np.array([[np.nan, np.inf]], np.float32))
+            0.045, frames=Estimate(np.array([[np.nan, np.inf]], np.float32), np.array([[np.nan, np.inf]], np.float32))
         ),
         make_explanation(settings={"spectrum": {"hop": 160, "num_mel_bands": None}, "snr_db": -3.5, "layers": "1,2"}),
     ],
 )
 def test_a_record_comes_back_from_its_rows_as_it_was(explanation: Explanation) -> None:
     assert_same(from_rows(parquet(to_rows(explanation))), explanation)
+
+
+@pytest.mark.parametrize("grid", [FrameGrid(), FrameGrid(40, 61), *PADDED_GRIDS])
+def test_frames_come_back_as_many_and_where_they_were(grid: FrameGrid) -> None:
+    for num_samples in (grid.shortest, grid.shortest + 7, 1040, 1119, 1120, 16_000):
+        explanation = make_explanation(num_samples / 16_000, grid=grid)
+        found = from_rows(parquet(to_rows(explanation)))
+        assert found.grid.num_frames(num_samples) == grid.num_frames(num_samples) == found.frames.values.shape[1]
+        assert torch.equal(found.grid.center_seconds(num_samples), grid.center_seconds(num_samples))
+        np.testing.assert_array_equal(found.frame_edges, explanation.frame_edges)
+        assert found.grid.receptive_field >= 1
+        assert min(found.grid.padding_before, found.grid.padding_after) >= 0
+
+
+def test_a_sound_that_is_too_short_for_a_frame_comes_back_as_one() -> None:
+    explanation = from_rows(parquet(to_rows(make_explanation(200 / 16_000))))
+    assert explanation.grid.num_frames(200) == explanation.frames.values.shape[1] == 1
+    assert explanation.frame_edges.tolist() == [0, 200 / 16_000]
 
 
 def test_rows_without_what_pictures_do_not_show_lack_just_that() -> None:

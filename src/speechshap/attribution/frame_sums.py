@@ -29,10 +29,9 @@ def sum_frames(
         >>> sum_frames(samples, ones, torch.tensor([3]), 4, FrameGrid(hop=2, receptive_field=4), torch.float64)
         tensor([[ 3.,  7., 26.,  0.]], dtype=torch.float64)
     """
-    # Stretches of a hop, which end where frames do: the first frame owns several, the last one what is left.
-    first_edge = (grid.hop + grid.receptive_field) // 2
-    of_first = -(-first_edge // grid.hop)
-    before = of_first * grid.hop - first_edge  # samples that the first stretch lacks
+    # Stretches of a hop, which end where frames do: the first frame owns one or several, the last one what is left.
+    of_first = -(-grid.first_edge // grid.hop)
+    before = of_first * grid.hop - grid.first_edge  # samples that the first stretch lacks
     num_samples = left.shape[1]
     block = max(1, _BLOCK_SAMPLES // grid.hop) * grid.hop
     frames = left.new_zeros(len(left), num_frames, dtype=dtype)

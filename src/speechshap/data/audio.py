@@ -17,7 +17,7 @@ from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE
 
 MIN_SAMPLES = 400
-"""Receptive field of the convolutional stem of WavLM, wav2vec2 and HuBERT: nothing shorter makes a frame."""
+"""Shortest sound that is read (25 ms): of less, the stem of WavLM, wav2vec2 and HuBERT makes no frame."""
 
 
 def find_audio(root: Path) -> list[Path]:
@@ -156,7 +156,7 @@ def _mono_blocks(path: Path, sound: Sound) -> Iterator[np.ndarray]:
         yield mono
     if count * SAMPLE_RATE < MIN_SAMPLES * sound.rate:
         milliseconds = 1000 * count / sound.rate
-        raise AudioFileError(path, f"too short: {milliseconds:.1f} ms, while the model needs at least 25 ms")
+        raise AudioFileError(path, f"too short: {milliseconds:.1f} ms; expected 25 ms at least")
     if not is_finite:
         raise AudioFileError(path, "holds samples that are not finite (NaN or infinity)")
     if low == high:

@@ -58,7 +58,7 @@ def split_into_windows(num_samples: int, window: int, grid: FrameGrid) -> list[W
     for left, right in zip([0, *borders], [*borders, frames], strict=True):
         first, last = max(0, left - margin), min(frames, right + margin)
         # The last window takes in the samples after the last whole frame, too.
-        stop = num_samples if last == frames else (last - 1) * grid.hop + grid.receptive_field
+        stop = num_samples if last == frames else (last - 1) * grid.hop + grid.shortest
         windows.append(Window(first * grid.hop, stop, left - first, right - first))
     return windows
 

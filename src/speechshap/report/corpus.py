@@ -62,7 +62,7 @@ def time_profile(rows: Iterable[Mapping[str, Any]], num_bins: int = 50) -> Profi
     """Average the frame attributions to each emotion over time, from the start to the end of an utterance.
 
     Utterances differ in length, so the frames of each are distributed over ``num_bins`` equal bins, in parts where a
-    frame overlaps several; the sum does not change.
+    frame overlaps several; the sum does not change. The frames count as equally long, which is right to a frame or so.
 
     Args:
         rows: Rows of the same settings. Those with values that are not finite are left out and counted.

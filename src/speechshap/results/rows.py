@@ -93,7 +93,7 @@ def to_rows(explanation: Explanation) -> list[Row]:
         "n_replicates": explanation.n_replicates,
         "duration_seconds": explanation.duration,
         "hop_seconds": grid.hop_seconds,
-        "first_frame_seconds": (grid.receptive_field - 1) / 2 / SAMPLE_RATE,
+        "first_frame_seconds": grid.first_center / SAMPLE_RATE,
         "embedding": None if explanation.embedding is None else explanation.embedding.tolist(),
         "settings": json.dumps(dict(provenance.settings)),
         "model": provenance.model,
@@ -155,10 +155,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
         targets=tuple(target_of(row) for row in rows),
         outputs=_stack(rows, "target_output"),
         logits=_stack(rows, "target_logit"),
-        # Whole numbers of samples, which double precision brings back.
-        grid=FrameGrid(
-            round(SAMPLE_RATE * first["hop_seconds"]), round(2 * SAMPLE_RATE * first["first_frame_seconds"]) + 1
-        ),
+        grid=_grid_of(first),
         num_samples=round(SAMPLE_RATE * first["duration_seconds"]),
         frames=_estimate(rows, "frame_attribution", "frame_standard_error"),
         completeness_gap=_estimate(rows, "completeness_gap", "completeness_gap_standard_error"),
@@ -213,6 +210,21 @@ def by_utterance(rows: Sequence[Row]) -> list[list[Row]]:
 
 def _explained_at(rows: Sequence[Row]) -> datetime:
     return max(row["explained_at"] for row in rows)
+
+
+def _grid_of(row: Row) -> FrameGrid:
+    """A grid of as many frames as a row has, and with the same centres: one without padding if there is such a one."""
+    # Whole numbers of samples, which double precision brings back.
+    hop, num_samples = (round(SAMPLE_RATE * row[name]) for name in ("hop_seconds", "duration_seconds"))
+    twice_center = round(2 * SAMPLE_RATE * row["first_frame_seconds"])
+    frames = len(row["frame_attribution"])
+    plain = FrameGrid(hop, twice_center + 1)
+    if twice_center >= 0 and plain.num_frames(num_samples) == frames:
+        return plain
+    # Padding of both sides moves no frame if the receptive field grows with it; that of one side alters their number.
+    surplus = num_samples - (frames - 1) * hop - plain.receptive_field
+    before = max(0, surplus, -(twice_center // 2))
+    return FrameGrid(hop, plain.receptive_field + 2 * before, before, before - surplus)
 
 
 def _columns(estimate: Estimate, index: int, values: str, standard_error: str) -> Row:
