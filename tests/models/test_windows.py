@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from speechshap.attribution import gradient_shap
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
-from speechshap.models import EmotionClassifier, build_backbone
+from speechshap.models import Backbone, EmotionClassifier, build_backbone
 from speechshap.models.windows import split_into_windows, split_waveform
 
 
@@ -59,6 +59,7 @@ class LocalBackbone(nn.Module):
     grid = FrameGrid(hop=20, receptive_field=30)
     num_layers = 1
     hidden_size = 2
+    window = Backbone.window
 
     def prepare(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         return waveforms
