@@ -36,6 +36,7 @@ class Transformers(nn.Module):
         self.encoder = encoder
 
     def forward(self, waveforms: Tensor) -> SimpleNamespace:
+        """Clips ``(batch, time)``, with silence after them."""
         num_samples = 320 * self.encoder.config.max_source_positions
         heard = nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
         lengths = torch.full((len(heard),), num_samples, device=heard.device)
@@ -50,6 +51,7 @@ class Speechshap(nn.Module):
         self.backbone = WhisperBackbone(encoder, normalize=False)
 
     def forward(self, waveforms: Tensor) -> SimpleNamespace:
+        """Clips ``(batch, time)``."""
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         (state,), _ = self.backbone(waveforms, lengths, [self.backbone.num_layers])
         return SimpleNamespace(last_hidden_state=state)
