@@ -19,7 +19,14 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from speechshap.errors import UserError
-from speechshap.models import Backbone, build_backbone, from_transformers, load_backbone, load_classifier
+from speechshap.models import (
+    Backbone,
+    EmotionClassifier,
+    build_backbone,
+    from_transformers,
+    load_backbone,
+    load_classifier,
+)
 
 SAMPLES = 5120  # 32 mel frames, 16 frames
 LENGTH = torch.tensor([SAMPLES])
@@ -204,6 +211,13 @@ def test_more_than_the_window_at_once_is_refused(padding: Any) -> None:
     with pytest.raises(UserError, match=r"a recording lasts 1\.5 s, and Whisper hears 1 s at once"):
         seconds_of(backbone, 24_000)
     backbone(torch.zeros(1, 24_000), torch.tensor([16_000]))  # padding is not heard
+
+
+@pytest.mark.parametrize("num_samples", [16_001, 16_159, 30_879])  # the last one: two windows of 50 frames
+def test_samples_after_the_last_frame_of_a_window_are_no_obstacle(num_samples: int) -> None:
+    backbone = build_backbone(family_config("whisper", max_source_positions=50))
+    classifier = EmotionClassifier(backbone, nn.Linear(32, 2), window_seconds=1.0)
+    assert classifier(torch.zeros(1, num_samples), torch.tensor([num_samples])).isfinite().all()
 
 
 @pytest.mark.parametrize("load", [load_backbone, load_classifier])
