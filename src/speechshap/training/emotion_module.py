@@ -16,6 +16,7 @@ from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
+from speechshap.training.classifier_module import predict
 from speechshap.training.divergence import refuse_loss, refuse_weights
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.optimizing import adamw
@@ -272,10 +273,12 @@ class EmotionModule(pl.LightningModule):
         """Loss and metrics of a test batch."""
         self._evaluate(batch, "test")
 
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Logits ``(batch, classes)`` of a batch of any form that :func:`speechshap.data.batches.read_batch` reads."""
-        utterances = read_batch(batch, takes_lengths=True)
-        return self(utterances.waveforms, utterances.lengths)
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """Logits ``(batch, classes)`` of a batch of any form that :func:`speechshap.data.batches.read_batch` reads.
+
+        None where an utterance is longer than ``longest``.
+        """
+        return predict(self, read_batch(batch, takes_lengths=True))
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch.waveforms, batch.lengths)
