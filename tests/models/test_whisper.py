@@ -16,7 +16,7 @@ from transformers import (
     WhisperModel,
     WhisperTokenizer,
 )
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from speechshap.errors import UserError
 from speechshap.models import (
@@ -247,6 +247,14 @@ def test_a_decoder_alone_has_no_encoder(tmp_path: Path, load: Any) -> None:
         load(name)
     with pytest.raises(UserError, match=r"a Whisper\w+ has no encoder; expected a Whisper model with one"):
         from_transformers(make_model(WhisperForCausalLM), classifier=nn.Linear(32, 2))
+
+
+@pytest.mark.parametrize("load", [load_backbone, load_classifier])
+@pytest.mark.parametrize("kind", [WhisperDecoder, WhisperForCausalLM])
+def test_a_folder_of_a_decoder_is_not_taken_for_an_encoder(tmp_path: Path, kind: Any, load: Any) -> None:
+    name = save(make_model(kind, decoder_ffn_dim=48), tmp_path)  # some of whose weights have the encoder's shapes
+    with pytest.raises(UserError, match=r"(has no|lacks) weights of (an|its) encoder.*; expected a checkpoint with"):
+        load(name)
 
 
 def test_a_tokenizer_is_no_model(tmp_path: Path) -> None:

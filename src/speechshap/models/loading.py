@@ -105,6 +105,8 @@ def load_weights(
 ) -> tuple[Any, dict[str, Any]]:
     """Model of transformers in single precision, and the report on missing and unexpected weights.
 
+    Weights of another shape than the model's are missing.
+
     Args:
         model_class: Class of transformers.
         source: Folder or name.
@@ -112,13 +114,17 @@ def load_weights(
         key_mapping: As in :class:`speechshap.models.Backbone`.
     """
     with quiet_transformers():
-        return model_class.from_pretrained(
+        model, report = model_class.from_pretrained(
             source,
             local_files_only=local_files_only,
             key_mapping=key_mapping,
             output_loading_info=True,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,
         )
+    # A decoder has some of the names of an encoder, and other shapes.
+    missing = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    return model, {**report, "missing_keys": missing}
 
 
 def require_weights(missing: Iterable[str], model: nn.Module, parameter: str, name: str) -> None:
@@ -135,5 +141,6 @@ def require_weights(missing: Iterable[str], model: nn.Module, parameter: str, na
         raise UserError(f"`{parameter}`: {name} has no weights of an encoder; expected a checkpoint with one")
     if lacking:
         raise UserError(
-            f"`{parameter}`: {name} lacks weights of its encoder ({lacking[0]} and {len(lacking) - 1} more)"
+            f"`{parameter}`: {name} lacks weights of its encoder ({lacking[0]} and {len(lacking) - 1} more); expected "
+            "a checkpoint with a whole one"
         )

@@ -229,10 +229,10 @@ def _load_trained(name: str, source: str, config: Any, local_files_only: bool) -
     model, report = load_weights(plain, source, local_files_only)
     if config.model_type in BACKBONES and "classifier.dense.weight" in report["unexpected_keys"]:
         model, report = load_weights(_with_tanh_head(plain), source, local_files_only)
-    missing = report["missing_keys"]
-    if any(key.split(".")[0] in HEAD for key in missing):
+    of_head = {key for key in report["missing_keys"] if key.split(".")[0] in HEAD}
+    require_weights(report["missing_keys"] - of_head, model, "model", name)
+    if of_head:
         raise UserError(f"`model`: {name} is {UNTRAINED}")
-    require_weights(missing, model, "model", name)
     return model
 
 
