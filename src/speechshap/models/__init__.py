@@ -10,6 +10,7 @@ from speechshap.models.pooling import masked_mean
 from speechshap.models.pretrained import from_transformers, load_classifier
 from speechshap.models.protocols import SpeechClassifier
 from speechshap.models.wav2vec2 import Wav2Vec2Backbone
+from speechshap.models.whisper import WhisperBackbone
 
 __all__ = [
     "BACKBONES",
@@ -19,6 +20,7 @@ __all__ = [
     "PlainClassifier",
     "SpeechClassifier",
     "Wav2Vec2Backbone",
+    "WhisperBackbone",
     "accelerate",
     "build_backbone",
     "from_transformers",

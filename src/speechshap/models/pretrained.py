@@ -81,11 +81,12 @@ def from_transformers(
 
     WavLM, wav2vec2, HuBERT, UniSpeech-SAT and data2vec-audio get the fast backbone, whose results do not depend on
     padding; recordings longer than 30 s go through it in windows, see :class:`speechshap.models.EmotionClassifier`.
-    Other classifiers of raw waveforms run as they are, one utterance at a time.
+    Whisper hears each utterance with silence up to 30 s after it, and nothing longer, see
+    :class:`speechshap.models.WhisperBackbone`. Other classifiers of raw waveforms run as they are, one at a time.
 
     Args:
         model: Audio classifier (``AutoModelForAudioClassification``), or a base model together with ``classifier``.
-        feature_extractor: Says whether waveforms are normalised. None: they are not.
+        feature_extractor: Says whether waveforms are normalised. None: they are not. Whisper's has to fit the model.
         classifier: Head for a model without a trained one, from the mean over time of a hidden state
             ``(batch, hidden size)`` to logits ``(batch, classes)``. It is not copied.
         hidden_layer: Hidden state that ``classifier`` takes (0 is the stem's output); None takes the last.

@@ -39,8 +39,8 @@ class EmotionModule(pl.LightningModule):
 
     Args:
         classes: Names of the emotions, in the order of the class indices.
-        backbone: Pretrained WavLM, wav2vec2, HuBERT, UniSpeech-SAT or data2vec-audio: a name on the Hugging Face hub
-            or a local folder.
+        backbone: Pretrained WavLM, wav2vec2, HuBERT, UniSpeech-SAT, data2vec-audio or Whisper: a name on the Hugging
+            Face hub or a local folder.
         backbone_config: Fields of a Hugging Face configuration (``model_type`` and what differs from its defaults).
             Where it is given, the backbone is made from it with random weights, and ``backbone`` is not loaded.
         hidden_layer: Hidden state that the head takes (0 is the stem's output); left out, the softmax-weighted sum
@@ -49,9 +49,10 @@ class EmotionModule(pl.LightningModule):
             ``Linear(hidden size, 256) - ReLU - Dropout - Linear(256, classes)``. A checkpoint remembers a head
             that came from a configuration; one given in Python has to be given to ``load_from_checkpoint`` again.
         window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
-            memory stays bounded; see :class:`speechshap.models.EmotionClassifier`.
-        padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` runs the backbone
-            without a mask, as its authors did; see :class:`speechshap.models.Wav2Vec2Backbone`.
+            memory stays bounded; see :class:`speechshap.models.EmotionClassifier`. Whisper's are of 30 s at most.
+        padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` pads as the authors of
+            the backbone did; see :class:`speechshap.models.Wav2Vec2Backbone` and
+            :class:`speechshap.models.WhisperBackbone`, which then refuses recordings over 30 s.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for a third more time.
         freeze: What is not trained: the whole ``backbone``, its convolutional ``stem``, or ``none`` of it.
