@@ -148,6 +148,7 @@ class EmotionModule(pl.LightningModule):
             classes,
             standardize=standardize,
         )
+        self.train()  # transformers loads models in eval mode, in which there would be no dropout and no SpecAugment
         self.metrics = nn.ModuleDict(
             {f"{stage}_metrics": classification_metrics(len(classes), stage) for stage in STAGES}
         )
