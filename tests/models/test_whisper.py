@@ -16,10 +16,17 @@ from transformers import (
     WhisperModel,
     WhisperTokenizer,
 )
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from speechshap.errors import UserError
-from speechshap.models import Backbone, build_backbone, from_transformers, load_backbone, load_classifier
+from speechshap.models import (
+    Backbone,
+    EmotionClassifier,
+    build_backbone,
+    from_transformers,
+    load_backbone,
+    load_classifier,
+)
 
 SAMPLES = 5120  # 32 mel frames, 16 frames
 LENGTH = torch.tensor([SAMPLES])
@@ -206,6 +213,13 @@ def test_more_than_the_window_at_once_is_refused(padding: Any) -> None:
     backbone(torch.zeros(1, 24_000), torch.tensor([16_000]))  # padding is not heard
 
 
+@pytest.mark.parametrize("num_samples", [16_001, 16_159, 30_879])  # the last one: two windows of 50 frames
+def test_samples_after_the_last_frame_of_a_window_are_no_obstacle(num_samples: int) -> None:
+    backbone = build_backbone(family_config("whisper", max_source_positions=50))
+    classifier = EmotionClassifier(backbone, nn.Linear(32, 2), window_seconds=1.0)
+    assert classifier(torch.zeros(1, num_samples), torch.tensor([num_samples])).isfinite().all()
+
+
 @pytest.mark.parametrize("load", [load_backbone, load_classifier])
 def test_another_number_of_mel_bins_than_the_feature_extractor_says(tmp_path: Path, load: Any) -> None:
     name = save(make_model(WhisperForAudioClassification), tmp_path, feature_size=80)
@@ -233,6 +247,14 @@ def test_a_decoder_alone_has_no_encoder(tmp_path: Path, load: Any) -> None:
         load(name)
     with pytest.raises(UserError, match=r"a Whisper\w+ has no encoder; expected a Whisper model with one"):
         from_transformers(make_model(WhisperForCausalLM), classifier=nn.Linear(32, 2))
+
+
+@pytest.mark.parametrize("load", [load_backbone, load_classifier])
+@pytest.mark.parametrize("kind", [WhisperDecoder, WhisperForCausalLM])
+def test_a_folder_of_a_decoder_is_not_taken_for_an_encoder(tmp_path: Path, kind: Any, load: Any) -> None:
+    name = save(make_model(kind, decoder_ffn_dim=48), tmp_path)  # some of whose weights have the encoder's shapes
+    with pytest.raises(UserError, match=r"(has no|lacks) weights of (an|its) encoder.*; expected a checkpoint with"):
+        load(name)
 
 
 def test_a_tokenizer_is_no_model(tmp_path: Path) -> None:

@@ -54,3 +54,9 @@ def test_a_model_whose_utterances_share_no_batch_predicts_none_ahead() -> None:
     assert isinstance(module.classifier, nn.Module)
     assert isinstance(module.classifier, PlainClassifier)
     assert module.predict_step(make_batch(), 0) is None
+
+
+def test_a_batch_with_an_utterance_that_is_too_long_is_not_predicted() -> None:
+    module, batch = make_module("whisper"), make_batch()
+    assert isinstance(module.predict_step(batch, 0), Tensor)
+    assert module.predict_step(batch._replace(lengths=batch.lengths + 480_000), 0) is None

@@ -14,8 +14,7 @@ from speechshap.data.audio import normalize_waveforms
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 
 Padding = Literal["masked", "published"]
-"""``masked``: no result depends on padding. ``published``: the model runs without a mask, as its authors ran it."""
-
+"""``masked``: no result depends on padding. ``published``: the model runs with padding as its authors ran it."""
 
 ORIGIN_FIELDS = {"_name_or_path", "architectures", "dtype", "transformers_version"}
 """Fields of a configuration that tell where it comes from, and not what the model computes."""

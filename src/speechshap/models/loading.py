@@ -20,7 +20,7 @@ def build_backbone(config: dict[str, Any], padding: Padding = "masked") -> Backb
 
     Args:
         config: Fields of the Hugging Face configuration, ``model_type`` among them, and ``do_normalize``.
-        padding: As in :class:`speechshap.models.Backbone`.
+        padding: As in :func:`speechshap.models.wrap_backbone`, but for None.
 
     Raises:
         UserError: The configuration is not that of a known family, or contradicts itself.
@@ -57,7 +57,7 @@ def load_backbone(name: str, padding: Padding = "masked") -> Backbone:
     Args:
         name: Name on the Hugging Face hub, or a local folder that ``save_pretrained`` wrote. A name that was
             downloaded before is taken from the cache, without a request.
-        padding: As in :class:`speechshap.models.Backbone`.
+        padding: As in :func:`speechshap.models.wrap_backbone`, but for None.
 
     Raises:
         UserError: The folder lacks something or its parts do not fit each other, the hub does not answer or does not
@@ -105,6 +105,8 @@ def load_weights(
 ) -> tuple[Any, dict[str, Any]]:
     """Model of transformers in single precision, and the report on missing and unexpected weights.
 
+    Weights of another shape than the model's are missing.
+
     Args:
         model_class: Class of transformers.
         source: Folder or name.
@@ -112,13 +114,17 @@ def load_weights(
         key_mapping: As in :class:`speechshap.models.Backbone`.
     """
     with quiet_transformers():
-        return model_class.from_pretrained(
+        model, report = model_class.from_pretrained(
             source,
             local_files_only=local_files_only,
             key_mapping=key_mapping,
             output_loading_info=True,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,
         )
+    # A decoder has some of the names of an encoder, and other shapes.
+    missing = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    return model, {**report, "missing_keys": missing}
 
 
 def require_weights(missing: Iterable[str], model: nn.Module, parameter: str, name: str) -> None:
@@ -135,5 +141,6 @@ def require_weights(missing: Iterable[str], model: nn.Module, parameter: str, na
         raise UserError(f"`{parameter}`: {name} has no weights of an encoder; expected a checkpoint with one")
     if lacking:
         raise UserError(
-            f"`{parameter}`: {name} lacks weights of its encoder ({lacking[0]} and {len(lacking) - 1} more)"
+            f"`{parameter}`: {name} lacks weights of its encoder ({lacking[0]} and {len(lacking) - 1} more); expected "
+            "a checkpoint with a whole one"
         )

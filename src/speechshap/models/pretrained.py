@@ -81,12 +81,12 @@ def from_transformers(
 
     WavLM, wav2vec2, HuBERT, UniSpeech-SAT and data2vec-audio get the fast backbone, whose results do not depend on
     padding; recordings longer than 30 s go through it in windows, see :class:`speechshap.models.EmotionClassifier`.
-    Whisper hears each utterance followed by silence up to 30 s, as in transformers, and nothing longer. Other
-    classifiers of raw waveforms run as they are, one utterance at a time.
+    Whisper hears each utterance with silence up to 30 s after it, and nothing longer, see
+    :class:`speechshap.models.WhisperBackbone`. Other classifiers of raw waveforms run as they are, one at a time.
 
     Args:
         model: Audio classifier (``AutoModelForAudioClassification``), or a base model together with ``classifier``.
-        feature_extractor: Says whether waveforms are normalised. None: they are not.
+        feature_extractor: Says whether waveforms are normalised. None: they are not. Whisper's has to fit the model.
         classifier: Head for a model without a trained one, from the mean over time of a hidden state
             ``(batch, hidden size)`` to logits ``(batch, classes)``. It is not copied.
         hidden_layer: Hidden state that ``classifier`` takes (0 is the stem's output); None takes the last.
@@ -231,10 +231,10 @@ def _load_trained(name: str, source: str, config: Any, local_files_only: bool) -
     model, report = load_weights(plain, source, local_files_only)
     if config.model_type in BACKBONES and "classifier.dense.weight" in report["unexpected_keys"]:
         model, report = load_weights(_with_tanh_head(plain), source, local_files_only)
-    missing = report["missing_keys"]
-    if any(key.split(".")[0] in HEAD for key in missing):
+    of_head = {key for key in report["missing_keys"] if key.split(".")[0] in HEAD}
+    require_weights(report["missing_keys"] - of_head, model, "model", name)
+    if of_head:
         raise UserError(f"`model`: {name} is {UNTRAINED}")
-    require_weights(missing, model, "model", name)
     return model
 
 

@@ -136,13 +136,14 @@ class WhisperBackbone(Backbone):
         Raises:
             UserError: An utterance is longer than its window.
         """
-        longest = self.longest
+        # The last window of a recording may have some samples more, which make no frame.
+        longest = self.longest + (self.grid.shortest - 1 if self.padding == "masked" else 0)
         if waveforms.shape[1] > longest:
             if int(lengths.max()) > longest:
                 raise UserError(
                     f"a recording lasts {int(lengths.max()) / SAMPLE_RATE:.1f} s, and Whisper hears "
-                    f"{longest / SAMPLE_RATE:g} s at once; cut it, or train with `padding` masked, where longer ones "
-                    "are heard window by window"
+                    f"{self.longest / SAMPLE_RATE:g} s at once; cut it, or train with `padding` masked, where longer "
+                    "ones are heard window by window"
                 )
             waveforms = waveforms[:, :longest]
         if self.padding == "masked":

@@ -31,5 +31,14 @@ class ClassifierModule(pl.LightningModule):
         return self.classifier(waveforms, lengths)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Outputs ``(batch, classes)``; None of a model whose utterances must not share a batch."""
-        return None if self.classifier.one_by_one else self(batch.waveforms, batch.lengths)
+        """What :func:`predict` gives."""
+        return predict(cast(SpeechClassifier, self.classifier), batch)
+
+
+def predict(classifier: SpeechClassifier, batch: Batch) -> Tensor | None:
+    """Outputs ``(batch, classes)``; None of utterances that must not share a batch, or where one is too long.
+
+    Who explains these asks the model for each that it can hear.
+    """
+    is_too_long = classifier.longest is not None and int(batch.lengths.max()) > classifier.longest
+    return None if classifier.one_by_one or is_too_long else classifier(batch.waveforms, batch.lengths)

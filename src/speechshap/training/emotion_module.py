@@ -16,6 +16,7 @@ from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
+from speechshap.training.classifier_module import predict
 from speechshap.training.divergence import refuse_loss, refuse_weights
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.optimizing import adamw
@@ -38,8 +39,8 @@ class EmotionModule(pl.LightningModule):
 
     Args:
         classes: Names of the emotions, in the order of the class indices.
-        backbone: Pretrained WavLM, wav2vec2, HuBERT, UniSpeech-SAT, data2vec-audio or Whisper, of which the encoder
-            alone is loaded: a name on the Hugging Face hub or a local folder.
+        backbone: Pretrained WavLM, wav2vec2, HuBERT, UniSpeech-SAT, data2vec-audio or Whisper: a name on the Hugging
+            Face hub or a local folder.
         backbone_config: Fields of a Hugging Face configuration (``model_type`` and what differs from its defaults).
             Where it is given, the backbone is made from it with random weights, and ``backbone`` is not loaded.
         hidden_layer: Hidden state that the head takes (0 is the stem's output); left out, the softmax-weighted sum
@@ -48,10 +49,10 @@ class EmotionModule(pl.LightningModule):
             ``Linear(hidden size, 256) - ReLU - Dropout - Linear(256, classes)``. A checkpoint remembers a head
             that came from a configuration; one given in Python has to be given to ``load_from_checkpoint`` again.
         window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
-            memory stays bounded; see :class:`speechshap.models.EmotionClassifier`.
-        padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` runs the backbone
-            without a mask, as its authors did, Whisper with silence up to 30 s; see
-            :class:`speechshap.models.Wav2Vec2Backbone` and :class:`speechshap.models.WhisperBackbone`.
+            memory stays bounded; see :class:`speechshap.models.EmotionClassifier`. Whisper's are of 30 s at most.
+        padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` pads as the authors of
+            the backbone did; see :class:`speechshap.models.Wav2Vec2Backbone` and
+            :class:`speechshap.models.WhisperBackbone`, which then refuses recordings over 30 s.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for a third more time.
         freeze: What is not trained: the whole ``backbone``, its convolutional ``stem``, or ``none`` of it.
@@ -147,6 +148,7 @@ class EmotionModule(pl.LightningModule):
             classes,
             standardize=standardize,
         )
+        self.train()  # transformers loads models in eval mode, in which there would be no dropout and no SpecAugment
         self.metrics = nn.ModuleDict(
             {f"{stage}_metrics": classification_metrics(len(classes), stage) for stage in STAGES}
         )
@@ -273,10 +275,12 @@ class EmotionModule(pl.LightningModule):
         """Loss and metrics of a test batch."""
         self._evaluate(batch, "test")
 
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Logits ``(batch, classes)`` of a batch of any form that :func:`speechshap.data.batches.read_batch` reads."""
-        utterances = read_batch(batch, takes_lengths=True)
-        return self(utterances.waveforms, utterances.lengths)
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """Logits ``(batch, classes)`` of a batch of any form that :func:`speechshap.data.batches.read_batch` reads.
+
+        None where an utterance is longer than ``longest``.
+        """
+        return predict(self, read_batch(batch, takes_lengths=True))
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self(batch.waveforms, batch.lengths)
