@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from helpers import tiny_config
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ WAV2VEC2_FAMILIES = ["wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-a
 """Families of wav2vec2's kind."""
 
 FAMILIES = [*WAV2VEC2_FAMILIES, "whisper"]
+
+of_each_kind = pytest.mark.parametrize("family", ["wavlm", "whisper"])
+"""Runs a test on a family of each kind; those of wav2vec2's kind are one class. Decides the fixture ``family``."""
 
 SHAPES = [
     *((family, "group", False) for family in WAV2VEC2_FAMILIES[:-1]),
