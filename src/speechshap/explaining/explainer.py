@@ -38,7 +38,7 @@ class GradientSHAP:
 
     Args:
         model_name: Checkpoint of ``speechshap train`` (``….ckpt``), or an audio classifier of transformers by its name
-            on the Hugging Face hub or its folder; a bare WavLM, wav2vec2 or HuBERT needs a ``classifier``. Ignored
+            on the Hugging Face hub or its folder; a bare speech transformer needs a ``classifier``. Ignored
             where ``model`` is given.
         device: Where to compute; None takes that of a given model, else the GPU if there is one.
         num_samples: Draws: points on the paths.

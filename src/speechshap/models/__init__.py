@@ -9,7 +9,9 @@ from speechshap.models.plain import PlainClassifier
 from speechshap.models.pooling import masked_mean
 from speechshap.models.pretrained import from_transformers, load_classifier
 from speechshap.models.protocols import SpeechClassifier
+from speechshap.models.standardization import Standardization
 from speechshap.models.wav2vec2 import Wav2Vec2Backbone
+from speechshap.models.whisper import WhisperBackbone
 
 __all__ = [
     "BACKBONES",
@@ -18,7 +20,9 @@ __all__ = [
     "Padding",
     "PlainClassifier",
     "SpeechClassifier",
+    "Standardization",
     "Wav2Vec2Backbone",
+    "WhisperBackbone",
     "accelerate",
     "build_backbone",
     "from_transformers",

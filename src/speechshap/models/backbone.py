@@ -30,7 +30,7 @@ class Backbone(nn.Module, ABC):
     Args:
         model: Base model of transformers; it may be changed in place.
         normalize: Whether the checkpoint expects each waveform at mean 0 and variance 1.
-        padding: ``masked`` or ``published``.
+        padding: ``masked`` or ``published``, which means something of its own in each family.
 
     Attributes:
         grid: Where the frames lie on the waveform.

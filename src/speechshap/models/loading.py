@@ -20,7 +20,7 @@ def build_backbone(config: dict[str, Any], padding: Padding = "masked") -> Backb
 
     Args:
         config: Fields of the Hugging Face configuration, ``model_type`` among them, and ``do_normalize``.
-        padding: As in :class:`speechshap.models.Wav2Vec2Backbone`.
+        padding: As in :class:`speechshap.models.Backbone`.
 
     Raises:
         UserError: The configuration is not that of a known family, or contradicts itself.
@@ -57,11 +57,11 @@ def load_backbone(name: str, padding: Padding = "masked") -> Backbone:
     Args:
         name: Name on the Hugging Face hub, or a local folder that ``save_pretrained`` wrote. A name that was
             downloaded before is taken from the cache, without a request.
-        padding: As in :class:`speechshap.models.Wav2Vec2Backbone`.
+        padding: As in :class:`speechshap.models.Backbone`.
 
     Raises:
-        UserError: The folder lacks something, the hub does not answer or does not know the name, or the model is of
-            another family.
+        UserError: The folder lacks something or its parts do not fit each other, the hub does not answer or does not
+            know the name, or the model is of another family.
     """
     backbone, extractor = fetch(name, "backbone", lambda source, is_local: read_backbone(source, is_local, padding))
     if padding == "masked" and not extractor.return_attention_mask:

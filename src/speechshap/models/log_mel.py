@@ -25,8 +25,8 @@ SHORTEST = WINDOW // 2 + 1
 def log_mel(waveforms: Tensor, lengths: Tensor, num_bins: int) -> Tensor:
     """Log-mel spectrogram of each utterance alone, with the numbers of transformers' ``WhisperFeatureExtractor``.
 
-    The clip is reflected at both of its ends, each mel power is at least 1e-10, and no bin lies more than eight powers
-    of ten below the loudest one of its utterance. These floors are part of the function that is differentiated: a bin
+    The clip is reflected at both of its ends, each mel power is at least 1e-10, and no bin lies more than 80 dB below
+    the loudest one of its utterance. These floors are part of the function that is differentiated: a bin
     whose power is below 1e-10 has the gradient zero, and one that lies below the other floor has it at the loudest bin
     and not at its own, so that what is quieter than that moves nothing.
 

@@ -21,7 +21,7 @@ from speechshap.models.protocols import SpeechClassifier
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 30.0
-"""Longer recordings are split; up to here the logits are those of transformers."""
+"""Longer recordings are split, where the backbone can; up to here the logits are those of transformers."""
 
 HEAD = {"projector", "classifier", "layer_weights"}
 """Parts of transformers' classifiers that are not of the encoder."""
@@ -81,7 +81,8 @@ def from_transformers(
 
     WavLM, wav2vec2, HuBERT, UniSpeech-SAT and data2vec-audio get the fast backbone, whose results do not depend on
     padding; recordings longer than 30 s go through it in windows, see :class:`speechshap.models.EmotionClassifier`.
-    Other classifiers of raw waveforms run as they are, one utterance at a time.
+    Whisper hears each utterance followed by silence up to 30 s, as in transformers, and nothing longer. Other
+    classifiers of raw waveforms run as they are, one utterance at a time.
 
     Args:
         model: Audio classifier (``AutoModelForAudioClassification``), or a base model together with ``classifier``.
@@ -94,7 +95,8 @@ def from_transformers(
         :class:`speechshap.models.EmotionClassifier` or :class:`speechshap.models.PlainClassifier`.
 
     Raises:
-        UserError: The model has no trained head, does not take waveforms at 16 kHz, or gives several labels at once.
+        UserError: The model has no trained head or no encoder, takes neither waveforms at 16 kHz nor what a backbone
+            makes of them, or gives several labels at once.
 
     Example:
         >>> from transformers import WavLMConfig, WavLMForSequenceClassification

@@ -38,8 +38,8 @@ class EmotionModule(pl.LightningModule):
 
     Args:
         classes: Names of the emotions, in the order of the class indices.
-        backbone: Pretrained WavLM, wav2vec2, HuBERT, UniSpeech-SAT or data2vec-audio: a name on the Hugging Face hub
-            or a local folder.
+        backbone: Pretrained WavLM, wav2vec2, HuBERT, UniSpeech-SAT, data2vec-audio or Whisper, of which the encoder
+            alone is loaded: a name on the Hugging Face hub or a local folder.
         backbone_config: Fields of a Hugging Face configuration (``model_type`` and what differs from its defaults).
             Where it is given, the backbone is made from it with random weights, and ``backbone`` is not loaded.
         hidden_layer: Hidden state that the head takes (0 is the stem's output); left out, the softmax-weighted sum
@@ -50,7 +50,8 @@ class EmotionModule(pl.LightningModule):
         window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
             memory stays bounded; see :class:`speechshap.models.EmotionClassifier`.
         padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` runs the backbone
-            without a mask, as its authors did; see :class:`speechshap.models.Wav2Vec2Backbone`.
+            without a mask, as its authors did, Whisper with silence up to 30 s; see
+            :class:`speechshap.models.Wav2Vec2Backbone` and :class:`speechshap.models.WhisperBackbone`.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for a third more time.
         freeze: What is not trained: the whole ``backbone``, its convolutional ``stem``, or ``none`` of it.
