@@ -81,6 +81,23 @@ def logits_and_gradient(function: Callable[[Tensor], Tensor], waveform: Tensor) 
     return logits, torch.autograd.grad(logits[0, 1], values)[0]
 
 
+def states_and_gradient(function: Any, waveform: Tensor) -> tuple[list[Tensor], Tensor]:
+    """States ``(1, frames, size)`` of a waveform, and the gradient of a sum over the last one."""
+    values = waveform.clone().requires_grad_()
+    states = function(values)
+    weights = torch.randn(states[-1].shape, generator=torch.Generator().manual_seed(2))
+    return states, torch.autograd.grad((states[-1] * weights).sum(), values)[0]
+
+
+def features_of(waveforms: Tensor, num_samples: int, num_bins: int = TINY_WHISPER["num_mel_bins"]) -> Tensor:
+    """Log-mel features ``(batch, bins, frames)`` of clips and silence, differentiably, as transformers has it."""
+    extractor = WhisperFeatureExtractor(feature_size=num_bins)
+    clips = nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
+    power = torch.stft(clips, 400, 160, window=torch.hann_window(400), return_complex=True)[..., :-1].abs() ** 2
+    levels = (torch.from_numpy(extractor.mel_filters).float().T @ power).clamp_min(1e-10).log10()
+    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) + 4) / 4
+
+
 def make_model(family: str = "wavlm", norm: str = "group") -> Any:
     """A frozen model of transformers whose weights are all random."""
     torch.manual_seed(0)

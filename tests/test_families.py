@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from families import FAMILIES, as_after_training, family_config
+from attribution.tiny import draws_for_captum
+from captum.attr import GradientShap
+from families import FAMILIES, as_after_training, family_config, features_of, make_config, save
 from helpers import write_sound
 from torch.utils.data import DataLoader
+from transformers import AutoModelForAudioClassification
 
 from speechshap import EmotionModule, GradientSHAPCallback
-from speechshap.attribution import SpectralGrid
+from speechshap.attribution import SpectralGrid, gradient_shap
 from speechshap.data.audio import load_audio
-from speechshap.models import Padding
+from speechshap.models import Padding, load_classifier
 
 LENGTHS = [3000, 1700, 2345]
 
@@ -90,3 +93,20 @@ def test_attributions_are_complete_and_those_of_each_utterance_alone(
         for one, other in zip(table[name], alone[name], strict=True):
             found, expected = nested(one), nested(other)
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * abs(expected).max(), err_msg=name)
+
+
+def test_a_head_trained_in_transformers_is_explained_as_captum_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = as_after_training(AutoModelForAudioClassification.from_config(make_config("whisper")))
+    waveform, references, alphas = draws_for_captum(monkeypatch)
+    expected = GradientShap(lambda clips: model(features_of(clips, 480_000)).logits).attribute(
+        waveform, references, n_samples=6, stdevs=0.0, target=1
+    )
+    classifier = load_classifier(save(model, tmp_path))
+    result = gradient_shap(
+        classifier, waveform, references, torch.tensor([[1]]), alphas=alphas, chunk_size=4, grid=classifier.grid
+    )
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(result.values[0], expected, atol=1e-5 * scale, rtol=1e-5)
