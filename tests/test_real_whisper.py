@@ -4,14 +4,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from families import features_of, relative_difference, states_and_gradient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from speechshap.cli.explain import explain
+from speechshap.cli.train import train
 from speechshap.data.audio import load_audio
 from speechshap.models import Backbone, load_backbone
 from speechshap.models.log_mel import log_mel
@@ -115,3 +120,31 @@ def test_half_precision_costs_what_it_costs_in_transformers(whisper_folder: Path
         errors.append((relative_difference(half, full), relative_difference(half_gradient, full_gradient)))
     assert errors[0][0] < 0.05
     assert errors[0] == pytest.approx(errors[1], rel=0.1)
+
+
+def test_a_head_on_it_knows_emotions_of_actors_it_never_heard_and_is_explained(
+    whisper_folder: Path, ravdess_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(
+        ["fit", "--config", "ravdess", "--config", "whisper", "--model.backbone", str(whisper_folder),
+         "--data.root", str(ravdess_root), "--data.max_utterances", "64", "--data.batch_size", "8",
+         "--data.num_workers", "0", "--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "3",
+         "--trainer.num_sanity_val_steps", "0", "--trainer.accelerator", "cpu"]
+    )  # fmt: skip
+    run = tmp_path / "runs" / "whisper" / "version_0"
+    (recall,) = EventAccumulator(str(run)).Reload().Scalars("val/uar")
+    assert recall.value > 0.22, recall  # chance is 0.125
+    explain(
+        ["--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--data.max_utterances", "2", "--data.num_workers", "0",
+         "--explain.n_samples", "8", "--explain.layers", "6", "--explain.spectrum.num_mel_bands", "20",
+         "--explain.max_drawn", "0", "--trainer.accelerator", "cpu"]
+    )  # fmt: skip
+    table = pd.read_parquet(sorted((run / "explanations").glob("part-*.parquet")))
+    assert len(table) == 2
+    for row in table.itertuples():
+        assert 0 < row.relative_error < 10
+        assert np.isfinite(row.frame_standard_error).all()
+        assert len(row.frame_attribution) == pytest.approx(50 * row.duration_seconds, abs=1)
+        assert np.isfinite(np.stack(row.time_frequency_attribution)).all()
+    assert (run / "explanations" / "report.html").read_text().count('id="payload-') == 2
