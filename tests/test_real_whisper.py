@@ -134,7 +134,7 @@ def test_a_head_on_it_knows_emotions_of_actors_it_never_heard_and_is_explained(
     )  # fmt: skip
     run = tmp_path / "runs" / "whisper" / "version_0"
     (recall,) = EventAccumulator(str(run)).Reload().Scalars("val/uar")
-    assert recall.value > 0.22, recall  # chance is 0.125
+    assert recall.value > 0.25, recall  # chance is 0.125; 0.34 to 0.38 over three seeds
     explain(
         ["--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--data.max_utterances", "2", "--data.num_workers", "0",
          "--explain.n_samples", "8", "--explain.layers", "6", "--explain.spectrum.num_mel_bands", "20",
