@@ -39,8 +39,7 @@ class Transformers(nn.Module):
         """Clips ``(batch, time)``, with silence after them."""
         num_samples = 320 * self.encoder.config.max_source_positions
         heard = nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
-        lengths = torch.full((len(heard),), num_samples, device=heard.device)
-        return self.encoder(log_mel(heard, lengths, self.encoder.num_mel_bins))
+        return self.encoder(log_mel(heard, None, self.encoder.num_mel_bins))
 
 
 class Speechshap(nn.Module):

@@ -3,14 +3,15 @@
 import os
 import shutil
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import Browser, open_browser, tiny_config
+from families import family_config
+from helpers import Browser, open_browser
 
 from speechshap.data import make_planted_corpus
 from speechshap.training import AudioDataModule, EmotionModule
@@ -43,6 +44,14 @@ def ravdess_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def whisper_folder() -> Path:
+    """The encoder of a Whisper model itself."""
+    if "SPEECHSHAP_WHISPER" not in os.environ:
+        pytest.skip("SPEECHSHAP_WHISPER is not set: it names the folder of a Whisper encoder for tests on real weights")
+    return Path(os.environ["SPEECHSHAP_WHISPER"])
+
+
+@pytest.fixture(scope="session")
 def planted_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A planted-evidence corpus of four speakers with three clips of each emotion."""
     root = tmp_path_factory.mktemp("corpora") / "planted"
@@ -50,28 +59,46 @@ def planted_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def family() -> str:
+    """Family of the tiny models; a test for more than one is parametrised over it."""
+    return "wavlm"
+
+
 @pytest.fixture(scope="session")
-def tiny_checkpoint(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a tiny WavLM after two training steps."""
-    folder = tmp_path_factory.mktemp("runs")
-    pl.seed_everything(0)
-    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8)
-    module = EmotionModule(data.classes, backbone_config=tiny_config(do_normalize=True), freeze="none")
-    trainer = pl.Trainer(
-        max_steps=2, limit_val_batches=0, logger=False, accelerator="cpu", enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
-    )  # fmt: skip
-    trainer.fit(module, data)
-    path = folder / "checkpoints" / "best.ckpt"
-    trainer.save_checkpoint(path)
-    return path
+def tiny_checkpoints(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A checkpoint of a tiny model of a family after two training steps; made when it is first asked for."""
+
+    @cache
+    def train(family: str) -> Path:
+        folder = tmp_path_factory.mktemp("runs")
+        pl.seed_everything(0)
+        data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8)
+        config = family_config(family, do_normalize=family != "whisper")
+        module = EmotionModule(data.classes, backbone_config=config, freeze="none")
+        trainer = pl.Trainer(
+            max_steps=2, limit_val_batches=0, logger=False, accelerator="cpu", enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+        )  # fmt: skip
+        trainer.fit(module, data)
+        path = folder / "checkpoints" / "best.ckpt"
+        trainer.save_checkpoint(path)
+        return path
+
+    return train
 
 
 @pytest.fixture
-def tiny_module() -> EmotionModule:
-    """A tiny WavLM classifier of three classes, random but always the same."""
+def tiny_checkpoint(tiny_checkpoints: Callable[[str], Path], family: str) -> Path:
+    """A checkpoint of a tiny model after two training steps."""
+    return tiny_checkpoints(family)
+
+
+@pytest.fixture
+def tiny_module(family: str) -> EmotionModule:
+    """A tiny classifier of three classes, random but always the same."""
     torch.manual_seed(0)
-    return EmotionModule(["angry", "happy", "sad"], backbone_config=tiny_config()).eval()
+    return EmotionModule(["angry", "happy", "sad"], backbone_config=family_config(family)).eval()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from helpers import tiny_config
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ WAV2VEC2_FAMILIES = ["wavlm", "wav2vec2", "hubert", "unispeech-sat", "data2vec-a
 """Families of wav2vec2's kind."""
 
 FAMILIES = [*WAV2VEC2_FAMILIES, "whisper"]
+
+of_each_kind = pytest.mark.parametrize("family", ["wavlm", "whisper"])
+"""Runs a test on a family of each kind; those of wav2vec2's kind are one class. Decides the fixture ``family``."""
 
 SHAPES = [
     *((family, "group", False) for family in WAV2VEC2_FAMILIES[:-1]),
@@ -75,6 +79,23 @@ def logits_and_gradient(function: Callable[[Tensor], Tensor], waveform: Tensor) 
     values = waveform[None].clone().requires_grad_()
     logits = function(values)
     return logits, torch.autograd.grad(logits[0, 1], values)[0]
+
+
+def states_and_gradient(function: Any, waveform: Tensor) -> tuple[list[Tensor], Tensor]:
+    """States ``(1, frames, size)`` of a waveform, and the gradient of a sum over the last one."""
+    values = waveform.clone().requires_grad_()
+    states = function(values)
+    weights = torch.randn(states[-1].shape, generator=torch.Generator().manual_seed(2))
+    return states, torch.autograd.grad((states[-1] * weights).sum(), values)[0]
+
+
+def features_of(waveforms: Tensor, num_samples: int, num_bins: int = TINY_WHISPER["num_mel_bins"]) -> Tensor:
+    """Log-mel features ``(batch, bins, frames)`` of clips and silence, differentiably, as transformers has it."""
+    extractor = WhisperFeatureExtractor(feature_size=num_bins)
+    clips = nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
+    power = torch.stft(clips, 400, 160, window=torch.hann_window(400), return_complex=True)[..., :-1].abs() ** 2
+    levels = (torch.from_numpy(extractor.mel_filters).float().T @ power).clamp_min(1e-10).log10()
+    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
 
 def make_model(family: str = "wavlm", norm: str = "group") -> Any:

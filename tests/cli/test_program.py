@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,10 @@ import pytest
 import soundfile
 import torch
 import yaml
+from families import family_config, make_config, of_each_kind, save
 from helpers import tiny_config, write_sound
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+from transformers import AutoModel
 
 from speechshap.cli.explain import explain
 from speechshap.cli.program import run
@@ -56,10 +58,7 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as ``save_pretrained`` writes it, in place of microsoft/wavlm-base-plus."""
     folder = tmp_path_factory.mktemp("backbone")
-    fields = tiny_config("wavlm", "group")
-    torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    save(AutoModel.from_config(make_config("wavlm", "group")), folder, do_normalize=False)
     return folder
 
 
@@ -99,15 +98,24 @@ def test_each_corpus_configuration_trains(name: str, tiny_backbone: Path, tmp_pa
     assert result.returncode == 0, result.stderr
 
 
+AFTER_A_CORPUS = {"small_wavlm": None, "wavlm_large": "wavlm", "hubert_large": "hubert", "whisper": "whisper"}
+"""Configurations that go after that of any corpus, and the family that they load from the hub."""
+
+
 def test_every_configuration_is_tried_here() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*CORPORA, "demo", "small_wavlm"}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*CORPORA, *AFTER_A_CORPUS, "demo"}
 
 
-def test_the_small_wavlm_goes_with_any_corpus(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "loaded"), AFTER_A_CORPUS.items())
+def test_a_backbone_goes_with_any_corpus(name: str, loaded: str | None, tmp_path: Path) -> None:
     root = make_corpus(tmp_path / "corpus", "ravdess")
+    stand_in = []
+    if loaded is not None:
+        model = AutoModel.from_config(make_config(loaded, is_stable=loaded != "whisper"))
+        stand_in = ["--model.backbone", save(model, tmp_path / "backbone")]
     result = script(
-        "train", "fit", "--config", CONFIGS / "ravdess.yaml", "--config", CONFIGS / "small_wavlm.yaml",
-        "--data.root", root, "--trainer.fast_dev_run", "true", folder=tmp_path,
+        "train", "fit", "--config", CONFIGS / "ravdess.yaml", "--config", CONFIGS / f"{name}.yaml", "--data.root", root,
+        *stand_in, "--trainer.fast_dev_run", "true", "--data.num_workers", "0", folder=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
 
@@ -122,18 +130,30 @@ def test_the_demo_configuration_makes_its_corpus_and_trains(tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="session")
-def trained_run(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_runs(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a short training run on a family; trained when it is first asked for."""
+
+    @cache
+    def fit(family: str) -> Path:
+        folder = tmp_path_factory.mktemp("session")
+        backbone = family_config(family, do_normalize=family != "whisper")
+        config = {
+            "data": {"root": str(planted_root), "corpus": "planted", "batch_size": 8},
+            "model": {"freeze": "none", "standardize": family == "whisper", "backbone_config": backbone},
+            "trainer": {"max_epochs": 2, "accelerator": "cpu", "logger": {"init_args": {"name": "tiny"}}},
+        }
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+        result = script("train", "fit", "--config", "tiny.yaml", folder=folder)
+        assert result.returncode == 0, result.stderr
+        return folder / "runs" / "tiny" / "version_0"
+
+    return fit
+
+
+@pytest.fixture
+def trained_run(trained_runs: Callable[[str], Path], family: str) -> Path:
     """The folder of a short training run."""
-    folder = tmp_path_factory.mktemp("session")
-    config = {
-        "data": {"root": str(planted_root), "corpus": "planted", "batch_size": 8},
-        "model": {"freeze": "none", "backbone_config": tiny_config(do_normalize=True)},
-        "trainer": {"max_epochs": 2, "accelerator": "cpu", "logger": {"init_args": {"name": "tiny"}}},
-    }
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    result = script("train", "fit", "--config", "tiny.yaml", folder=folder)
-    assert result.returncode == 0, result.stderr
-    return folder / "runs" / "tiny" / "version_0"
+    return trained_runs(family)
 
 
 def test_what_a_training_run_leaves_behind(trained_run: Path) -> None:
@@ -156,6 +176,7 @@ def test_test_takes_the_architecture_from_the_checkpoint(trained_run: Path, plan
     assert "test/uar" in result.stdout
 
 
+@of_each_kind
 def test_training_goes_on_where_it_stopped(trained_run: Path, tmp_path: Path) -> None:
     result = script(
         "train", "fit", "--config", trained_run / "config.yaml", "--ckpt_path", trained_run / "checkpoints/last.ckpt",
@@ -166,6 +187,7 @@ def test_training_goes_on_where_it_stopped(trained_run: Path, tmp_path: Path) ->
     assert [event.step for event in events.Scalars("val/uar")] == [8]  # the third epoch, of three steps as the others
 
 
+@of_each_kind
 def test_explaining_the_unseen_speakers(trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
     result = script("explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "4", folder=tmp_path)
@@ -269,6 +291,7 @@ def parts(run: Path) -> list[Path]:
     return sorted((run / "explanations").glob("part-*.parquet"))
 
 
+@of_each_kind
 def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) -> None:
     """Five utterances for two ranks: one has a batch more than the other, and nobody waits for it."""
     tables = []

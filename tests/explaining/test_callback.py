@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import soundfile
 import torch
+from families import of_each_kind
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -26,7 +27,6 @@ from speechshap.data import Batch
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
 from speechshap.explaining.batch_explainer import BatchExplainer
-from speechshap.frames import FrameGrid
 from speechshap.report.rendering import BackgroundRenderer, RenderingError
 from speechshap.results.fingerprint import fingerprint
 from speechshap.results.neurons import neuron_file
@@ -63,7 +63,7 @@ def read(folder: Path) -> pd.DataFrame:
     return table.sort_values(["utterance", "target"]).reset_index(drop=True)
 
 
-@pytest.mark.parametrize("inference_mode", [True, False])
+@pytest.mark.parametrize(("family", "inference_mode"), [("wavlm", True), ("wavlm", False), ("whisper", True)])
 def test_rows_are_what_the_estimator_computes(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, inference_mode: bool
 ) -> None:
@@ -77,7 +77,7 @@ def test_rows_are_what_the_estimator_computes(
     module.eval()
     result = gradient_shap(
         module, batch.waveforms, lengths=batch.lengths, ids=[u.id for u in data.predict_utterances],
-        targets=torch.arange(4).expand(3, 4), n_samples=4, seed=4,
+        targets=torch.arange(4).expand(3, 4), n_samples=4, seed=4, grid=module.grid,
     )  # fmt: skip
     for index, utterance in enumerate(data.predict_utterances):
         for target, name in enumerate(module.classes):
@@ -90,7 +90,7 @@ def test_rows_are_what_the_estimator_computes(
                 rtol=1e-4,
                 atol=1e-5 * float(expected.abs().max()),
             )
-            assert len(row["frame_standard_error"]) == len(expected) == FrameGrid().num_frames(9600)
+            assert len(row["frame_standard_error"]) == len(expected) == module.grid.num_frames(9600)
             assert row["target_logit"] == pytest.approx(float(result.logits[index, target]), abs=1e-5)
             assert row["prediction"] == module.classes[int(result.logits[index].argmax())]
             assert row["probability"] == pytest.approx(float(result.logits[index].softmax(0).max()), abs=1e-5)
@@ -133,6 +133,7 @@ def test_tensorboard_has_figures_sounds_curves_and_histograms(
     assert lower <= events.Scalars("explain/completeness_gap")[0].value <= upper
 
 
+@of_each_kind
 def test_each_setting_has_its_hyperparameters_and_the_projector_its_points(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
@@ -250,6 +251,7 @@ def test_a_class_asked_for_twice_has_one_row(tiny_checkpoint: Path, planted_root
     assert len(read(tmp_path)) == 3 * len(module.classes)
 
 
+@of_each_kind
 def test_what_is_done_is_not_computed_again(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +281,7 @@ def test_what_is_done_is_not_computed_again(
     assert not table.duplicated(["utterance", "target", "fingerprint"]).any()
 
 
+@of_each_kind
 def test_batch_size_and_chunk_size_change_nothing(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
     predict(tiny_checkpoint, planted_root, tmp_path / "one", data={"batch_size": 1}, chunk_size=2)
     predict(tiny_checkpoint, planted_root, tmp_path / "three", data={"batch_size": 3}, chunk_size=7)
@@ -291,6 +294,7 @@ def test_batch_size_and_chunk_size_change_nothing(tiny_checkpoint: Path, planted
 
 
 @pytest.mark.gpu
+@of_each_kind
 def test_a_gpu_gives_the_rows_of_the_cpu(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
     for accelerator in ("cpu", "gpu"):
         trainer = {"accelerator": accelerator, "devices": 1}
@@ -304,6 +308,7 @@ def test_a_gpu_gives_the_rows_of_the_cpu(tiny_checkpoint: Path, planted_root: Pa
         )
 
 
+@of_each_kind
 def test_given_classes_and_training_clips_as_references(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +318,7 @@ def test_given_classes_and_training_clips_as_references(
     assert set(table.baselines) == {"dataset"}
 
 
+@of_each_kind
 def test_bfloat16_follows_the_trainer(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
     options = {"n_samples": 8, "targets": "happy"}
     predict(tiny_checkpoint, planted_root, tmp_path / "full", **options)
@@ -344,6 +350,7 @@ def test_a_fingerprint_tells_weights_and_sounds_apart() -> None:
     assert before != fingerprint(module.state_dict(), None, "32-true", torch.ones(3))
 
 
+@of_each_kind
 def test_contrasts_layers_and_frequencies_by_configuration(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
@@ -362,6 +369,7 @@ def test_contrasts_layers_and_frequencies_by_configuration(
             module.eval(), torch.from_numpy(waveform)[None], gaussian_noise(6.0), torch.tensor([[happy, angry]]),
             ids=[utterance.id], n_samples=4, against=torch.tensor([[sad, -1]]), output="log_odds",
             layers=module.backbone.layers, layer_method="path", spectrum=SpectralGrid(num_mel_bands=20),
+            grid=module.grid,
         )  # fmt: skip
         tensors = load_file(neuron_file(tmp_path / "explanations", table.settings_fingerprint[0], utterance.id))
         assert len(tensors) == 2 * 2 * 2
@@ -472,6 +480,7 @@ def test_settings_that_cannot_be() -> None:
     GradientSHAPCallback(n_samples=2, scheme="uniform")
 
 
+@of_each_kind
 def test_checkpointing_changes_nothing_and_is_over_afterwards(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
@@ -502,6 +511,7 @@ def test_a_parameter_that_the_method_does_not_have_is_named() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+@of_each_kind
 def test_other_methods_leave_the_same_results(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, method: str
 ) -> None:
@@ -524,6 +534,7 @@ def test_runs_that_differ_in_a_setting_are_stored_with_it(
     assert len(table) == 6
 
 
+@of_each_kind
 def test_an_emotion_module_explains_a_plain_dataloader(tiny_module: EmotionModule, tmp_path: Path) -> None:
     waveforms = 0.1 * torch.randn(3, 2000, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([2000, 1500, 900])
@@ -532,12 +543,15 @@ def test_an_emotion_module_explains_a_plain_dataloader(tiny_module: EmotionModul
     pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu").predict(tiny_module, loader)
     table = read(tmp_path)
     for row, waveform, length in zip(table.itertuples(), waveforms, lengths.tolist(), strict=True):
-        expected = gradient_shap(tiny_module, waveform[None, :length], ids=[row.utterance], n_samples=4)
+        expected = gradient_shap(
+            tiny_module, waveform[None, :length], ids=[row.utterance], n_samples=4, grid=tiny_module.grid
+        )
         scale = float(expected.frames.abs().max())
         assert row.frame_attribution == pytest.approx(expected.frames[0, 0].numpy(), rel=1e-3, abs=1e-4 * scale)
         assert row.prediction in tiny_module.classes
 
 
+@of_each_kind
 def test_a_clip_that_is_too_short_for_the_model_costs_itself_alone(
     tiny_module: EmotionModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -552,4 +566,4 @@ def test_a_clip_that_is_too_short_for_the_model_costs_itself_alone(
     trainer = pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu")
     trainer.predict(tiny_module, DataLoader([batch], batch_size=None))
     assert list(read(tmp_path).utterance) == ["long"]
-    assert "short is not explained: it has 200 samples, and the model needs 400" in caplog.text
+    assert f"short is not explained: it has 200 samples, and the model needs {tiny_module.shortest}" in caplog.text

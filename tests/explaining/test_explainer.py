@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import of_each_kind
 from helpers import tiny_config, write_sound
 from torch import nn
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedModel, Wav2Vec2FeatureExtractor
@@ -23,13 +24,15 @@ def waveform(seed: int = 0) -> torch.Tensor:
     return 0.1 * torch.randn(2000, generator=torch.Generator().manual_seed(seed))
 
 
+@of_each_kind
 def test_the_result_is_that_of_the_engine(explainer: GradientSHAP, tiny_module: EmotionModule) -> None:
     result = explainer.explain(waveform(), target_class=2)
     with torch.no_grad():
         probabilities = tiny_module(waveform()[None], torch.tensor([2000])).softmax(1)[0]
     expected = gradient_shap(
-        tiny_module, waveform()[None], targets=torch.tensor([[2]]), ids=["waveform"], n_samples=8, chunk_size=3
-    )
+        tiny_module, waveform()[None], targets=torch.tensor([[2]]), ids=["waveform"], n_samples=8, chunk_size=3,
+        grid=tiny_module.grid,
+    )  # fmt: skip
     assert torch.equal(result["attributions"], expected.frames[0, 0])
     assert torch.equal(result["standard_error"], expected.frames_standard_error[0, 0])
     assert result["attributions"].shape == (6,)
@@ -70,6 +73,7 @@ def test_aggregations_reduce_over_the_reference_samples(explainer: GradientSHAP)
     assert {name: result["aggregate_method"] for name, result in results.items()} == {name: name for name in results}
 
 
+@of_each_kind
 def test_samples_sum_to_frames(explainer: GradientSHAP) -> None:
     frames = explainer.explain(waveform(), 0, scheme="stratified")["attributions"]
     samples = explainer.explain(waveform(), 0, scheme="stratified", resolution="sample")["attributions"]
@@ -78,6 +82,7 @@ def test_samples_sum_to_frames(explainer: GradientSHAP) -> None:
     torch.testing.assert_close(torch.zeros(6).index_add_(0, owner, samples), frames, atol=1e-6, rtol=1e-4)
 
 
+@of_each_kind
 def test_neurons_have_attributions_of_their_own(explainer: GradientSHAP) -> None:
     result = explainer.explain(waveform(), mode="neuron")
     assert list(result["attributions"]) == ["layer_1", "layer_2"]
@@ -102,6 +107,7 @@ def test_references_are_those_that_are_used(explainer: GradientSHAP) -> None:
     assert torch.equal(torch.stack(seen), references[:4])
 
 
+@of_each_kind
 def test_the_callers_model_is_left_as_it_was(tiny_module: EmotionModule) -> None:
     tiny_module.train()
     tiny_module.classifier.head[0].eval()
@@ -135,6 +141,7 @@ def test_a_transformers_model_with_a_classifier(feature_layer: int | None) -> No
     assert base.feature_extractor.conv_layers[0].layer_norm is stem_norm
 
 
+@of_each_kind
 def test_a_checkpoint_by_its_path(tiny_checkpoint: Path) -> None:
     trained = GradientSHAP(model_name=str(tiny_checkpoint), num_samples=4)
     assert trained.explain(waveform())["prediction"]["label"] in trained.classes

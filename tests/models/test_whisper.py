@@ -4,12 +4,20 @@ from typing import Any
 
 import pytest
 import torch
-from families import TINY_WHISPER, as_after_training, family_config, logits_and_gradient, relative_difference, save
+from families import (
+    TINY_WHISPER,
+    as_after_training,
+    family_config,
+    features_of,
+    logits_and_gradient,
+    relative_difference,
+    save,
+    states_and_gradient,
+)
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     WhisperConfig,
-    WhisperFeatureExtractor,
     WhisperForAudioClassification,
     WhisperForCausalLM,
     WhisperForConditionalGeneration,
@@ -39,23 +47,6 @@ def make_model(kind: Any = WhisperEncoder, **fields: Any) -> Any:
 
 def make_waveform(samples: int = SAMPLES) -> Tensor:
     return 0.3 * torch.randn(1, samples, generator=torch.Generator().manual_seed(1))
-
-
-def features_of(waveforms: Tensor, num_samples: int) -> Tensor:
-    """Log-mel features ``(batch, bins, frames)`` of clips and silence, differentiably, as transformers has it."""
-    extractor = WhisperFeatureExtractor(feature_size=TINY_WHISPER["num_mel_bins"])
-    clips = nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
-    power = torch.stft(clips, 400, 160, window=torch.hann_window(400), return_complex=True)[..., :-1].abs() ** 2
-    levels = (torch.from_numpy(extractor.mel_filters).float().T @ power).clamp_min(1e-10).log10()
-    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) + 4) / 4
-
-
-def states_and_gradient(function: Any, waveform: Tensor) -> tuple[list[Tensor], Tensor]:
-    """States ``(1, frames, size)`` of a waveform, and the gradient of a sum over the last one."""
-    values = waveform.clone().requires_grad_()
-    states = function(values)
-    weights = torch.randn(states[-1].shape, generator=torch.Generator().manual_seed(2))
-    return states, torch.autograd.grad((states[-1] * weights).sum(), values)[0]
 
 
 def test_published_padding_is_what_transformers_computes() -> None:

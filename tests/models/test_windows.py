@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from families import family_config
 from helpers import WHISPER_GRID, tiny_config
 from torch import Tensor, nn
 
@@ -123,6 +124,43 @@ def test_a_long_recording_is_explained_as_a_whole_and_as_it_is_alone() -> None:
         )
     assert both.frame_lengths.tolist() == [174, 27]
     assert (both.frames[0, 0] != 0).all()
+
+
+def whisper_classifier() -> EmotionClassifier:
+    """Of a Whisper that hears a second at once."""
+    torch.manual_seed(0)
+    backbone = build_backbone(family_config("whisper", max_source_positions=50))
+    return EmotionClassifier(backbone, nn.Linear(32, 3), window_seconds=None).eval().requires_grad_(False)
+
+
+def test_whisper_hears_a_long_recording_window_by_window() -> None:
+    classifier = whisper_classifier()
+    backbone, waveform = classifier.backbone, torch.randn(1, 40_123, generator=torch.Generator().manual_seed(1))
+    values = waveform.clone().requires_grad_()
+    kept = []
+    for window in split_into_windows(40_123, 16_000, backbone.grid):
+        clip = values[:, window.start : window.stop]
+        states, _ = backbone(clip, torch.tensor([clip.shape[1]]))
+        kept.append(torch.stack(states).mean(0)[0, window.first : window.last])  # all states weigh the same
+    expected = classifier.head(torch.cat(kept).mean(0))
+    found = classifier(waveform, torch.tensor([40_123]))[0]
+    assert len(kept) == 3
+    torch.testing.assert_close(found, expected)
+    result = gradient_shap(
+        classifier, waveform, torch.zeros(2, 40_123), torch.tensor([[1]]), alphas=torch.ones(2), grid=backbone.grid
+    )
+    (gradient,) = torch.autograd.grad(expected[1], values)
+    attributions = waveform * gradient
+    torch.testing.assert_close(
+        result.values[:, 0], attributions, rtol=1e-4, atol=1e-5 * float(attributions.abs().max())
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="the last window is longer than Whisper takes, by less than a hop")
+def test_no_window_is_longer_than_whisper_takes() -> None:
+    classifier = whisper_classifier()
+    for num_samples in (16_001, 16_159, 60_316):
+        assert classifier(torch.zeros(1, num_samples), torch.tensor([num_samples])).isfinite().all()
 
 
 def test_a_recording_of_one_window_is_not_split() -> None:

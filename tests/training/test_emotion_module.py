@@ -35,6 +35,7 @@ def trainable(module: EmotionModule) -> set[str]:
     return {name.split(".")[1] for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
+@of_each_kind
 def test_the_head_takes_a_softmax_weighted_sum_of_all_hidden_states(tiny_module: EmotionModule) -> None:
     classifier, batch = tiny_module.classifier, make_batch([0, 1])
     classifier.layer_weights.data = torch.tensor([0.3, -1.0, 2.0])
@@ -45,15 +46,16 @@ def test_the_head_takes_a_softmax_weighted_sum_of_all_hidden_states(tiny_module:
         torch.testing.assert_close(classifier.embed(batch.waveforms, batch.lengths)[row], expected.float())
 
 
-def test_a_chosen_layer_and_a_given_head() -> None:
+@of_each_kind
+def test_a_chosen_layer_and_a_given_head(family: str) -> None:
     head = torch.nn.Linear(32, 3)
-    module = EmotionModule(CLASSES, backbone_config=tiny_config(), hidden_layer=1, head=head).eval()
+    module = EmotionModule(CLASSES, backbone_config=family_config(family), hidden_layer=1, head=head).eval()
     batch = make_batch([0])
     states, frames = module.backbone(batch.waveforms, batch.lengths)
     expected = head(masked_mean(states[1], frames))
     torch.testing.assert_close(module(batch.waveforms, batch.lengths), expected)
     with pytest.raises(UserError, match=r"`hidden_layer` is 3; this backbone has 0 to 2"):
-        EmotionModule(CLASSES, backbone_config=tiny_config(), hidden_layer=3)
+        EmotionModule(CLASSES, backbone_config=family_config(family), hidden_layer=3)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,10 @@ def test_what_is_frozen(freeze: str, backbone_trains: bool, stem_trains: bool) -
     assert model.config.apply_spec_augment is backbone_trains
 
 
-def test_a_frozen_backbone_gives_the_same_features_each_time_and_needs_no_graph() -> None:
-    module = EmotionModule(CLASSES, backbone_config=tiny_config(hidden_dropout=0.5)).train()
+@of_each_kind
+def test_a_frozen_backbone_gives_the_same_features_each_time_and_needs_no_graph(family: str) -> None:
+    dropout = {"dropout" if family == "whisper" else "hidden_dropout": 0.5}
+    module = EmotionModule(CLASSES, backbone_config=family_config(family, **dropout)).train()
     batch = make_batch([0, 1])
     one, two = (module.backbone(batch.waveforms, batch.lengths)[0][-1] for _ in range(2))
     assert torch.equal(one, two)
@@ -119,20 +123,23 @@ def test_a_state_dict_has_the_keys_of_transformers_after_fixed_prefixes(tiny_mod
     assert set(tiny_module.state_dict()) == expected
 
 
-def test_a_module_is_a_speech_classifier(tiny_module: EmotionModule) -> None:
+@of_each_kind
+def test_a_module_is_a_speech_classifier(tiny_module: EmotionModule, family: str) -> None:
     module, classifier, batch = tiny_module, tiny_module.classifier, make_batch([0, 1])
     assert isinstance(module, SpeechClassifier)
     assert isinstance(classifier, SpeechClassifier)
     assert module.classes == CLASSES
     assert classifier.classes == tuple(CLASSES)
     assert list(module.layers) == ["layer_1", "layer_2"]
-    assert (module.window, module.shortest, module.grid) == (320_000, 400, FrameGrid())
+    shortest, grid = (201, WHISPER_GRID) if family == "whisper" else (400, FrameGrid())
+    assert (module.window, module.shortest, module.grid) == (320_000, shortest, grid)
     assert not module.is_regression
     assert not module.one_by_one
     features = module.embed(batch.waveforms, batch.lengths)
     torch.testing.assert_close(classifier.head(features), module(batch.waveforms, batch.lengths))
 
 
+@of_each_kind
 def test_the_identity_of_a_module_is_that_of_its_checkpoint(tiny_checkpoint: Path) -> None:
     module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
     again = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True, gradient_checkpointing=True)
@@ -141,6 +148,7 @@ def test_the_identity_of_a_module_is_that_of_its_checkpoint(tiny_checkpoint: Pat
     assert again.identity != module.identity
 
 
+@of_each_kind
 def test_gradient_checkpointing_is_that_of_the_backbone(tiny_module: EmotionModule) -> None:
     assert tiny_module.gradient_checkpointing is False
     tiny_module.gradient_checkpointing = True
@@ -222,8 +230,9 @@ def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
         EmotionModule(**{"classes": CLASSES, "backbone_config": tiny_config(), **options})
 
 
-def test_labels_are_smoothed_in_training_alone() -> None:
-    module = EmotionModule(CLASSES, backbone_config=tiny_config(), label_smoothing=0.3).eval()
+@of_each_kind
+def test_labels_are_smoothed_in_training_alone(family: str) -> None:
+    module = EmotionModule(CLASSES, backbone_config=family_config(family), label_smoothing=0.3).eval()
     batch, logged = make_batch([0, 1, 2, 2]), {}
     module.log = lambda name, value, **options: logged.update({name: value})  # type: ignore[method-assign, assignment]
     module.log_dict = lambda *args, **options: None  # type: ignore[method-assign, assignment]
@@ -234,6 +243,7 @@ def test_labels_are_smoothed_in_training_alone() -> None:
     torch.testing.assert_close(logged["val/loss"], plain)
 
 
+@of_each_kind
 def test_a_checkpoint_from_before_standardisation_loads_as_it_was(tiny_checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(tiny_checkpoint, weights_only=True)
     for name in ("standardize", "dropout", "label_smoothing"):
@@ -246,9 +256,10 @@ def test_a_checkpoint_from_before_standardisation_loads_as_it_was(tiny_checkpoin
     assert former.identity == module.identity
 
 
-def test_what_is_logged_is_known_before(planted_root: Path, tmp_path: Path) -> None:
+@of_each_kind
+def test_what_is_logged_is_known_before(family: str, planted_root: Path, tmp_path: Path) -> None:
     data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8, max_utterances=4)
-    module = EmotionModule(data.classes, backbone_config=tiny_config())
+    module = EmotionModule(data.classes, backbone_config=family_config(family))
     trainer = pl.Trainer(
         max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=tmp_path,
@@ -257,7 +268,8 @@ def test_what_is_logged_is_known_before(planted_root: Path, tmp_path: Path) -> N
     assert {*module.logged["train"], *module.logged["val"]} == set(trainer.callback_metrics)
 
 
-def test_each_epoch_has_batches_of_its_own(planted_root: Path, tmp_path: Path) -> None:
+@of_each_kind
+def test_each_epoch_has_batches_of_its_own(family: str, planted_root: Path, tmp_path: Path) -> None:
     """Lightning tells the sampler which epoch it is."""
     seen: dict[int, list[tuple[str, ...]]] = {}
 
@@ -267,7 +279,7 @@ def test_each_epoch_has_batches_of_its_own(planted_root: Path, tmp_path: Path) -
             return super().training_step(batch, batch_idx)
 
     data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8)
-    module = Watching(data.classes, backbone_config=tiny_config())
+    module = Watching(data.classes, backbone_config=family_config(family))
     trainer = pl.Trainer(
         max_epochs=2, limit_val_batches=0, logger=False, accelerator="cpu", enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,

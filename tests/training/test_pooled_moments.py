@@ -1,3 +1,4 @@
+import json
 import random
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from families import family_config, of_each_kind
 from helpers import tiny_config, unmeasured
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -52,10 +54,11 @@ class Watching(EmotionModule):
         self.classifier.pool = pool  # type: ignore[method-assign]
 
 
-def module_and_data(root: Path, **options: Any) -> tuple[Watching, AudioDataModule]:
+def module_and_data(root: Path, family: str = "wavlm", **options: Any) -> tuple[Watching, AudioDataModule]:
     pl.seed_everything(0)
     data = AudioDataModule(root=str(root), corpus="planted", batch_size=7)
-    backbone = tiny_config(do_normalize=True, hidden_dropout=0.3, apply_spec_augment=True, mask_time_prob=0.3)
+    dropout = {"dropout": 0.3} if family == "whisper" else {"hidden_dropout": 0.3, "do_normalize": True}
+    backbone = family_config(family, apply_spec_augment=True, mask_time_prob=0.3, **dropout)
     return Watching(data.classes, backbone_config=backbone, **{"standardize": True, **options}), data
 
 
@@ -64,9 +67,10 @@ def standardization(module: EmotionModule) -> Standardization:
     return module.classifier.standardization
 
 
+@of_each_kind
 @pytest.mark.parametrize("freeze", ["none", "backbone"])
-def test_moments_are_those_of_each_training_utterance_alone(planted_root: Path, freeze: str) -> None:
-    module, data = module_and_data(planted_root, freeze=freeze, learning_rate=1e-12)
+def test_moments_are_those_of_each_training_utterance_alone(planted_root: Path, family: str, freeze: str) -> None:
+    module, data = module_and_data(planted_root, family, freeze=freeze, learning_rate=1e-12)
     pl.Trainer(**QUIET).fit(module, data)
     assert data.splits is not None
     assert sum(module.seen) == int(standardization(module).num_utterances) == len(data.splits.train)
@@ -116,9 +120,10 @@ def test_a_training_without_standardisation_makes_no_pass(planted_root: Path) ->
     assert not any("standardization" in name for name in module.state_dict())
 
 
-def test_a_resumed_training_equals_an_undisturbed_one(planted_root: Path, tmp_path: Path) -> None:
+@of_each_kind
+def test_a_resumed_training_equals_an_undisturbed_one(planted_root: Path, tmp_path: Path, family: str) -> None:
     def train(epochs: int, checkpoint: Path | None = None) -> Watching:
-        module, data = module_and_data(planted_root, freeze="none", dropout=0.5, label_smoothing=0.1)
+        module, data = module_and_data(planted_root, family, freeze="none", dropout=0.5, label_smoothing=0.1)
         trainer = pl.Trainer(**{**QUIET, "max_epochs": epochs}, callbacks=[EpochSeed()])
         # The schedule goes by the number of epochs.
         module.configure_optimizers = lambda: torch.optim.AdamW(module.parameters(), 1e-3)  # type: ignore[assignment, method-assign]
@@ -134,8 +139,9 @@ def test_a_resumed_training_equals_an_undisturbed_one(planted_root: Path, tmp_pa
         assert torch.equal(value, whole[name])
 
 
-def test_a_checkpoint_is_explained_with_its_moments(planted_root: Path, tmp_path: Path) -> None:
-    module, data = module_and_data(planted_root, dropout=0.4)
+@of_each_kind
+def test_a_checkpoint_is_explained_with_its_moments(planted_root: Path, tmp_path: Path, family: str) -> None:
+    module, data = module_and_data(planted_root, family, dropout=0.4)
     trainer = pl.Trainer(**QUIET)
     trainer.fit(module, data)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
@@ -175,10 +181,10 @@ def test_persistent_workers_of_an_own_loader_give_the_first_epoch_all_its_batche
 
 
 TWO_PROCESSES = """
-import sys
+import json, sys
 import pytorch_lightning as pl, torch
 from speechshap.training import AudioDataModule, EmotionModule
-root, folder, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
+root, folder, devices, backbone = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 
 class Watching(EmotionModule):
     def on_train_start(self):
@@ -187,7 +193,6 @@ class Watching(EmotionModule):
 
 pl.seed_everything(0)
 data = AudioDataModule(root=root, corpus="planted", batch_size=7)
-backbone = dict(model_type="wavlm", hidden_size=32, num_hidden_layers=1, num_attention_heads=2, conv_dim=[16] * 7)
 module = Watching(data.classes, backbone_config=backbone, standardize=True)
 trainer = pl.Trainer(
     max_epochs=1, limit_val_batches=0, logger=False, accelerator="cpu", devices=devices, enable_checkpointing=False,
@@ -198,10 +203,12 @@ trainer.fit(module, data)
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_moments_of_one(planted_root: Path, tmp_path: Path) -> None:
+@of_each_kind
+def test_two_processes_have_the_moments_of_one(planted_root: Path, tmp_path: Path, family: str) -> None:
     (tmp_path / "fit.py").write_text(TWO_PROCESSES)
     for devices in ("1", "2"):
-        command = [sys.executable, "fit.py", str(planted_root), str(tmp_path), devices]
+        backbone = json.dumps(family_config(family))
+        command = [sys.executable, "fit.py", str(planted_root), str(tmp_path), devices, backbone]
         result = subprocess.run(
             command, cwd=tmp_path, env=unmeasured(), check=False, capture_output=True, text=True, timeout=300
         )

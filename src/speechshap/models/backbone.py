@@ -57,6 +57,7 @@ class Backbone(nn.Module, ABC):
     padding_of_transformers: ClassVar[Padding] = "masked"
     published_use: ClassVar[str]
     key_mapping: ClassVar[dict[str, str] | None] = None
+    _layerdrop: ClassVar[str] = "layerdrop"  # field of the configuration that holds the rate of LayerDrop
 
     def __init__(self, model: nn.Module, normalize: bool, padding: Padding = "masked") -> None:
         super().__init__()
@@ -193,9 +194,6 @@ class Backbone(nn.Module, ABC):
         known = vars(type(config)())
         fields = {name: value for name, value in architecture(config).items() if name in known}
         return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
-
-    _layerdrop: ClassVar[str] = "layerdrop"
-    """Field of the configuration that holds the rate of LayerDrop."""
 
     @property
     def _encoder(self) -> Any:

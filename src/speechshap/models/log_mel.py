@@ -22,7 +22,7 @@ SHORTEST = WINDOW // 2 + 1
 """Samples that the reflection at the start of a clip needs."""
 
 
-def log_mel(waveforms: Tensor, lengths: Tensor, num_bins: int) -> Tensor:
+def log_mel(waveforms: Tensor, lengths: Tensor | None, num_bins: int) -> Tensor:
     """Log-mel spectrogram of each utterance alone, with the numbers of transformers' ``WhisperFeatureExtractor``.
 
     The clip is reflected at both of its ends, each mel power is at least 1e-10, and no bin lies more than 80 dB below
@@ -32,7 +32,7 @@ def log_mel(waveforms: Tensor, lengths: Tensor, num_bins: int) -> Tensor:
 
     Args:
         waveforms: ``(B, T)``.
-        lengths: ``(B,)`` samples of each utterance, :data:`SHORTEST` at least.
+        lengths: ``(B,)`` samples of each utterance, :data:`SHORTEST` at least; None takes all of the time axis.
         num_bins: Mel bins N; 80 or, for large v3, 128.
 
     Returns:
@@ -51,14 +51,20 @@ def log_mel(waveforms: Tensor, lengths: Tensor, num_bins: int) -> Tensor:
         spectrum = torch.stft(clips, WINDOW, HOP, window=window, center=False, return_complex=True)
         power = torch.view_as_real(spectrum).square().sum(-1)  # (B, 201, M)
         levels = (_mel_filters(num_bins, power.dtype, power.device) @ power).clamp_min(1e-10).log10()
+        if lengths is None:
+            return _floored(levels, levels)
         outside = torch.arange(frames, device=levels.device) >= (lengths // HOP)[:, None, None]  # (B, 1, M)
-        loudest = levels.masked_fill(outside, -torch.inf).amax((1, 2), keepdim=True)
-        return ((torch.maximum(levels, loudest - 8) + 4) / 4).masked_fill(outside, 0)
+        return _floored(levels, levels.masked_fill(outside, -torch.inf)).masked_fill(outside, 0)
 
 
-def _reflected(waveforms: Tensor, lengths: Tensor, margin: int, width: int) -> Tensor:
+def _floored(levels: Tensor, counted: Tensor) -> Tensor:
+    """Features of logarithmic powers ``(B, N, M)``, with a floor below the loudest one of those that are counted."""
+    return (torch.maximum(levels, counted.amax((1, 2), keepdim=True) - 8) + 4) / 4
+
+
+def _reflected(waveforms: Tensor, lengths: Tensor | None, margin: int, width: int) -> Tensor:
     """Clips ``(B, width)`` that begin ``margin`` samples before the utterances, reflected at both of their ends."""
-    if not bool((lengths < waveforms.shape[1]).any()):
+    if lengths is None:
         return functional.pad(waveforms, (margin, margin), mode="reflect")[:, :width]
     positions = (torch.arange(width, device=waveforms.device) - margin).abs()
     last = lengths[:, None] - 1

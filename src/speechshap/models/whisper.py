@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +38,10 @@ class WhisperBackbone(Backbone):
     padding_of_transformers = "published"
     published_use = "with silence after each utterance, up to 30 s, where that silence counts as much as the sound"
     key_mapping = {r"^(model\.)?encoder\.": ""}  # noqa: RUF012 - not changed
+    _layerdrop = "encoder_layerdrop"
 
     def __init__(self, model: nn.Module, normalize: bool, padding: Padding = "masked") -> None:
-        encoder: Any = model if hasattr(model, "embed_positions") else getattr(model, "encoder", None)
+        encoder: Any = getattr(model, "encoder", model)
         if not hasattr(encoder, "conv2"):
             raise UserError(f"`backbone`: a {type(model).__name__} has no encoder; expected a Whisper model with one")
         super().__init__(encoder, normalize, padding)
@@ -93,8 +94,6 @@ class WhisperBackbone(Backbone):
         self.model.conv1.requires_grad_(False)
         self.model.conv2.requires_grad_(False)
 
-    _layerdrop = "encoder_layerdrop"
-
     @property
     def _encoder(self) -> Any:
         return self.model
@@ -103,19 +102,16 @@ class WhisperBackbone(Backbone):
         return layer.self_attn
 
     def _frame_lengths(self, lengths: Tensor) -> Tensor:
-        return super()._frame_lengths(self._heard(lengths))
-
-    def _heard(self, lengths: Tensor) -> Tensor:
-        """Samples that the model hears of utterances, ``(batch,)``."""
-        return lengths if self.padding == "masked" else torch.full_like(lengths, self.longest)
+        return super()._frame_lengths(lengths if self.padding == "masked" else torch.full_like(lengths, self.longest))
 
     def _states(self, waveforms: Tensor, lengths: Tensor, last: int, **options: bool) -> Iterator[Tensor]:
-        encoder = self.model
-        clips, heard = self._clips(waveforms, lengths), self._heard(lengths)
+        encoder, clips = self.model, self._clips(waveforms, lengths)
         frames = self.grid.num_frames(min(waveforms.shape[1], self.longest))  # of the longest utterance
-        hidden = self._run(self._embed, clips, heard)
+        # Without padding there is nothing to mask, and operations without a mask are quicker.
+        is_padded = self.padding == "masked" and bool((lengths < clips.shape[1]).any())
+        hidden = self._run(self._embed, clips, lengths if is_padded else None)
         mask = None  # (batch, frames)
-        if bool((heard < clips.shape[1]).any()):
+        if is_padded:
             mask = torch.arange(hidden.shape[1], device=hidden.device) < self._frame_lengths(lengths)[:, None]
             hidden = hidden.masked_fill(~mask[..., None], 0)
         hidden = functional.dropout(hidden, encoder.dropout, self.training)
@@ -128,7 +124,7 @@ class WhisperBackbone(Backbone):
     def _show(self, frames: int, layer: int, hidden: Tensor) -> Tensor:
         """Hidden states of a layer, the first frames of which pass the module that shows them."""
         own, silence = hidden.split([frames, hidden.shape[1] - frames], dim=1)
-        return torch.cat([self.layers[f"layer_{layer}"](own), silence], dim=1)
+        return torch.cat([cast(nn.ModuleList, self._shown)[layer - 1](own), silence], dim=1)
 
     def _clips(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """What the model hears, ``(batch, time)``.
@@ -142,8 +138,8 @@ class WhisperBackbone(Backbone):
             if int(lengths.max()) > longest:
                 raise UserError(
                     f"a recording lasts {int(lengths.max()) / SAMPLE_RATE:.1f} s, and Whisper hears "
-                    f"{self.longest / SAMPLE_RATE:g} s at once; cut it, or train with `padding` masked, where longer "
-                    "ones are heard window by window"
+                    f"{self.longest / SAMPLE_RATE:g} s at once; cut it, or take `padding` masked, where longer ones "
+                    "are heard window by window"
                 )
             waveforms = waveforms[:, :longest]
         if self.padding == "masked":
@@ -151,23 +147,33 @@ class WhisperBackbone(Backbone):
         outside = torch.arange(waveforms.shape[1], device=waveforms.device) >= lengths[:, None]
         return functional.pad(waveforms.masked_fill(outside, 0), (0, longest - waveforms.shape[1]))
 
-    def _embed(self, clips: Tensor, heard: Tensor) -> Tensor:
-        """Input of the first layer but for dropout, ``(batch, frames, hidden size)``, each utterance as it is alone."""
-        encoder = self.model
-        features = self._augmented(log_mel(clips, heard, encoder.num_mel_bins), heard).to(encoder.conv1.weight.dtype)
-        hidden = functional.gelu(encoder.conv1(features))
-        if bool((heard < clips.shape[1]).any()):
-            outside = torch.arange(hidden.shape[2], device=hidden.device) >= (heard // HOP)[:, None, None]
-            hidden = hidden.masked_fill(outside, 0)  # zeros are what the second convolution sees after a clip
-        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-        return hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+    def _embed(self, clips: Tensor, lengths: Tensor | None) -> Tensor:
+        """Input of the first layer but for dropout, ``(batch, frames, hidden size)``, each utterance as it is alone.
 
-    def _augmented(self, features: Tensor, heard: Tensor) -> Tensor:
+        In single precision at least unless the weights are in a lower one: rounded here, the gradient of a waveform
+        would be off by half of its size.
+        """
+        encoder = self.model
+        with torch.autocast(clips.device.type, enabled=False):
+            features = log_mel(clips, lengths, encoder.num_mel_bins)  # (batch, bins, mel frames)
+            outside = None
+            if lengths is not None:
+                outside = torch.arange(features.shape[2], device=clips.device) >= (lengths // HOP)[:, None]
+            features = self._augmented(features, outside).to(encoder.conv1.weight.dtype)
+            hidden = functional.gelu(encoder.conv1(features))
+            if outside is not None:  # zeros are what the second convolution sees after a clip
+                hidden = hidden.masked_fill(outside[:, None], 0)
+            hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+            return hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+
+    def _augmented(self, features: Tensor, outside: Tensor | None) -> Tensor:
         """Log-mel features ``(batch, bins, mel frames)``, in training with masks (SpecAugment)."""
         from transformers import WhisperModel
 
         if not self.training or features.shape[2] <= self.model.config.mask_time_length:
             return features
-        inside = torch.arange(features.shape[2], device=features.device) < (heard // HOP)[:, None]
         with numpy_follows_torch():
-            return WhisperModel._mask_input_features(self.model, features.clone(), inside)
+            # The encoder has all that this method of a whole model needs: the configuration and the mode.
+            return WhisperModel._mask_input_features(
+                self.model, features.clone(), None if outside is None else ~outside
+            )
