@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from families import FAMILIES, family_config, make_model, save
-from helpers import tiny_config
+from families import FAMILIES, family_config, make_model, of_each_kind, save
+from helpers import WHISPER_GRID, tiny_config
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from transformers import AutoConfig, AutoModel
 
