@@ -310,3 +310,12 @@ def test_a_pretrained_backbone_that_is_trained_is_in_training_mode(tmp_path: Pat
     name = save(make_model("wavlm"), tmp_path)
     module = EmotionModule(["calm", "angry"], backbone=name, freeze=freeze)
     assert {part.training for part in module.backbone.modules()} == {trains}
+
+
+def test_recordings_that_are_too_long_are_named_before_the_training(planted_root: Path, tmp_path: Path) -> None:
+    config = family_config("whisper", max_source_positions=25)  # half a second
+    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8)
+    trainer = pl.Trainer(max_steps=1, logger=False, accelerator="cpu", default_root_dir=tmp_path)
+    module = EmotionModule(data.classes, backbone_config=config, padding="published", standardize=True)
+    with pytest.raises(UserError, match=r"\.wav lasts 0\.6 s, and the model hears 0\.5 s at most .* take masked"):
+        trainer.fit(module, data)

@@ -88,7 +88,7 @@ class ExplainedModel:
         longest = self.classifier.longest
         if longest is not None and num_samples > longest:
             return (
-                f"it lasts {num_samples / SAMPLE_RATE:.1f} s, and the model hears {longest / SAMPLE_RATE:g} s at most"
+                f"it lasts {num_samples / SAMPLE_RATE:.6g} s, and the model hears {longest / SAMPLE_RATE:g} s at most"
             )
         window = self.classifier.window if self.layers else None
         if window is not None and num_samples > window:

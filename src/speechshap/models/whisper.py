@@ -137,7 +137,7 @@ class WhisperBackbone(Backbone):
         if waveforms.shape[1] > longest:
             if int(lengths.max()) > longest:
                 raise UserError(
-                    f"a recording lasts {int(lengths.max()) / SAMPLE_RATE:.1f} s, and Whisper hears "
+                    f"a recording lasts {int(lengths.max()) / SAMPLE_RATE:.6g} s, and Whisper hears "
                     f"{self.longest / SAMPLE_RATE:g} s at once; cut it, or take `padding` masked, where longer ones "
                     "are heard window by window"
                 )

@@ -14,9 +14,10 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from speechshap.data.batches import read_batch
 from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
-from speechshap.frames import FrameGrid
+from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
 from speechshap.training.classifier_module import predict
+from speechshap.training.datamodule import AudioDataModule
 from speechshap.training.divergence import refuse_loss, refuse_weights
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.optimizing import adamw
@@ -222,7 +223,7 @@ class EmotionModule(pl.LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose classes are not those of the model, and a precision that it does not bear."""
+        """Refuse a precision that the model does not bear, and data of other classes or too long for it."""
         refuse_half_precision(self.backbone, self.trainer.precision, trains=stage == "fit")
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and data.classes and list(data.classes) != self.classes:
@@ -230,6 +231,8 @@ class EmotionModule(pl.LightningModule):
                 f"the model was made for the classes {', '.join(self.classes)}, but the data have "
                 f"{', '.join(data.classes)}; take a checkpoint for these, or set `classes` of the data"
             )
+        if isinstance(data, AudioDataModule) and self.longest is not None and stage != "predict":
+            data.refuse_longer_than(self.longest / SAMPLE_RATE)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint whose classes are not those of the model, and note how far it was trained."""
