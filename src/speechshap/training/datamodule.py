@@ -161,10 +161,10 @@ class AudioDataModule(pl.LightningDataModule):
     def refuse_longer_than(self, seconds: float) -> None:
         """Raise a UserError that names an utterance of a split which lasts longer."""
         for utterance in (each for part in self.splits or () for each in part):
-            if self.catalogue.seconds(utterance) > seconds:
+            if (length := self.catalogue.seconds(utterance)) > seconds:
                 raise UserError(
-                    f"{utterance.id} lasts {self.catalogue.seconds(utterance):.6g} s, and the model hears {seconds:g} s "
-                    "at most with this `padding`; take masked, where longer ones are heard window by window"
+                    f"{utterance.id} lasts {length:.6g} s, and the model hears {seconds:g} s at most with this "
+                    "`padding`; take masked, where longer ones are heard window by window"
                 )
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
 from speechshap.training.classifier_module import predict
-from speechshap.training.datamodule import AudioDataModule
 from speechshap.training.divergence import refuse_loss, refuse_weights
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.optimizing import adamw
@@ -231,7 +230,7 @@ class EmotionModule(pl.LightningModule):
                 f"the model was made for the classes {', '.join(self.classes)}, but the data have "
                 f"{', '.join(data.classes)}; take a checkpoint for these, or set `classes` of the data"
             )
-        if isinstance(data, AudioDataModule) and self.longest is not None and stage != "predict":
+        if self.longest is not None and hasattr(data, "refuse_longer_than") and stage != "predict":
             data.refuse_longer_than(self.longest / SAMPLE_RATE)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
