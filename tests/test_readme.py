@@ -20,8 +20,9 @@ import matplotlib
 import pdoc.__main__
 import pytest
 import torch
-from helpers import tiny_config, write_sound
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
+from families import family_config, save
+from helpers import write_sound
+from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 
 from speechshap.attribution import SpectralGrid, method_names
 from speechshap.results.rows import SCHEMA
@@ -55,6 +56,7 @@ ON_THE_HUB = {
     "microsoft/wavlm-base-plus": ("wavlm", AutoModel),
     "superb/hubert-large-superb-er": ("hubert", AutoModelForAudioClassification),
     "superb/wav2vec2-base-superb-er": ("wav2vec2", AutoModelForAudioClassification),
+    "openai/whisper-base": ("whisper", AutoModel),
 }
 
 
@@ -108,10 +110,9 @@ def tree(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def save_model(folder: Path, family: str, kind: type) -> None:
     """A small model with random weights, as ``save_pretrained`` writes it."""
-    fields = tiny_config(family, "group", id2label=dict(enumerate(["neutral", "happy", "angry", "sad"])))
+    fields = family_config(family, "group", id2label=dict(enumerate(["neutral", "happy", "angry", "sad"])))
     torch.manual_seed(0)
-    kind.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    save(kind.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields)), folder)
 
 
 def cached(hub: Path, name: str) -> Path:
