@@ -99,8 +99,8 @@ def test_clips_of_a_padded_batch_are_heard_as_alone(whisper_folder: Path, clips:
         assert not gradient[row, clip.shape[1] :].any()
 
 
-def test_half_precision_costs_what_it_costs_in_transformers(whisper_folder: Path, clips: list[Tensor]) -> None:
-    """States differ by some hundredths, and input gradients by much more."""
+def test_half_precision_costs_less_than_in_transformers(whisper_folder: Path, clips: list[Tensor]) -> None:
+    """There the input gradient is off by half of its size and more, since the convolutions round it."""
     backbone, clip = load(whisper_folder), clips[0]
     encoder = encoder_of(backbone, clip.shape[1] // 320)
 
@@ -118,8 +118,9 @@ def test_half_precision_costs_what_it_costs_in_transformers(whisper_folder: Path
         with torch.autocast("cpu", torch.bfloat16):
             (half,), half_gradient = states_and_gradient(function, clip)
         errors.append((relative_difference(half, full), relative_difference(half_gradient, full_gradient)))
-    assert errors[0][0] < 0.05
-    assert errors[0] == pytest.approx(errors[1], rel=0.1)
+    (state, gradient), (their_state, their_gradient) = errors
+    assert state < min(0.05, their_state)
+    assert gradient < min(0.25, their_gradient / 2)
 
 
 def test_a_head_on_it_knows_emotions_of_actors_it_never_heard_and_is_explained(
