@@ -100,7 +100,7 @@ def test_clips_of_a_padded_batch_are_heard_as_alone(whisper_folder: Path, clips:
 
 
 def test_half_precision_costs_less_than_in_transformers(whisper_folder: Path, clips: list[Tensor]) -> None:
-    """There the convolutions round what the gradient of real speech is made of: it is off by half of its size and more."""
+    """There the convolutions round, and the gradient of real speech is off by half of its size and more."""
     backbone, clip = load(whisper_folder), clips[0]
     encoder = encoder_of(backbone, clip.shape[1] // 320)
 
