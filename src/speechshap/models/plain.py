@@ -97,7 +97,7 @@ class PlainClassifier(nn.Module):
     @property
     def shortest(self) -> int:
         """Samples that the shortest utterance must have."""
-        return self.grid.receptive_field + (self._frames_of_a_state - 1) * self.grid.hop
+        return self.grid.shortest + (self._frames_of_a_state - 1) * self.grid.hop
 
     @property
     def layers(self) -> dict[str, nn.Module]:

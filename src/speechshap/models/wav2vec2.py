@@ -44,7 +44,7 @@ class Wav2Vec2Backbone(Backbone):
             )
         super().__init__(accelerate(model), normalize, padding)
         self.grid = FrameGrid.from_convolutions(tuple(config.conv_kernel), tuple(config.conv_stride))
-        self.shortest = self.grid.receptive_field
+        self.shortest = self.grid.shortest
         self.num_layers = config.num_hidden_layers
         self.hidden_size = config.hidden_size
         self.supports_float16 = config.model_type != "wavlm"  # WavLM large exceeds it
