@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
 
 import torch
 from harness import PeakMemory, machine, print_table
@@ -93,6 +94,43 @@ def operations(model: nn.Module, waveforms: Tensor) -> float:
     return forward.get_total_flops() + backward.get_total_flops()
 
 
+class Measured(NamedTuple):
+    """A work that was done several times.
+
+    Attributes:
+        result: What it gives.
+        seconds: Median of its times.
+        gigabytes: Peak of its memory.
+    """
+
+    result: Tensor
+    seconds: float
+    gigabytes: float
+
+
+def take_turns(works: dict[str, Callable[[], Tensor]], repetitions: int, device: str) -> dict[str, Measured]:
+    """Do works in turns, so that what else the machine does hits all of them."""
+    results = {name: work() for name, work in works.items()}  # the first call is slower
+    peaks = {name: peak_gigabytes(work, device) for name, work in works.items()}
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repetitions):
+        for name, work in works.items():
+            times[name].append(seconds_of(work, device))
+    return {name: Measured(results[name], statistics.median(times[name]), peaks[name]) for name in works}
+
+
+def matrix_product(device: str) -> tuple[Callable[[], Tensor], int]:
+    """A product of two large matrices, and its operations."""
+    size = 8192 if device == "cuda" else 2048
+    factors = torch.randn(2, size, size, device=device)
+    return lambda: factors[0] @ factors[1], 2 * size**3
+
+
+def difference(one: Tensor, other: Tensor) -> str:
+    """Norm of the difference, relative to the other."""
+    return f"{float((one - other).norm() / other.norm()):.0e}"
+
+
 def compare(model: nn.Module, fast: nn.Module, arguments: argparse.Namespace, precision: str) -> list[list[str]]:
     """A row for each length and batch size."""
     rows = []
@@ -108,32 +146,29 @@ def compare(model: nn.Module, fast: nn.Module, arguments: argparse.Namespace, pr
 def compare_on(waveforms: Tensor, model: nn.Module, fast: nn.Module, repetitions: int, precision: str) -> list[str]:
     """Cells of a row: times, ratio, fractions of the product's rate, peaks, difference of the gradients."""
     device, batch = waveforms.device.type, len(waveforms)
-    size = 8192 if device == "cuda" else 2048
-    factors = torch.randn(2, size, size, device=device)
-    works: dict[str, tuple[str, Callable[[], Tensor]]] = {
-        "theirs": ("fp32", lambda: gradient_pass(model)(waveforms)),
-        "ours": (precision, lambda: gradient_pass(fast)(waveforms)),
-        "product": (precision, lambda: factors[0] @ factors[1]),
+
+    def within(precision: str, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            with arithmetic(precision, device):
+                return work()
+
+        return run
+
+    product, operations_of_product = matrix_product(device)
+    works = {
+        "theirs": within("fp32", lambda: gradient_pass(model)(waveforms)),
+        "ours": within(precision, lambda: gradient_pass(fast)(waveforms)),
+        "product": within(precision, product),
     }
-    gradients: dict[str, Tensor] = {}
-    times: dict[str, list[float]] = {name: [] for name in works}
-    peaks: dict[str, float] = {}
-    for name, (arithmetic_, work) in works.items():
-        with arithmetic(arithmetic_, device):
-            gradients[name] = work()  # the first call is slower
-            peaks[name] = peak_gigabytes(work, device)
-    for _ in range(repetitions):
-        for name, (arithmetic_, work) in works.items():
-            with arithmetic(arithmetic_, device):
-                times[name].append(seconds_of(work, device))
-    theirs, ours, product = (statistics.median(times[name]) for name in works)
-    rate = 2 * size**3 / product
+    measured = take_turns(works, repetitions, device)
+    theirs, ours = measured["theirs"], measured["ours"]
+    rate = operations_of_product / measured["product"].seconds
     flops = operations(model, waveforms)
-    error = float((gradients["ours"] - gradients["theirs"]).norm() / gradients["theirs"].norm())
     return [
-        f"{1000 * theirs / batch:.0f} ms", f"{1000 * ours / batch:.0f} ms", f"{theirs / ours:.2f}x",
-        f"{flops / ours / rate:.0%}", f"{flops / theirs / rate:.0%}",
-        f"{peaks['theirs']:.2f} GB", f"{peaks['ours']:.2f} GB", f"{error:.0e}",
+        f"{1000 * theirs.seconds / batch:.0f} ms", f"{1000 * ours.seconds / batch:.0f} ms",
+        f"{theirs.seconds / ours.seconds:.2f}x",
+        f"{flops / ours.seconds / rate:.0%}", f"{flops / theirs.seconds / rate:.0%}",
+        f"{theirs.gigabytes:.2f} GB", f"{ours.gigabytes:.2f} GB", difference(ours.result, theirs.result),
     ]  # fmt: skip
 
 
@@ -181,12 +216,12 @@ def compare_attention(model: nn.Module, fast: nn.Module, arguments: argparse.Nam
 
         reference = gradient(candidates["transformers"])
         for name, forward in candidates.items():
-            error = float((gradient(forward) - reference).norm() / reference.norm())
+            error = difference(gradient(forward), reference)
             values = [seconds_of(lambda f=forward: gradient(f), arguments.device) for _ in range(arguments.repetitions)]
             peak = peak_gigabytes(lambda f=forward: gradient(f), arguments.device)
             rows.append(
                 [f"{seconds:g} s x {batch}", name, f"{1000 * statistics.median(values):.1f} ms", f"{peak:.2f} GB",
-                 f"{error:.0e}"]
+                 error]
             )  # fmt: skip
     return rows
 
@@ -231,7 +266,7 @@ def main() -> None:
     print_table(
         f"Forward and input gradient, a clip, {title}",
         ["precision", "length", "batch", "transformers fp32", "speechshap", "faster", "of the product's rate",
-         "transformers'", "peak", "peak", "difference"],
+         "transformers'", "peak, transformers", "peak, speechshap", "difference"],
         [row for precision in precisions for row in compare(model, fast, arguments, precision)],
     )  # fmt: skip
 

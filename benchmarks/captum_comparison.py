@@ -115,7 +115,7 @@ def main() -> None:
         print(f"done: {rows[-1]}", flush=True)
     print_table(
         f"{'small' if small else 'WavLM base'}, {waveform.shape[1] / 16000:.0f} s, fp32, {machine()}",
-        ["work", "Captum / shap", "peak", "speechshap", "peak", "faster"],
+        ["work", "Captum / shap", "its peak", "speechshap", "its peak", "faster"],
         rows,
     )
     for n_samples in (few, many):
