@@ -36,10 +36,11 @@ def find_planted_corpus(run: Path, is_needed: bool = True) -> Path | None:
         is_needed: Whether a message says that it is made anew, where it is not there.
 
     Example:
-        >>> import tempfile
+        >>> import contextlib, tempfile
         >>> folder = Path(tempfile.mkdtemp()).resolve()
         >>> (folder / "data" / "planted").mkdir(parents=True)
-        >>> find_planted_corpus(folder / "runs" / "demo" / "version_0") == folder / "data" / "planted"
+        >>> with contextlib.chdir(folder / "data"):  # where there is no data/planted
+        ...     find_planted_corpus(folder / "runs" / "demo" / "version_0") == folder / "data" / "planted"
         True
     """
     if PLANTED_ROOT.exists():
