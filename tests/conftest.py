@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +16,11 @@ from helpers import Browser, open_browser
 
 from speechshap.data import make_planted_corpus
 from speechshap.training import AudioDataModule, EmotionModule
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C even in the background, where shells have it ignored: processes that tests interrupt inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
