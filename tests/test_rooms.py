@@ -13,7 +13,7 @@ import speechshap
 PACKAGE = Path(speechshap.__file__).parent
 
 GROUND_FLOOR = ("errors", "files", "frames", "mel")
-ROOMS = ("data", "models", "training", "attribution", "results", "report", "explaining", "cli")
+ROOMS = ("data", "models", "training", "attribution", "evaluation", "results", "report", "explaining", "cli")
 """From the ground up; ``attribution`` stands beside ``data`` and ``models`` and knows neither."""
 
 UNKNOWN_TO_ATTRIBUTION = ("data", "models", "training")

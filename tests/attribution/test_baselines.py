@@ -3,7 +3,7 @@ import torch
 from attribution.tiny import noise
 from torch import Tensor
 
-from speechshap.attribution import Settings, UtteranceError, as_baseline, baseline_from_settings
+from speechshap.attribution import ReferenceSettings, UtteranceError, as_baseline, baseline_from_settings
 from speechshap.attribution.baselines import draw_reference, from_references
 from speechshap.errors import UserError
 
@@ -12,7 +12,7 @@ def test_references_as_the_settings_ask_for_them() -> None:
     waveform, clips = noise(50, seed=0), noise(3, 50, seed=1)
 
     def drawn(references: Tensor | None = None, **options: object) -> Tensor:
-        baseline = baseline_from_settings(Settings(**options), references)
+        baseline = baseline_from_settings(ReferenceSettings(**options), references)
         return baseline(waveform, torch.Generator().manual_seed(0))
 
     assert float(drawn(baselines="silence").abs().sum()) == 0

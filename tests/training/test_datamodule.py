@@ -193,6 +193,16 @@ def test_references_come_from_the_training_split(planted_root: Path) -> None:
     assert all(any(torch.equal(reference, waveform) for waveform in train) for reference in references)
 
 
+def test_references_of_a_class(planted_root: Path) -> None:
+    module = make_module(planted_root)
+    assert module.splits is not None
+    sad = [load_audio(utterance.path) for utterance in module.splits.train if utterance.label == "sad"]
+    references = module.reference_set(99, "sad")
+    assert sorted(map(float, references.sum(1))) == pytest.approx(sorted(float(torch.from_numpy(w).sum()) for w in sad))
+    with pytest.raises(UserError, match="no training recording is labelled 'bored'; expected one of angry"):
+        module.reference_set(5, "bored")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

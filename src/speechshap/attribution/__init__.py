@@ -1,7 +1,7 @@
 """Attributions of any classifier of waveforms; knows nothing of Lightning, transformers or sound files."""
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.baselines import Baseline, as_baseline, baseline_from_settings, gaussian_noise
+from speechshap.attribution.baselines import Baseline, as_baseline, baseline_from_settings, gaussian_noise, silence
 from speechshap.attribution.errors import (
     GradientError,
     NonFiniteGradientError,
@@ -14,7 +14,7 @@ from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.methods import Method, find_method, method_names
 from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings, gradient_shap
 from speechshap.attribution.sampling import PathDensity
-from speechshap.attribution.settings import PathSettings, Settings
+from speechshap.attribution.settings import PathSettings, ReferenceSettings, Settings
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Target, Targets
 
@@ -30,6 +30,7 @@ __all__ = [
     "NonFiniteWaveformError",
     "PathDensity",
     "PathSettings",
+    "ReferenceSettings",
     "Settings",
     "SpectralGrid",
     "Target",
@@ -42,4 +43,5 @@ __all__ = [
     "gaussian_noise",
     "gradient_shap",
     "method_names",
+    "silence",
 ]

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from speechshap.attribution.errors import NonFiniteReferenceError
-from speechshap.attribution.settings import References, Settings
+from speechshap.attribution.settings import ReferenceSettings
 from speechshap.errors import UserError
 
 Baseline = Callable[[Tensor, torch.Generator], Tensor]
@@ -76,10 +75,10 @@ def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
         tensor([0., 0., 0.])
         >>> as_baseline("music")
         Traceback (most recent call last):
-        speechshap.errors.UserError: `baselines` is 'music'; expected noise, silence, dataset
+        speechshap.errors.UserError: `baselines` is 'music'; expected noise, silence, dataset, or dataset:<class>
     """
     if isinstance(baselines, str):
-        return baseline_from_settings(Settings(baselines=cast(References, baselines)))  # which check the name
+        return baseline_from_settings(ReferenceSettings(baselines=baselines))  # which check the name
     if isinstance(baselines, Tensor):
         if baselines.ndim != 2 or baselines.numel() == 0:
             raise ValueError(f"`baselines` have shape {tuple(baselines.shape)}; expected (references, time)")
@@ -91,19 +90,19 @@ def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
     return baselines
 
 
-def baseline_from_settings(settings: Settings, references: Tensor | None = None) -> Baseline:
+def baseline_from_settings(settings: ReferenceSettings, references: Tensor | None = None) -> Baseline:
     """The distribution that settings ask for.
 
     Args:
         settings: Their ``baselines`` and ``snr_db``.
-        references: ``(references, time)`` clips, which ``baselines="dataset"`` draws from.
+        references: ``(references, time)`` clips, which ``baselines="dataset"`` (or ``"dataset:<class>"``) draws from.
 
     Raises:
         UserError: There are no references, and the settings ask for them.
         ValueError: The references are no clips, or not finite.
 
     Example:
-        >>> draw = baseline_from_settings(Settings(baselines="dataset"), references=torch.ones(1, 2))
+        >>> draw = baseline_from_settings(ReferenceSettings(baselines="dataset"), references=torch.ones(1, 2))
         >>> draw(torch.zeros(3), torch.Generator())
         tensor([1., 1., 1.])
     """
@@ -112,7 +111,9 @@ def baseline_from_settings(settings: Settings, references: Tensor | None = None)
     if settings.baselines == "silence":
         return silence
     if references is None:
-        raise UserError('`baselines="dataset"` draws from clips of the training split; expected the data of these')
+        raise UserError(
+            f'`baselines="{settings.baselines}"` draws from clips of the training split; expected the data of these'
+        )
     return as_baseline(references)
 
 

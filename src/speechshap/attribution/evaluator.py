@@ -41,6 +41,7 @@ class Evaluator:
         ids: Names of the utterances, unique within the batch; None numbers them.
         layers: Modules that ``forward`` calls, by name, whose outputs are kept and differentiated.
         grid: Frames that the samples are gathered in.
+        module: What ``forward`` calls, for methods that look inside it; None where it is unknown.
         chunk_size: Rows that go through the model at once; None finds what the device does well. Halved when the
             device runs out of memory.
         progress: Called with the number of rows after each chunk.
@@ -51,6 +52,7 @@ class Evaluator:
         ids: Names of the utterances.
         layers: As given.
         grid: As given.
+        module: As given.
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
         num_frames: Most frames of an utterance.
@@ -77,6 +79,7 @@ class Evaluator:
         *,
         layers: Mapping[str, nn.Module] = NO_LAYERS,
         grid: FrameGrid = FrameGrid(),  # noqa: B008 - immutable
+        module: nn.Module | None = None,
         chunk_size: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class Evaluator:
         self._progress = progress
         self.layers = layers
         self.grid = grid
+        self.module = module
         self.device = waveforms.device
         with torch.inference_mode(False):
             self._lengths = torch.tensor(self.lengths, device=self.device)

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from speechshap.attribution.layers import LAYER_METHODS, LayerMethod
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import OUTPUTS, Output
 from speechshap.errors import UserError, is_integer, require_at_least, require_choice
 
-References = Literal["noise", "silence", "dataset"]
+BASELINES = ("noise", "silence", "dataset")
 """Names of the reference distributions, which :func:`speechshap.attribution.baseline_from_settings` makes."""
+
+_OF_CLASS = "dataset:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +27,6 @@ class Settings:
             contrasts of two (``happy - neutral``, ``predicted - runner-up``, ``predicted - neutral``), as a list or
             with commas between them.
         output: Explain the ``logit``, the ``log_odds`` or the ``probability``.
-        baselines: What an utterance is compared with: Gaussian ``noise`` of its own mean and level, ``silence``, or
-            clips of the training split (``dataset``).
-        snr_db: How far below the utterance's level the ``noise`` is, in decibels.
-        n_references: Training clips to draw from where ``baselines`` is ``dataset``.
         seed: Of the random draws.
 
     Raises:
@@ -44,16 +42,11 @@ class Settings:
 
     targets: str = "predicted"
     output: Output = "logit"
-    baselines: References = "noise"
-    snr_db: float = 0.0
-    n_references: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _listed("targets", self.targets))
         require_choice("output", self.output, OUTPUTS)
-        require_choice("baselines", self.baselines, get_args(References))
-        require_at_least(1, n_references=self.n_references)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values that JSON can hold."""
@@ -61,7 +54,51 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathSettings(Settings):
+class ReferenceSettings(Settings):
+    """Settings of the methods that compare an utterance with references.
+
+    Attributes:
+        baselines: What an utterance is compared with: Gaussian ``noise`` of its own mean and level, ``silence``, clips
+            of the training split (``dataset``), or those of one class alone (``dataset:neutral``: why this emotion and
+            not a neutral voice?).
+        snr_db: How far below the utterance's level the ``noise`` is, in decibels.
+        n_references: Training clips to draw from, where ``baselines`` are of the ``dataset``.
+
+    Raises:
+        UserError: A value is not legal.
+
+    Example:
+        >>> ReferenceSettings(baselines="dataset:neutral").reference_label
+        'neutral'
+        >>> ReferenceSettings(baselines="music")
+        Traceback (most recent call last):
+        speechshap.errors.UserError: `baselines` is 'music'; expected noise, silence, dataset, or dataset:<class>
+    """
+
+    baselines: str = "noise"
+    snr_db: float = 0.0
+    n_references: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.baselines not in BASELINES and not self.reference_label:
+            raise UserError(f"`baselines` is {self.baselines!r}; expected {', '.join(BASELINES)}, or dataset:<class>")
+        require_at_least(1, n_references=self.n_references)
+
+    @property
+    def from_dataset(self) -> bool:
+        """Whether the references are training clips."""
+        return self.baselines == "dataset" or self.reference_label is not None
+
+    @property
+    def reference_label(self) -> str | None:
+        """The class whose training clips alone are drawn; None for those of all classes, and for no clips."""
+        is_of_class = isinstance(self.baselines, str) and self.baselines.startswith(_OF_CLASS)
+        return self.baselines.removeprefix(_OF_CLASS) if is_of_class else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSettings(ReferenceSettings):
     """Settings of the methods that take gradients along paths from references to an utterance.
 
     Attributes:

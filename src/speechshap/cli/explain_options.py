@@ -35,7 +35,7 @@ _TRAINER_OPTIONS = {
 # Options that have an effect for some values of another one.
 _NEEDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "snr_db": ("baselines", lambda baselines: baselines == "noise"),
-    "n_references": ("baselines", lambda baselines: baselines == "dataset"),
+    "n_references": ("baselines", lambda baselines: baselines.startswith("dataset")),
     "layer_method": ("layers", lambda layers: layers != "none"),
     "tolerance": ("n_samples", lambda n_samples: n_samples == "auto"),
     "max_samples": ("n_samples", lambda n_samples: n_samples == "auto"),

@@ -181,15 +181,20 @@ class Catalogue:
         self._warn(describe_known(usable, known.find(usable, self._checker), "to explain"))
         return usable
 
-    def training_utterances(self, most: int) -> list[Utterance]:
-        """Usable utterances drawn from the training split.
+    def training_utterances(self, most: int, label: str | None = None) -> list[Utterance]:
+        """Usable utterances drawn from the training split, those of one class alone where ``label`` names it.
 
         Raises:
-            UserError: The corpus is missing or has no training split.
+            UserError: The corpus is missing or has no training split, or nothing of this class in it.
         """
         train = (self.splits or self._choose().splits).train
         if not train:
             raise UserError(f"{self.root}: no training recordings to compare with; give the corpus of the training")
+        if label is not None:
+            labels = dict.fromkeys(name for utterance in train if (name := utterance.label) is not None)
+            train = [utterance for utterance in train if utterance.label == label]
+            if not train:
+                raise UserError(f"no training recording is labelled {label!r}; expected one of {', '.join(labels)}")
         return self.usable(draw_subset(train, most, self.options.seed))
 
     def state(self) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from speechshap.attribution import (
     Baseline,
     Evaluator,
     PathSettings,
+    ReferenceSettings,
     Settings,
     Target,
     Targets,
     UtteranceError,
     baseline_from_settings,
     find_method,
+    silence,
 )
 from speechshap.data import Batch
 from speechshap.data.batches import alone, select_utterances
@@ -61,7 +63,7 @@ class BatchExplainer:
         settings: Of the method.
         options: How to compute.
         arithmetic: Precision.
-        references: Training clips ``(references, time)``, where the settings' ``baselines`` are ``dataset``.
+        references: Training clips ``(references, time)``, where the settings' ``baselines`` are of the ``dataset``.
         baseline: Draws the references, in place of what the settings name.
         progress: Called with the number of evaluations of the model since the last call.
 
@@ -91,13 +93,18 @@ class BatchExplainer:
             layers, along_path = settings.layers, settings.layers != "none" and settings.layer_method == "path"
         self.model = ExplainedModel(model, arithmetic, layers, options.gradient_checkpointing, along_path)
         self.method_name, self.method = method, find_method(method)
+        obstacle = self.method.obstacle and self.method.obstacle(self.model.module)
+        if obstacle:
+            raise UserError(f"`method` is {method}, which cannot explain this model: {obstacle}")
         self.settings = settings
         self.options = options
         self.progress = progress
         self.failed: list[str] = []
         # Where the classes have names, a target that does not exist is refused before the model is asked anything.
         self._choice = None if model.classes is None else self._target_choice(model.classes)
-        self.baseline = baseline or baseline_from_settings(settings, references)
+        if baseline is None and isinstance(settings, ReferenceSettings):
+            baseline = baseline_from_settings(settings, references)
+        self.baseline = baseline or silence  # which nothing is compared with, where the settings have no references
         self._references = references
 
     @property
@@ -214,7 +221,8 @@ class BatchExplainer:
             size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
         return Evaluator(
             self.model.forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
-            grid=grid or self.model.classifier.grid, chunk_size=size, progress=self.progress,
+            grid=grid or self.model.classifier.grid, module=self.model.module, chunk_size=size,
+            progress=self.progress,
         )  # fmt: skip
 
     def record(

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from speechshap.attribution import Settings, find_method
+from speechshap.attribution import ReferenceSettings, Settings, find_method
 from speechshap.data.batches import read_batch
 from speechshap.errors import UserError
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
@@ -91,8 +91,9 @@ class GradientSHAPCallback(pl.Callback):
         self.model = self._model(pl_module)
         data: Any = getattr(trainer, "datamodule", None)
         references = None
-        if self.settings.baselines == "dataset":
-            references = _data_module(data, 'baselines="dataset"').reference_set(self.settings.n_references)
+        if isinstance(self.settings, ReferenceSettings) and self.settings.from_dataset:
+            data_module = _data_module(data, f'baselines="{self.settings.baselines}"')
+            references = data_module.reference_set(self.settings.n_references, self.settings.reference_label)
         num_learnt = getattr(self.settings, "calibration", 0)
         calibration = _data_module(data, "calibration").calibration_waveforms(num_learnt) if num_learnt else []
         precision = trainer.precision_plugin

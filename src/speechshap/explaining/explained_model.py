@@ -31,6 +31,7 @@ class ExplainedModel:
             computed again, so that a classifier that checkpoints goes without.
 
     Attributes:
+        module: The model as a module; of the user's own model that module.
         layers: The layers by name.
 
     Raises:
@@ -52,11 +53,12 @@ class ExplainedModel:
         self.classifier = classifier
         self.arithmetic = arithmetic
         self._module = cast(nn.Module, classifier)
+        # Of the user's own model the part that classifies, without what reads its batches.
+        self.module = classifier.module if isinstance(classifier, OwnModel) else self._module
         _require_finite(self._module)
         self._checkpoints = gradient_checkpointing
         self._along_path = along_path
-        named = classifier.module if isinstance(classifier, OwnModel) else self._module
-        self.layers = choose_layers(layers, classifier.layers, named)
+        self.layers = choose_layers(layers, classifier.layers, self.module)
 
     @cached_property
     def fingerprint(self) -> str:

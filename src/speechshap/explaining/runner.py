@@ -53,7 +53,7 @@ class Runner:
         settings: Of the method.
         folder: Of the run; results go to its ``explanations/``.
         options: How to compute and show.
-        references: Training clips ``(references, time)``, where the settings' ``baselines`` are ``dataset``.
+        references: Training clips ``(references, time)``, where the settings' ``baselines`` are of the ``dataset``.
         calibration: Waveforms ``(time,)`` that the method learns from before it explains; none by default.
         arithmetic: Precision.
         place: Rank of this process, and step of the model.

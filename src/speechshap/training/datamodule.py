@@ -203,16 +203,20 @@ class AudioDataModule(pl.LightningDataModule):
             raise UserError(f"`devices` asks for {processes} processes to explain {there}; take as many at most")
         return self._loader(self.predict_utterances, "explain")
 
-    def reference_set(self, count: int) -> Tensor:
+    def reference_set(self, count: int, label: str | None = None) -> Tensor:
         """At most ``count`` training utterances as references ``(references, time)``, drawn by ``split_seed``.
 
         They come from the corpus at ``root``, even if loose files are explained. Clips shorter than the longest one are
         repeated, so that no reference ends in artificial silence.
 
+        Args:
+            count: How many there are at most.
+            label: Class that they are of; None for all classes.
+
         Raises:
-            UserError: The corpus is missing or has no training split.
+            UserError: The corpus is missing or has no training split, or nothing of this class in it.
         """
-        return repeated_to_longest(load_waveforms(self.catalogue.training_utterances(count)))
+        return repeated_to_longest(load_waveforms(self.catalogue.training_utterances(count, label)))
 
     def calibration_waveforms(self, count: int) -> list[Tensor]:
         """Waveforms ``(time,)`` of at most ``count`` utterances to explain, drawn by ``split_seed``."""

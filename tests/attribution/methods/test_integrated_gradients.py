@@ -8,6 +8,7 @@ from speechshap.attribution import (
     Attribution,
     Baseline,
     Evaluator,
+    Method,
     SpectralGrid,
     Targets,
     ZeroGradientError,
@@ -144,4 +145,4 @@ def test_an_output_that_ignores_an_utterance_is_told() -> None:
 
 
 def test_the_method_is_found_by_its_name() -> None:
-    assert find_method("integrated_gradients") == (IntegratedGradientsSettings, explain, None)
+    assert find_method("integrated_gradients") == Method(IntegratedGradientsSettings, explain)

@@ -10,6 +10,7 @@ from speechshap.attribution import (
     Attribution,
     Baseline,
     Evaluator,
+    Method,
     NonFiniteOutputError,
     Targets,
     find_method,
@@ -121,4 +122,4 @@ def test_a_setting_that_cannot_be(options: dict, message: str) -> None:
 
 
 def test_the_method_is_found_by_its_name() -> None:
-    assert find_method("occlusion") == (OcclusionSettings, explain, None)
+    assert find_method("occlusion") == Method(OcclusionSettings, explain)

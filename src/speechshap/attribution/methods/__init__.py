@@ -5,6 +5,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from speechshap.attribution.attribution import Attribution
 from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.evaluator import Evaluator
@@ -21,11 +23,14 @@ class Method(NamedTuple):
         explain: Takes the evaluator (which holds the batch), what is explained, the references, and the settings.
         learn: Learns from the evaluators of some utterances, before any is explained, and returns the settings to
             explain with; None where there is nothing to learn.
+        obstacle: Says why the method cannot explain a module, before anything is computed, or returns None where it
+            can; None where the method explains any.
     """
 
     settings: type[Settings]
     explain: Callable[[Evaluator, Targets, Baseline, Any], Attribution]
     learn: Callable[[Iterable[Evaluator], Baseline, Any], Settings] | None = None
+    obstacle: Callable[[nn.Module | None], str | None] | None = None
 
 
 def method_names() -> list[str]:

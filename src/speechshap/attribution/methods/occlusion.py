@@ -13,13 +13,13 @@ from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.methods import Method
-from speechshap.attribution.settings import Settings
+from speechshap.attribution.settings import ReferenceSettings
 from speechshap.attribution.targets import Targets
 from speechshap.errors import require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class OcclusionSettings(Settings):
+class OcclusionSettings(ReferenceSettings):
     """Settings of occlusion.
 
     Attributes:
