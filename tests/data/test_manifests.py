@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import write_sound
 
-from speechshap.data import read_corpus
+from speechshap.data import Stretch, read_corpus
 from speechshap.errors import UserError
 
 
@@ -31,8 +31,8 @@ def test_csv_manifest(tmp_path: Path) -> None:
     corpus = read_corpus(tmp_path / "list.csv")
     first, second = corpus.utterances
     assert (first.id, first.path, first.label, first.speaker) == ("a.wav", tmp_path / "a.wav", "sad", "S1")
-    assert (first.start, first.end) == (None, None)
-    assert (second.start, second.end) == (0.5, 1.25)
+    assert first.stretches == ()
+    assert second.stretches == (Stretch(0.5, 1.25),)
     assert corpus.classes == ["happy", "sad"]
 
 

@@ -4,7 +4,7 @@ from speechshap.data.audio import AudioFileError, load_audio, normalize_waveform
 from speechshap.data.corpora import Corpus, read_corpus
 from speechshap.data.dataset import AudioDataset, Batch, LibrosaAudioDataset
 from speechshap.data.planted import make_planted_corpus
-from speechshap.data.utterance import Utterance
+from speechshap.data.utterance import Stretch, Utterance
 
 __all__ = [
     "AudioDataset",
@@ -12,6 +12,7 @@ __all__ = [
     "Batch",
     "Corpus",
     "LibrosaAudioDataset",
+    "Stretch",
     "Utterance",
     "load_audio",
     "make_planted_corpus",

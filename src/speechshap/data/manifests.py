@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechshap.data.audio import find_audio
-from speechshap.data.utterance import Skipped, SplitName, Utterance
+from speechshap.data.utterance import Skipped, SplitName, Stretch, Utterance
 from speechshap.errors import UserError
 
 SPLIT_WORDS: dict[str, SplitName] = {
@@ -110,8 +110,7 @@ def _utterance(row: Row, folder: Path, split: SplitName | None) -> Utterance:
         label=_text(row.get("label")),
         speaker=_text(row.get("speaker")),
         corpus="manifest",
-        start=start,
-        end=end,
+        stretches=() if start is None or end is None else (Stretch(start, end),),
         split=SPLIT_WORDS[given.lower()] if given else split,
     )
 

@@ -8,6 +8,23 @@ SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """Where in a recording the evidence of its label is known to be.
+
+    Attributes:
+        start: Start in seconds.
+        end: End in seconds.
+        low_hz: Lowest frequency of the evidence; None where it is not known.
+        high_hz: Highest frequency.
+    """
+
+    start: float
+    end: float
+    low_hz: float | None = None
+    high_hz: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One recording of a corpus.
 
@@ -18,8 +35,8 @@ class Utterance:
         label: Name of the emotion, or None where it is unknown.
         speaker: Name of the speaker, or None where it is unknown.
         corpus: Name of the corpus.
-        start: Start in seconds of the annotated emotional interval, where there is one.
-        end: End in seconds of that interval.
+        sentence: Name of what is said, the same for all takes of a sentence; None where it is unknown.
+        stretches: Where the evidence of the label is known to be; empty where it is not known.
         split: The split that a manifest assigns, if any.
 
     Example:
@@ -32,8 +49,8 @@ class Utterance:
     label: str | None = None
     speaker: str | None = None
     corpus: str = "files"
-    start: float | None = None
-    end: float | None = None
+    sentence: str | None = None
+    stretches: tuple[Stretch, ...] = ()
     split: SplitName | None = None
 
 
