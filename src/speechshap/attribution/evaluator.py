@@ -91,6 +91,7 @@ class Evaluator:
         require_at_least(1, chunk_size=chunk_size)
         self._forward = validation.as_forward(forward, self.lengths)
         self._progress = progress
+        self._chunk_size = chunk_size
         self.layers = layers
         self.grid = grid
         self.module = module
@@ -107,6 +108,17 @@ class Evaluator:
         longest_bytes = waveforms.element_size() * max(self.lengths)
         self._forward_size = ForwardChunkSize(chunk_size, self.device, longest_bytes)
         self._gradient_size = GradientChunkSize(chunk_size, self.device, longest_bytes)
+
+    def with_inputs(self, waveforms: Tensor) -> "Evaluator":
+        """The same model for other waveforms ``(batch, time)`` of the utterances: nothing that was computed is kept.
+
+        Raises:
+            NonFiniteWaveformError: A sample of an utterance is not finite; the error names the utterance.
+        """
+        return Evaluator(
+            self._forward, waveforms, self.lengths, self.ids, layers=self.layers, grid=self.grid, module=self.module,
+            chunk_size=self._chunk_size, progress=self._progress,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         """Utterances of the batch."""

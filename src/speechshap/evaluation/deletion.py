@@ -6,18 +6,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from speechshap.attribution.baselines import Baseline, draw_reference
-from speechshap.attribution.draws import draw_generator
-from speechshap.attribution.evaluator import Evaluator
-from speechshap.attribution.targets import Targets
+from speechshap.attribution import Evaluator, Targets
+from speechshap.evaluation.replacement import replaced_outputs
 
 
 class Curves(NamedTuple):
     """Outputs of utterances whose frames are replaced step by step, in the order of their scores.
 
     Attributes:
-        fractions: Share of each utterance's frames that is replaced (:func:`deletion_curves`) or kept
-            (:func:`insertion_curves`), ``(batch, steps + 1)``, from 0 to 1.
+        fractions: Share of each utterance's frames that is replaced (deletion) or kept (insertion),
+            ``(batch, steps + 1)``, from 0 to 1.
         outputs: Explained outputs there, ``(batch, steps + 1)``.
     """
 
@@ -29,15 +27,20 @@ class Curves(NamedTuple):
         """Area under each curve, end points included, ``(batch,)``: the mean output over the fractions."""
         return torch.trapezoid(self.outputs, self.fractions, dim=1)
 
+    @property
+    def flipped(self) -> "Curves":
+        """Of the deletion in the opposite order the insertion, and the other way round."""
+        return Curves(1 - self.fractions.flip(1), self.outputs.flip(1))
+
 
 def deletion_curves(
-    evaluator: Evaluator, targets: Targets, scores: Tensor, baseline: Baseline, *, seed: int = 0, steps: int = 10
+    evaluator: Evaluator, targets: Targets, scores: Tensor, references: Sequence[Tensor], steps: int = 10
 ) -> Curves:
-    r"""Replace the frames of highest scores first (Petsiuk et al. 2018).
+    """Replace the frames of highest scores first (Petsiuk et al. 2018).
 
-    The samples of a frame are taken from a reference of the same length: silence, noise, or another clip. At 0 stands
-    the output for the utterance, at 1 that for the reference. A good order makes the output fall early: the lower the
-    area, the better. It has no range of its own; an order drawn at random is what to compare it with.
+    At 0 stands the output for the utterance, at 1 that for the reference. A good order makes the output fall early: the
+    lower the area, the better. It has the unit of the output and no range of its own; an order drawn at random is what
+    to compare it with.
 
     It does not show that the model relied on what was replaced: it shows what the model makes of a sound with holes,
     which it was never trained on, and how much a class has to lose.
@@ -46,48 +49,54 @@ def deletion_curves(
         evaluator: Has the batch and the model.
         targets: One for each utterance.
         scores: Of the frames, ``(batch, frames)``; equal ones are taken as they come.
-        baseline: Draws the reference, the first one of the seed and the utterance's id.
-        seed: Of the draw.
+        references: What takes the place of the frames, ``(time,)`` for each utterance.
         steps: Into which each utterance is divided; a step is one frame at least.
 
+    Raises:
+        NonFiniteOutputError: An output of the model is not finite; the error names the utterance.
+
     Example:
-        >>> from speechshap.attribution import silence
         >>> from speechshap.frames import FrameGrid
         >>> evaluator = Evaluator(lambda x: x.cumsum(1)[:, -2:], torch.tensor([[1.0, 5.0]]), grid=FrameGrid(1, 1))
         >>> targets = Targets.from_classes(1, 1)
-        >>> deletion_curves(evaluator, targets, torch.tensor([[1.0, 5.0]]), silence, steps=2)
+        >>> deletion_curves(evaluator, targets, torch.tensor([[1.0, 5.0]]), [torch.zeros(2)], steps=2)
         Curves(fractions=tensor([[0.0000, 0.5000, 1.0000]]), outputs=tensor([[6., 1., 0.]]))
     """
-    order = _order(evaluator, scores)
-    return _curves(evaluator, targets, order, baseline, seed, steps)
+    shares = torch.linspace(0, 1, steps + 1)
+    masks, fractions = [], []
+    for own, length in zip(scores.cpu(), evaluator.frame_lengths.tolist(), strict=True):
+        order = own[:length].argsort(descending=True, stable=True)
+        counts = (shares * length).round().long()
+        masks.append(order.argsort() < counts[:, None])  # (steps + 1, frames)
+        fractions.append(counts / length)
+    outputs = replaced_outputs(evaluator, targets, references, masks)
+    return Curves(torch.stack(fractions).to(outputs), outputs)
 
 
 def insertion_curves(
-    evaluator: Evaluator, targets: Targets, scores: Tensor, baseline: Baseline, *, seed: int = 0, steps: int = 10
+    evaluator: Evaluator, targets: Targets, scores: Tensor, references: Sequence[Tensor], steps: int = 10
 ) -> Curves:
     """Start from the reference and put back the frames of highest scores first (Petsiuk et al. 2018).
 
     The higher the area, the better; all else as for :func:`deletion_curves`.
 
     Example:
-        >>> from speechshap.attribution import silence
         >>> from speechshap.frames import FrameGrid
         >>> evaluator = Evaluator(lambda x: x.cumsum(1)[:, -2:], torch.tensor([[1.0, 5.0]]), grid=FrameGrid(1, 1))
         >>> targets = Targets.from_classes(1, 1)
-        >>> insertion_curves(evaluator, targets, torch.tensor([[1.0, 5.0]]), silence, steps=2)
+        >>> insertion_curves(evaluator, targets, torch.tensor([[1.0, 5.0]]), [torch.zeros(2)], steps=2)
         Curves(fractions=tensor([[0.0000, 0.5000, 1.0000]]), outputs=tensor([[0., 5., 6.]]))
     """
-    # What remains when the frames of lowest scores are replaced first.
-    order = [own.flip(0) for own in _order(evaluator, scores)]
-    deleted = _curves(evaluator, targets, order, baseline, seed, steps)
-    return Curves(1 - deleted.fractions.flip(1), deleted.outputs.flip(1))
+    # What is left when the frames of lowest scores are replaced first.
+    return deletion_curves(evaluator, targets, -scores, references, steps).flipped
 
 
 def mean_drop(curves: Curves, output: Tensor, largest: float = 0.5) -> Tensor:
-    r"""Mean of the output less that of the steps up to a fraction, without the first, ``(batch,)``.
+    """Mean of ``output`` less the outputs of the curve, over its steps up to a fraction but the first, ``(batch,)``.
 
-    *Comprehensiveness* (DeYoung et al. 2020) from :func:`deletion_curves`, the higher the better; *sufficiency* from
-    :func:`insertion_curves`, the lower the better.
+    *Comprehensiveness* (DeYoung et al. 2020) from the deletion, the higher the better: what is lost without the frames
+    that an explanation names. *Sufficiency* from the insertion, the lower the better: what is lost with these frames
+    alone. Both have the unit of the output, and share what deletion cannot show.
 
     Args:
         curves: Of the utterances.
@@ -102,49 +111,3 @@ def mean_drop(curves: Curves, output: Tensor, largest: float = 0.5) -> Tensor:
     counted = (curves.fractions > 0) & (curves.fractions <= largest + 1e-6)
     drops = (output[:, None] - curves.outputs) * counted
     return drops.sum(1) / counted.sum(1)
-
-
-def replaced(evaluator: Evaluator, utterance: int, frames: Tensor, reference: Tensor) -> Tensor:
-    """An utterance ``(time,)`` with the samples of some frames from a reference.
-
-    Args:
-        evaluator: Has the utterance.
-        utterance: Its number in the batch.
-        frames: Which ones, ``(frames,)`` bool.
-        reference: ``(time,)``.
-    """
-    waveform = evaluator.waveform(utterance)
-    return torch.where(frames[evaluator.owner(utterance)], reference.to(waveform), waveform)
-
-
-def _order(evaluator: Evaluator, scores: Tensor) -> list[Tensor]:
-    """Frames of each utterance, those of highest scores first."""
-    return [
-        scores[utterance, :length].argsort(descending=True, stable=True)
-        for utterance, length in enumerate(evaluator.frame_lengths.tolist())
-    ]
-
-
-def _curves(
-    evaluator: Evaluator, targets: Targets, order: Sequence[Tensor], baseline: Baseline, seed: int, steps: int
-) -> Curves:
-    targets = evaluator.targets(targets)
-    references = [
-        draw_reference(baseline, evaluator.waveform(utterance).cpu(), name, draw_generator(seed, name, 0))
-        for utterance, name in enumerate(evaluator.ids)
-    ]
-    shares = torch.linspace(0, 1, steps + 1)
-    counts = [(shares * len(own)).round().long() for own in order]
-    rows = [(utterance, int(count)) for utterance, own in enumerate(counts) for count in own]
-
-    def deleted(row: int) -> Tensor:
-        utterance, count = rows[row]
-        frames = torch.zeros(len(order[utterance]), dtype=torch.bool, device=evaluator.device)
-        frames[order[utterance][:count]] = True
-        return replaced(evaluator, utterance, frames, references[utterance])
-
-    utterances = [utterance for utterance, _ in rows]
-    logits = evaluator.evaluate(utterances, deleted)
-    outputs = targets(logits, evaluator.indices(utterances))[:, 0].view(len(order), steps + 1)
-    fractions = torch.stack([own / len(frames) for own, frames in zip(counts, order, strict=True)])
-    return Curves(fractions.to(outputs), outputs)

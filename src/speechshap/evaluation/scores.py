@@ -1,0 +1,108 @@
+"""Mean of a measure over utterances, with an interval that knows that those of one speaker are alike."""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class Mean(NamedTuple):
+    """A mean over utterances and its 95 % interval; NaN where there is no utterance, or for the interval one speaker.
+
+    Attributes:
+        value: The mean.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_with_interval(values: np.ndarray, speakers: Sequence[str], n_resamples: int = 2000, seed: int = 0) -> Mean:
+    """Mean of utterances with a percentile bootstrap over speakers (Efron & Tibshirani 1993, section 13.3).
+
+    Whole speakers are drawn with replacement, since the utterances of one are no independent observations. With few
+    speakers (below ten or so) such intervals are too narrow.
+
+    Args:
+        values: One for each utterance; those that are not a number are left out.
+        speakers: Of each utterance.
+        n_resamples: Draws of the speakers.
+        seed: Of these.
+
+    Example:
+        >>> mean = mean_with_interval(np.array([0.0, 1.0, 2.0, np.nan]), ["a", "a", "b", "b"])
+        >>> mean.value, mean.low, mean.high
+        (1.0, 0.5, 2.0)
+    """
+    known = np.isfinite(values)
+    if not known.any():
+        return Mean(np.nan, np.nan, np.nan)
+    names, index = np.unique(np.asarray(speakers)[known], return_inverse=True)
+    sums = np.bincount(index, values[known])
+    counts = np.bincount(index)
+    value = float(sums.sum() / counts.sum())
+    if len(names) < 2:
+        return Mean(value, np.nan, np.nan)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
+    return Mean(value, float(low), float(high))
+
+
+class MeanOverUtterances(Metric):
+    """A measure of this package as a metric of torchmetrics: gathers batches (and processes), then takes the mean.
+
+    Args:
+        measure: Function of tensors that returns one number for each utterance, ``(batch,)``.
+        n_resamples: See :func:`mean_with_interval`.
+        seed: Likewise.
+
+    Example:
+        >>> from speechshap.evaluation import area_under_curve
+        >>> metric = MeanOverUtterances(area_under_curve)
+        >>> truth = torch.tensor([[False, True, True, False]])
+        >>> metric.update(torch.tensor([[0.1, 0.9, 0.3, 0.3]]), truth, torch.ones_like(truth), speakers=["Anna"])
+        >>> metric.compute().value
+        0.875
+    """
+
+    full_state_update = False
+    values: list[Tensor]
+    speakers: list[Tensor]
+
+    def __init__(self, measure: Callable[..., Tensor], n_resamples: int = 2000, seed: int = 0) -> None:
+        super().__init__()
+        self.measure = measure
+        self.n_resamples = n_resamples
+        self.seed = seed
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+        self.add_state("speakers", default=[], dist_reduce_fx="cat")
+
+    def update(self, *arguments: Any, speakers: Sequence[str]) -> None:
+        """Measure a batch.
+
+        Args:
+            arguments: Of the measure.
+            speakers: Of each utterance.
+        """
+        self.values.append(self.measure(*arguments))
+        # Processes exchange tensors alone: names travel as numbers that are the same everywhere.
+        self.speakers.append(torch.tensor([_number(name) for name in speakers], device=self.device))
+
+    def compute(self) -> Mean:
+        """Mean over all utterances so far, with its interval."""
+        if not self.values:
+            return Mean(np.nan, np.nan, np.nan)
+        values = torch.cat(list(self.values)).double().cpu().numpy()
+        speakers = [str(number) for number in torch.cat(list(self.speakers)).tolist()]
+        return mean_with_interval(values, speakers, self.n_resamples, self.seed)
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
