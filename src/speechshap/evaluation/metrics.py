@@ -1,0 +1,171 @@
+"""The metrics of a benchmark, by name: which direction is better, what they need, and how they are computed.
+
+A metric may have several variants (widths, masking operators); each gives one number for each utterance.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from speechshap.errors import UserError, require_choice
+from speechshap.evaluation.agreement import rank_correlation
+from speechshap.evaluation.case import Judged
+from speechshap.evaluation.completeness import relative_gap
+from speechshap.evaluation.deletion import mean_drop
+from speechshap.evaluation.infidelity import infidelity
+from speechshap.evaluation.localization import (
+    area_under_curve,
+    cells_inside,
+    mass_inside,
+    points_inside,
+    precision_at_length,
+    read_over,
+)
+from speechshap.evaluation.randomization import randomized
+from speechshap.evaluation.sensitivity import max_sensitivity
+from speechshap.evaluation.sparseness import gini
+
+WIDTHS_MS = (20, 100, 180)
+"""Widths that attributions are read over where the evidence is known, in milliseconds."""
+
+_SHUFFLED = {"head": 0.0, "upper half": 0.5, "all": 1.0}
+"""Share of the model's modules that are shuffled, from the top."""
+
+
+Values = Mapping[str, Tensor]
+"""``(batch,)`` for each variant; the only variant of a metric has an empty name."""
+
+
+class Metric(NamedTuple):
+    """A metric of the benchmark.
+
+    Attributes:
+        better: Whether higher or lower values are better; None where neither is.
+        compute: Its values for an explanation.
+        needs_truth: Whether it is for utterances whose evidence is known.
+        explains_again: Whether it explains the utterances several times more.
+        tells_apart: Whether an explanation scores worse when it is reversed in time, or is that of another utterance.
+            Where it does not, a good value shows no more than that one thing is in order, and the metric is not in the
+            default suite.
+    """
+
+    better: Literal["higher", "lower"] | None
+    compute: Callable[[Judged], Values]
+    needs_truth: bool = False
+    explains_again: bool = False
+    tells_apart: bool = True
+
+
+def _localisation(measure: Callable[[Tensor, Tensor, Tensor], Tensor], judged: Judged) -> Values:
+    case = judged.case
+    hop = 1000 * case.evaluator.grid.hop_seconds
+    values = {}
+    for width in WIDTHS_MS:
+        read = read_over(judged.frames, case.valid, max(1, round(width / hop)))
+        for kind, scores in (("signed", read), ("absolute", read.abs())):
+            values[f"{kind} {width} ms"] = measure(scores, case.truth, case.judged)
+    return values
+
+
+def _cells(judged: Judged) -> Values:
+    bands, spectrum = judged.attribution.time_frequency, judged.spectrum
+    unknown = torch.full((len(judged.frames),), torch.nan)
+    if bands is None or spectrum is None:
+        return {"signed": unknown, "absolute": unknown}
+    values: dict[str, list[Tensor]] = {"signed": [], "absolute": []}
+    for row, (stretches, length) in enumerate(zip(judged.case.stretches, judged.case.evaluator.lengths, strict=True)):
+        truth = cells_inside(stretches, spectrum, length).to(bands.device)
+        own = bands[row, 0, :, : truth.shape[1]].flatten()[None]
+        for kind, scores in (("signed", own), ("absolute", own.abs())):
+            values[kind].append(area_under_curve(scores, truth.flatten()[None], torch.ones_like(scores).bool()))
+    return {kind: torch.cat(rows) for kind, rows in values.items()}
+
+
+def _area(kind: Literal["deletion", "insertion"], judged: Judged) -> Values:
+    return {operator: judged.curves(kind, operator).area for operator in judged.case.operators}
+
+
+def _drop(kind: Literal["deletion", "insertion"], judged: Judged) -> Values:
+    return {
+        operator: mean_drop(judged.curves(kind, operator), judged.case.output) for operator in judged.case.operators
+    }
+
+
+def _infidelity(judged: Judged) -> Values:
+    return {
+        operator: infidelity(judged.frames, judged.case.perturbations(operator)) for operator in judged.case.operators
+    }
+
+
+def _max_sensitivity(judged: Judged) -> Values:
+    return {"": max_sensitivity(judged.case.evaluator, judged.again, n_perturbations=2, seed=judged.case.seed)}
+
+
+def _seed_agreement(judged: Judged) -> Values:
+    other = judged.again(judged.case.evaluator, judged.seed + 1)
+    valid = judged.case.valid
+    hop = 1000 * judged.case.evaluator.grid.hop_seconds
+    widths = {f"{width} ms": max(1, round(width / hop)) for width in WIDTHS_MS}
+    return {
+        name: rank_correlation(read_over(judged.frames, valid, width), read_over(other, valid, width), valid)
+        for name, width in widths.items()
+    }
+
+
+def _randomization(judged: Judged) -> Values:
+    evaluator = judged.case.evaluator
+    if evaluator.module is None:
+        raise UserError("`randomization` shuffles the weights of the model, which is not known as a module")
+    values = {}
+    for name, top in _SHUFFLED.items():
+        first = evaluator.waveform(0)[None]
+        with randomized(evaluator.module, top, partial(evaluator.outputs_at, first, [0]), judged.case.seed):
+            frames = judged.again(evaluator.with_inputs(evaluator.inputs))
+        values[name] = rank_correlation(judged.frames, frames, judged.case.valid).abs()
+    return values
+
+
+def _completeness(judged: Judged) -> Values:
+    return {"": relative_gap(judged.frames.sum(1), judged.attribution.completeness_gap[:, 0])}
+
+
+METRICS: dict[str, Metric] = {
+    "auc": Metric("higher", partial(_localisation, area_under_curve), needs_truth=True),
+    "pointing": Metric("higher", partial(_localisation, points_inside), needs_truth=True),
+    "mass": Metric("higher", partial(_localisation, mass_inside), needs_truth=True),
+    "precision": Metric("higher", partial(_localisation, precision_at_length), needs_truth=True),
+    "time_frequency_auc": Metric("higher", _cells, needs_truth=True),
+    "deletion": Metric("lower", partial(_area, "deletion")),
+    "insertion": Metric("higher", partial(_area, "insertion")),
+    "comprehensiveness": Metric("higher", partial(_drop, "deletion")),
+    "sufficiency": Metric("lower", partial(_drop, "insertion")),
+    "infidelity": Metric("lower", _infidelity),
+    "max_sensitivity": Metric("lower", _max_sensitivity, explains_again=True, tells_apart=False),
+    "seed_agreement": Metric("higher", _seed_agreement, explains_again=True, tells_apart=False),
+    "randomization": Metric("lower", _randomization, explains_again=True, tells_apart=False),
+    "completeness": Metric("lower", _completeness, tells_apart=False),
+    "sparseness": Metric(None, lambda judged: {"": gini(judged.frames, judged.case.valid)}, tells_apart=False),
+}
+"""All metrics, by the names that a user types."""
+
+
+def choose_metrics(text: str) -> list[str]:
+    """Names of metrics from a text with commas; ``default`` are those that tell right explanations from wrong ones.
+
+    Raises:
+        UserError: There is no such metric.
+
+    Example:
+        >>> choose_metrics("deletion, sparseness")
+        ['deletion', 'sparseness']
+    """
+    named = {"all": list(METRICS), "default": [name for name, metric in METRICS.items() if metric.tells_apart]}
+    chosen: dict[str, None] = {}
+    for name in (part.strip() for part in text.split(",")):
+        if name not in named:
+            require_choice("metrics", name, [*named, *METRICS])
+        chosen.update(dict.fromkeys(named.get(name, [name])))
+    return list(chosen)
