@@ -11,7 +11,8 @@ from helpers import make_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.settings_run import write_settings_run
-from speechshap.results.rows import Row, to_rows
+from speechshap.results.parts import Row
+from speechshap.results.rows import to_rows
 
 KILLED = """
 import os, signal, sys

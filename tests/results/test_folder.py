@@ -42,12 +42,12 @@ def test_parts_load_with_pandas_as_one_table(tmp_path: Path) -> None:
 
 def test_what_is_explained_is_known_by_target_and_fingerprint(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path)
-    assert folder.explained() == {}
+    assert folder.places_of_rows() == {}
     first = write_part(
         tmp_path, explanation("a.wav", "happy", Target("happy", "a - b")), explanation("b.wav", fingerprint="xyz")
     )
     second = write_part(tmp_path, explanation("c.wav"))
-    assert folder.explained() == {
+    assert folder.places_of_rows() == {
         ("a.wav", Target("happy"), "abc"): first,
         ("a.wav", Target("happy", "a - b"), "abc"): first,
         ("b.wav", Target("happy"), "xyz"): first,
@@ -146,7 +146,7 @@ def test_a_part_that_cannot_be_read_is_named_and_costs_itself_alone(
     folder = ResultsFolder(tmp_path)
     assert [row["utterance"] for row in folder.read()] == ["a.wav", "c.wav"]
     assert [found.utterance for found in folder.explanations()] == ["a.wav", "c.wav"]
-    assert {name for name, _, _ in folder.explained()} == set(folder.places()) == {"a.wav", "c.wav"}
+    assert {name for name, _, _ in folder.places_of_rows()} == set(folder.places()) == {"a.wav", "c.wav"}
     assert caplog.text.count(str(spoilt)) == 1
     assert "move it out of the folder" in caplog.text
 

@@ -180,7 +180,7 @@ def test_a_writer_that_cannot_begin_holds_nothing(tmp_path: Path, monkeypatch: p
         raise MemoryError
 
     with monkeypatch.context() as broken:
-        broken.setattr(ResultsFolder, "explained", fail)
+        broken.setattr(ResultsFolder, "places_of_rows", fail)
         with pytest.raises(MemoryError) as caught:
             ResultsWriter(tmp_path)
     with ResultsWriter(tmp_path) as writer:

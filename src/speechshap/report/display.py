@@ -14,7 +14,8 @@ from speechshap.report.selection import RANKED_BY, Selection, select
 from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
-from speechshap.results.rows import GROUPED_BY, Row, by_utterance
+from speechshap.results.parts import Row
+from speechshap.results.rows import GROUPED_BY, by_utterance
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from speechshap.results.rows import Row
+from speechshap.results.parts import Row
 
 Selection = Literal["first", "wrong", "unsure", "each_class"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from speechshap.files import remove_partial, whole_folder
 from speechshap.report.events import append_record, new_event_file, record
 from speechshap.report.selection import outcome
-from speechshap.results.rows import Row
+from speechshap.results.parts import Row
 
 
 def write_settings_run(

@@ -15,7 +15,8 @@ from speechshap.report.rendering import Rendering
 from speechshap.report.settings_run import write_settings_run
 from speechshap.report.sound import LONGEST_SOUND_SECONDS
 from speechshap.results.fingerprint import fingerprint
-from speechshap.results.rows import Row, explains_prediction, target_of
+from speechshap.results.parts import Row
+from speechshap.results.rows import explains_prediction, target_of
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary

@@ -12,8 +12,7 @@ import pyarrow as pa
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
-
-Row = dict[str, Any]
+from speechshap.results.parts import Row
 
 _OF_SETTINGS = ("seed", "baselines", "output")
 """Settings that have a column of their own, to filter by."""
