@@ -96,7 +96,6 @@ class GradientSHAPCallback(pl.Callback):
             references = data_module.reference_set(self.settings.n_references, self.settings.reference_label)
         num_learnt = getattr(self.settings, "calibration", 0)
         calibration = _data_module(data, "calibration").calibration_waveforms(num_learnt) if num_learnt else []
-        precision = trainer.precision_plugin
         # The trainer's own step is 0 when it only predicts.
         step = max(trainer.global_step, getattr(pl_module, "trained_steps", 0))
         self.runner = Runner(
@@ -107,7 +106,7 @@ class GradientSHAPCallback(pl.Callback):
             self.options,
             references=references,
             calibration=calibration,
-            arithmetic=Arithmetic(_arithmetic(trainer), precision.forward_context, precision.convert_input),
+            arithmetic=arithmetic_of(trainer),
             place=Place(
                 trainer.global_rank,
                 trainer.world_size,
@@ -177,11 +176,7 @@ class GradientSHAPCallback(pl.Callback):
                 self.termination.stop()
 
     def _model(self, module: pl.LightningModule) -> SpeechClassifier:
-        if isinstance(module, EmotionModule):
-            return module
-        if isinstance(module, ClassifierModule):
-            return cast(SpeechClassifier, module.classifier)
-        return OwnModel(module, self.logits, self.classes, self.is_regression, self.grid)
+        return classifier_of(module) or OwnModel(module, self.logits, self.classes, self.is_regression, self.grid)
 
 
 def _settings_and_options(settings: type[Settings], parameters: dict[str, Any]) -> tuple[Settings, RunOptions]:
@@ -194,7 +189,20 @@ def _settings_and_options(settings: type[Settings], parameters: dict[str, Any]) 
     return settings(**of_method), RunOptions(**of_run)
 
 
-def _arithmetic(trainer: pl.Trainer) -> str:
+def classifier_of(module: pl.LightningModule) -> SpeechClassifier | None:
+    """The classifier of a module of this package; None for a module of the user's own."""
+    if isinstance(module, EmotionModule):
+        return module
+    return cast(SpeechClassifier, module.classifier) if isinstance(module, ClassifierModule) else None
+
+
+def arithmetic_of(trainer: pl.Trainer) -> Arithmetic:
+    """Precision of the trainer's forward passes."""
+    precision = trainer.precision_plugin
+    return Arithmetic(_name_of_arithmetic(trainer), precision.forward_context, precision.convert_input)
+
+
+def _name_of_arithmetic(trainer: pl.Trainer) -> str:
     """Precision of the trainer and, where it is a lower one, that of products of single-precision matrices."""
     products = rounded_matmul()
     parts = [str(trainer.precision), *([] if products is None else [f"float32 matrix products {products}"])]

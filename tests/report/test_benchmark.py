@@ -1,0 +1,136 @@
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from speechshap.errors import UserError
+from speechshap.evaluation import mean_with_interval
+from speechshap.report.benchmark import BenchmarkSummary, Column
+from speechshap.report.benchmark_report import write_benchmark
+from speechshap.report.benchmark_text import markdown
+from speechshap.results.parts import PartsWriter, Row
+from speechshap.results.scores import SCHEMA, ScoresFolder
+
+TRUTH, DELETION = Column("auc", "signed 180 ms"), Column("deletion", "noise")
+
+
+def row(utterance: str, method: str, column: Column, value: float | None, **others: object) -> Row:
+    return {
+        **dict.fromkeys(SCHEMA.names),
+        "utterance": utterance,
+        "label": "happy" if int(utterance) % 2 else "sad",
+        "speaker": f"speaker {int(utterance) // 2}",
+        "target": "happy",
+        "model": "m",
+        "checkpoint": "demo/version_0",
+        "method": method,
+        "metric": column.metric,
+        "variant": column.variant,
+        "value": value,
+        "fingerprint": f"{method}{utterance}",
+        **others,
+    }
+
+
+def scores(means: dict[str, float], column: Column, seed: int = 0) -> Iterable[Row]:
+    generator = np.random.default_rng(seed)
+    for method, mean in means.items():
+        for number in range(8):
+            yield row(str(number), method, column, mean + generator.normal(0, 0.01))
+
+
+def write(folder: Path, rows: Iterable[Row]) -> ScoresFolder:
+    with PartsWriter(ScoresFolder(folder)) as writer:
+        writer.write_rows(list(rows))
+    return ScoresFolder(folder)
+
+
+def test_means_intervals_and_ranks() -> None:
+    rows = [
+        *scores({"good": 0.9, "fair": 0.7, "random": 0.5}, TRUTH),
+        *scores({"good": -3.0, "fair": -1.0, "random": 0.0}, DELETION),
+    ]
+    summary = BenchmarkSummary(rows)
+    entry = summary.entry("good", TRUTH)
+    own = [each for each in rows if each["method"] == "good" and each["metric"] == "auc"]
+    assert entry is not None
+    assert entry.mean == mean_with_interval(np.array([r["value"] for r in own]), [r["speaker"] for r in own])
+    assert entry.num == 8
+    for column in (TRUTH, DELETION):  # where lower is better, too
+        assert [summary.entry(method, column).rank for method in ("good", "fair", "random")] == [1, 2, 3]
+    assert summary.best_first() == ["good", "fair", "random"]
+    assert summary.labels == ["happy", "sad"]
+    assert summary.entry("good", TRUTH, "happy").num == 4
+
+
+def test_a_score_that_says_nothing_is_left_out() -> None:
+    summary = BenchmarkSummary([row("0", "a", TRUTH, None), row("1", "a", TRUTH, 0.5), row("2", "b", TRUTH, None)])
+    assert summary.entry("a", TRUTH).mean.value == 0.5
+    assert summary.entry("a", TRUTH).num == 1
+    assert summary.entry("b", TRUTH).rank is None
+
+
+def test_metrics_agree_as_scipy_says() -> None:
+    truth = {"a": 0.9, "b": 0.8, "c": 0.6, "d": 0.5}
+    deletion = {"a": 0.5, "b": 1.0, "c": 0.7, "d": 2.0}
+    summary = BenchmarkSummary([*scores(truth, TRUTH), *scores(deletion, DELETION)])
+    expected = spearmanr(list(truth.values()), [-value for value in deletion.values()]).statistic
+    assert summary.metric_agreement()[TRUTH, DELETION] == pytest.approx(expected)
+
+
+def test_explanations_of_several_checkpoints_are_compared() -> None:
+    column = Column("attribution", "")
+    rows = [row("0", "a", column, None, model=model, frames=frames, fingerprint=model)
+            for model, frames in (("m", [1.0, 2, 3]), ("n", [1.0, 2, 3]), ("o", [3.0, 2, 1]))]  # fmt: skip
+    agreement = BenchmarkSummary(rows).entry("a", Column("training_agreement", ""))
+    assert agreement is not None
+    assert agreement.mean.value == pytest.approx((1 - 1 - 1) / 3)
+
+
+def test_tables_say_what_is_better_and_whether_the_model_relies_on_the_evidence() -> None:
+    about_model = Column("reliance", "evidence"), Column("reliance", "rest")
+    rows = [*scores({"good": 0.9, "random": 0.5}, TRUTH), *scores({"": 4.0}, about_model[0])]
+    text = markdown(BenchmarkSummary([*rows, *scores({"": 0.5}, about_model[1])]))
+    assert "the model relies on the evidence" in text
+    assert "| method | auc (signed 180 ms) ↑ |" in text
+    assert text.index("| `good` | 0.9") < text.index("| `random` | 0.")
+    assert "is not shown to rely" in markdown(BenchmarkSummary([*rows, *scores({"": 4.5}, about_model[1])]))
+
+
+def test_the_csv_has_every_mean() -> None:
+    summary = BenchmarkSummary([*scores({"a(b=c, d=2)": 0.9, "random": 0.5}, TRUTH)])
+    lines = list(csv.DictReader(io.StringIO(summary.csv())))
+    assert len(lines) == 2 * 3
+    first = lines[0]
+    assert (first["method"], first["metric"], first["variant"], first["label"]) == ("a(b=c, d=2)", *TRUTH, "")
+    assert float(first["value"]) == pytest.approx(summary.entry("a(b=c, d=2)", TRUTH).mean.value, rel=1e-5)
+    assert (first["better"], first["rank"], first["count"]) == ("higher", "1", "8")
+
+
+def test_the_files_of_a_benchmark(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = write(tmp_path / "scores", scores({"good": 0.9, "random": 0.5}, TRUTH))
+    for _ in range(2):  # a second time in place of the first
+        assert write_benchmark(folder, tmp_path) == tmp_path / "table.md"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "scores",
+        "table.md",
+        "table.csv",
+        "figure.png",
+        "tensorboard",
+    }
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (event,) = events.Scalars("benchmark/auc (signed 180 ms)/good")
+    assert event.value == pytest.approx(0.9, abs=0.02)
+    assert events.Tags()["images"] == ["benchmark/figure"]
+
+
+def test_without_scores_there_is_nothing_to_write(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no scores"):
+        write_benchmark(ScoresFolder(tmp_path / "scores"), tmp_path)
