@@ -45,6 +45,24 @@ def test_emotion_and_speaker_of_real_names(tmp_path: Path, corpus: str, name: st
     assert read_corpus(tmp_path, "auto") == found  # and the corpus is recognised without being named
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "sentence"),
+    [
+        ("03-01-01-01-02-01-12.wav", "03-01-06-02-02-02-12.wav", "01-02"),
+        ("03-02-01-01-02-01-12.wav", "03-02-06-02-02-02-12.wav", "02-02"),  # sung
+        ("03a01Nc.wav", "03a01Fa.wav", "a01"),
+        ("1001_DFA_NEU_XX.wav", "1001_DFA_ANG_HI.wav", "DFA"),
+        ("OA_bite_neutral.wav", "OAF_bite_ps.wav", "bite"),
+        ("DC_n01.wav", "DC_a01.wav", None),  # which are not the same sentence
+    ],
+)
+def test_sentence_of_real_names(tmp_path: Path, one: str, other: str, sentence: str | None) -> None:
+    for name in (one, other):
+        write_sound(tmp_path / name)
+    assert [utterance.sentence for utterance in read_corpus(tmp_path).utterances] == [sentence] * 2
+    assert [utterance.sentence for utterance in loose_files([tmp_path])] == [sentence] * 2
+
+
 def test_the_order_is_stable_and_hidden_files_and_other_suffixes_are_passed_over(tmp_path: Path) -> None:
     for name in ("happy/b.wav", "angry/z.ogg", "angry/a/c.FLAC", "angry/._z.wav", "angry/.old/y.wav", "happy/a.mp3"):
         write_sound(tmp_path / name, format=None if name.endswith(("wav", "ogg", "mp3")) else "FLAC")

@@ -1,10 +1,10 @@
-"""Emotional-speech corpora: label and speaker of each file, from its name, its folder or a manifest."""
+"""Emotional-speech corpora: label, speaker and sentence of each file, from its name, its folder or a manifest."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from speechshap.data.audio import find_audio
 from speechshap.data.manifests import manifest_files, read_manifest
@@ -14,12 +14,21 @@ from speechshap.errors import UserError
 CorpusName = Literal["auto", "ravdess", "emodb", "savee", "crema_d", "tess", "folder", "manifest", "planted"]
 
 
+class Named(NamedTuple):
+    """What a file name says."""
+
+    label: str
+    speaker: str
+    sentence: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class NamingRule:
-    """How a corpus encodes emotion and speaker in its file names.
+    """How a corpus encodes emotion, speaker and sentence in its file names.
 
     Attributes:
-        pattern: Regular expression for the name without suffix, with a group ``emotion`` and usually one ``speaker``.
+        pattern: Regular expression for the name without suffix, with a group ``emotion``, usually one ``speaker``, one
+            ``sentence`` where the name tells what is said, and one ``channel`` where it may also be sung.
         emotions: Maps the emotion codes to labels, in the order of the classes.
         speaker: Gives the speaker for a match and a path.
         example: A correct name, for error messages.
@@ -35,10 +44,14 @@ class NamingRule:
         """Labels in the order of the classes."""
         return list(self.emotions.values())
 
-    def parse(self, path: Path) -> tuple[str, str] | None:
-        """Label and speaker of a file, or None where its name does not follow the rule."""
+    def parse(self, path: Path) -> Named | None:
+        """What the name of a file says, or None where it does not follow the rule."""
         match = self.pattern.fullmatch(path.stem)
-        return (self.emotions[match["emotion"]], self.speaker(match, path)) if match else None
+        if match is None:
+            return None
+        groups = match.groupdict()
+        sentence = "-".join(groups[name] for name in ("channel", "sentence") if name in groups)
+        return Named(self.emotions[match["emotion"]], self.speaker(match, path), sentence or None)
 
 
 def _codes(emotions: dict[str, str]) -> str:
@@ -78,18 +91,19 @@ _TESS = {
 
 NAMING_RULES: dict[str, NamingRule] = {
     "ravdess": NamingRule(
-        re.compile(rf"\d\d-\d\d-{_codes(_RAVDESS)}-\d\d-\d\d-\d\d-(?P<speaker>\d\d)"),
+        re.compile(rf"\d\d-(?P<channel>\d\d)-{_codes(_RAVDESS)}-\d\d-(?P<sentence>\d\d)-\d\d-(?P<speaker>\d\d)"),
         _RAVDESS,
         lambda match, path: f"Actor_{match['speaker']}",
         "03-01-06-01-02-01-12.wav",
     ),
     "emodb": NamingRule(
-        re.compile(rf"(?P<speaker>\d\d)[a-z]\d\d{_codes(_EMODB)}[a-z]?"),
+        re.compile(rf"(?P<speaker>\d\d)(?P<sentence>[a-z]\d\d){_codes(_EMODB)}[a-z]?"),
         _EMODB,
         lambda match, path: match["speaker"],
         "03a01Fa.wav",
     ),
     # The published archive has a folder for each speaker (DC/a01.wav), the common repackaging a prefix (DC_a01.wav).
+    # Its numbers do not tell the sentence: each emotion counts its own.
     "savee": NamingRule(
         re.compile(rf"(?:(?P<speaker>[A-Z]{{2}})_)?{_codes(_SAVEE)}\d\d"),
         _SAVEE,
@@ -97,14 +111,14 @@ NAMING_RULES: dict[str, NamingRule] = {
         "DC_a01.wav",
     ),
     "crema_d": NamingRule(
-        re.compile(rf"(?P<speaker>\d{{4}})_[A-Z]{{3}}_{_codes(_CREMA_D)}_[A-Z]{{1,2}}"),
+        re.compile(rf"(?P<speaker>\d{{4}})_(?P<sentence>[A-Z]{{3}})_{_codes(_CREMA_D)}_[A-Z]{{1,2}}"),
         _CREMA_D,
         lambda match, path: match["speaker"],
         "1001_DFA_ANG_XX.wav",
     ),
     # One file of the published corpus is called OA_bite_neutral.wav; it is the older speaker's.
     "tess": NamingRule(
-        re.compile(rf"(?P<speaker>OAF?|YAF)_[A-Za-z']+_{_codes(_TESS)}"),
+        re.compile(rf"(?P<speaker>OAF?|YAF)_(?P<sentence>[A-Za-z']+)_{_codes(_TESS)}"),
         _TESS,
         lambda match, path: "OAF" if match["speaker"].startswith("OA") else "YAF",
         "OAF_back_angry.wav",
@@ -151,7 +165,7 @@ def read_corpus(
         corpus = detect_corpus(root)
     if corpus in ("manifest", "planted"):
         listed, skipped = read_manifest(root, audio_root)
-        utterances = with_speakers([replace(utterance, corpus=corpus) for utterance in listed])
+        utterances = with_speakers_and_sentences([replace(utterance, corpus=corpus) for utterance in listed])
         return Corpus(corpus, utterances, _sorted_labels(utterances), skipped)
     files = find_audio(root)
     return _read_folders(root, files, classes or ()) if corpus == "folder" else _read_named(root, files, corpus)
@@ -183,20 +197,23 @@ def fitting_rule(paths: Sequence[Path]) -> str | None:
     return None
 
 
-def with_speakers(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """Fill in missing speakers from the file names, where these follow the naming rule of a corpus.
+def with_speakers_and_sentences(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Fill in what is missing of these from the file names, where they follow the naming rule of a corpus.
 
     Example:
-        >>> [utterance.speaker for utterance in with_speakers([Utterance("a", Path("wav/03a01Fa.wav"))])]
-        ['03']
+        >>> (utterance,) = with_speakers_and_sentences([Utterance("a", Path("wav/03a01Fa.wav"))])
+        >>> utterance.speaker, utterance.sentence
+        ('03', 'a01')
     """
     name = fitting_rule([utterance.path for utterance in utterances])
     if name is None:
         return list(utterances)
     parsed = [NAMING_RULES[name].parse(utterance.path) for utterance in utterances]
     return [
-        replace(utterance, speaker=names[1]) if names and utterance.speaker is None else utterance
-        for utterance, names in zip(utterances, parsed, strict=True)
+        replace(utterance, speaker=utterance.speaker or named.speaker, sentence=utterance.sentence or named.sentence)
+        if named
+        else utterance
+        for utterance, named in zip(utterances, parsed, strict=True)
     ]
 
 
@@ -205,8 +222,8 @@ def _read_named(root: Path, files: Sequence[Path], corpus: CorpusName) -> Corpus
     utterances, skipped = [], []
     for path in files:
         if parsed := rule.parse(path):
-            label, speaker = parsed
-            utterances.append(Utterance(path.relative_to(root).as_posix(), path, label, speaker, corpus))
+            label, speaker, sentence = parsed
+            utterances.append(Utterance(path.relative_to(root).as_posix(), path, label, speaker, corpus, sentence))
         else:
             skipped.append(Skipped(path, f"not named as in {corpus} (like {rule.example})"))
     if not utterances:
@@ -246,4 +263,4 @@ def loose_files(files: Sequence[Path]) -> list[Utterance]:
     for path in map(Path, files):
         for file in find_audio(path) if path.is_dir() else [path]:
             found.setdefault(file.absolute(), file)
-    return with_speakers([Utterance(file.as_posix(), file) for file in found.values()])
+    return with_speakers_and_sentences([Utterance(file.as_posix(), file) for file in found.values()])

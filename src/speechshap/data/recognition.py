@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from speechshap.data.audio import AudioFacts, envelope_distance
 from speechshap.data.checking import FileChecker
-from speechshap.data.corpora import with_speakers
+from speechshap.data.corpora import with_speakers_and_sentences
 from speechshap.data.decoding import AUDIO_SUFFIXES
 from speechshap.data.splits import Splits, draw_subset
 from speechshap.data.utterance import SplitName, Utterance
@@ -96,7 +96,7 @@ class KnownRecordings:
         for split in Splits._fields:
             kept = state.get(split, [])
             if not isinstance(kept, Mapping):
-                listed = with_speakers([Utterance(id_, Path(id_)) for id_ in kept])
+                listed = with_speakers_and_sentences([Utterance(id_, Path(id_)) for id_ in kept])
                 kept = {"ids": kept, "speakers": [utterance.speaker for utterance in listed]}
             ids = kept["ids"]
             nothing = [None] * len(ids)
