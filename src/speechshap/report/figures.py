@@ -57,7 +57,10 @@ def explanation_figure(
     _title(figure, explanation)
 
     edges, frames = explanation.frame_edges, explanation.frames.values
-    _draw_waveform(axes["waveform"], waveform, sample_rate, frames[0], edges, targets[0], top_k_frames)
+    _draw_waveform(
+        axes["waveform"], waveform, sample_rate, frames[0], edges, targets[0] if explanation.is_signed else None,
+        top_k_frames,
+    )  # fmt: skip
 
     bands = explanation.bands
     frequencies = None if bands is None else bands.frequencies
@@ -124,12 +127,19 @@ def _audio_attribution_figure(
 
 
 def _draw_waveform(
-    axes: Axes, waveform: np.ndarray, sample_rate: int, frames: np.ndarray, edges: np.ndarray, target: str, count: int
+    axes: Axes,
+    waveform: np.ndarray,
+    sample_rate: int,
+    frames: np.ndarray,
+    edges: np.ndarray,
+    target: str | None,
+    count: int,
 ) -> None:
-    """Draw the waveform with the strongest frames for and against a target."""
+    """Draw the waveform with the strongest frames for and against a target; None where the sign says no such thing."""
     panels.draw_waveform(axes, waveform, sample_rate)
     panels.mark_frames(axes, frames, edges, count)
-    _caption(axes, f"strongest frames: orange for {target}, blue against")
+    said = "orange above 0, blue below" if target is None else f"orange for {target}, blue against"
+    _caption(axes, f"strongest frames: {said}")
 
 
 def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str, Axes]]:
