@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE, FrameGrid
@@ -208,7 +208,7 @@ def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
 def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str) -> None:
     bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.08))
     bar.ax.set_title(unit, fontsize="x-small", loc="left", pad=4)
-    bar.formatter = FuncFormatter(lambda value, position: f"{value:.2g}".replace("-", "−"))
+    bar.formatter = panels.SHORT_NUMBERS
     bar.ax.yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
 
 

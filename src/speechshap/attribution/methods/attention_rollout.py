@@ -23,12 +23,12 @@ def obstacle(module: nn.Module | None) -> str | None:
 
     Example:
         >>> obstacle(nn.Conv1d(1, 1, 3))
-        'a Conv1d has no attention (no method `attention_weights(waveforms, lengths)`)'
+        'Conv1d has no attention (no method `attention_weights(waveforms, lengths)`)'
     """
     if module is None:
         return "it is not known; give the evaluator the `module`"
     if not hasattr(module, "attention_weights"):
-        return f"a {type(module).__name__} has no attention (no method `attention_weights(waveforms, lengths)`)"
+        return f"{type(module).__name__} has no attention (no method `attention_weights(waveforms, lengths)`)"
     return None
 
 

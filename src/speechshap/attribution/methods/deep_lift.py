@@ -45,7 +45,7 @@ def obstacle(module: nn.Module | None) -> str | None:
 
     Example:
         >>> obstacle(nn.Sequential(nn.Linear(8, 8), nn.GELU()))
-        'its part 1 is a GELU, for which the rescale rule has no sound form; take integrated_gradients or gradient_shap'
+        'the rescale rule has no sound form for GELU (its part 1); take integrated_gradients or gradient_shap'
     """
     if find_spec("captum") is None:
         return "Captum is missing; install it with pip install 'speechshap[captum]'"
@@ -53,9 +53,10 @@ def obstacle(module: nn.Module | None) -> str | None:
         return "it is not known; give the evaluator the `module`"
     for name, part in module.named_modules():
         if not _is_sound(part):
+            where = f" (its part {name})" if name else ""
             return (
-                f"{f'its part {name}' if name else 'it'} is a {type(part).__name__}, for which the rescale rule has no "
-                "sound form; take integrated_gradients or gradient_shap"
+                f"the rescale rule has no sound form for {type(part).__name__}{where}; take integrated_gradients or "
+                "gradient_shap"
             )
     return None
 
