@@ -24,7 +24,11 @@ from speechshap.attribution import (
 )
 from speechshap.errors import UserError
 
-METHODS = ("gradient_shap", "integrated_gradients", "occlusion")
+METHODS = (
+    "deep_lift", "energy", "gradient_shap", "gradient_x_input", "integrated_gradients", "occlusion", "random",
+    "saliency", "smooth_grad",
+)  # fmt: skip
+"""Those that explain a model without attention."""
 
 
 def step(waveforms: Tensor) -> Tensor:
@@ -33,9 +37,9 @@ def step(waveforms: Tensor) -> Tensor:
 
 
 def test_methods_are_named_as_their_files() -> None:
-    assert set(METHODS) <= set(method_names())
-    with pytest.raises(UserError, match="`method` is 'lime'; expected gradient_shap, integrated_gradients, occlusion"):
-        find_method("lime")
+    assert {*METHODS, "attention_rollout"} <= set(method_names())
+    with pytest.raises(UserError, match="`method` is 'tea_leaves'; expected attention_rollout, deep_lift, energy, "):
+        find_method("tea_leaves")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -43,7 +47,7 @@ def test_every_method_explains_a_batch_inside_inference_mode(name: str) -> None:
     method, model = find_method(name), seeded(Convolution())
     with torch.inference_mode():
         waveforms = noise(2, 1300, seed=0, dtype=torch.float32)
-        evaluator = Evaluator(model, waveforms, [1300, 900])
+        evaluator = Evaluator(model, waveforms, [1300, 900], module=model)
         targets = Targets(torch.tensor([[0, 2], [1, 0]]), torch.tensor([[-1, 0], [-1, 1]]), "log_odds")
         result = method.explain(evaluator, targets, gaussian_noise(), method.settings())
     assert result.frames.shape == (2, 2, 3)

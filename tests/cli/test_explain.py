@@ -105,6 +105,42 @@ def test_another_method_has_options_of_its_own(tiny_checkpoint: Path, planted_ro
         explain([*arguments, *occlusion, "--explain.n_points", "8"])
 
 
+@pytest.mark.parametrize(
+    ("method", "n_samples"),
+    [
+        ("saliency", 1), ("gradient_x_input", 1), ("smooth_grad", 3), ("energy", 0), ("random", 0),
+        ("attention_rollout", 1),
+    ],
+)  # fmt: skip
+def test_methods_without_references_leave_a_report(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, method: str, n_samples: int
+) -> None:
+    options = ["--explain.n_samples", "3"] if method == "smooth_grad" else []
+    explain(
+        ["--ckpt_path", str(tiny_checkpoint), "--data.root", str(planted_root), "--data.max_utterances", "2",
+         "--explain.output_dir", "out", "--explain.targets", "all", "--explain.method", method, *options]
+    )  # fmt: skip
+    table = rows(tmp_path / "out")
+    assert set(table.n_samples) == {n_samples}
+    assert table.completeness_gap.isna().all()
+    of_classes = [group.frame_attribution.tolist() for _, group in table.groupby("utterance")]
+    are_alike = all((frames[0] == each).all() for frames in of_classes for each in frames)
+    assert are_alike == (method in ("energy", "random", "attention_rollout"))
+    assert all((values < 0).any() for values in table.frame_attribution) == (method in ("gradient_x_input", "random"))
+    folder = tmp_path / "out" / "explanations"
+    assert (folder / "report.html").is_file()
+    assert (folder / "corpus" / "time.png").is_file()
+    assert list((tmp_path / "out").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("family", ["wavlm", "whisper"])
+def test_a_speech_transformer_is_no_network_for_deep_lift(tiny_checkpoint: Path, planted_root: Path) -> None:
+    with pytest.raises(UserError, match="method is deep_lift, which cannot explain this model: the rescale rule"):
+        explain(
+            ["--ckpt_path", str(tiny_checkpoint), "--data.root", str(planted_root), "--explain.method", "deep_lift"]
+        )
+
+
 def wanting(arguments: list[str], caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is told of settings, which come before anything that needs the model."""
     _, options = parse(arguments, "explain")

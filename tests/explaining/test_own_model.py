@@ -174,6 +174,37 @@ def test_what_forward_takes_is_seen_from_its_signature(forward: Any, expected: s
     assert OwnModel(module).second_argument == expected
 
 
+class DeepModule(ToyModule):
+    """The same, with its nonlinearity as a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tanh, self.loss = nn.Tanh(), nn.CrossEntropyLoss()
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        return self.head(self.tanh(self.convolution(waveforms[:, None])).mean(-1))
+
+
+def with_method(method: str, module: pl.LightningModule, folder: Path) -> pd.DataFrame:
+    callback = GradientSHAPCallback(method, output_dir=str(folder), max_drawn=0)
+    trainer = pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.predict(module, DataLoader([{"input_values": WAVEFORMS, "lengths": LENGTHS}], batch_size=None))
+    return pd.read_parquet(sorted((folder / "explanations").glob("part-*.parquet")))
+
+
+def test_deep_lift_explains_a_convolutional_network_completely(tmp_path: Path) -> None:
+    table = with_method("deep_lift", DeepModule(), tmp_path)
+    assert len(table) == 3
+    assert table.completeness_gap.abs().max() < 1e-6
+    functional = with_method("deep_lift", ToyModule(), tmp_path / "functional")
+    assert functional.completeness_gap.abs().max() > 3e-5  # a tanh that is no module is not seen
+
+
+def test_a_convolutional_network_has_no_attention(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`method` is attention_rollout, which cannot explain this model: ToyModule "):
+        with_method("attention_rollout", ToyModule(), tmp_path)
+
+
 @pytest.mark.slow
 def test_the_example_finds_the_tone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

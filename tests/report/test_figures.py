@@ -41,6 +41,21 @@ def panels(figure: Figure) -> dict[str, Any]:
     return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
 
 
+def test_a_method_with_a_unit_of_its_own_says_nothing_for_or_against_a_target() -> None:
+    figure = draw(make_explanation(provenance={"method": "saliency"}, relative_error=None))
+    assert caption(figure, 0) == "strongest frames: orange above 0, blue below"
+    assert figure.axes[2].get_ylabel() == "|gradient| a frame"
+
+
+@pytest.mark.parametrize(("size", "label"), [(3e-9, "2e−09"), (3e7, "2e+07"), (3.0, "2")])
+def test_an_axis_of_any_size_has_numbers_that_need_no_power_of_ten(size: float, label: str) -> None:
+    figure = draw(make_explanation(frames=Estimate(np.linspace(0, size, 49)[None])))
+    axes = figure.axes[2]
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    assert label in [text.get_text() for text in axes.get_yticklabels()]
+    assert caption(figure, 2) == "frame attribution"
+
+
 def test_three_panels_share_a_time_axis_in_seconds() -> None:
     explanation = make_explanation()
     figure = draw(explanation)

@@ -310,6 +310,15 @@ def test_keys_reach_every_moment(page: Any) -> None:
     assert nameless == 0
 
 
+def test_strongest_moments_speak_of_the_target_where_their_signs_do(page: Any) -> None:
+    choose(page, "first.wav")
+    heading = page.find_element("id", "strongest-heading")
+    assert heading.text.startswith("Strongest moments for (+) and against (−) happy, in logits")
+    page.execute_script("variantNow().signed = false; showTarget()")
+    assert heading.text.startswith("Strongest moments, in logits")
+    page.execute_script("variantNow().signed = true; showTarget()")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -474,6 +483,16 @@ def test_a_payload_is_sound_and_whole(tmp_path: Path) -> None:
     original, _ = soundfile.read(tmp_path / "sounds" / "a.wav")
     assert rate == 16000
     np.testing.assert_allclose(heard, original / np.abs(original).max() * sound.PEAK, atol=1e-4)
+
+
+def test_a_method_whose_signs_say_nothing_of_the_target_is_marked(tmp_path: Path) -> None:
+    write_explanation(tmp_path, "a.wav", provenance={"method": "energy"})
+    write_explanation(tmp_path, "b.wav")
+    found = [ReportEntry.of(ResultsFolder(tmp_path).explanations(utterance=name)) for name in ("a.wav", "b.wav")]
+    variants = [entry.payload()[0] for entry in found]
+    assert [(variant["unit"], variant["signed"]) for variant in variants] == [("energy", False), ("logits", True)]
+    title = variants[0]["figure"]["layout"]["annotations"][-1]["text"]
+    assert title.startswith("frame attribution (energy)")
 
 
 def test_a_folder_without_explanations_or_with_old_ones_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> Non
     assert summary.bands is summary.layers is summary.agreement is None
 
 
+def test_a_method_may_have_a_unit_of_its_own(tmp_path: Path) -> None:
+    write_explanation(tmp_path, "a.wav", provenance={"method": "attention_rollout"})
+    assert Summary.read(ResultsFolder(tmp_path)).unit == "attention"
+
+
 def test_a_file_that_changed_counts_once(tmp_path: Path) -> None:
     write_explanation(tmp_path, "a.wav", targets=("happy",))
     write_explanation(tmp_path, "a.wav", targets=("sad",), provenance={"fingerprint": "new"})

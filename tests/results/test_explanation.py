@@ -34,11 +34,20 @@ def test_shares_of_layers_are_percentages_of_what_is_known(mass: list[list[float
 
 
 @pytest.mark.parametrize(
-    ("output", "prediction", "unit"),
-    [("logit", "sad", "logits"), ("log_odds", "sad", "log odds"), ("logit", None, "output units")],
+    ("method", "output", "prediction", "unit"),
+    [
+        ("occlusion", "logit", "sad", "logits"),
+        ("gradient_x_input", "log_odds", "sad", "log odds"),
+        ("gradient_shap", "logit", None, "output units"),
+        ("of another version", "probability", "sad", "probability"),
+        ("saliency", "logit", "sad", "|gradient|"),
+        ("energy", "logit", None, "energy"),
+    ],
 )
-def test_units_are_those_of_the_output(output: str, prediction: str | None, unit: str) -> None:
-    assert unit_of(output, prediction) == unit
+def test_units_are_those_of_the_output_unless_the_method_has_its_own(
+    method: str, output: str, prediction: str | None, unit: str
+) -> None:
+    assert unit_of(method, output, prediction) == unit
 
 
 @pytest.mark.parametrize(
@@ -68,3 +77,9 @@ def test_reservations_name_what_speaks_against_an_attribution(
 ) -> None:
     found = make_explanation(frames=frames, completeness_gap=completeness_gap).reservation()
     assert found is None if words is None else re.search(words, found or "")
+
+
+def test_zeros_of_a_method_that_compares_with_nothing_speak_of_no_reference() -> None:
+    zeros = make_explanation(frames=Estimate(np.zeros((1, 2))), provenance={"method": "energy"})
+    assert zeros.reservation() == "the attribution is 0 everywhere"
+    assert not zeros.is_signed

@@ -52,6 +52,7 @@ class Evaluator:
         ids: Names of the utterances.
         layers: As given.
         grid: As given.
+        forward: As given, but as a function of waveforms and lengths in any case.
         module: As given.
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
@@ -89,7 +90,7 @@ class Evaluator:
         validation.check_finite(waveforms, self.lengths, self.ids)
         validation.check_layers(layers)
         require_at_least(1, chunk_size=chunk_size)
-        self._forward = validation.as_forward(forward, self.lengths)
+        self.forward = validation.as_forward(forward, self.lengths)
         self._progress = progress
         self._chunk_size = chunk_size
         self.layers = layers
@@ -176,7 +177,7 @@ class Evaluator:
     @torch.no_grad()
     def outputs_at(self, waveforms: Tensor, utterances: Sequence[int], *, with_layers: bool = False) -> Outputs:
         """Outputs for rows ``(R, time)`` made of these utterances, in one call of the model and without gradients."""
-        return outputs_of(self._forward, waveforms, self.lengths_of(utterances), self.layers if with_layers else {})
+        return outputs_of(self.forward, waveforms, self.lengths_of(utterances), self.layers if with_layers else {})
 
     @torch.inference_mode(False)
     def gradients(
@@ -196,7 +197,7 @@ class Evaluator:
         # No graph begins at a tensor that was made in inference mode.
         points, directions = _outside_inference(points), None if directions is None else _outside_inference(directions)
         lengths, rows = self.lengths_of(utterances), self.indices(utterances)
-        yield from gradients_of(self._forward, points, lengths, rows, targets, self.layers, directions)
+        yield from gradients_of(self.forward, points, lengths, rows, targets, self.layers, directions)
 
     def sum_frames(self, left: Tensor, right: Tensor, utterances: Sequence[int]) -> Tensor:
         """Sum products of samples over the frames that own them: twice ``(R, time)`` to ``(R, frames)``."""
@@ -222,7 +223,7 @@ class Evaluator:
     ) -> Outputs:
         def evaluate(rows: list[int]) -> Outputs:
             waveforms = pad_sequence([waveform(row).to(self.inputs) for row in rows], batch_first=True)
-            return outputs_of(self._forward, waveforms, self.lengths_of([utterances[row] for row in rows]), layers)
+            return outputs_of(self.forward, waveforms, self.lengths_of([utterances[row] for row in rows]), layers)
 
         logits, hidden = torch.empty(0), dict[str, Tensor]()
         for rows, part in self._chunks(utterances, evaluate, self._forward_size, progress):

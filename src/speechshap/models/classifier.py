@@ -153,6 +153,24 @@ class EmotionClassifier(nn.Module):
         """What the head takes of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
         return self.combine(self.pool(waveforms, lengths))
 
+    def attention_weights(self, waveforms: Tensor, lengths: Tensor) -> dict[int, Tensor]:
+        """Attention weights of the layers that contribute to the head's input; arguments as for :meth:`forward`.
+
+        Returns:
+            By number of the layer, the first being 1, ``(batch, heads, frames, frames)``; empty where the head takes
+            the stem's output.
+
+        Raises:
+            ValueError: A recording is longer than a window, within which the layers attend.
+        """
+        if self.window is not None and waveforms.shape[1] > self.window:
+            raise ValueError(
+                f"the waveforms have {waveforms.shape[1]} samples; attention reaches no further than a window of "
+                f"{self.window}"
+            )
+        layers = range(1, len(self.layers) + 1)
+        return self.backbone.attention_weights(waveforms, lengths, layers) if layers else {}
+
     def pool(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Mean over time of each hidden state that the head takes; arguments as for :meth:`forward`.
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE, FrameGrid
@@ -57,7 +57,10 @@ def explanation_figure(
     _title(figure, explanation)
 
     edges, frames = explanation.frame_edges, explanation.frames.values
-    _draw_waveform(axes["waveform"], waveform, sample_rate, frames[0], edges, targets[0], top_k_frames)
+    _draw_waveform(
+        axes["waveform"], waveform, sample_rate, frames[0], edges, targets[0] if explanation.is_signed else None,
+        top_k_frames,
+    )  # fmt: skip
 
     bands = explanation.bands
     frequencies = None if bands is None else bands.frequencies
@@ -124,12 +127,19 @@ def _audio_attribution_figure(
 
 
 def _draw_waveform(
-    axes: Axes, waveform: np.ndarray, sample_rate: int, frames: np.ndarray, edges: np.ndarray, target: str, count: int
+    axes: Axes,
+    waveform: np.ndarray,
+    sample_rate: int,
+    frames: np.ndarray,
+    edges: np.ndarray,
+    target: str | None,
+    count: int,
 ) -> None:
-    """Draw the waveform with the strongest frames for and against a target."""
+    """Draw the waveform with the strongest frames for and against a target; None where the sign says no such thing."""
     panels.draw_waveform(axes, waveform, sample_rate)
     panels.mark_frames(axes, frames, edges, count)
-    _caption(axes, f"strongest frames: orange for {target}, blue against")
+    said = "orange above 0, blue below" if target is None else f"orange for {target}, blue against"
+    _caption(axes, f"strongest frames: {said}")
 
 
 def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str, Axes]]:
@@ -198,7 +208,7 @@ def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
 def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str) -> None:
     bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.08))
     bar.ax.set_title(unit, fontsize="x-small", loc="left", pad=4)
-    bar.formatter = FuncFormatter(lambda value, position: f"{value:.2g}".replace("-", "−"))
+    bar.formatter = panels.SHORT_NUMBERS
     bar.ax.yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import strongest_frames
@@ -23,8 +23,14 @@ SATURATED = 0.995
 _ROW_LETTERS, _LEGEND_LETTERS = 12, 14
 """Letters of a name that there is room for beside a row, and in the legend."""
 
+_NO_POWERS = (1e-4, 1e5)
+"""Sizes within which an axis needs no power of ten."""
+
 _NARROWEST_MARK = 1 / 400
 """Width of a mark as a share of the axes; a frame of a long sound would be invisible otherwise."""
+
+
+SHORT_NUMBERS = FuncFormatter(lambda value, _: f"{value:.2g}".replace("-", "−"))
 
 
 def plain(text: str) -> str:
@@ -132,6 +138,8 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
         )  # fmt: skip
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set_ylabel(f"{unit} a frame")
+    if not _NO_POWERS[0] <= np.nanmax(np.abs(values[: len(names)]), initial=0) < _NO_POWERS[1]:
+        axes.yaxis.set_major_formatter(SHORT_NUMBERS)  # a common power of ten would stand where the caption is
     axes.margins(y=0.18)
     axes.legend(loc="upper right", fontsize="small", ncols=4, borderpad=0.3, handlelength=1.2, columnspacing=1.0)
 

@@ -58,14 +58,14 @@ class Summary:
         Raises:
             UserError: There are no explanations.
         """
-        settings = results.read(("settings_fingerprint", "output", "prediction", "explained_at"))
+        settings = results.read(("settings_fingerprint", "method", "output", "prediction", "explained_at"))
         if not settings:
             raise UserError(nothing_to_show(results.folder))
         last = max(settings, key=lambda row: row["explained_at"])
         groups = by_utterance(results.read((*GROUPED_BY, *_COLUMNS), settings=last["settings_fingerprint"]))
         rows = [row for group in groups for row in group]
         return cls(
-            unit_of(last["output"], last["prediction"]),
+            unit_of(last["method"], last["output"], last["prediction"]),
             corpus.time_profile(rows),
             corpus.band_profile(rows),
             corpus.layer_profile(rows),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from speechshap.attribution.methods import find_method, method_names
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 
@@ -20,9 +21,19 @@ UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"
 """Unit of the attributions to each kind of output of a classifier."""
 
 
-def unit_of(output: str, prediction: str | None) -> str:
-    """Unit of attributions to an output of this kind; ``prediction`` is None for a regression."""
-    return "output units" if prediction is None else UNITS[output]
+def own_unit(method: str) -> str | None:
+    """Unit of a method whose numbers are no amounts of the output; None for those of others, and of unknown ones."""
+    return find_method(method).unit if method in method_names() else None
+
+
+def unit_of(method: str, output: str, prediction: str | None) -> str:
+    """Unit of a method's attributions to an output of this kind; ``prediction`` is None for a regression.
+
+    Example:
+        >>> unit_of("occlusion", "logit", "happy"), unit_of("saliency", "logit", "happy")
+        ('logits', '|gradient|')
+    """
+    return own_unit(method) or ("output units" if prediction is None else UNITS[output])
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +188,12 @@ class Explanation:
     @property
     def unit(self) -> str:
         """Unit of the attributions (``logits``)."""
-        return unit_of(self.provenance.settings["output"], self.prediction)
+        return unit_of(self.provenance.method, self.provenance.settings["output"], self.prediction)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether a frame's sign says if it speaks for the target or against it."""
+        return own_unit(self.provenance.method) is None
 
     @property
     def relative_error(self) -> np.ndarray:
@@ -195,7 +211,8 @@ class Explanation:
         if not np.isfinite(frames).all():
             return f"{np.sum(~np.isfinite(frames))} of {frames.size} frames have no finite attribution"
         if not frames.any():
-            return "the attribution is 0 everywhere: the output does not change between references and sound"
+            why = ": the output does not change between references and sound"
+            return "the attribution is 0 everywhere" + (why if self.is_signed else "")
         if error >= NOISY or np.isinf(error):
             return f"relative error {error:.2f}: mostly Monte Carlo noise; take more draws"
         gap = float(self.completeness_gap.values[target])

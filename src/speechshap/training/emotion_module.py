@@ -214,6 +214,10 @@ class EmotionModule(pl.LightningModule):
         """Pooled features of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
         return self.classifier.embed(waveforms, lengths)
 
+    def attention_weights(self, waveforms: Tensor, lengths: Tensor) -> dict[int, Tensor]:
+        """Attention weights of the layers; see :meth:`speechshap.models.EmotionClassifier.attention_weights`."""
+        return self.classifier.attention_weights(waveforms, lengths)
+
     def train(self, mode: bool = True) -> "EmotionModule":
         """Set the mode; what is frozen stays in eval mode."""
         super().train(mode)

@@ -25,12 +25,15 @@ class Method(NamedTuple):
             explain with; None where there is nothing to learn.
         obstacle: Says why the method cannot explain a module, before anything is computed, or returns None where it
             can; None where the method explains any.
+        unit: What its numbers are in, as a figure says it; None where they are amounts of the explained output, so that
+            a sign says what a frame does to the target.
     """
 
     settings: type[Settings]
     explain: Callable[[Evaluator, Targets, Baseline, Any], Attribution]
     learn: Callable[[Iterable[Evaluator], Baseline, Any], Settings] | None = None
     obstacle: Callable[[nn.Module | None], str | None] | None = None
+    unit: str | None = None
 
 
 def method_names() -> list[str]:

@@ -126,6 +126,7 @@ class Variant:
         return {
             "name": self.name,
             "unit": explanation.unit,
+            "signed": explanation.is_signed,
             "edges": _numbers(explanation.frame_edges, 4),
             "figure": figure.to_dict(),
             "targets": [_target(explanation, target, waveform) for target in range(len(explanation.targets))],

@@ -163,8 +163,9 @@ function showTarget() {
     return element("li", {}, button);
   });
   byId("strongest").replaceChildren(...list);
+  const strongest = variant.signed ? `Strongest moments for (+) and against (−) ${target.name}` : "Strongest moments";
   byId("strongest-heading").textContent = list.length
-    ? `Strongest moments for (+) and against (−) ${target.name}, in ${variant.unit}` +
+    ? `${strongest}, in ${variant.unit}` +
       (target.reach === null ? "" : ", with their 95 % intervals")
     : `No moment speaks for or against ${target.name}`;
   const where = target.strongest.slice(0, 3).map((frame) => `${variant.edges[frame].toFixed(2)} s (${value(frame)})`);
