@@ -505,8 +505,8 @@ def test_a_parameter_that_the_method_does_not_have_is_named() -> None:
         GradientSHAPCallback(n_sampels=3)
     with pytest.raises(UserError, match="there is no parameter `n_samples`"):
         GradientSHAPCallback("occlusion", n_samples=8)
-    with pytest.raises(UserError, match="`method` is 'lime'; expected gradient_shap, integrated_gradients, occlusion"):
-        GradientSHAPCallback("lime")
+    with pytest.raises(UserError, match=r"`method` is 'anchors'; expected .*gradient_shap, .*lime, .*occlusion"):
+        GradientSHAPCallback("anchors")
 
 
 @pytest.mark.slow
@@ -521,6 +521,22 @@ def test_other_methods_leave_the_same_results(
     assert all(abs(values).max() > 0 for values in table.frame_attribution)
     assert table.frame_standard_error.isna().all()
     assert table.relative_error.isna().all()
+    assert len(events_of(tmp_path).Tags()["images"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["kernel_shap", "lime"])
+def test_bands_that_are_features_are_bands_of_the_record(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, method: str
+) -> None:
+    options = {"features": "cells", "num_bands": 2, "stretch_frames": 40, "n_samples": 64, "n_draws": 2, "max_drawn": 1}
+    predict(tiny_checkpoint, planted_root, tmp_path, method=method, **options)
+    for row in read(tmp_path).itertuples():
+        bands = torch.tensor([band.tolist() for band in row.time_frequency_attribution])
+        assert len(row.frequencies_hz) == len(bands) == 2
+        assert row.time_frequency_hop_seconds == 0.01
+        torch.testing.assert_close(float(bands.sum()), float(row.frame_attribution.sum()), atol=1e-5, rtol=1e-4)
+        assert row.time_frequency_standard_error[0].max() > 0
     assert len(events_of(tmp_path).Tags()["images"]) == 1
 
 
