@@ -71,6 +71,16 @@ def test_bands_and_frames_sum_to_the_same(name: str, features: str) -> None:
     torch.testing.assert_close(result.time_frequency.sum((2, 3)), result.frames.sum(2))
 
 
+def test_the_error_of_a_sum_over_bands_is_not_that_of_independent_bands() -> None:
+    """All bands together have the error of the mean over the references, as they have its sum."""
+    evaluator = Evaluator(seeded(Convolution()), noise(1, 5000, seed=0, dtype=torch.float32))
+    options = {"features": "bands", "num_bands": 5, "n_samples": 64, "n_draws": 8}
+    result = attribute("kernel_shap", evaluator, 0, gaussian_noise(), **options)
+    own = result.frames_standard_error[0].sum(1)  # of equal frames, which move together
+    torch.testing.assert_close(own, result.completeness_gap_standard_error[0], atol=0, rtol=1e-4)
+    assert result.time_frequency_standard_error[0].sum(2).norm() > 1.5 * own
+
+
 @METHODS
 def test_the_band_that_a_model_hears_is_found(name: str) -> None:
     waveforms = noise(1, 4000, seed=0, dtype=torch.float32)
