@@ -25,8 +25,8 @@ from speechshap.attribution import (
 from speechshap.errors import UserError
 
 METHODS = (
-    "deep_lift", "energy", "gradient_shap", "gradient_x_input", "integrated_gradients", "occlusion", "random",
-    "saliency", "smooth_grad",
+    "deep_lift", "energy", "gradient_shap", "gradient_x_input", "integrated_gradients", "kernel_shap",
+    "lime", "occlusion", "random", "saliency", "smooth_grad",
 )  # fmt: skip
 """Those that explain a model without attention."""
 

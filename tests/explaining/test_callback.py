@@ -524,6 +524,22 @@ def test_other_methods_leave_the_same_results(
     assert len(events_of(tmp_path).Tags()["images"]) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["kernel_shap", "lime"])
+def test_bands_that_are_features_are_bands_of_the_record(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, method: str
+) -> None:
+    options = {"features": "cells", "num_bands": 2, "stretch_frames": 40, "n_samples": 64, "n_draws": 2, "max_drawn": 1}
+    predict(tiny_checkpoint, planted_root, tmp_path, method=method, **options)
+    for row in read(tmp_path).itertuples():
+        bands = torch.tensor([band.tolist() for band in row.time_frequency_attribution])
+        assert len(row.frequencies_hz) == len(bands) == 2
+        assert row.time_frequency_hop_seconds == 0.01
+        torch.testing.assert_close(float(bands.sum()), float(row.frame_attribution.sum()), atol=1e-5, rtol=1e-4)
+        assert row.time_frequency_standard_error[0].max() > 0
+    assert len(events_of(tmp_path).Tags()["images"]) == 1
+
+
 def test_runs_that_differ_in_a_setting_are_stored_with_it(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:

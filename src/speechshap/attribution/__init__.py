@@ -11,6 +11,7 @@ from speechshap.attribution.errors import (
     ZeroGradientError,
 )
 from speechshap.attribution.evaluator import Evaluator
+from speechshap.attribution.method_text import MethodChoice, parse_methods
 from speechshap.attribution.methods import Method, find_method, method_names
 from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings, gradient_shap
 from speechshap.attribution.sampling import PathDensity
@@ -25,6 +26,7 @@ __all__ = [
     "GradientError",
     "GradientSHAPSettings",
     "Method",
+    "MethodChoice",
     "NonFiniteGradientError",
     "NonFiniteOutputError",
     "NonFiniteWaveformError",
@@ -43,5 +45,6 @@ __all__ = [
     "gaussian_noise",
     "gradient_shap",
     "method_names",
+    "parse_methods",
     "silence",
 ]

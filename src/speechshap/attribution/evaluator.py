@@ -117,7 +117,7 @@ class Evaluator:
             NonFiniteWaveformError: A sample of an utterance is not finite; the error names the utterance.
         """
         return Evaluator(
-            self._forward, waveforms, self.lengths, self.ids, layers=self.layers, grid=self.grid, module=self.module,
+            self.forward, waveforms, self.lengths, self.ids, layers=self.layers, grid=self.grid, module=self.module,
             chunk_size=self._chunk_size, progress=self._progress,
         )  # fmt: skip
 

@@ -48,6 +48,11 @@ class Settings:
         object.__setattr__(self, "targets", _listed("targets", self.targets))
         require_choice("output", self.output, OUTPUTS)
 
+    @property
+    def spectrum(self) -> SpectralGrid | None:
+        """Transform of the time-frequency attributions; None where the method makes none."""
+        return None
+
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values that JSON can hold."""
         return {name: int(value) if is_integer(value) else value for name, value in asdict(self).items()}

@@ -48,7 +48,7 @@ class SpectralGrid:
             )
         if self.num_mel_bands is not None and not 2 <= self.num_mel_bands <= self.num_bins:
             raise ValueError(f"num_mel_bands is {self.num_mel_bands}; expected 2 to {self.num_bins} for this window")
-        if self.num_mel_bands is not None and not bool(_mel_weights(self).any(1).all()):
+        if self.num_mel_bands is not None and not bool(self.bin_shares.any(1).all()):
             raise ValueError(
                 f"{self.num_mel_bands} mel bands over {self.num_bins} frequency bins leave bands without a bin; take "
                 "fewer bands or a longer window"
@@ -71,6 +71,11 @@ class SpectralGrid:
         if self.num_mel_bands is None:
             return torch.linspace(0, highest, self.num_bins)
         return torch.from_numpy(hertz(np.linspace(0, mel(highest), self.num_mel_bands))).float()
+
+    @property
+    def bin_shares(self) -> Tensor:
+        """Share of each frequency bin in each band, ``(num_bands, num_bins)``; they sum to 1 in each bin."""
+        return torch.eye(self.num_bins) if self.num_mel_bands is None else _mel_weights(self)
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of an utterance."""
@@ -124,7 +129,7 @@ class SpectralGrid:
         bins = (coefficients.conj() * cotangents).real * share * valid[:, None, None, reach : reach + last - first]
         if self.num_mel_bands is None:
             return bins
-        return _mel_weights(self).to(bins) @ bins
+        return self.bin_shares.to(bins) @ bins
 
     def _transform(self, signals: Tensor, window: Tensor) -> Tensor:
         """``(R, T)`` to ``(R, bins, frames)``, the first frame beginning where the signal does."""
@@ -133,7 +138,7 @@ class SpectralGrid:
 
 @lru_cache(maxsize=8)
 def _mel_weights(grid: SpectralGrid) -> Tensor:
-    """Share of each bin in each band, ``(bands, bins)``: triangles that sum to 1 in each bin, so that none is lost."""
+    """Triangles ``(bands, bins)`` that sum to 1 in each bin, so that none is lost."""
     highest = grid.sample_rate / 2
     position = torch.from_numpy(mel(np.linspace(0, highest, grid.num_bins))).float() / float(mel(highest))
     distance = position * (grid.num_bands - 1) - torch.arange(grid.num_bands)[:, None]

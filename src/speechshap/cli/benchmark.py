@@ -233,7 +233,7 @@ class _Material:
     def loader(self) -> DataLoader[Batch]:
         """Batches of utterances of similar length."""
         examples = sorted((example for example, _ in self.examples), key=lambda example: -len(example.waveform))
-        return DataLoader(_Batches(examples, self.batch_size), batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(_Batches(examples, self.batch_size), batch_size=None)
 
     @cached_property
     def again(self) -> frozenset[str]:

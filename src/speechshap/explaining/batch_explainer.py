@@ -249,7 +249,7 @@ class BatchExplainer:
             targets=targets,
             grid=classifier.grid,
             num_samples=int(batch.lengths[index]),
-            spectrum=self.settings.spectrum if isinstance(self.settings, PathSettings) else None,
+            spectrum=self.settings.spectrum,
             embedding=embedding,
             provenance=provenance,
         )

@@ -122,8 +122,9 @@ class Benchmark:
         self._methods = []
         for choice in methods:
             settings = choice.settings
-            takes_clips = isinstance(settings, ReferenceSettings) and settings.from_dataset
-            clips = references(settings) if takes_clips and references is not None else None
+            clips = None
+            if isinstance(settings, ReferenceSettings) and settings.from_dataset and references is not None:
+                clips = references(settings)
             explainer = BatchExplainer(
                 model, choice.name, settings, RunOptions(chunk_size=chunk_size), arithmetic, clips
             )

@@ -12,6 +12,7 @@ from speechshap.attribution.baselines import Baseline, draw_reference
 from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.evaluator import Evaluator
+from speechshap.attribution.features import spread, stretch_bounds
 from speechshap.attribution.methods import Method
 from speechshap.attribution.settings import ReferenceSettings
 from speechshap.attribution.targets import Targets
@@ -65,7 +66,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         tensor([[[0.5000, 0.5000, 0.0000, 0.0000]]])
     """
     targets = evaluator.targets(targets)
-    bounds = [_bounds(frames, settings.stretch_frames) for frames in evaluator.frame_lengths.tolist()]
+    bounds = [stretch_bounds(frames, settings.stretch_frames) for frames in evaluator.frame_lengths.tolist()]
     rows = [
         (utterance, draw, stretch)
         for utterance in range(len(evaluator))
@@ -105,9 +106,9 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         count, length = len(own_bounds) - 1, own_bounds[-1]
         own = drops[start : start + settings.n_draws * count].unflatten(0, (settings.n_draws, count))
         start += settings.n_draws * count
-        frames[utterance, :, :length] = _spread(own.mean(0), own_bounds)
+        frames[utterance, :, :length] = spread(own.mean(0).T, own_bounds)
         if settings.n_draws > 1:
-            errors[utterance, :, :length] = _spread(own.std(0) / math.sqrt(settings.n_draws), own_bounds)
+            errors[utterance, :, :length] = spread(own.std(0).T / math.sqrt(settings.n_draws), own_bounds)
     counts = torch.tensor([len(own_bounds) - 1 for own_bounds in bounds], device=evaluator.device)
     return Attribution(
         frames=frames,
@@ -120,18 +121,6 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         n_samples=counts * settings.n_draws,
         n_replicates=torch.full_like(counts, settings.n_draws),
     )
-
-
-def _bounds(num_frames: int, stretch_frames: int) -> list[int]:
-    """Frames at which stretches begin and end; a last one of a single frame would look stronger than it is."""
-    count = max(1, round(num_frames / stretch_frames))
-    return [round(number * num_frames / count) for number in range(count + 1)]
-
-
-def _spread(stretches: Tensor, bounds: list[int]) -> Tensor:
-    """Deal values of stretches ``(stretches, targets)`` out evenly to their frames, ``(targets, frames)``."""
-    sizes = torch.tensor(bounds, device=stretches.device).diff()
-    return (stretches / sizes[:, None]).repeat_interleave(sizes, dim=0).T
 
 
 METHOD = Method(OcclusionSettings, explain)
