@@ -123,7 +123,7 @@ def test_too_many_features_are_refused_for_the_utterance(name: str) -> None:
     evaluator = Evaluator(seeded(Convolution()), torch.ones(2, 12000), [12000, 4000], ["long", "short"])
     message = (
         r"utterance long has 40 features \(4 stretches x 10 bands\), and `n_samples` is 100; expected 160 at least, "
-        "4 for each, or fewer features"
+        "4 for each, or longer `stretch_frames` or fewer `num_bands`"
     )
     with pytest.raises(UtteranceError, match=message) as error:
         attribute(name, evaluator, features="cells", num_bands=10, n_samples=100)
@@ -149,6 +149,13 @@ def test_one_reference_has_no_standard_errors(name: str) -> None:
     assert result.completeness_gap_standard_error is None
 
 
+@METHODS
+def test_an_utterance_of_one_feature(name: str) -> None:
+    evaluator = Evaluator(lambda x: x.sum(1, keepdim=True), torch.ones(1, 3), grid=GRID)
+    options = {"stretch_frames": 5, "n_samples": 4, "n_draws": 2, **({"ridge": 0.0} if name == "lime" else {})}
+    assert attribute(name, evaluator, **options).frames[0, 0].tolist() == pytest.approx([1, 1, 1])
+
+
 def test_one_reference_at_a_time_is_drawn() -> None:
     drawn = []
 
@@ -167,7 +174,7 @@ def test_one_reference_at_a_time_is_drawn() -> None:
         ({"features": "words"}, "`features` is 'words'; expected stretches, bands, cells"),
         ({"stretch_frames": 0}, "`stretch_frames` is 0; expected 1 at least"),
         ({"num_bands": 1}, "`num_bands` is 1; expected 2 at least"),
-        ({"n_samples": 1}, "`n_samples` is 1; expected 2 at least"),
+        ({"n_samples": 3}, "`n_samples` is 3; expected 4 at least"),
         ({"n_samples": 20}, r"`n_draws` is 16; expected 10 at most, .* \(`n_samples` is 20\)"),
         ({"features": "bands", "num_bands": 300}, "`num_bands` is 300: num_mel_bands is 300; expected 2 to 201"),
         ({"features": "cells", "num_bands": 150}, "`num_bands` is 150: 150 mel bands over 201 frequency bins leave"),

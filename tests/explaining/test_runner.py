@@ -270,6 +270,6 @@ def test_too_many_features_cost_their_utterance_alone(
 ) -> None:
     sounds, lengths = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)), torch.tensor([8000, 2000])
     batch = {"waveforms": sounds, "lengths": lengths, "ids": ["long", "short"]}
-    predict(module, tmp_path, batch, method="kernel_shap", stretch_frames=1, n_samples=20, n_draws=2)
+    predict(module, tmp_path, batch, method="kernel_shap", stretch_frames=1, n_samples=24, n_draws=2)
     assert explained(tmp_path) == ["short"]
     assert "long is not explained: utterance long has 24 features (24 stretches)" in caplog.text

@@ -58,7 +58,8 @@ class SurrogateSettings(ReferenceSettings):
         super().__post_init__()
         require_choice("features", self.features, FEATURE_KINDS)
         require_at_least(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
-        require_at_least(2, num_bands=self.num_bands, n_samples=self.n_samples)
+        require_at_least(2, num_bands=self.num_bands)
+        require_at_least(_COALITIONS_PER_FEATURE, n_samples=self.n_samples)
         if 2 * self.n_draws > self.n_samples:
             raise UserError(
                 f"`n_draws` is {self.n_draws}; expected {self.n_samples // 2} at most, so that each reference is in "
@@ -259,11 +260,14 @@ def _stacked(values: list[Tensor], like: Tensor) -> Tensor:
 
 
 def _too_many(name: str, features: Features, n_samples: int) -> UtteranceError:
-    counts = {"stretches": features.num_stretches, "bands": features.num_bands}
-    parts = " x ".join(f"{count} {kind}" for kind, count in counts.items() if count > 1)
+    kinds = (
+        (features.num_stretches, "stretches", "longer `stretch_frames`"),
+        (features.num_bands, "bands", "fewer `num_bands`"),
+    )
+    counts, ways = zip(*((f"{count} {kind}", way) for count, kind, way in kinds if count > 1), strict=True)
     return UtteranceError(
         name,
-        f"utterance {name} has {len(features)} features ({parts}), and `n_samples` is {n_samples}; expected "
-        f"{_COALITIONS_PER_FEATURE * len(features)} at least, {_COALITIONS_PER_FEATURE} for each, or fewer features "
-        "(longer `stretch_frames`, a smaller `num_bands`)",
+        f"utterance {name} has {len(features)} features ({' x '.join(counts)}), and `n_samples` is {n_samples}; "
+        f"expected {_COALITIONS_PER_FEATURE * len(features)} at least, {_COALITIONS_PER_FEATURE} for each, or "
+        f"{' or '.join(ways)}",
     )
