@@ -27,6 +27,10 @@ COMMANDS = {
         "explain its predictions, or those of another model",
         "interrupted; what is written stays, and the same command goes on from there",
     ),
+    "benchmark": Command(
+        "judge explanation methods on a model",
+        "interrupted; what is judged stays, and the same command goes on from there",
+    ),
     "report": Command("write the report of a run that was stopped or moved"),
 }
 

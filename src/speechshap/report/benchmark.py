@@ -89,7 +89,8 @@ class BenchmarkSummary:
                 scores[row["method"], column, label].append(row)
         self.methods = list(dict.fromkeys(method for method, _, _ in scores))
         order = [*METRICS, TRAINING_AGREEMENT, *COST]
-        self.columns = sorted({column for _, column, _ in scores}, key=lambda column: order.index(column.metric))
+        columns = dict.fromkeys(column for _, column, _ in scores)  # variants as they are written
+        self.columns = sorted(columns, key=lambda column: order.index(column.metric))
         self.about_model = {variant: _mean(own)[0] for variant, own in about_model.items()}
         self._by_key = {key: Entry(*key, *_mean(own)) for key, own in scores.items()}
         for column in self.columns:
