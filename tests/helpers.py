@@ -103,8 +103,8 @@ def make_explanation(
         optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns))
     return Explanation(
         **{
-            "utterance": "a.wav", "path": "a.wav", "label": "sad", "prediction": asked[0].label, "probability": 0.75,
-            "targets": asked, "outputs": -np.arange(count, dtype=np.float32),
+            "utterance": "a.wav", "path": "a.wav", "speaker": "Anna", "label": "sad", "prediction": asked[0].label,
+            "probability": 0.75, "targets": asked, "outputs": -np.arange(count, dtype=np.float32),
             "logits": -np.arange(count, dtype=np.float32), "grid": grid, "num_samples": num_samples,
             "frames": Estimate(
                 values, None if relative_error is None else np.full_like(values, relative_error) * size

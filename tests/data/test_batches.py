@@ -55,7 +55,7 @@ def test_a_batch_that_cannot_be_read_is_told_with_the_way_out(batch: object, mes
 
 
 def test_selected_utterances_have_no_needless_padding() -> None:
-    batch = Batch(WAVEFORMS, LENGTHS, LABELS, ["a", "b"], ["x", "y"])
+    batch = Batch(WAVEFORMS, LENGTHS, LABELS, ["a", "b"], ["x", "y"], ["", ""])
     chosen = select_utterances(batch, [1])
     assert chosen.waveforms.tolist() == [[4.0, 5.0, 6.0]]
     assert (chosen.ids, chosen.paths, chosen.labels.tolist()) == (["b"], ["y"], [0])
@@ -113,4 +113,4 @@ def test_ids_that_do_not_tell_utterances_apart_are_refused(ids: object) -> None:
     with pytest.raises(UserError, match=r"the ids of a batch are .*; expected 2 different names"):
         read_batch({"waveforms": WAVEFORMS, "ids": ids}, takes_lengths=False)
     with pytest.raises(UserError, match="expected 2 different names"):
-        read_batch(Batch(WAVEFORMS, LENGTHS, LABELS, ids, ["", ""]), takes_lengths=False)  # type: ignore[arg-type]
+        read_batch(Batch(WAVEFORMS, LENGTHS, LABELS, ids, ["", ""], ["", ""]), takes_lengths=False)  # type: ignore[arg-type]

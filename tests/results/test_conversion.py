@@ -66,8 +66,8 @@ def attribution(
 
 def convert(found: Attribution, index: int, targets: Sequence[Target], **changes: Any) -> Explanation:
     arguments: dict[str, Any] = {
-        "utterance": "a.wav", "path": "/x/a.wav", "label": None, "prediction": "happy", "probability": 0.5,
-        "targets": targets, "grid": GRID, "num_samples": LENGTHS[index],
+        "utterance": "a.wav", "path": "/x/a.wav", "speaker": None, "label": None, "prediction": "happy",
+        "probability": 0.5, "targets": targets, "grid": GRID, "num_samples": LENGTHS[index],
         "provenance": make_explanation().provenance,
     }  # fmt: skip
     return from_attribution(found, index, **(arguments | changes))

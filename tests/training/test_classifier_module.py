@@ -23,7 +23,9 @@ def make_module(family: str) -> ClassifierModule:
 def make_batch() -> Batch:
     generator = torch.Generator().manual_seed(0)
     waveforms = torch.randn(2, 1600, generator=generator)
-    return Batch(waveforms, torch.tensor([1600, 1600]), torch.tensor([-1, -1]), ["a", "b"], ["a.wav", "b.wav"])
+    return Batch(
+        waveforms, torch.tensor([1600, 1600]), torch.tensor([-1, -1]), ["a", "b"], ["a.wav", "b.wav"], ["", ""]
+    )
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true"])

@@ -28,7 +28,7 @@ def make_batch(labels: list[int]) -> Batch:
     waveforms = torch.randn(len(labels), int(lengths.max()), generator=generator)
     waveforms *= torch.arange(waveforms.shape[1]) < lengths[:, None]
     names = [f"{index}.wav" for index in range(len(labels))]
-    return Batch(waveforms, lengths, torch.tensor(labels), names, names)
+    return Batch(waveforms, lengths, torch.tensor(labels), names, names, names)
 
 
 def trainable(module: EmotionModule) -> set[str]:

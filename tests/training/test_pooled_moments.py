@@ -168,7 +168,7 @@ class Noise(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         waveforms = torch.randn(2, 1200, generator=torch.Generator().manual_seed(number))
-        return Batch(waveforms, torch.tensor([1200, 1200]), torch.tensor([0, 1]), ["a", "b"], ["a", "b"])
+        return Batch(waveforms, torch.tensor([1200, 1200]), torch.tensor([0, 1]), ["a", "b"], ["a", "b"], ["", ""])
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ _WAVEFORMS = ("waveforms", "waveform", "input_values", "audio")
 _LABELS = ("labels", "label")
 _IDS = ("ids", "id")
 _PATHS = ("paths", "path")
+_SPEAKERS = ("speakers", "speaker")
 
 _WAY_OUT = "give `inputs`, a function from a batch to its waveforms or to a dict"
 
@@ -25,8 +26,8 @@ def read_batch(batch: Any, takes_lengths: bool, prefix: str = "") -> Batch:
     Args:
         batch: A :class:`speechshap.data.Batch`; waveforms ``(batch, time)``; a tuple of waveforms and labels, of
             waveforms and lengths, or of all three in the order waveforms, lengths, labels; or a dict with ``waveforms``
-            or ``input_values``, and, where it has them, ``lengths`` or ``attention_mask``, ``labels``, ``ids`` and
-            ``paths``.
+            or ``input_values``, and, where it has them, ``lengths`` or ``attention_mask``, ``labels``, ``ids``,
+            ``paths`` and ``speakers``.
         takes_lengths: Whether the model does. Of two tensors the second is then taken for lengths if it has integers
             up to ``time`` of which the largest is ``time`` (the longest utterance of a batch has no padding) or none is
             below 400 (25 ms, and no label is as large); in all other cases it is taken for labels.
@@ -43,7 +44,7 @@ def read_batch(batch: Any, takes_lengths: bool, prefix: str = "") -> Batch:
         >>> read_batch((torch.zeros(2, 8), torch.tensor([1, 0])), takes_lengths=False, prefix="0-")
         Batch(waveforms=tensor([[0., 0., 0., 0., 0., 0., 0., 0.],
                 [0., 0., 0., 0., 0., 0., 0., 0.]]), lengths=tensor([8, 8]), labels=tensor([1, 0]),
-              ids=['0-0', '0-1'], paths=['', ''])
+              ids=['0-0', '0-1'], paths=['', ''], speakers=['', ''])
     """
     if isinstance(batch, Batch):
         _names(batch.ids, "ids", len(batch.waveforms), unique=True)
@@ -62,13 +63,14 @@ def read_batch(batch: Any, takes_lengths: bool, prefix: str = "") -> Batch:
     count, time = waveforms.shape
     labels = _integers(_first(batch, _LABELS), count)
     ids = _first(batch, _IDS)
-    paths = _first(batch, _PATHS)
+    paths, speakers = _first(batch, _PATHS), _first(batch, _SPEAKERS)
     return Batch(
         waveforms=waveforms,
         lengths=_lengths(batch, count, time).to(waveforms.device),
         labels=(torch.full((count,), UNKNOWN_LABEL) if labels is None else labels).to(waveforms.device),
         ids=[f"{prefix}{row}" for row in range(count)] if ids is None else _names(ids, "ids", count, unique=True),
         paths=[""] * count if paths is None else _names(paths, "paths", count),
+        speakers=[""] * count if speakers is None else _names(speakers, "speakers", count),
     )
 
 
@@ -87,6 +89,7 @@ def select_utterances(batch: Batch, rows: Sequence[int]) -> Batch:
         labels=batch.labels[list(rows)],
         ids=[batch.ids[row] for row in rows],
         paths=[batch.paths[row] for row in rows],
+        speakers=[batch.speakers[row] for row in rows],
     )
 
 

@@ -31,6 +31,7 @@ class Batch(NamedTuple):
         labels: ``(batch,)`` int64 class indices, -1 where the label is unknown.
         ids: Utterance ids.
         paths: Sound files.
+        speakers: Their speakers, empty where unknown.
     """
 
     waveforms: Tensor
@@ -38,6 +39,7 @@ class Batch(NamedTuple):
     labels: Tensor
     ids: list[str]
     paths: list[str]
+    speakers: list[str]
 
     @property
     def padding_fraction(self) -> float:
@@ -45,7 +47,7 @@ class Batch(NamedTuple):
 
         Example:
             >>> lengths, labels = torch.tensor([4, 2]), torch.tensor([0, 1])
-            >>> Batch(torch.zeros(2, 4), lengths, labels, ["a", "b"], ["", ""]).padding_fraction
+            >>> Batch(torch.zeros(2, 4), lengths, labels, ["a", "b"], ["", ""], ["", ""]).padding_fraction
             0.25
         """
         return 1 - int(self.lengths.sum()) / self.waveforms.numel()
@@ -115,6 +117,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         labels=torch.tensor([example.label for example in examples]),
         ids=[example.utterance.id for example in examples],
         paths=[str(example.utterance.path) for example in examples],
+        speakers=[example.utterance.speaker or "" for example in examples],
     )
 
 

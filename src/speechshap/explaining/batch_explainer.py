@@ -243,6 +243,7 @@ class BatchExplainer:
             index,
             utterance=batch.ids[index],
             path=batch.paths[index],
+            speaker=batch.speakers[index] or None,
             label=classes[label] if 0 <= label < len(classes) else None,
             prediction=prediction,
             probability=probability,

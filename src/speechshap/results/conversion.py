@@ -19,6 +19,7 @@ def from_attribution(
     *,
     utterance: str,
     path: str,
+    speaker: str | None,
     label: str | None,
     prediction: str | None,
     probability: float | None,
@@ -40,6 +41,7 @@ def from_attribution(
         index: Index of the utterance in the batch.
         utterance: Id of the utterance.
         path: Its sound file.
+        speaker: Who speaks; None where unknown.
         label: Its true class; None where unknown.
         prediction: Class that the model predicts; None for a regression.
         probability: Probability of that class; None for a regression.
@@ -84,6 +86,7 @@ def from_attribution(
     return Explanation(
         utterance=utterance,
         path=path,
+        speaker=speaker,
         label=label,
         prediction=prediction,
         probability=probability,

@@ -136,6 +136,7 @@ class Explanation:
     Attributes:
         utterance: Id of the utterance.
         path: Its sound file.
+        speaker: Who speaks; None where unknown.
         label: Its true class; None where unknown.
         prediction: Class that the model predicts; None for a regression.
         probability: Probability of that class; None for a regression.
@@ -158,6 +159,7 @@ class Explanation:
 
     utterance: str
     path: str
+    speaker: str | None
     label: str | None
     prediction: str | None
     probability: float | None

@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
     [
         ("utterance", pa.string()),
         ("path", pa.string()),
+        ("speaker", pa.string()),
         ("label", pa.string()),
         ("prediction", pa.string()),
         ("probability", pa.float32()),
@@ -84,6 +85,7 @@ def to_rows(explanation: Explanation) -> list[Row]:
         **{name: provenance.settings.get(name) for name in _OF_SETTINGS},
         "utterance": explanation.utterance,
         "path": explanation.path,
+        "speaker": explanation.speaker,
         "label": explanation.label,
         "prediction": explanation.prediction,
         "probability": explanation.probability,
@@ -148,6 +150,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
     return Explanation(
         utterance=first["utterance"],
         path=first["path"],
+        speaker=first["speaker"],
         label=first["label"],
         prediction=first["prediction"],
         probability=first["probability"],
