@@ -59,9 +59,9 @@ def whisper_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def planted_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A planted-evidence corpus of four speakers with three clips of each emotion."""
+    """A planted-evidence corpus of four speakers with three clips of each class."""
     root = tmp_path_factory.mktemp("corpora") / "planted"
-    make_planted_corpus(root, num_clips=48, num_speakers=4, duration_seconds=0.6)
+    make_planted_corpus(root, num_clips=60, num_speakers=4, duration_seconds=0.6)
     return root
 
 

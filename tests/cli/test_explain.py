@@ -370,11 +370,11 @@ def test_the_planted_corpus_of_the_training_is_taken_from_any_folder(
 def test_a_planted_corpus_that_is_gone_is_made_anew_and_told(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def make(root: Path) -> None:
-        raise UserError(f"made in {root}")
+    def make(root: Path, kind: str) -> None:
+        raise UserError(f"made in {root}, {kind}")
 
     trained_on_planted(run_folder)
     monkeypatch.setattr("speechshap.data.catalogue.make_planted_corpus", make)
-    with caplog.at_level("INFO"), pytest.raises(UserError, match="made in data/planted"):
+    with caplog.at_level("INFO"), pytest.raises(UserError, match="made in data/planted, planted"):
         explain(["--ckpt_path", "run", "--trainer.accelerator", "cpu"])
     assert "the planted-evidence corpus of the training is not there any more" in caplog.text

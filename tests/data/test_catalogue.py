@@ -15,6 +15,8 @@ from helpers import write_sound
 
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.data.catalogue import Catalogue, find_planted_corpus
+from speechshap.data.planted import make_planted_corpus
+from speechshap.data.planted_clip import PLANTED_KINDS, PlantedKind
 from speechshap.data.recognition import KnownRecordings
 from speechshap.data.splits import SplitOptions
 from speechshap.errors import UserError
@@ -566,3 +568,22 @@ def test_the_planted_corpus_of_a_run_is_found_above_it(
     monkeypatch.chdir(tmp_path / "project")
     (tmp_path / "project" / "data" / "planted").mkdir()
     assert find_planted_corpus(run) is None  # which is what is taken in any case
+
+
+def test_each_kind_of_planted_corpus_has_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(root: Path, kind: PlantedKind) -> None:
+        made.append(root.as_posix())
+        make_planted_corpus(root, kind, num_clips=10, num_speakers=2, duration_seconds=0.3)
+
+    made: list[str] = []
+    monkeypatch.setattr("speechshap.data.catalogue.make_planted_corpus", make)
+    monkeypatch.chdir(tmp_path)
+    for kind in PLANTED_KINDS:
+        catalogue = Catalogue(corpus=kind)
+        assert catalogue.classes == ["neutral", "angry", "fearful", "happy", "sad"]
+        assert catalogue.listing.name == kind
+        assert find_planted_corpus(tmp_path / "runs", kind) is None  # it is here
+    assert Catalogue().listing.name == "planted"
+    assert made == [f"data/{kind}" for kind in PLANTED_KINDS]
+    monkeypatch.chdir("/")
+    assert find_planted_corpus(tmp_path / "runs" / "demo", "planted_pair") == tmp_path / "data" / "planted_pair"

@@ -11,7 +11,7 @@ from speechshap.errors import UserError
 
 def test_an_item_has_waveform_label_and_name(planted_root: Path) -> None:
     dataset = AudioDataset(planted_root)
-    assert len(dataset) == 48
+    assert len(dataset) == 60
     item = dataset[13]
     assert item["input_values"].dtype == torch.float32
     assert item["input_values"].shape == (9600,)

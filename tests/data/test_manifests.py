@@ -9,6 +9,8 @@ from helpers import write_sound
 from speechshap.data import Stretch, read_corpus
 from speechshap.errors import UserError
 
+BANDS = "path,label,start,end,low_hz,high_hz"
+
 
 def write_lines(path: Path, rows: list[dict]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +36,32 @@ def test_csv_manifest(tmp_path: Path) -> None:
     assert first.stretches == ()
     assert second.stretches == (Stretch(0.5, 1.25),)
     assert corpus.classes == ["happy", "sad"]
+
+
+@pytest.mark.parametrize("is_csv", [True, False])
+@pytest.mark.parametrize(
+    ("start", "end", "low_hz", "high_hz", "stretches"),
+    [
+        ("0.31 1.2", "0.5  1.5", "", "", (Stretch(0.31, 0.5), Stretch(1.2, 1.5))),
+        ("1.2 0", "1.5 1.2", "300 0", "3e3 200", (Stretch(0, 1.2, 0, 200), Stretch(1.2, 1.5, 300, 3000))),
+    ],
+)
+def test_several_stretches_and_their_bands(
+    tmp_path: Path, is_csv: bool, start: str, end: str, low_hz: str, high_hz: str, stretches: tuple[Stretch, ...]
+) -> None:
+    path = tmp_path / ("list.csv" if is_csv else "list.jsonl")
+    columns = {"path": "a.wav", "label": "sad", "start": start, "end": end, "low_hz": low_hz, "high_hz": high_hz}
+    path.write_text(f"{','.join(columns)}\n{','.join(columns.values())}\n")
+    if not is_csv:
+        columns["wav"] = columns.pop("path")
+        write_lines(path, [columns])
+    assert read_corpus(path).utterances[0].stretches == stretches
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1.5), ([0], [1.5]), ("0", [1.5])])
+def test_json_lines_have_numbers_and_lists_of_them(tmp_path: Path, start: object, end: object) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"wav": "a.wav", "emo": "sad", "start": start, "end": end}])
+    assert read_corpus(path).utterances[0].stretches == (Stretch(0, 1.5),)
 
 
 def test_json_lines_of_emobox(tmp_path: Path) -> None:
@@ -72,6 +100,20 @@ def test_json_lines_of_emobox(tmp_path: Path) -> None:
         ("a.csv", "path,label,start\na.wav,sad,-0.5\n", "line 2 .*start is -0.5; expected seconds"),
         ("a.csv", "path,label,end\na.wav,sad,inf\n", "line 2 .*end is inf; expected seconds"),
         ("a.csv", "path,label,start,end\na.wav,sad,2,1.5\n", "line 2 .*end is 1.5, while start is 2; expected a later"),
+        ("a.csv", "path,label,start\na.wav,sad,1\n", "line 2 .*start has 1 number, while end has 0; expected as many"),
+        ("a.csv", "path,label,start,end\na.wav,sad,1 2,3\n", "start has 2 numbers, while end has 1; expected as many"),
+        ("a.csv", "path,label,start,end\na.wav,sad,0 2,3 4\n", "starts at 2, before that from 0 to 3 ends; expected"),
+        ("a.csv", "path,label,start,end\na.wav,sad,0 2,1 -\n", "end is -; expected seconds"),
+        ("a.csv", f"{BANDS}\na.wav,sad,0,1,9,\n", "low_hz has 1 number, while high_hz has 0; expected as many"),
+        ("a.csv", f"{BANDS}\na.wav,sad,0 1,1 2,9,10\n", "low_hz has 1 number, while start has 2; expected as many"),
+        ("a.csv", f"{BANDS}\na.wav,sad,,,9,10\n", "low_hz has 1 number, while start has 0; expected as many"),
+        ("a.csv", f"{BANDS}\na.wav,sad,0,1,9,9\n", "high_hz is 9, while low_hz is 9; expected a higher frequency"),
+        ("a.csv", f"{BANDS}\na.wav,sad,0,1,low,9\n", "line 2 .*low_hz is low; expected a frequency in Hz, 0 or more"),
+        (
+            "a.jsonl",
+            '{"wav": "a.wav", "emo": "sad", "start": [[1]], "end": 2}\n',
+            r"start is \[1\]; expected seconds",
+        ),
         ("a.jsonl", "", "lists no utterance"),
         ("a.jsonl", '{"key": "a"}\n', "line 1 .*wav"),
         ("a.jsonl", '{"wav": "a.wav", "emo": ["sad"]}\n', "line 1 .*is no text"),

@@ -70,14 +70,14 @@ def test_rows_are_what_the_estimator_computes(
     trainer = {"inference_mode": inference_mode}
     module, data = predict(tiny_checkpoint, planted_root, tmp_path, trainer=trainer, targets="all", seed=4)
     table = read(tmp_path)
-    assert len(table) == 3 * 4
+    assert len(table) == 3 * 5
     loose = AudioDataModule(files=[str(u.path) for u in data.predict_utterances], batch_size=3)
     loose.setup("predict")
     (batch,) = loose.predict_dataloader()
     module.eval()
     result = gradient_shap(
         module, batch.waveforms, lengths=batch.lengths, ids=[u.id for u in data.predict_utterances],
-        targets=torch.arange(4).expand(3, 4), n_samples=4, seed=4, grid=module.grid,
+        targets=torch.arange(5).expand(3, 5), n_samples=4, seed=4, grid=module.grid,
     )  # fmt: skip
     for index, utterance in enumerate(data.predict_utterances):
         for target, name in enumerate(module.classes):
@@ -247,7 +247,9 @@ def test_predicted_and_runner_up_follow_the_logits(tiny_checkpoint: Path, plante
 
 
 def test_a_class_asked_for_twice_has_one_row(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
-    module, _ = predict(tiny_checkpoint, planted_root, tmp_path, targets="predicted, angry, fearful, happy, sad")
+    module, _ = predict(
+        tiny_checkpoint, planted_root, tmp_path, targets="predicted, neutral, angry, fearful, happy, sad"
+    )
     assert len(read(tmp_path)) == 3 * len(module.classes)
 
 
@@ -277,7 +279,7 @@ def test_what_is_done_is_not_computed_again(
     assert sorted(table.n_samples) == [4, 4, 4, 6, 6, 6]
     predict(tiny_checkpoint, planted_root, tmp_path, targets="all")
     table = read(tmp_path)
-    assert len(table) == 3 * 4 + 6  # the draws follow all targets, so that the predicted class is computed again
+    assert len(table) == 3 * 5 + 6  # the draws follow all targets, so that the predicted class is computed again
     assert not table.duplicated(["utterance", "target", "fingerprint"]).any()
 
 
@@ -332,7 +334,7 @@ def test_bfloat16_follows_the_trainer(tiny_checkpoint: Path, planted_root: Path,
 
 def test_an_unknown_target_is_named(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match="no class 'bored'; expected predicted, runner-up, all, some of 'angry', 'fearful'"
+        UserError, match="no class 'bored'; expected predicted, runner-up, all, some of 'neutral', 'angry'"
     ):
         predict(tiny_checkpoint, planted_root, tmp_path, targets="bored")
     with pytest.raises(UserError, match=r"`n_samples` is 1; expected auto, or 4 at least"):

@@ -77,7 +77,7 @@ def test_mistakes_are_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
         GradientSHAPDemo(str(tiny_checkpoint), tmp_path / "none")
     with pytest.raises(UserError, match="`max_samples` is 0; expected 1 at least"):
         GradientSHAPDemo(str(tiny_checkpoint), max_samples=0)
-    with pytest.raises(UserError, match=r"`num_classes` is 2, but .* has 4 classes"):
+    with pytest.raises(UserError, match=r"`num_classes` is 2, but .* has 5 classes"):
         GradientSHAPDemo(str(tiny_checkpoint), num_classes=2)
     with pytest.raises(AudioFileError):
         GradientSHAPDemo(str(tiny_checkpoint)).run_demo(tmp_path / "none.wav", save_dir=tmp_path)

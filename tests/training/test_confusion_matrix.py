@@ -15,14 +15,14 @@ def test_the_figure_of_validation_and_test_is_in_tensorboard(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
     module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
-    data = AudioDataModule(root=str(planted_root))
+    data = AudioDataModule(root=str(planted_root), corpus="planted")
     trainer = pl.Trainer(
         logger=TensorBoardLogger(tmp_path, name=""), callbacks=[ConfusionMatrixCallback()], accelerator="cpu",
         enable_progress_bar=False,
     )  # fmt: skip
     trainer.validate(module, data, verbose=False)
     trainer.test(module, data, verbose=False)
-    assert int(module.confusion_matrix("test").compute().sum()) == 12
+    assert int(module.confusion_matrix("test").compute().sum()) == 15
     trainer.logger.finalize("success")  # type: ignore[union-attr]
     tags = EventAccumulator(str(tmp_path / "version_0")).Reload().Tags()
     assert set(tags["images"]) == {"val/confusion_matrix", "test/confusion_matrix"}
@@ -51,7 +51,7 @@ class ImageLogger(Logger):
 
 
 def test_other_loggers_get_an_image_or_leave_a_table(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
-    module, data = load_checkpoint(tiny_checkpoint), AudioDataModule(root=str(planted_root))
+    module, data = load_checkpoint(tiny_checkpoint), AudioDataModule(root=str(planted_root), corpus="planted")
     tables, images = CSVLogger(tmp_path, name=""), ImageLogger()
     for loggers in ([tables], [tables, images]):
         trainer = pl.Trainer(
@@ -62,7 +62,7 @@ def test_other_loggers_get_an_image_or_leave_a_table(tiny_checkpoint: Path, plan
         header, *rows = csv.reader(file)
     assert header == ["true", *(f"predicted {name}" for name in module.classes)]
     assert [row[0] for row in rows] == module.classes
-    assert sum(int(count) for row in rows for count in row[1:]) == 12
+    assert sum(int(count) for row in rows for count in row[1:]) == 15
     assert list(images.images) == ["test/confusion_matrix"]
     (image,) = images.images["test/confusion_matrix"]
     assert image.ndim == 3

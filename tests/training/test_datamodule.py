@@ -31,7 +31,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def broken_root(planted_root: Path, tmp_path: Path) -> Path:
     """The planted-evidence corpus with one empty file."""
     shutil.copytree(planted_root, tmp_path / "corpus")
-    (tmp_path / "corpus" / "speaker_00" / "angry_0000.wav").write_bytes(b"")
+    (tmp_path / "corpus" / "speaker_00" / "angry_0001.wav").write_bytes(b"")
     return tmp_path / "corpus"
 
 
@@ -49,9 +49,9 @@ def test_a_batch_carries_waveforms_lengths_labels_and_ids(planted_root: Path) ->
 def test_a_bad_file_is_left_out_counted_and_listed(broken_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     module = make_module(broken_root)
     assert module.splits is not None
-    assert sum(map(len, module.splits)) == 47
+    assert sum(map(len, module.splits)) == 59
     rows = list(csv.DictReader(Path("skipped.csv").read_text().splitlines()))
-    assert rows == [{"path": str(broken_root / "speaker_00/angry_0000.wav"), "reason": "the file is empty (0 bytes)"}]
+    assert rows == [{"path": str(broken_root / "speaker_00/angry_0001.wav"), "reason": "the file is empty (0 bytes)"}]
     assert "1 file left out" in caplog.text
 
 
@@ -61,7 +61,7 @@ def test_the_list_of_bad_files_grows_and_is_not_written_over(broken_root: Path) 
     files = [str(path) for path in broken_root.glob("speaker_01/*.wav")]
     AudioDataModule(files=files).setup("predict")
     skipped = [row["path"] for row in csv.DictReader(Path("skipped.csv").read_text().splitlines())]
-    assert [Path(path).name for path in skipped] == ["angry_0000.wav", "notes.wav"]
+    assert [Path(path).name for path in skipped] == ["angry_0001.wav", "notes.wav"]
 
 
 def test_a_folder_of_bad_files_says_that_there_are_more() -> None:
@@ -73,7 +73,7 @@ def test_a_folder_of_bad_files_says_that_there_are_more() -> None:
 
 
 def test_a_bad_file_ends_the_run_where_that_is_asked_for(broken_root: Path) -> None:
-    with pytest.raises(AudioFileError, match=r"angry_0000.wav: the file is empty"):
+    with pytest.raises(AudioFileError, match=r"angry_0001.wav: the file is empty"):
         make_module(broken_root, on_bad_file="raise")
 
 
@@ -93,7 +93,7 @@ def test_a_single_bad_file_is_an_error_and_not_an_empty_run(tmp_path: Path) -> N
         AudioDataModule(files=[str(tmp_path / "no.wav")]).setup("predict")
 
 
-@pytest.mark.parametrize(("split", "count"), [("train", 24), ("val", 12), ("test", 12), ("all", 48)])
+@pytest.mark.parametrize(("split", "count"), [("train", 30), ("val", 15), ("test", 15), ("all", 60)])
 def test_what_is_explained(planted_root: Path, split: str, count: int) -> None:
     module = make_module(planted_root, "predict", predict_split=split)
     assert len(module.predict_utterances) == count
@@ -117,7 +117,7 @@ def test_a_bad_file_moves_no_other_to_another_split(planted_root: Path, broken_r
     assert broken is not None
     for all_of_it, rest in zip(whole, broken, strict=True):
         lost = {utterance.id for utterance in all_of_it} - {utterance.id for utterance in rest}
-        assert lost <= {"speaker_00/angry_0000.wav"}
+        assert lost <= {"speaker_00/angry_0001.wav"}
         assert len(rest) == len(all_of_it) - len(lost)
 
 
@@ -157,7 +157,7 @@ def test_a_part_of_the_corpus_without_the_split_is_told(planted_root: Path) -> N
 def test_explaining_after_training_takes_what_is_asked_for(planted_root: Path) -> None:
     module = make_module(planted_root, predict_split="all")
     module.setup("predict")
-    assert len(module.predict_utterances) == 48
+    assert len(module.predict_utterances) == 60
 
 
 def test_a_label_that_is_no_class_is_named(tmp_path: Path) -> None:
@@ -281,11 +281,11 @@ def test_more_processes_than_utterances_are_refused_in_each_of_them(planted_root
 
 
 class Loudness(pl.LightningModule):
-    """A classifier of four classes that hears the level alone."""
+    """A classifier of five classes that hears the level alone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = torch.nn.Linear(1, 4)
+        self.layer = torch.nn.Linear(1, 5)
         self.heard: list[str] = []
 
     def training_step(self, batch: Batch) -> torch.Tensor:
@@ -328,14 +328,14 @@ def test_a_checkpoint_is_tested_on_its_own_test_speakers_after_a_move(
     data = AudioDataModule(root=str(manifest), split_seed=1)
     quiet_trainer().test(model, data, ckpt_path=loudness_checkpoint, verbose=False)
     assert {id_.split("/")[1] for id_ in model.heard} == {"speaker_03"}
-    assert len(model.heard) == 12
+    assert len(model.heard) == 15
 
 
 def test_testing_a_checkpoint_on_its_training_speakers_is_refused(
     planted_root: Path, loudness_checkpoint: Path
 ) -> None:
     data = AudioDataModule(root=str(planted_root), test_speakers=["speaker_00"], val_speakers=["speaker_02"])
-    with pytest.raises(UserError, match=r"trained on 12 of 12 recordings of the test split: speaker_00/angry_0"):
+    with pytest.raises(UserError, match=r"trained on 15 of 15 recordings of the test split: speaker_00/angry_0"):
         quiet_trainer().test(Loudness(), data, ckpt_path=loudness_checkpoint, verbose=False)
 
 

@@ -105,7 +105,7 @@ def test_metrics_are_those_of_scikit_learn(tiny_module: EmotionModule) -> None:
 
 def test_a_checkpoint_is_whole_and_plain(tiny_checkpoint: Path, planted_root: Path) -> None:
     content = torch.load(tiny_checkpoint, weights_only=True)
-    assert content["hyper_parameters"]["classes"] == ["angry", "fearful", "happy", "sad"]
+    assert content["hyper_parameters"]["classes"] == ["neutral", "angry", "fearful", "happy", "sad"]
     module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
     assert module.trained_steps == 2
     assert module.backbone.normalize
@@ -202,11 +202,11 @@ def test_classes_of_model_data_and_checkpoint_have_to_agree(tiny_checkpoint: Pat
     module = EmotionModule(CLASSES, backbone_config=tiny_config())
     with pytest.raises(UserError, match="made for the classes angry, happy, sad, but the data have angry, fearful"):
         pl.Trainer(**options).test(module, data)  # type: ignore[arg-type]
-    shuffled = ["sad", "fearful", "happy", "angry"]
+    shuffled = ["sad", "fearful", "happy", "angry", "neutral"]
     data = AudioDataModule(root=str(planted_root), classes=shuffled)
     module = EmotionModule(shuffled, backbone_config=tiny_config(do_normalize=True))
     with pytest.raises(
-        UserError, match="the checkpoint was made for the classes angry, fearful, happy, sad, not for sad"
+        UserError, match="the checkpoint was made for the classes neutral, angry, fearful, happy, sad, not for sad"
     ):
         pl.Trainer(**options).test(module, data, ckpt_path=tiny_checkpoint, weights_only=True)  # type: ignore[arg-type]
 

@@ -214,7 +214,7 @@ def test_two_processes_have_the_moments_of_one(planted_root: Path, tmp_path: Pat
         )
         assert result.returncode == 0, result.stderr
     one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1_0", "2_0", "2_1"))
-    assert int(one["num_utterances"]) == 24
+    assert int(one["num_utterances"]) == 30
     for name, value in first.items():
         assert torch.equal(value, second[name])
         torch.testing.assert_close(value, one[name], rtol=1e-4, atol=1e-5)

@@ -5,6 +5,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from speechshap.data.catalogue import find_planted_corpus
+from speechshap.data.planted_clip import PLANTED_KINDS
 
 
 def take_planted_corpus(data: Namespace, run: Path) -> None:
@@ -14,7 +15,8 @@ def take_planted_corpus(data: Namespace, run: Path) -> None:
         data: Options of the data, which are changed.
         run: Folder of the run, or a checkpoint in it.
     """
-    if data.root is None and data.corpus in ("auto", "planted"):
-        found = find_planted_corpus(run, is_needed=not data.files)
+    kind = "planted" if data.corpus == "auto" else data.corpus
+    if data.root is None and kind in PLANTED_KINDS:
+        found = find_planted_corpus(run, kind, is_needed=not data.files)
         if found is not None:
-            data.root, data.corpus = str(found), "planted"
+            data.root, data.corpus = str(found), kind

@@ -11,7 +11,8 @@ from speechshap.data.checking import FileChecker, add_to_list
 from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, describe
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.decoding import NEEDS_MEDIA
-from speechshap.data.planted import EMOTIONS, make_planted_corpus
+from speechshap.data.planted import make_planted_corpus
+from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS, PlantedKind
 from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained
 from speechshap.data.splits import SplitOptions, Splits, draw_subset
 from speechshap.data.utterance import Skipped, SplitName, Utterance
@@ -20,19 +21,21 @@ from speechshap.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-PLANTED_ROOT = Path("data/planted")
+PLANTED_ROOT = Path("data")
+"""Folder below the working folder in which each planted-evidence corpus has a folder of its name."""
 
 _EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validate": ("val",), "test": ("test",)}
 """Splits that each stage evaluates the model on."""
 
 
-def find_planted_corpus(run: Path, is_needed: bool = True) -> Path | None:
-    """The planted-evidence corpus that a run was trained with, where the working folder has none.
+def find_planted_corpus(run: Path, kind: PlantedKind = "planted", is_needed: bool = True) -> Path | None:
+    """The planted-evidence corpus of a kind that a run was trained with, where the working folder has none.
 
     It is searched for in the folders above that of the run.
 
     Args:
         run: Folder of the run, or a checkpoint.
+        kind: Which of the corpora.
         is_needed: Whether a message says that it is made anew, where it is not there.
 
     Example:
@@ -43,14 +46,12 @@ def find_planted_corpus(run: Path, is_needed: bool = True) -> Path | None:
         ...     find_planted_corpus(folder / "runs" / "demo" / "version_0") == folder / "data" / "planted"
         True
     """
-    if PLANTED_ROOT.exists():
+    root = PLANTED_ROOT / kind
+    if root.exists():
         return None
-    places = [folder / PLANTED_ROOT for folder in run.resolve().parents]
-    found = next((place for place in places if place.is_dir()), None)
+    found = next((place for folder in run.resolve().parents if (place := folder / root).is_dir()), None)
     if found is None and is_needed:
-        logger.info(
-            "the planted-evidence corpus of the training is not there any more, and made anew in %s", PLANTED_ROOT
-        )
+        logger.info("the planted-evidence corpus of the training is not there any more, and made anew in %s", root)
     return found
 
 
@@ -58,7 +59,7 @@ class Catalogue:
     """The utterances of a corpus or of loose files, and their splits.
 
     Args:
-        root: Folder of the corpus, or a manifest; None for the planted-evidence corpus.
+        root: Folder of the corpus, or a manifest; None for a planted-evidence corpus.
         corpus: Name of the corpus.
         audio_root: Folder that relative paths of a manifest start from.
         files: Sound files and folders to explain instead of the corpus.
@@ -81,7 +82,7 @@ class Catalogue:
         options: SplitOptions | None = None,
         on_bad_file: Literal["skip", "raise"] = "skip",
     ) -> None:
-        if root is None and not files and corpus not in ("auto", "planted"):
+        if root is None and not files and corpus not in ("auto", *PLANTED_KINDS):
             raise UserError(f"`root` is missing; give the folder (or the manifest) of the {corpus} corpus")
         self.root = root
         self.corpus: CorpusName = corpus
@@ -114,9 +115,10 @@ class Catalogue:
     def listing(self) -> Corpus:
         """Contents of the corpus, without decoding a file."""
         if self.root is None:
-            if not PLANTED_ROOT.exists():
-                make_planted_corpus(PLANTED_ROOT)
-            return read_corpus(PLANTED_ROOT, "planted")
+            kind = self.corpus if self.corpus in PLANTED_KINDS else "planted"
+            if not (root := PLANTED_ROOT / kind).exists():
+                make_planted_corpus(root, kind)
+            return read_corpus(root, kind)
         return read_corpus(self.root, self.corpus, self.audio_root, self.given_classes)
 
     @property
@@ -126,8 +128,8 @@ class Catalogue:
             return self.given_classes
         if self.files:
             return []
-        if self.root is None or self.corpus == "planted":
-            return list(EMOTIONS)
+        if self.root is None or self.corpus in PLANTED_KINDS:
+            return list(CLASSES)
         return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
 
     def set_up_splits(self, stage: str) -> Splits:

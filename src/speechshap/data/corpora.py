@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple, cast
 
 from speechshap.data.audio import find_audio
 from speechshap.data.manifests import manifest_files, read_manifest
+from speechshap.data.planted_clip import PLANTED_KINDS, PlantedKind
 from speechshap.data.utterance import Skipped, Utterance
 from speechshap.errors import UserError
 
-CorpusName = Literal["auto", "ravdess", "emodb", "savee", "crema_d", "tess", "folder", "manifest", "planted"]
+CorpusName = Literal["auto", "ravdess", "emodb", "savee", "crema_d", "tess", "folder", "manifest", PlantedKind]
 
 
 class Named(NamedTuple):
@@ -163,7 +164,7 @@ def read_corpus(
     root = Path(root)
     if corpus == "auto":
         corpus = detect_corpus(root)
-    if corpus in ("manifest", "planted"):
+    if corpus == "manifest" or corpus in PLANTED_KINDS:
         listed, skipped = read_manifest(root, audio_root)
         utterances = with_speakers_and_sentences([replace(utterance, corpus=corpus) for utterance in listed])
         return Corpus(corpus, utterances, _sorted_labels(utterances), skipped)

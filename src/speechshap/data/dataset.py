@@ -184,7 +184,7 @@ class AudioDataset(Dataset[Item]):
         >>> make_planted_corpus(root, num_clips=4, num_speakers=1)
         >>> item = AudioDataset(root)[0]
         >>> item["input_values"].shape, item["label"], item["filename"]
-        (torch.Size([32000]), 0, 'angry_0000.wav')
+        (torch.Size([32000]), 0, 'angry_0001.wav')
     """
 
     def __init__(

@@ -8,10 +8,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from speechshap.data.audio import find_audio
 from speechshap.data.utterance import Skipped, SplitName, Stretch, Utterance
+from speechshap.data.wording import counted
 from speechshap.errors import UserError
 
 SPLIT_WORDS: dict[str, SplitName] = {
@@ -24,7 +26,8 @@ SPLIT_WORDS: dict[str, SplitName] = {
 Row = Mapping[str, object]
 """One entry: the columns of CSV, whose cells are text, or what JSON lines have instead of them."""
 
-_EXPECTED_COLUMNS = "the first line must name the columns path,label[,speaker,split,start,end]"
+_OPTIONAL_COLUMNS = ("speaker", "split", "start", "end", "low_hz", "high_hz")
+_EXPECTED_COLUMNS = f"the first line must name the columns path,label[,{','.join(_OPTIONAL_COLUMNS)}]"
 
 
 def manifest_files(root: Path) -> dict[Path, SplitName | None]:
@@ -48,12 +51,14 @@ def manifest_files(root: Path) -> dict[Path, SplitName | None]:
 
 
 def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utterance], list[Skipped]]:
-    """Read a manifest: CSV with ``path,label[,speaker,split,start,end]``, or JSON lines in the form of EmoBox.
+    """Read a manifest: CSV, or JSON lines in the form of EmoBox.
 
-    ``split`` is train, val or test, or a usual spelling of these (dev, valid). ``start`` and ``end`` are the bounds in
-    seconds of the emotional interval, where it is annotated (an end beyond that of the file is taken as it is); the
-    whole file is used all the same. Objects of JSON lines
-    have ``wav`` and ``emo`` (or ``audio`` and ``label``), and may have ``key``, ``speaker`` and ``split``.
+    CSV has the columns ``path,label[,speaker,split,start,end,low_hz,high_hz]``. ``split`` is train, val or test, or a
+    usual spelling of these (dev, valid). ``start`` and ``end`` are the bounds in seconds of the stretch that carries
+    the emotion, where it is known (an end beyond that of the file is taken as it is), ``low_hz`` and ``high_hz`` those
+    of its frequencies; the whole file is used all the same. Several stretches are numbers with spaces between them:
+    ``0.31 1.20`` as ``start``, and as many ends. Objects of JSON lines have ``wav`` and ``emo`` (or ``audio`` and
+    ``label``), and may have ``key`` and the other columns; several stretches may be lists, too.
 
     Args:
         root: See :func:`manifest_files`.
@@ -101,18 +106,60 @@ def _utterance(row: Row, folder: Path, split: SplitName | None) -> Utterance:
         raise ValueError(f"the path is {name!r}; expected the name of a sound file")
     if given and given.lower() not in SPLIT_WORDS:
         raise ValueError(f"split {given!r}; expected train, val or test")
-    start, end = _seconds("start", row.get("start")), _seconds("end", row.get("end"))
-    if start is not None and end is not None and end <= start:
-        raise ValueError(f"end is {end:g}, while start is {start:g}; expected a later end, in seconds")
     return Utterance(
         id=_text(row.get("id")) or Path(name).as_posix(),
         path=folder / name,
         label=_text(row.get("label")),
         speaker=_text(row.get("speaker")),
         corpus="manifest",
-        stretches=() if start is None or end is None else (Stretch(start, end),),
+        stretches=_stretches(row),
         split=SPLIT_WORDS[given.lower()] if given else split,
     )
+
+
+def _stretches(row: Row) -> tuple[Stretch, ...]:
+    """Stretches of a row in their order in time."""
+    starts, ends = _bounds(row, "start", "end", "seconds from the start of the file", "a later end, in seconds")
+    lows, highs = _bounds(row, "low_hz", "high_hz", "a frequency in Hz", "a higher frequency, in Hz")
+    if lows and len(lows) != len(starts):
+        raise ValueError(f"low_hz has {counted(len(lows), 'number')}, while start has {len(starts)}; expected as many")
+    unknown: list[None] = [None] * len(starts)
+    bounds = zip(starts, ends, lows or unknown, highs or unknown, strict=True)
+    stretches = sorted((Stretch(*each) for each in bounds), key=lambda stretch: stretch.start)
+    for one, other in pairwise(stretches):
+        if other.start < one.end:
+            raise ValueError(
+                f"a stretch starts at {other.start:g}, before that from {one.start:g} to {one.end:g} ends; expected "
+                "stretches that do not overlap"
+            )
+    return tuple(stretches)
+
+
+def _bounds(row: Row, lower: str, upper: str, unit: str, expected: str) -> tuple[list[float], list[float]]:
+    """Numbers of two columns, of which each of the second is above its partner of the first."""
+    lows, highs = _numbers(lower, row.get(lower), unit), _numbers(upper, row.get(upper), unit)
+    if len(lows) != len(highs):
+        raise ValueError(
+            f"{lower} has {counted(len(lows), 'number')}, while {upper} has {len(highs)}; expected as many"
+        )
+    for low, high in zip(lows, highs, strict=True):
+        if high <= low:
+            raise ValueError(f"{upper} is {high:g}, while {lower} is {low:g}; expected {expected}")
+    return lows, highs
+
+
+def _numbers(name: str, value: object, unit: str) -> list[float]:
+    """Numbers of 0 or more: a number, text with spaces between them, or a list."""
+    numbers = []
+    for item in value if isinstance(value, list) else (_text(value) or "").split():
+        try:
+            number = float(_text(item) or math.nan)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{name} is {item}; expected {unit}, 0 or more")
+        numbers.append(number)
+    return numbers
 
 
 def _text(value: object) -> str | None:
@@ -124,19 +171,6 @@ def _text(value: object) -> str | None:
     if re.search("[\0\ud800-\udfff]", text):
         raise ValueError(f"{text!r} is not text in Unicode")
     return text or None
-
-
-def _seconds(name: str, value: object) -> float | None:
-    text = _text(value)
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name} is {text}; expected seconds from the start of the file, 0 or more")
-    return seconds
 
 
 def _find_by_name(utterances: Sequence[Utterance], audio_root: Path) -> tuple[list[Utterance], list[Skipped]]:
@@ -215,7 +249,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
     for number, line in _text_lines(path):
         try:
             row = json.loads(line, parse_constant=_refuse_constant)
-            fields = {name: row.get(name) for name in ("speaker", "split")} | {"id": row.get("key")}
+            fields = {name: row.get(name) for name in _OPTIONAL_COLUMNS} | {"id": row.get("key")}
             fields["path"] = row["wav"] if "wav" in row else row["audio"]
             fields["label"] = row["emo"] if "emo" in row else row["label"]
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:

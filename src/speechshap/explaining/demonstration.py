@@ -11,7 +11,7 @@ import soundfile
 from speechshap.attribution import SpectralGrid
 from speechshap.data.audio import AudioFileError, find_audio, load_audio
 from speechshap.data.corpora import loose_files
-from speechshap.data.planted import synthesize
+from speechshap.data.planted_clip import synthesize
 from speechshap.errors import UserError, require_at_least
 from speechshap.explaining.explainer import GradientSHAP
 from speechshap.files import whole_file
@@ -29,7 +29,7 @@ SYNTHETIC = "synthetic"
 
 
 def create_synthetic_audio(duration: float = 3.0, sr: int = SAMPLE_RATE) -> np.ndarray:
-    """A speech-like sound: a voice with syllables and vowels, excited for a stretch in its middle part.
+    """A speech-like sound: a voice with syllables and vowels in noise, excited for a stretch of it.
 
     Args:
         duration: Seconds.
@@ -47,7 +47,7 @@ def create_synthetic_audio(duration: float = 3.0, sr: int = SAMPLE_RATE) -> np.n
     """
     if not duration > 0 or not sr > 0:
         raise ValueError(f"duration is {duration} and sr is {sr}; expected both above 0")
-    waveform, _, _ = synthesize("happy", 0, duration)
+    waveform, _ = synthesize("happy", 0, duration)
     if sr != SAMPLE_RATE:
         import librosa
 

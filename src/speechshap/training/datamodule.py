@@ -36,9 +36,10 @@ class AudioDataModule(pl.LightningDataModule):
 
     Args:
         root: Folder of the corpus, a manifest (``.csv``, ``.jsonl``), or a folder with EmoBox's fold files; the splits
-            of a manifest are used as they are. By default the planted-evidence corpus, made once in ``data/planted``;
-            on the command line that of the checkpoint, where one is given.
-        corpus: Name of the corpus; ``auto`` recognises it.
+            of a manifest are used as they are. By default a planted-evidence corpus (``planted``, ``planted_band`` or
+            ``planted_pair``), made once in ``data/`` and its name; on the command line that of the checkpoint, where
+            one is given.
+        corpus: Name of the corpus; ``auto`` recognises it, and without ``root`` is ``planted``.
         files: Sound files and folders of sound files to explain, without labels, instead of ``root``.
         audio_root: Folder that relative paths of a manifest start from, by default that of the manifest; files that are
             not at their path are searched for by name.
@@ -141,7 +142,7 @@ class AudioDataModule(pl.LightningDataModule):
         return self.catalogue.skipped
 
     def prepare_data(self) -> None:
-        """Make the planted-evidence corpus if it is asked for and missing."""
+        """Make a planted-evidence corpus if it is asked for and missing."""
         if not self.catalogue.files:
             _ = self.catalogue.listing
 
