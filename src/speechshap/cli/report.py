@@ -58,7 +58,7 @@ def _write_comparison(results: ResultsFolder, classes: str) -> None:
     names = [name.strip() for name in classes.split(",")]
     if len(names) != 2 or not all(names):
         raise UserError(f"`compare` takes two classes with a comma between them, such as angry,sad; got {classes!r}")
-    path = write_pair(results, *names, results.folder / "corpus")
+    path = write_pair(results, names[0], names[1], results.folder / "corpus")
     logger.info("comparison: %s and %s", path, path.with_suffix(".csv").name)
 
 

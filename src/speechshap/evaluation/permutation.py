@@ -162,4 +162,4 @@ def _tested(weights: np.ndarray, values: np.ndarray, known: np.ndarray, *, paire
     spread = np.maximum(norm**2 - difference**2, 0)
     filled = np.full((3, len(known)), np.nan)
     filled[:, known] = difference, np.sqrt(spread / freedom), p
-    return Difference(*filled, len(values), paired, 1 / len(weights))
+    return Difference(filled[0], filled[1], filled[2], len(values), paired, smallest_p=1 / len(weights))

@@ -143,6 +143,6 @@ def _speakers(comparison: Comparison) -> str:
 def _headline(figure: Figure, title: str) -> None:
     figure.suptitle(
         f"{title}\nstrong and marked below: p ≤ {LEVEL:g}, permutation test over speakers, corrected for the positions "
-        "of a panel\n(largest |t|); shaded: 95 % interval of each position alone, between speakers",
+        "of a panel\n(largest |t|); intervals of 95 %: of each position alone, over speakers",
         fontsize="small",
     )
