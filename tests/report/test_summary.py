@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from helpers import write_explanation
 
 from speechshap.errors import UserError
-from speechshap.report.summary import Summary
+from speechshap.report.summary import CAPTIONS, Summary, write_pair
 from speechshap.results.folder import ResultsFolder
 
 
@@ -77,3 +78,41 @@ def test_figures_of_other_settings_do_not_stay(tmp_path: Path) -> None:
     write_explanation(tmp_path, "a.wav", settings={"n_samples": 20})
     Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
     assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["table.csv", "time.png"]
+
+
+def write_two_emotions(folder: Path, **fields: Any) -> None:
+    for speaker in ("Anna", "Bert"):
+        for emotion in ("happy", "sad"):
+            write_explanation(folder, f"{speaker} {emotion}.wav", targets=(emotion,), speaker=speaker, **fields)
+
+
+def test_emotions_that_several_speakers_have_are_compared(tmp_path: Path) -> None:
+    write_two_emotions(tmp_path, bands=8)
+    pictures = Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    assert list(pictures) == ["time", "frequency", "time_compared", "frequency_compared"]
+    assert pictures.keys() <= CAPTIONS.keys()
+    table = pd.read_csv(tmp_path / "corpus" / "comparison.csv")
+    assert set(table.quantity) == {"time", "band"}
+    pair = table[table.other == "sad"]
+    assert set(pair["class"]) == {"happy"}
+    assert (len(pair), set(pair.speakers), pair.paired.all()) == (20 + 8, {2}, True)
+    write_explanation(tmp_path, "a.wav", settings={"n_samples": 20})
+    Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["table.csv", "time.png"]
+
+
+def test_a_pair_is_written_as_figure_and_table(tmp_path: Path) -> None:
+    write_two_emotions(tmp_path)
+    path = write_pair(ResultsFolder(tmp_path), "sad", "happy", tmp_path / "corpus")
+    assert path == tmp_path / "corpus" / "sad_against_happy.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(path.with_suffix(".csv"))
+    assert (set(table["class"]), set(table.other), len(table)) == ({"sad"}, {"happy"}, 20)
+
+
+def test_only_the_latest_settings_are_compared(tmp_path: Path) -> None:
+    write_two_emotions(tmp_path)
+    write_explanation(tmp_path, "a.wav", targets=("calm",), settings={"n_samples": 20})
+    with pytest.raises(UserError, match="happy is predicted for no utterance; there are calm"):
+        write_pair(ResultsFolder(tmp_path), "happy", "sad", tmp_path / "corpus")
+    assert not (tmp_path / "corpus").exists()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from speechshap.cli.flags import parameters_as_flags
 from speechshap.data.wording import counted
 from speechshap.errors import UserError
 from speechshap.files import EXPLANATIONS
@@ -22,19 +23,43 @@ def report(arguments: list[str], program: str = "speechshap report") -> None:
     """
     parser = ArgumentParser(
         prog=program,
-        usage=f"{program} runs/<experiment>/version_N",
+        usage=f"{program} runs/<experiment>/version_N [--compare CLASS,CLASS]",
         description="Write report.html (every explanation of a run, to see and to hear, in one file that needs no "
         "server) and corpus/ (means over time, frequency bands, layers and pairs of classes by emotion, as figures "
-        "and as table.csv). speechshap explain does so at its end; this does it for a run that was stopped or moved.",
+        "and as table.csv, and where emotions differ, as figures and as comparison.csv). speechshap explain does so "
+        "at its end; this does it for a run that was stopped or moved.",
         exit_on_error=False,
     )
     parser.add_argument("folder", type=str, help="Folder of the run, or that of its explanations.")
-    folder = Path(parser.parse_args(arguments).folder)
+    parser.add_argument(
+        "--compare",
+        type=str,
+        metavar="CLASS,CLASS",
+        help="Only draw where the evidence for these two predicted classes differs, to corpus/, with a test over "
+        "speakers.",
+    )
+    options = parser.parse_args(arguments)
+    folder = Path(options.folder)
     if not folder.is_dir():
         raise UserError(f"folder: no folder {folder}; give the folder of a run (runs/<experiment>/version_N)")
     inside = folder / EXPLANATIONS
     results = ResultsFolder(inside if inside.is_dir() else folder)
-    write_report_and_figures(results)
+    if options.compare is None:
+        write_report_and_figures(results)
+    else:
+        with parameters_as_flags(lambda: {"compare": "--compare"}):
+            _write_comparison(results, options.compare)
+
+
+def _write_comparison(results: ResultsFolder, classes: str) -> None:
+    """Write the figure and the table of two classes, and say where they are."""
+    from speechshap.report.summary import write_pair
+
+    names = [name.strip() for name in classes.split(",")]
+    if len(names) != 2 or not all(names):
+        raise UserError(f"`compare` takes two classes with a comma between them, such as angry,sad; got {classes!r}")
+    path = write_pair(results, names[0], names[1], results.folder / "corpus")
+    logger.info("comparison: %s and %s", path, path.with_suffix(".csv").name)
 
 
 def write_report_and_figures(results: ResultsFolder) -> None:

@@ -12,6 +12,7 @@ from speechshap.evaluation.localization import (
     precision_at_length,
     read_over,
 )
+from speechshap.evaluation.permutation import Difference, compare_groups
 from speechshap.evaluation.randomization import randomized
 from speechshap.evaluation.reliance import Reliance, reliance
 from speechshap.evaluation.replacement import draw_references, replaced_outputs
@@ -21,11 +22,13 @@ from speechshap.evaluation.sparseness import gini
 
 __all__ = [
     "Curves",
+    "Difference",
     "Mean",
     "MeanOverUtterances",
     "Perturbations",
     "Reliance",
     "area_under_curve",
+    "compare_groups",
     "deletion_curves",
     "draw_references",
     "frames_inside",

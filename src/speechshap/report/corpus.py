@@ -39,6 +39,25 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Vectors:
+    """What a column says of each utterance, at the same positions in all of them.
+
+    Attributes:
+        emotions: Predicted class of each, ``(utterances,)``.
+        speakers: Speaker of each, None where unknown, ``(utterances,)``.
+        positions: As in :class:`Profile`, ``(positions,)``.
+        values: ``(utterances, positions)``.
+        left_out: Number of utterances that could not be used.
+    """
+
+    emotions: list[str]
+    speakers: list[str | None]
+    positions: np.ndarray
+    values: np.ndarray
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClassAgreement:
     """How similar the frame attributions to two classes are within an utterance.
 
@@ -78,7 +97,7 @@ def time_profile(rows: Iterable[Mapping[str, Any]], num_bins: int = 50) -> Profi
         (array([0.25, 0.75]), array([[2.5, 3.5]]))
     """
     middles = tuple(((np.arange(num_bins) + 0.5) / num_bins).tolist())
-    return _profile(rows, "frame_attribution", lambda row: middles, lambda frames: _spread(frames, num_bins))
+    return _profile(rows, "frame_attribution", lambda row: middles, lambda frames: spread(frames, num_bins))
 
 
 def band_profile(rows: Iterable[Mapping[str, Any]]) -> Profile | None:
@@ -161,22 +180,60 @@ def class_agreement(rows: Iterable[Mapping[str, Any]]) -> ClassAgreement | None:
     return ClassAgreement(classes, mean, standard_error, counts, left_out)
 
 
-def _finite(values: Sequence[Any]) -> np.ndarray | None:
+def gather(
+    rows: Iterable[Mapping[str, Any]],
+    column: str,
+    positions_of: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    values_of: Callable[[Mapping[str, Any]], np.ndarray | None],
+) -> Vectors | None:
+    """Collect what a column says of each utterance whose prediction is explained.
+
+    Args:
+        rows: Rows of the same settings. Those with other positions than most are left out and counted.
+        column: Its name; rows without it are ignored.
+        positions_of: Gives the positions for a row.
+        values_of: Gives the values ``(positions,)`` for a row; None, where they cannot be used, leaves it out, too.
+
+    Returns:
+        Values of all utterances; None if no row can be used.
+    """
+    usable: list[tuple[Mapping[str, Any], tuple[Any, ...], np.ndarray]] = []
+    seen = 0
+    for row in rows:
+        if row.get(column) is not None and explains_prediction(row):
+            seen += 1
+            values = values_of(row)
+            if values is not None:
+                usable.append((row, positions_of(row), values))
+    if not usable:
+        return None
+    commonest = Counter(positions for _, positions, _ in usable).most_common(1)[0][0]
+    used = [(row, values) for row, positions, values in usable if positions == commonest]
+    return Vectors(
+        emotions=[row["target"] for row, _ in used],
+        speakers=[row.get("speaker") for row, _ in used],
+        positions=np.array(commonest),
+        values=np.stack([values for _, values in used]),
+        left_out=seen - len(used),
+    )
+
+
+def spread(frames: np.ndarray, num_bins: int) -> np.ndarray:
+    """Distribute frames ``(frames,)`` over bins ``(bins,)`` with the same sum: differences of the cumulative sum."""
+    reached = np.concatenate([[0.0], np.cumsum(frames)])
+    shares = np.linspace(0, 1, len(reached))
+    return np.diff(np.interp(np.linspace(0, 1, num_bins + 1), shares, reached))
+
+
+def finite(values: Sequence[Any]) -> np.ndarray | None:
     """Values as an array; None if there are none or some are not finite."""
     array = np.array(values, dtype=np.float64)
     return array if array.size and np.isfinite(array).all() else None
 
 
 def _varying(values: Sequence[float]) -> np.ndarray | None:
-    array = _finite(values)
+    array = finite(values)
     return array if array is not None and np.ptp(array) > 0 else None
-
-
-def _spread(frames: np.ndarray, num_bins: int) -> np.ndarray:
-    """Distribute frames ``(frames,)`` over bins ``(bins,)`` with the same sum: differences of the cumulative sum."""
-    reached = np.concatenate([[0.0], np.cumsum(frames)])
-    shares = np.linspace(0, 1, len(reached))
-    return np.diff(np.interp(np.linspace(0, 1, num_bins + 1), shares, reached))
 
 
 def _profile(
@@ -186,32 +243,24 @@ def _profile(
     summary: Callable[[np.ndarray], np.ndarray | None],
 ) -> Profile | None:
     """Means by emotion of what ``summary`` makes of a column; it returns None for values that cannot be used."""
-    usable: list[tuple[str, tuple[Any, ...], np.ndarray]] = []
-    seen = 0
-    for row in rows:
-        if row.get(column) is not None and explains_prediction(row):
-            seen += 1
-            array = _finite(row[column])
-            values = None if array is None else summary(array)
-            if values is not None:
-                usable.append((row["target"], positions_of(row), values))
-    if not usable:
+
+    def values_of(row: Mapping[str, Any]) -> np.ndarray | None:
+        array = finite(row[column])
+        return None if array is None else summary(array)
+
+    vectors = gather(rows, column, positions_of, values_of)
+    if vectors is None:
         return None
-    commonest = Counter(positions for _, positions, _ in usable).most_common(1)[0][0]
-    by_emotion: dict[str, list[np.ndarray]] = defaultdict(list)
-    for emotion, positions, values in usable:
-        if positions == commonest:
-            by_emotion[emotion].append(values)
-    emotions = tuple(sorted(by_emotion))
-    statistics = [_statistics(np.stack(by_emotion[emotion])) for emotion in emotions]
-    counts = np.array([len(by_emotion[emotion]) for emotion in emotions])
+    emotions = tuple(sorted(set(vectors.emotions)))
+    of = np.array(vectors.emotions)
+    statistics = [_statistics(vectors.values[of == emotion]) for emotion in emotions]
     return Profile(
         emotions=emotions,
-        positions=np.array(commonest),
+        positions=vectors.positions,
         mean=np.stack([mean for mean, _, _ in statistics]),
         standard_error=np.stack([error for _, error, _ in statistics]),
-        counts=counts,
-        left_out=seen - int(counts.sum()),
+        counts=np.array([np.sum(of == emotion) for emotion in emotions]),
+        left_out=vectors.left_out,
     )
 
 

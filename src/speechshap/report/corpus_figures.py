@@ -17,7 +17,7 @@ from speechshap.report.spectrogram import MEL_TICKS_HZ, is_mel
 _WIDTH, _DPI = 8.0, 100  # inches
 _NAMED_AT_MOST = 13
 """Layers named on an axis; where there are more, every second, third, ... is named."""
-_OUTLINE = withStroke(linewidth=1.9, foreground="0.25")  # yellow is faint on white
+OUTLINE = withStroke(linewidth=1.9, foreground="0.25")  # yellow is faint on white
 
 
 def time_profile_figure(profile: Profile, unit: str = "logits") -> Figure:
@@ -45,18 +45,10 @@ def band_profile_figure(profile: Profile, unit: str = "logits") -> Figure:
         profile: Result of :func:`band_profile`; bands that are not equally spaced in Hz are drawn over the mel scale.
         unit: Unit of the explained output.
     """
-    in_mel = len(profile.positions) > 1 and is_mel(profile.positions)
-    edges = _edges_between(mel(profile.positions) if in_mel else profile.positions / 1000)
-    figure, panels = _panels_of_emotions(profile, edges, 1.0)
+    figure, panels = _panels_of_emotions(profile, band_edges(profile.positions), 1.0)
     for axes in panels:
         axes.axhline(0, color="0.5", linewidth=0.8, zorder=1.5)
-        axes.set_xlim(max(0.0, edges[0]), edges[-1])
-    if in_mel:
-        ticks = [hz for hz in (0, *MEL_TICKS_HZ) if edges[0] <= mel(hz) <= edges[-1]]
-        # A few bands may contain none of these ticks: then each band is named.
-        ticks = ticks if len(ticks) > 1 else profile.positions.tolist()
-        panels[0].set_xticks([float(mel(hz)) for hz in ticks], [f"{hz / 1000:.3g}" for hz in ticks])
-    figure.supxlabel(f"frequency (kHz{', mel scale' if in_mel else ''})", fontsize="medium")
+    figure.supxlabel(name_bands(panels[0], profile.positions), fontsize="medium")
     figure.supylabel(f"mean attribution\n({unit} a band)", fontsize="medium")
     _headline(figure, "Attribution by frequency band", profile)
     return figure
@@ -118,17 +110,47 @@ def class_agreement_figure(agreement: ClassAgreement) -> Figure:
     return figure
 
 
-def _panels_of_emotions(profile: Profile, edges: np.ndarray, factor: float) -> tuple[Figure, list[Axes]]:
-    """Panels with the same axes, one for each emotion: its mean and error in colour, the other means in grey."""
-    count = len(profile.emotions)
+def panels_in_grid(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with as many panels, which share their axes."""
     columns = 1 if count == 1 else 2 if count <= 8 else 3
     rows = math.ceil(count / columns)
     height = 1.3 + (2.2 if rows == 1 else 1.35 * rows)
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for number, axes in enumerate(grid):
+        axes.tick_params(labelsize="small", labelbottom=number + columns >= count)
+    for empty in grid[count:]:
+        empty.remove()
+    return figure, grid[:count]
+
+
+def band_edges(positions: np.ndarray) -> np.ndarray:
+    """Bounds ``(bands + 1,)`` of bands with these centres in Hz on an axis in mel, or else in kHz."""
+    return _edges_between(mel(positions) if _in_mel(positions) else positions / 1000)
+
+
+def name_bands(axes: Axes, positions: np.ndarray) -> str:
+    """Set limits and ticks of the axis on which :func:`band_edges` are, and return its label."""
+    edges, in_mel = band_edges(positions), _in_mel(positions)
+    axes.set_xlim(max(0.0, edges[0]), edges[-1])  # of all that share it
+    if in_mel:
+        ticks = [hz for hz in (0, *MEL_TICKS_HZ) if edges[0] <= mel(hz) <= edges[-1]]
+        # A few bands may contain none of these ticks: then each band is named.
+        ticks = ticks if len(ticks) > 1 else positions.tolist()
+        axes.set_xticks([float(mel(hz)) for hz in ticks], [f"{hz / 1000:.3g}" for hz in ticks])
+    return f"frequency (kHz{', mel scale' if in_mel else ''})"
+
+
+def _in_mel(positions: np.ndarray) -> bool:
+    return len(positions) > 1 and is_mel(positions)
+
+
+def _panels_of_emotions(profile: Profile, edges: np.ndarray, factor: float) -> tuple[Figure, list[Axes]]:
+    """Panels with the same axes, one for each emotion: its mean and error in colour, the other means in grey."""
+    figure, panels = panels_in_grid(count := len(profile.emotions))
     mean, error = factor * profile.mean, factor * profile.standard_error
     middles = (edges[:-1] + edges[1:]) / 2
-    for number, axes in enumerate(grid[:count]):
+    for number, axes in enumerate(panels):
         colour = CLASSES[number % len(CLASSES)]
         for other in range(count):
             if other != number:
@@ -140,16 +162,13 @@ def _panels_of_emotions(profile: Profile, edges: np.ndarray, factor: float) -> t
                 linewidth=0, zorder=2,
             )  # fmt: skip
         axes.stairs(
-            mean[number], edges, baseline=None, color=colour, linewidth=1.2, zorder=3, path_effects=[_OUTLINE]
+            mean[number], edges, baseline=None, color=colour, linewidth=1.2, zorder=3, path_effects=[OUTLINE]
         )  # fmt: skip
         axes.set_title(
             f"{plain(profile.emotions[number])} ({_number(int(profile.counts[number]))})",
             fontsize="small", loc="left", pad=3,
         )  # fmt: skip
-        axes.tick_params(labelsize="small", labelbottom=number + columns >= count)
-    for empty in grid[count:]:
-        empty.remove()
-    return figure, grid[:count]
+    return figure, panels
 
 
 def _edges_between(positions: np.ndarray) -> np.ndarray:

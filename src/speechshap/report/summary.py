@@ -10,15 +10,16 @@ from matplotlib.figure import Figure
 
 from speechshap.errors import UserError
 from speechshap.files import locked, remove_partial, whole_file
-from speechshap.report import corpus, corpus_figures
+from speechshap.report import comparison, comparison_figures, corpus, corpus_figures
 from speechshap.report.corpus_table import corpus_table
 from speechshap.report.rendering import png_bytes
 from speechshap.results.explanation import unit_of
-from speechshap.results.folder import ResultsFolder, nothing_to_show
+from speechshap.results.folder import ResultsFolder, file_name, nothing_to_show
+from speechshap.results.parts import Row
 from speechshap.results.rows import GROUPED_BY, by_utterance
 
 _COLUMNS = (
-    "prediction", "target", "against", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
+    "speaker", "prediction", "target", "against", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
     "time_frequency_attribution",
 )  # fmt: skip
 
@@ -29,8 +30,14 @@ CAPTIONS = {
     "frequency": "Mean attribution to each emotion by frequency band",
     "layers": "Mean share of each layer by emotion",
     "agreement": "Correlation of the frame attributions to two classes",
+    "time_compared": "Each emotion compared with all others over normalised time",
+    "frequency_compared": "Each emotion compared with all others by frequency band",
+    "cues_compared": "Each emotion compared with all others in what is heard where the evidence is",
 }
 """Captions of the figures that a run may have, by their names."""
+
+_COMPARED = {"time": "time_compared", "band": "frequency_compared", "cue": "cues_compared"}
+"""Names of the figures in which each emotion is compared with all others, by quantity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class Summary:
         bands: By frequency band and emotion.
         layers: Shares of the layers by emotion.
         agreement: Between the attributions to different classes.
+        comparisons: Of each emotion with all others together, and with each of them; empty where speakers are too few.
     """
 
     unit: str
@@ -50,6 +58,7 @@ class Summary:
     bands: corpus.Profile | None
     layers: corpus.Profile | None
     agreement: corpus.ClassAgreement | None
+    comparisons: list[comparison.Comparison]
 
     @classmethod
     def read(cls, results: ResultsFolder) -> "Summary":
@@ -58,18 +67,14 @@ class Summary:
         Raises:
             UserError: There are no explanations.
         """
-        settings = results.read(("settings_fingerprint", "method", "output", "prediction", "explained_at"))
-        if not settings:
-            raise UserError(nothing_to_show(results.folder))
-        last = max(settings, key=lambda row: row["explained_at"])
-        groups = by_utterance(results.read((*GROUPED_BY, *_COLUMNS), settings=last["settings_fingerprint"]))
-        rows = [row for group in groups for row in group]
+        last, rows = _latest(results)
         return cls(
             unit_of(last["method"], last["output"], last["prediction"]),
             corpus.time_profile(rows),
             corpus.band_profile(rows),
             corpus.layer_profile(rows),
             corpus.class_agreement(rows),
+            comparison.compare_all(comparison.comparable(rows)),
         )
 
     @property
@@ -87,22 +92,67 @@ class Summary:
             yield "layers", corpus_figures.layer_profile_figure(self.layers)
         if self.agreement is not None:
             yield "agreement", corpus_figures.class_agreement_figure(self.agreement)
+        for quantity, name in _COMPARED.items():
+            rest = [each for each in self.comparisons if each.quantity == quantity and each.other is None]
+            if rest:
+                yield name, comparison_figures.rest_figure(rest)
 
     def write(self, folder: Path) -> dict[str, bytes]:
-        """Write ``table.csv`` and a PNG file for each figure, and return the PNGs by name.
+        """Write ``table.csv``, ``comparison.csv`` and a PNG file for each figure, and return the PNGs by name.
 
         Raises:
             UserError: Another process writes them and does not end.
         """
-        import pyarrow.csv
-
         pictures = {name: png_bytes(figure)[0] for name, figure in self.figures()}
-        with ExitStack() as whole:  # table and figures show the same and appear together
-            if whole.enter_context(locked(folder / ".corpus.lock", _PATIENCE_SECONDS, or_raise=UserError)):
-                remove_partial(folder, ".*")
-            pyarrow.csv.write_csv(self.table, whole.enter_context(whole_file(folder / "table.csv")))
-            for name, picture in pictures.items():
-                whole.enter_context(whole_file(folder / f"{name}.png")).write_bytes(picture)
+        tables = {"table": self.table}
+        if self.comparisons:
+            tables["comparison"] = comparison.comparison_table(self.comparisons)
+        _write(folder, tables, pictures)
+        if not self.comparisons:
+            (folder / "comparison.csv").unlink(missing_ok=True)  # left from other settings
         for name in CAPTIONS.keys() - pictures.keys():
-            (folder / f"{name}.png").unlink(missing_ok=True)  # left from other settings
+            (folder / f"{name}.png").unlink(missing_ok=True)
         return pictures
+
+
+def write_pair(results: ResultsFolder, emotion: str, other: str, folder: Path) -> Path:
+    """Write the comparison of two emotions as a figure and, beside it, as a table; returns the figure's path.
+
+    Args:
+        results: Explanations; those with the settings of the latest one are compared.
+        emotion: Name of one.
+        other: Name of the other, which is subtracted.
+        folder: Where they go.
+
+    Raises:
+        UserError: There are no explanations, or none of these emotions by speakers enough; or another process writes
+            into the folder and does not end.
+    """
+    found = comparison.compare_pair(comparison.comparable(_latest(results)[1]), emotion, other)
+    name = f"{file_name(emotion)}_against_{file_name(other)}"
+    picture = png_bytes(comparison_figures.pair_figure(found))[0]
+    _write(folder, {name: comparison.comparison_table(found)}, {name: picture})
+    return folder / f"{name}.png"
+
+
+def _latest(results: ResultsFolder) -> tuple[Row, list[Row]]:
+    """Settings of the latest explanation, and the rows of all that have them."""
+    settings = results.read(("settings_fingerprint", "method", "output", "prediction", "explained_at"))
+    if not settings:
+        raise UserError(nothing_to_show(results.folder))
+    last = max(settings, key=lambda row: row["explained_at"])
+    groups = by_utterance(results.read((*GROUPED_BY, *_COLUMNS), settings=last["settings_fingerprint"]))
+    return last, [row for group in groups for row in group]
+
+
+def _write(folder: Path, tables: dict[str, pa.Table], pictures: dict[str, bytes]) -> None:
+    """Write CSV and PNG files that show the same and appear together."""
+    import pyarrow.csv
+
+    with ExitStack() as whole:
+        if whole.enter_context(locked(folder / ".corpus.lock", _PATIENCE_SECONDS, or_raise=UserError)):
+            remove_partial(folder, ".*")
+        for name, table in tables.items():
+            pyarrow.csv.write_csv(table, whole.enter_context(whole_file(folder / f"{name}.csv")))
+        for name, picture in pictures.items():
+            whole.enter_context(whole_file(folder / f"{name}.png")).write_bytes(picture)

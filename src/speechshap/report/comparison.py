@@ -1,0 +1,204 @@
+"""Where do the explanations of two emotions differ: over time, over frequency bands, and in what is heard there?
+
+Emotions are predicted classes, and rows those of a run, as in :mod:`speechshap.report.corpus`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from speechshap.data.wording import name_some
+from speechshap.errors import UserError
+from speechshap.evaluation import Difference, compare_groups
+from speechshap.report.corpus import Vectors, finite, gather, spread
+
+COMPARISON_SCHEMA = pa.schema(
+    [
+        ("quantity", pa.string()),
+        ("class", pa.string()),
+        ("other", pa.string()),
+        ("position", pa.string()),
+        ("difference", pa.float64()),
+        ("standard_error", pa.float64()),
+        ("p", pa.float64()),
+        ("speakers", pa.int64()),
+        ("paired", pa.bool_()),
+    ]
+)
+"""``quantity`` is ``time``, ``band`` or ``cue``. ``difference`` is ``class`` minus ``other``, which is null for all
+other classes together. ``position`` is the middle of a bin as a share of the duration, the centre of a band in Hz, or
+the name of a cue. ``p`` is corrected over the positions of a comparison, not for the number of comparisons. ``paired``
+tells whether each of the ``speakers`` is in both classes. A cue that is not known has nulls."""
+
+_NUM_BINS = 20
+"""Over time: few enough for clear differences, each 100 to 200 ms of a usual clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An emotion compared with another one, or with all others.
+
+    Attributes:
+        quantity: ``time``, ``band`` or ``cue``.
+        emotion: Its name.
+        other: The name of the other one; None for all others together.
+        positions: As in :class:`speechshap.report.corpus.Profile`; names of cues.
+        found: The emotion minus the other one.
+    """
+
+    quantity: str
+    emotion: str
+    other: str | None
+    positions: np.ndarray
+    found: Difference
+
+
+def comparable(rows: Sequence[Mapping[str, Any]]) -> dict[str, Vectors]:
+    """What can be compared of each utterance, by quantity.
+
+    Attributions are given as shares of the sum of their absolute values over bins or bands. Two classes have logits of
+    different size, and so have two utterances; without this, an emotion with large logits would differ from the others
+    everywhere, and few utterances would decide. So it is compared *where* the evidence lies, not how much there is of
+    it, which is what profiles show. (The sum of the positive ones alone may be near 0; this one never is.)
+
+    A cue (pitch, level, ...) is compared by its mean where the evidence is minus that in the rest of the utterance, in
+    its own unit.
+
+    Args:
+        rows: Rows of the same settings. Those with attributions that are not finite or all 0 are left out, as are
+            those whose speaker is unknown.
+
+    Example:
+        >>> bands = {"frequencies_hz": [100.0, 200.0], "time_frequency_attribution": [[2.0, 1.0], [0.0, -1.0]]}
+        >>> comparable([{"target": "sad", "against": None, "prediction": "sad", "speaker": "Anna", **bands}])
+        {'band': Vectors(emotions=['sad'], speakers=['Anna'], positions=array([100., 200.]),
+                         values=array([[ 0.75, -0.25]]), left_out=0)}
+    """
+    middles = tuple(((np.arange(_NUM_BINS) + 0.5) / _NUM_BINS).tolist())
+    spoken = [row for row in rows if row.get("speaker")]
+    found = {
+        "time": gather(spoken, "frame_attribution", lambda row: middles, _time_shares),
+        "band": gather(spoken, "time_frequency_attribution", lambda row: tuple(row["frequencies_hz"]), _band_shares),
+        "cue": gather(spoken, "cue_names", lambda row: tuple(row["cue_names"]), _cue_differences),
+    }
+    return {quantity: vectors for quantity, vectors in found.items() if vectors is not None}
+
+
+def compare(quantity: str, vectors: Vectors, emotion: str, other: str | None = None) -> Comparison | None:
+    """Compare an emotion with another one, by a permutation test over speakers.
+
+    Args:
+        quantity: What the vectors are.
+        vectors: One of :func:`comparable`.
+        emotion: Its name.
+        other: The name of the other one; None takes the utterances of all others together.
+
+    Returns:
+        The comparison; None where there are too few speakers (:func:`speechshap.evaluation.compare_groups`).
+    """
+    emotions, speakers = np.array(vectors.emotions), np.array(vectors.speakers)
+    of_one = emotions == emotion
+    of_other = ~of_one if other is None else emotions == other
+    found = compare_groups(
+        vectors.values[of_one], vectors.values[of_other], speakers[of_one].tolist(), speakers[of_other].tolist()
+    )
+    return None if found is None else Comparison(quantity, emotion, other, vectors.positions, found)
+
+
+def compare_all(vectors: Mapping[str, Vectors]) -> list[Comparison]:
+    """Compare each emotion with all others together, and each two with each other, wherever there are speakers enough.
+
+    Args:
+        vectors: As of :func:`comparable`.
+    """
+    found: list[Comparison | None] = []
+    for quantity, values in vectors.items():
+        emotions = sorted(set(values.emotions))
+        found += [compare(quantity, values, emotion) for emotion in emotions]
+        found += [compare(quantity, values, *pair) for pair in combinations(emotions, 2)]
+    return [each for each in found if each is not None]
+
+
+def compare_pair(vectors: Mapping[str, Vectors], emotion: str, other: str) -> list[Comparison]:
+    """Compare two emotions in all quantities.
+
+    Args:
+        vectors: As of :func:`comparable`.
+        emotion: Name of one.
+        other: Name of the other.
+
+    Raises:
+        UserError: They are the same, there is no such emotion, or it has too few speakers.
+    """
+    if not vectors:
+        raise UserError(
+            "`compare`: speakers are compared, and no explanation of a predicted class says whose speech it is; "
+            "explain again with a corpus that knows its speakers (a manifest has the column speaker)"
+        )
+    if emotion == other:
+        raise UserError(f"`compare` takes two different classes; got {emotion} twice")
+    known = sorted({name for values in vectors.values() for name in values.emotions})
+    for name in (emotion, other):
+        if name not in known:
+            raise UserError(f"`compare`: {name} is predicted for no utterance; there are {', '.join(known)}")
+    found = [compare(quantity, values, emotion, other) for quantity, values in vectors.items()]
+    enough = [each for each in found if each is not None]
+    if not enough:
+        values = next(iter(vectors.values()))
+        raise UserError(
+            f"`compare`: {emotion} and {other} need two speakers who speak both, or two each who speak one of them; "
+            f"{emotion} is spoken by {_speakers(values, emotion)}, {other} by {_speakers(values, other)}"
+        )
+    return enough
+
+
+def comparison_table(comparisons: Iterable[Comparison]) -> pa.Table:
+    """All comparisons as one tidy table, one row for each position (columns: :data:`COMPARISON_SCHEMA`)."""
+    rows = [
+        {
+            "quantity": each.quantity,
+            "class": each.emotion,
+            "other": each.other,
+            "position": position if isinstance(position, str) else f"{position:g}",
+            **{name: _or_none(getattr(each.found, name)[index]) for name in ("difference", "standard_error", "p")},
+            "speakers": each.found.speakers,
+            "paired": each.found.paired,
+        }
+        for each in comparisons
+        for index, position in enumerate(each.positions.tolist())
+    ]
+    return pa.Table.from_pylist(rows, COMPARISON_SCHEMA)
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _time_shares(row: Mapping[str, Any]) -> np.ndarray | None:
+    frames = finite(row["frame_attribution"])
+    return None if frames is None else _shares(spread(frames, _NUM_BINS))
+
+
+def _band_shares(row: Mapping[str, Any]) -> np.ndarray | None:
+    cells = finite(row["time_frequency_attribution"])
+    return None if cells is None else _shares(cells.sum(-1))
+
+
+def _shares(values: np.ndarray) -> np.ndarray | None:
+    return values / np.abs(values).sum() if values.any() else None
+
+
+def _cue_differences(row: Mapping[str, Any]) -> np.ndarray | None:
+    """NaN for cues that are not defined, such as the pitch of voiceless frames."""
+    evidence, rest = (np.array(row[name], dtype=np.float64) for name in ("cue_evidence", "cue_rest"))
+    return evidence - rest
+
+
+def _speakers(vectors: Vectors, emotion: str) -> str:
+    return name_some(
+        sorted({str(who) for who, of in zip(vectors.speakers, vectors.emotions, strict=True) if of == emotion})
+    )

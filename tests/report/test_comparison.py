@@ -1,0 +1,139 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from corpus_rows import INF, NAN, row
+
+from speechshap.errors import UserError
+from speechshap.report.comparison import comparable, compare, compare_all, compare_pair, comparison_table
+
+BANDS = [100.0, 200.0, 400.0]
+
+
+def spoken(emotion: str, speaker: str | None, number: int = 0, **columns: Any) -> dict[str, Any]:
+    return row(emotion, utterance=f"{speaker}-{emotion}-{number}.wav", speaker=speaker, **columns)
+
+
+def corpus(emotions: tuple[str, ...] = ("angry", "calm", "sad"), speakers: int = 8) -> list[dict[str, Any]]:
+    """Anger has its evidence in the first band, and where pitch is high; the others have it anywhere."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for speaker in range(speakers):
+        for emotion in emotions:
+            bands = generator.normal(scale=0.1, size=(3, 7))
+            bands[0] += emotion == "angry"
+            rows.append(
+                spoken(
+                    emotion, f"speaker {speaker}",
+                    frame_attribution=generator.normal(size=int(generator.integers(20, 90))).tolist(),
+                    frequencies_hz=BANDS, time_frequency_attribution=bands.tolist(),
+                    cue_names=["f0", "rate"], cue_evidence=generator.normal([5 * (emotion == "angry"), 0]).tolist(),
+                    cue_rest=[0.0, 0.0],
+                )
+            )  # fmt: skip
+    return rows
+
+
+def test_attributions_are_compared_as_shares_whatever_their_size() -> None:
+    frames = np.random.default_rng(1).normal(size=100)
+    bands = {"frequencies_hz": BANDS, "time_frequency_attribution": [[1.0, 2.0], [-1.0, 0.0], [0.0, 0.0]]}
+    rows = [
+        spoken("sad", "Anna", frame_attribution=frames.tolist(), **bands),
+        spoken("sad", "Bert", frame_attribution=(1000 * frames).tolist(), **bands),
+    ]
+    found = comparable(rows)
+    sums = frames.reshape(20, 5).sum(1)
+    np.testing.assert_allclose(found["time"].values, [sums / np.abs(sums).sum()] * 2)
+    np.testing.assert_allclose(found["band"].values, [[0.75, -0.25, 0]] * 2)
+    assert "cue" not in found
+
+
+def test_a_cue_is_compared_in_its_own_unit_and_may_be_unknown() -> None:
+    cues = {"cue_names": ["f0", "rate"], "cue_evidence": [3.0, NAN], "cue_rest": [1.0, 4.0]}
+    np.testing.assert_array_equal(comparable([spoken("sad", "Anna", **cues)])["cue"].values, [[2.0, NAN]])
+
+
+def test_what_cannot_be_compared_is_left_out() -> None:
+    rows = [
+        spoken("sad", "Anna", frame_attribution=[1.0]),
+        spoken("sad", "Anna", 1, frame_attribution=[INF]),
+        spoken("sad", "Anna", 2, frame_attribution=[0.0, 0.0]),
+        spoken("sad", None, frame_attribution=[1.0]),
+        spoken("sad", "Bert", frame_attribution=[1.0]) | {"against": "calm"},
+        spoken("sad", "Bert", 1, frame_attribution=[1.0]) | {"prediction": "calm"},
+    ]
+    found = comparable(rows)["time"]
+    assert (found.emotions, found.speakers, found.left_out) == (["sad"], ["Anna"], 2)
+
+
+def test_two_emotions_differ_where_their_evidence_lies() -> None:
+    found = {each.quantity: each for each in compare_pair(comparable(corpus()), "angry", "sad")}
+    assert list(found) == ["time", "band", "cue"]
+    assert found["band"].positions.tolist() == BANDS
+    assert found["band"].found.significant[0]
+    assert found["band"].found.difference[0] > 0.3
+    assert found["cue"].found.significant.tolist() == [True, False]
+    assert found["cue"].found.difference[0] == pytest.approx(5, abs=1.5)
+    assert not found["time"].found.significant.any()
+    other_way = {each.quantity: each for each in compare_pair(comparable(corpus()), "sad", "angry")}
+    np.testing.assert_allclose(other_way["band"].found.difference, -found["band"].found.difference)
+    np.testing.assert_allclose(other_way["band"].found.p, found["band"].found.p)
+
+
+def test_an_emotion_is_compared_with_all_others_together() -> None:
+    vectors = comparable(corpus())["band"]
+    found = compare("band", vectors, "angry")
+    assert found is not None
+    of = np.array(vectors.emotions) == "angry"
+    # Each speaker has as many utterances of each emotion.
+    np.testing.assert_allclose(found.found.difference, vectors.values[of].mean(0) - vectors.values[~of].mean(0))
+    assert (found.other, found.found.speakers, found.found.paired) == (None, 8, True)
+
+
+def test_the_table_has_all_pairs_and_each_emotion_against_the_rest() -> None:
+    rows = comparison_table(compare_all(comparable(corpus()))).to_pylist()
+    assert {each["quantity"] for each in rows} == {"time", "band", "cue"}
+    bands = [each for each in rows if each["quantity"] == "band"]
+    assert [(each["class"], each["other"]) for each in bands[::3]] == [
+        ("angry", None), ("calm", None), ("sad", None), ("angry", "calm"), ("angry", "sad"), ("calm", "sad"),
+    ]  # fmt: skip
+    assert [each["position"] for each in bands[:3]] == ["100", "200", "400"]
+    assert {(each["speakers"], each["paired"]) for each in rows} == {(8, True)}
+
+
+def test_an_unknown_cue_is_null_in_the_table() -> None:
+    rows = [each | {"cue_evidence": [1.0, NAN]} for each in corpus()]
+    cue = comparison_table(compare_pair(comparable(rows), "angry", "sad")).to_pylist()[-1]
+    assert (cue["position"], cue["difference"], cue["standard_error"], cue["p"]) == ("rate", None, None, None)
+
+
+def test_an_emotion_of_one_speaker_is_in_no_comparison() -> None:
+    alone = spoken("happy", "speaker 0", frame_attribution=[1.0, 2.0])
+    found = compare_all(comparable([*corpus(), alone]))
+    assert {each.emotion for each in found} == {"angry", "calm", "sad"}
+    assert {each.other for each in found} == {"calm", "sad", None}
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (("angry", "furious"), "furious is predicted for no utterance; there are angry, calm, happy, sad"),
+        (("sad", "sad"), "takes two different classes; got sad twice"),
+        (
+            ("happy", "sad"),
+            "happy and sad need two speakers who speak both, or two each who speak one of them; happy is spoken by "
+            r"speaker 0, sad by speaker 0, speaker 1, speaker 2, \.\.\.",
+        ),
+    ],
+)
+def test_a_pair_that_cannot_be_compared_is_told(pair: tuple[str, str], message: str) -> None:
+    alone = spoken("happy", "speaker 0", frame_attribution=[1.0, 2.0])
+    with pytest.raises(UserError, match=f"^`compare`:? {message}$"):
+        compare_pair(comparable([*corpus(), alone]), *pair)
+
+
+def test_unknown_speakers_are_told() -> None:
+    rows = [each | {"speaker": None} for each in corpus()]
+    assert compare_all(comparable(rows)) == []
+    with pytest.raises(UserError, match=r"^`compare`: speakers are compared, and no explanation .* says whose speech"):
+        compare_pair(comparable(rows), "angry", "sad")
