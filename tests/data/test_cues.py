@@ -149,6 +149,5 @@ def test_planted_emotions_differ_from_neutral_as_they_were_made(speaker: int) ->
         # A flatter spectrum is louder, too. The noise that lies below the voice hides how steep a sad one is.
         assert np.sign(difference["intensity"]) == np.sign(prosody.energy_db)
     assert differences["angry"]["tilt"] > max(1.5, differences["happy"]["tilt"]) > differences["fearful"]["tilt"]
-    for name, field in (("f0_slope", "pitch_slope"), ("f0_range", "pitch_range")):
-        expected = sorted(("angry", "happy", "fearful"), key=lambda emotion: getattr(EMOTIONS[emotion], field))
-        assert sorted(expected, key=lambda emotion: differences[emotion][name]) == expected
+    assert differences["angry"]["f0_slope"] < 0 < differences["happy"]["f0_slope"]
+    assert differences["happy"]["f0_range"] > differences["angry"]["f0_range"] > differences["sad"]["f0_range"]
