@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from speechshap.data.cues import CUES
 from speechshap.report.colours import CLASSES
@@ -65,6 +66,7 @@ def _panel(axes: Axes, profile: CueProfile, cue: int) -> None:
     if known:
         axes.set_xlabel(known.unit, fontsize="small")
     axes.tick_params(labelsize="small")
+    axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
     # Zero is in the middle, so that panels are read alike.
     reach = np.nanmax(np.abs([profile.mean[:, cue], profile.low[:, cue], profile.high[:, cue]]), initial=0.0)
     axes.set_xlim(-1.1 * (reach or 1.0), 1.1 * (reach or 1.0))
