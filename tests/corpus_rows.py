@@ -1,10 +1,11 @@
 """Rows of a corpus, made of random numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from speechshap.data.cues import CUES
 from speechshap.report.corpus import ClassAgreement, class_agreement
 from speechshap.results.rows import SCHEMA
 
@@ -38,6 +39,20 @@ def corpus(
                 )
             )  # fmt: skip
     return rows
+
+
+def cue_rows(speakers: Mapping[str, int], shift: float = 0.0, seed: int = 0) -> list[dict[str, Any]]:
+    """An utterance of each of so many speakers for each emotion; evidence lies ``shift`` above the rest, with noise."""
+    generator = np.random.default_rng(seed)
+    return [
+        row(
+            emotion, utterance=f"{emotion}_{speaker}.wav", speaker=f"speaker_{speaker}", cue_names=list(CUES),
+            cue_evidence=(shift + generator.normal(size=len(CUES))).tolist(),
+            cue_rest=generator.normal(size=len(CUES)).tolist(),
+        )
+        for emotion, count in speakers.items()
+        for speaker in range(count)
+    ]  # fmt: skip
 
 
 def agreement_of_three() -> ClassAgreement:

@@ -13,9 +13,17 @@ import soundfile
 
 from speechshap import files
 from speechshap.attribution.targets import Target
+from speechshap.data.cues import CUES
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.mel import hertz, mel
-from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
+from speechshap.results.explanation import (
+    BandAttribution,
+    CueMeans,
+    Estimate,
+    Explanation,
+    LayerAttribution,
+    Provenance,
+)
 from speechshap.results.folder import file_name
 from speechshap.results.writer import ResultsWriter
 
@@ -61,6 +69,7 @@ def make_explanation(
     *,
     layers: int = 0,
     bands: int = 0,
+    cues: bool = False,
     relative_error: float | None = 0.2,
     settings: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
@@ -73,6 +82,7 @@ def make_explanation(
         targets: What is explained; a string is a class.
         layers: How many layers it has.
         bands: How many mel bands it has.
+        cues: Whether it has cues.
         relative_error: Relative error of every target; None leaves out all errors.
         settings: Settings that differ from the usual ones.
         provenance: Other fields of the provenance that do.
@@ -101,6 +111,9 @@ def make_explanation(
         columns = generator.normal(size=(count, bands, int(seconds * 100) + 1)).astype(np.float32)
         frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32).astype(np.float64)
         optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns))
+    if cues:
+        evidence, rest = generator.normal(size=(2, count, len(CUES))).astype(np.float32)
+        optional["cues"] = CueMeans(tuple(CUES), evidence, rest, ("significant",) * count)
     return Explanation(
         **{
             "utterance": "a.wav", "path": "a.wav", "speaker": "Anna", "label": "sad", "prediction": asked[0].label,

@@ -1,8 +1,10 @@
 import numpy as np
-from corpus_rows import corpus, row
+from corpus_rows import corpus, cue_rows, row
 
+from speechshap.data.cues import CUES
 from speechshap.report.corpus import band_profile, class_agreement, layer_profile, time_profile
 from speechshap.report.corpus_table import TABLE_SCHEMA, corpus_table
+from speechshap.report.cue_profile import cue_profile
 
 
 def test_the_table_holds_every_value_with_its_error_and_count() -> None:
@@ -25,6 +27,19 @@ def test_the_table_holds_every_value_with_its_error_and_count() -> None:
     assert pair.value.item() == agreement.correlation[1, 0]
     assert pair.n.item() == 6
     assert pair.position.isna().all()
+
+
+def test_the_table_holds_cues_with_their_interval_and_effect_size() -> None:
+    profile = cue_profile(cue_rows({"sad": 3, "happy": 1}))
+    assert profile is not None
+    frame = corpus_table(None, None, None, None, profile).to_pandas()
+    cues = frame[frame.quantity == "cue"]
+    assert cues.position.tolist() == list(CUES) * 2
+    for name in ("low", "high"):
+        np.testing.assert_array_equal(cues[name], getattr(profile, name).ravel())
+    np.testing.assert_array_equal(cues.value, profile.mean.ravel())
+    np.testing.assert_array_equal(frame[frame.quantity == "cue_effect"].value, profile.effect.ravel())
+    assert cues.n.tolist() == [1] * 8 + [3] * 8
 
 
 def test_the_table_has_nulls_for_what_is_unknown() -> None:

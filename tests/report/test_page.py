@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("explanations")
     write_explanation(root, "first.wav", targets=("happy",), label="happy", probability=0.9, relative_error=0.1)
     write_explanation(
-        root, "rich.wav", targets=("sad", "happy", "angry"), layers=3, bands=16, label="happy", seconds=2.0
+        root, "rich.wav", targets=("sad", "happy", "angry"), layers=3, bands=16, cues=True, label="happy", seconds=2.0
     )
     write_explanation(root, HOSTILE, targets=("<i>sad</i>", "a&b"), label=None)
     write_explanation(root, "one_frame.wav", seconds=0.025, targets=("happy",))
@@ -317,6 +317,24 @@ def test_strongest_moments_speak_of_the_target_where_their_signs_do(page: Any) -
     page.execute_script("variantNow().signed = false; showTarget()")
     assert heading.text.startswith("Strongest moments, in logits")
     page.execute_script("variantNow().signed = true; showTarget()")
+
+
+def test_the_prosody_of_evidence_and_rest_is_a_table_of_the_target(page: Any, folder: Path) -> None:
+    choose(page, "first.wav")
+    assert not page.find_element("id", "cues").is_displayed()
+    choose(page, "rich.wav")
+    (explanation,) = (
+        found for found in ResultsFolder(folder).explanations(utterance="rich.wav") if found.cues is not None
+    )
+    cues = explanation.cues
+    assert cues is not None
+    change = "byId(arguments[0]).value = arguments[1]; byId(arguments[0]).dispatchEvent(new Event('change'))"
+    page.execute_script(change, "variant", 1)
+    until(lambda: page.find_element("id", "cues").is_displayed())
+    for target in (1, 0):
+        page.execute_script(change, "target", target)
+        first = [cell.text for cell in page.find_elements("css selector", "#cue-rows tr:first-child > *")]
+        assert first == ["pitch (semitones)", f"{cues.evidence[target, 0]:.2f}", f"{cues.rest[target, 0]:.2f}"]
 
 
 @pytest.mark.parametrize(

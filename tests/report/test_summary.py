@@ -12,14 +12,14 @@ from speechshap.results.folder import ResultsFolder
 
 def test_a_table_and_a_figure_for_each_aggregate(tmp_path: Path) -> None:
     for number in range(3):
-        write_explanation(tmp_path, f"{number}.wav", targets=("happy", "sad"), layers=2, bands=8)
+        write_explanation(tmp_path, f"{number}.wav", targets=("happy", "sad"), layers=2, bands=8, cues=True)
     pictures = Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
-    assert list(pictures) == ["time", "frequency", "layers", "agreement"]
+    assert list(pictures) == ["time", "frequency", "layers", "agreement", "cues"]
     for name, picture in pictures.items():
         assert (tmp_path / "corpus" / f"{name}.png").read_bytes() == picture
         assert picture.startswith(b"\x89PNG")
     table = pd.read_csv(tmp_path / "corpus" / "table.csv")
-    assert set(table.quantity) == {"time", "band", "layer", "agreement"}
+    assert set(table.quantity) == {"time", "band", "layer", "agreement", "cue", "cue_effect"}
     layers = table[table.quantity == "layer"]
     assert layers.value.sum() == pytest.approx(1)
     assert set(table[table.quantity == "time"].n) == {3}
@@ -33,7 +33,7 @@ def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> Non
     assert summary.time is not None
     assert list(summary.time.counts) == [2]
     assert summary.unit == "probability"
-    assert summary.bands is summary.layers is summary.agreement is None
+    assert summary.bands is summary.layers is summary.agreement is summary.cues is None
 
 
 def test_a_method_may_have_a_unit_of_its_own(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def with_band_errors(explanation: Explanation) -> Explanation:
         make_explanation(targets=tuple(HOSTILE)),
         make_explanation(targets=("happy", Target("happy", "a - b"), Target("happy - a", "b"))),
         make_explanation(layers=3, bands=8, targets=("a", "b")),
+        make_explanation(cues=True, targets=("a", "b")),
+        make_explanation(cues=True, targets=("a",)),
         with_band_errors(make_explanation(bands=8)),
         make_explanation(prediction=None, probability=None, targets=("arousal", "valence")),
         make_explanation(0.0251),
@@ -93,13 +95,20 @@ def test_rows_without_what_pictures_do_not_show_lack_just_that() -> None:
     assert_same(shown.frames, explanation.frames)
 
 
+def test_cues_that_one_of_the_targets_lacks_are_not_read() -> None:
+    rows = [to_rows(make_explanation(targets=(name,), cues=name == "a"))[0] for name in "ab"]
+    assert from_rows(rows).cues is None
+    assert from_rows(rows[:1]).cues is not None
+
+
 def test_unknown_numbers_are_null() -> None:
     gap = Estimate(np.full(1, np.nan, np.float32))
     (row,) = to_rows(make_explanation(relative_error=None, completeness_gap=gap, prediction=None, probability=None))
     unknown = {name for name, value in row.items() if value is None}
     assert unknown >= {
         "frame_standard_error", "completeness_gap", "completeness_gap_standard_error", "relative_error", "prediction",
-        "probability", "layer_names", "frequencies_hz", "embedding",
+        "probability", "layer_names", "frequencies_hz", "embedding", "cue_names", "cue_evidence", "cue_rest",
+        "cue_rule",
     }  # fmt: skip
 
 

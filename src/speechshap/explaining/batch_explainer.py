@@ -27,6 +27,7 @@ from speechshap.attribution import (
 from speechshap.data import Batch
 from speechshap.data.batches import alone, select_utterances
 from speechshap.errors import UserError
+from speechshap.explaining.cues import with_cues
 from speechshap.explaining.explained_model import ExplainedModel
 from speechshap.explaining.options import Arithmetic, RunOptions
 from speechshap.explaining.predictions import predicted_class
@@ -189,6 +190,8 @@ class BatchExplainer:
             for index, row in enumerate(rows):
                 provenance = self._provenance(fingerprints[row])
                 explanation = self.record(attribution, index, chosen, targets[row], provenance, embeddings[index])
+                if self.options.cues:
+                    explanation = with_cues(explanation, chosen.waveforms[index])
                 neurons = layer_tensors(attribution, index, targets[row]) if self.model.layers else {}
                 converged = None if attribution.converged is None else bool(attribution.converged[index])
                 yield Explained(explanation, neurons, converged)

@@ -20,6 +20,7 @@ class RunOptions:
             out, a number chosen for the device.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for each point of a chunk, for a third more time. Chunks are then of one point unless said otherwise.
+        cues: Measure the prosody of the evidence and of the rest, for Parquet, report and the figure of the corpus.
         top_k_frames: Strongest frames to mark in a figure.
         draw: Utterances that TensorBoard shows: every ``log_every``-th from the ``first`` on, while the run goes on;
             or at its end those that are most confidently ``wrong``, the least sure of all (``unsure``), or the surest
@@ -33,6 +34,7 @@ class RunOptions:
 
     chunk_size: int | None = None
     gradient_checkpointing: bool = False
+    cues: bool = True
     top_k_frames: int = 20
     draw: Selection = "first"
     log_every: int = 1

@@ -12,6 +12,8 @@ from speechshap.errors import UserError
 from speechshap.files import locked, remove_partial, whole_file
 from speechshap.report import comparison, comparison_figures, corpus, corpus_figures
 from speechshap.report.corpus_table import corpus_table
+from speechshap.report.cue_figure import cue_figure
+from speechshap.report.cue_profile import CueProfile, cue_profile
 from speechshap.report.rendering import png_bytes
 from speechshap.results.explanation import unit_of
 from speechshap.results.folder import ResultsFolder, file_name, nothing_to_show
@@ -19,8 +21,8 @@ from speechshap.results.parts import Row
 from speechshap.results.rows import GROUPED_BY, by_utterance
 
 _COLUMNS = (
-    "speaker", "prediction", "target", "against", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
-    "time_frequency_attribution",
+    "prediction", "target", "against", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
+    "time_frequency_attribution", "speaker", "cue_names", "cue_evidence", "cue_rest",
 )  # fmt: skip
 
 _PATIENCE_SECONDS = 60
@@ -30,6 +32,7 @@ CAPTIONS = {
     "frequency": "Mean attribution to each emotion by frequency band",
     "layers": "Mean share of each layer by emotion",
     "agreement": "Correlation of the frame attributions to two classes",
+    "cues": "Prosody of the evidence for each emotion, less that of the rest",
     "time_compared": "Each emotion compared with all others over normalised time",
     "frequency_compared": "Each emotion compared with all others by frequency band",
     "cues_compared": "Each emotion compared with all others in what is heard where the evidence is",
@@ -50,6 +53,7 @@ class Summary:
         bands: By frequency band and emotion.
         layers: Shares of the layers by emotion.
         agreement: Between the attributions to different classes.
+        cues: Prosody of the evidence less that of the rest, by emotion.
         comparisons: Of each emotion with all others together, and with each of them; empty where speakers are too few.
     """
 
@@ -58,6 +62,7 @@ class Summary:
     bands: corpus.Profile | None
     layers: corpus.Profile | None
     agreement: corpus.ClassAgreement | None
+    cues: CueProfile | None
     comparisons: list[comparison.Comparison]
 
     @classmethod
@@ -74,13 +79,14 @@ class Summary:
             corpus.band_profile(rows),
             corpus.layer_profile(rows),
             corpus.class_agreement(rows),
+            cue_profile(rows),
             comparison.compare_all(comparison.comparable(rows)),
         )
 
     @property
     def table(self) -> pa.Table:
         """All statistics, one row for each value (columns: :data:`speechshap.report.corpus_table.TABLE_SCHEMA`)."""
-        return corpus_table(self.time, self.bands, self.layers, self.agreement)
+        return corpus_table(self.time, self.bands, self.layers, self.agreement, self.cues)
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Name and figure of each statistic that there is."""
@@ -92,6 +98,8 @@ class Summary:
             yield "layers", corpus_figures.layer_profile_figure(self.layers)
         if self.agreement is not None:
             yield "agreement", corpus_figures.class_agreement_figure(self.agreement)
+        if self.cues is not None:
+            yield "cues", cue_figure(self.cues)
         for quantity, name in _COMPARED.items():
             rest = [each for each in self.comparisons if each.quantity == quantity and each.other is None]
             if rest:

@@ -106,6 +106,24 @@ class BandAttribution:
 
 
 @dataclass(frozen=True, slots=True)
+class CueMeans:
+    """What prosody lies where the evidence lies, and where it does not (:mod:`speechshap.data.cues`).
+
+    Attributes:
+        names: Names of the cues.
+        evidence: Mean of each cue over the frames of the evidence, ``(targets, cues)``; NaN where none of them has it.
+        rest: The same over the other frames.
+        rules: What counts as evidence of each target: the ``significant`` frames, or the ``top_fifth``; None where
+            there is no evidence.
+    """
+
+    names: tuple[str, ...]
+    evidence: np.ndarray
+    rest: np.ndarray
+    rules: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What an explanation was computed from, and when.
 
@@ -155,6 +173,7 @@ class Explanation:
         layers: Neuron attributions by layer, where asked for.
         bands: Attribution by time and frequency, where asked for.
         embedding: Input of the classifier's head for the utterance, ``(features,)``; None where unknown.
+        cues: Prosody of the evidence and of the rest, where asked for.
     """
 
     utterance: str
@@ -176,6 +195,7 @@ class Explanation:
     layers: LayerAttribution | None = None
     bands: BandAttribution | None = None
     embedding: np.ndarray | None = None
+    cues: CueMeans | None = None
 
     @property
     def duration(self) -> float:

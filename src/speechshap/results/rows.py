@@ -11,7 +11,14 @@ import pyarrow as pa
 
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
+from speechshap.results.explanation import (
+    BandAttribution,
+    CueMeans,
+    Estimate,
+    Explanation,
+    LayerAttribution,
+    Provenance,
+)
 from speechshap.results.parts import Row
 
 _OF_SETTINGS = ("seed", "baselines", "output")
@@ -51,6 +58,10 @@ SCHEMA = pa.schema(
         ("time_frequency_attribution", pa.list_(pa.list_(pa.float32()))),
         ("time_frequency_standard_error", pa.list_(pa.list_(pa.float32()))),
         ("embedding", pa.list_(pa.float32())),
+        ("cue_names", pa.list_(pa.string())),
+        ("cue_evidence", pa.list_(pa.float32())),
+        ("cue_rest", pa.list_(pa.float32())),
+        ("cue_rule", pa.string()),
         ("settings", pa.string()),
         ("model", pa.string()),
         ("precision", pa.string()),
@@ -66,6 +77,8 @@ of the kind ``output``; ``target_logit`` is the same as logit. ``n_samples`` is 
 Frames are centred ``hop_seconds`` apart from ``first_frame_seconds`` on. ``layer_frame_attribution`` is the sum over
 the neurons of each layer and frame, ``layer_mass`` the sum of their absolute values for each layer. Time-frequency
 attributions are lists of bands, each with a value for each column. ``embedding`` is the input of the classifier's head.
+``cue_evidence`` and ``cue_rest`` are the means of the cues ``cue_names`` over the frames of the evidence, which
+``cue_rule`` tells, and over the others.
 ``settings`` holds all settings of the method as JSON. ``model`` is a fingerprint of the weights.
 ``settings_fingerprint`` is common to the rows of a run (weights, precision, references, settings); rows with the same
 ``fingerprint`` (of the sound, too) hold the same result."""
@@ -123,6 +136,9 @@ def to_rows(explanation: Explanation) -> list[Row]:
             row["frequencies_hz"] = bands.frequencies.tolist()
             row["time_frequency_hop_seconds"] = bands.hop_seconds
             row |= _columns(bands.estimate, index, "time_frequency_attribution", "time_frequency_standard_error")
+        if (cues := explanation.cues) is not None:
+            row["cue_names"], row["cue_rule"] = list(cues.names), cues.rules[index]
+            row["cue_evidence"], row["cue_rest"] = cues.evidence[index].tolist(), cues.rest[index].tolist()
         rows.append({name: None if isinstance(value, float) and isnan(value) else value for name, value in row.items()})
     return rows
 
@@ -135,7 +151,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
     """
     rows = list({target_of(row): row for row in rows}.values())
     first = rows[0]
-    layers = bands = None
+    layers = bands = cues = None
     if first["layer_names"] is not None:
         layers = LayerAttribution(
             tuple(first["layer_names"]), _stack(rows, "layer_frame_attribution"), _stack(rows, "layer_mass")
@@ -145,6 +161,14 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
             np.asarray(first["frequencies_hz"]),
             first["time_frequency_hop_seconds"],
             _estimate(rows, "time_frequency_attribution", "time_frequency_standard_error"),
+        )
+    # A target that another run has added may have none.
+    if all(row["cue_names"] is not None for row in rows):
+        cues = CueMeans(
+            tuple(first["cue_names"]),
+            _stack(rows, "cue_evidence"),
+            _stack(rows, "cue_rest"),
+            tuple(row["cue_rule"] for row in rows),
         )
     embedding = first.get("embedding")
     return Explanation(
@@ -175,6 +199,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
         layers=layers,
         bands=bands,
         embedding=None if embedding is None else np.asarray(embedding, dtype=np.float32),
+        cues=cues,
     )
 
 

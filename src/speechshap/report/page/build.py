@@ -25,6 +25,7 @@ from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
+from speechshap.report.page.cues import cue_table
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.report.summary import CAPTIONS
 from speechshap.report.wording import outputs_text, variant_names
@@ -202,6 +203,7 @@ def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) 
         "values": _numbers(frames),
         "reach": None if reach is None else _numbers(reach[target]),
         "strongest": strongest_frames(frames, TOP_K_FRAMES).tolist(),
+        "cues": cue_table(explanation, target),
         "sounds": {} if waveform is None else _sounds(frames, explanation.frame_edges, waveform),
     }
 

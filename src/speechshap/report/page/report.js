@@ -171,7 +171,17 @@ function showTarget() {
   const where = target.strongest.slice(0, 3).map((frame) => `${variant.edges[frame].toFixed(2)} s (${value(frame)})`);
   const sum = where.length ? `; strongest at ${where.join(", ")} ${variant.unit}` : "";
   byId("said").textContent = `Attribution to ${target.name} over time${sum}. The slider reads every moment.`;
+  showCues(target.cues);
   showMoment();
+}
+
+function showCues(cues) {
+  byId("cues").hidden = cues === null;
+  if (cues === null) return;
+  byId("cue-rule").textContent = cues.rule;
+  byId("cue-rows").replaceChildren(...cues.rows.map(([title, unit, description, ...sides]) => element("tr", {},
+    element("th", { scope: "row", textContent: `${title} (${unit})`, title: description }),
+    ...sides.map((side) => element("td", { className: "number", textContent: shown(side, 2) })))));
 }
 
 function value(frame) {

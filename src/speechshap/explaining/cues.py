@@ -1,0 +1,33 @@
+"""Cues of explained utterances, measured once by however many methods an utterance is explained."""
+
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+
+from speechshap.data.cues import cues
+from speechshap.frames import FrameGrid
+from speechshap.results.cue_means import cue_means
+from speechshap.results.explanation import Explanation
+from speechshap.results.fingerprint import fingerprint
+
+_KEPT = 64
+_measured: dict[tuple[str, FrameGrid], dict[str, np.ndarray]] = {}
+"""Of the last sounds, the oldest first."""
+
+
+def with_cues(explanation: Explanation, waveform: Tensor) -> Explanation:
+    """The explanation with the cues of its evidence and of the rest.
+
+    Args:
+        explanation: The record.
+        waveform: ``(time,)`` at 16 kHz; what follows the utterance is padding.
+    """
+    sound = waveform[: explanation.num_samples].float()
+    key = fingerprint(sound), explanation.grid
+    if key not in _measured:
+        while len(_measured) >= _KEPT:
+            del _measured[next(iter(_measured))]
+        _measured[key] = cues(sound.cpu().numpy(), explanation.grid)
+    means = cue_means(explanation.frames, _measured[key], explanation.is_signed)
+    return replace(explanation, cues=means)

@@ -1,0 +1,68 @@
+"""What lies where the evidence lies: means of cues over the frames that speak for a target, and over the rest."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from speechshap.results.explanation import CueMeans, Estimate
+
+TOP_SHARE = 0.2
+"""Share of the frames that count as evidence where none is significant."""
+
+
+def evidence_frames(values: np.ndarray, reach: np.ndarray | None) -> tuple[np.ndarray, str | None]:
+    """Which frames speak for a target, and by which rule.
+
+    ``significant``: the lower end of the frame's 95 % interval is above 0. Where there are no intervals, or none is
+    above 0, ``top_fifth``: the fifth of the frames with the greatest attribution.
+
+    Args:
+        values: Frame attributions, ``(frames,)``.
+        reach: Half the width of their intervals; None where unknown, and where the sign says nothing.
+
+    Returns:
+        ``(frames,)`` bool, and the rule; no frame and None where all attributions are the same, or one is not finite.
+
+    Example:
+        >>> evidence_frames(np.array([2.0, 1.0, -1.0, 0.5]), np.array([0.5, 0.5, 0.5, 0.5]))
+        (array([ True,  True, False, False]), 'significant')
+    """
+    if not np.isfinite(values).all() or np.ptp(values) == 0:
+        return np.zeros(len(values), bool), None
+    if reach is not None and (is_significant := values - reach > 0).any():
+        return is_significant, "significant"
+    is_top = np.zeros(len(values), bool)
+    is_top[np.argsort(-values, kind="stable")[: max(1, round(TOP_SHARE * len(values)))]] = True
+    return is_top, "top_fifth"
+
+
+def cue_means(frames: Estimate, cues: Mapping[str, np.ndarray], is_signed: bool = True) -> CueMeans:
+    """Mean of each cue over the evidence and over the rest, for each target.
+
+    All frames of a side count alike: weighted by the attribution, the evidence would be that of its few strongest
+    frames, and the rest, where attributions are of both signs, would have no weights. Frames in which a cue is not
+    defined are left out of its mean.
+
+    Args:
+        frames: Frame attributions, ``(targets, frames)``.
+        cues: By name, ``(frames,)`` each (:func:`speechshap.data.cues.cues`).
+        is_signed: Whether a frame's sign says if it speaks for the target.
+
+    Example:
+        >>> means = cue_means(Estimate(np.array([[2.0, 1.0, -1.0]])), {"f0": np.array([3.0, np.nan, 1.0])})
+        >>> means.evidence, means.rest, means.rules
+        (array([[3.]], dtype=float32), array([[1.]], dtype=float32), ('top_fifth',))
+    """
+    values = np.stack(list(cues.values())).astype(np.float64)
+    reach = frames.reach if is_signed else None
+    chosen = [evidence_frames(own, None if reach is None else reach[row]) for row, own in enumerate(frames.values)]
+    sides = [[_means(values, mask), _means(values, ~mask & (rule is not None))] for mask, rule in chosen]
+    evidence, rest = np.array(sides, np.float32).swapaxes(0, 1)
+    return CueMeans(tuple(cues), evidence, rest, tuple(rule for _, rule in chosen))
+
+
+def _means(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Means ``(cues,)`` of the finite values ``(cues, frames)`` within the mask; NaN where there is none."""
+    known = np.isfinite(values) & mask
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(1) / known.sum(1)
