@@ -15,6 +15,6 @@ def take_planted_corpus(data: Namespace, run: Path) -> None:
         run: Folder of the run, or a checkpoint in it.
     """
     if data.root is None and data.corpus in ("auto", "planted"):
-        found = find_planted_corpus(run, is_needed=not data.files)
+        found = find_planted_corpus(run, is_needed=not data.get("files"))
         if found is not None:
             data.root, data.corpus = str(found), "planted"

@@ -65,6 +65,10 @@ class _Method(NamedTuple):
     explainer: BatchExplainer
 
 
+class _UnfitError(Exception):
+    """A method cannot explain the model."""
+
+
 class Benchmark:
     """Judges methods on utterances, batch by batch; an utterance that one fails on costs itself alone.
 
@@ -81,12 +85,17 @@ class Benchmark:
         operators: Further masking operators beside silence and noise, by name: clips ``(clips, time)``.
         against: Class that is subtracted; None subtracts none.
         again: Ids of the utterances that metrics explain again; the others get no such scores. None: all.
+        material: What is judged, in words; scores of the same utterance as a part of something else are others.
         chunk_size: Of the evaluations.
         arithmetic: Precision.
         progress: Called with the number of utterances that a method is done with.
 
+    Attributes:
+        failed: Why an utterance is left out, by its id.
+
     Raises:
-        UserError: The model has no classes, not this one, or a method cannot explain it.
+        UserError: The model has no classes, or not this one, or no method can explain it; here, or as soon as that
+            shows. A method that cannot costs a warning where others can.
     """
 
     def __init__(
@@ -101,6 +110,7 @@ class Benchmark:
         operators: Mapping[str, Tensor] | None = None,
         against: str | None = None,
         again: frozenset[str] | None = None,
+        material: str = "",
         chunk_size: int | None = None,
         arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - immutable
         progress: Callable[[int], None] = lambda count: None,
@@ -115,20 +125,28 @@ class Benchmark:
         self.checkpoint = checkpoint
         self.against = against
         self.again = again
+        self.material = material
         self.progress = progress
         self.failed: dict[str, str] = {}
         self._operators: dict[str, Baseline] = {"silence": silence, "noise": gaussian_noise()}
         self._operators |= {name: as_baseline(clips) for name, clips in (operators or {}).items()}
-        self._methods = []
+        self._operators_fingerprint = fingerprint(*(operators or {}).values())
+        self._methods: list[_Method] = []
         for choice in methods:
             settings = choice.settings
             clips = None
             if isinstance(settings, ReferenceSettings) and settings.from_dataset and references is not None:
                 clips = references(settings)
-            explainer = BatchExplainer(
-                model, choice.name, settings, RunOptions(chunk_size=chunk_size), arithmetic, clips
-            )
-            self._methods.append(_Method(str(choice), explainer))
+            try:
+                explainer = BatchExplainer(
+                    model, choice.name, settings, RunOptions(chunk_size=chunk_size), arithmetic, clips
+                )
+            except UserError as error:
+                logger.warning("%s is left out: %s", choice, error)
+            else:
+                self._methods.append(_Method(str(choice), explainer))
+        self._refuse_without_methods()
+        self._model = self._methods[0].explainer  # the model is the same for all methods
         self._known = {(row[0], row[1], row[2]) for row in writer.known}
 
     def judge(self, batch: Batch, clips: Sequence[Clip]) -> None:
@@ -138,9 +156,10 @@ class Benchmark:
             batch: On the device of the model.
             clips: Of each utterance.
         """
-        first = self._methods[0].explainer
+        first = self._model
         with first.model.ready():
             rows = first.explainable(batch)
+            self.failed |= {name: "see above" for row, name in enumerate(batch.ids) if row not in rows}
             self.progress((len(batch.ids) - len(rows)) * len(self._methods))
             batch, clips = select_utterances(batch, rows), [clips[row] for row in rows]
             for own in first.model.groups(batch) if rows else ():
@@ -149,7 +168,7 @@ class Benchmark:
     def _judge_group(self, batch: Batch, clips: Sequence[Clip]) -> None:
         """Judge utterances that may go through the model together; without those that fail."""
         rows = list(range(len(batch.ids)))
-        evaluator = self._methods[0].explainer.evaluator(batch, layers={})
+        evaluator = self._model.evaluator(batch, layers={})
         targets = self._targets(evaluator.logits, [clip.utterance.label for clip in clips])
         cases: dict[tuple[str, ...], Case] = {}  # with what all methods have in common
         for method in (None, *self._methods):
@@ -164,6 +183,11 @@ class Benchmark:
                     self.failed[error.utterance_id] = str(error)
                     logger.warning("%s is left out: %s", error.utterance_id, error)
                     rows = [row for row in rows if batch.ids[row] != error.utterance_id]
+                except _UnfitError as error:
+                    logger.warning("%s is left out: %s", method and method.label, error)
+                    self._methods = [other for other in self._methods if other is not method]
+                    self._refuse_without_methods()
+                    done = True
             if method is not None:
                 self.progress(len(batch.ids))
 
@@ -192,6 +216,10 @@ class Benchmark:
             lengths = case.evaluator.frame_lengths.tolist()
             self._write(method, own, own_targets, [keys[row] for row in missing], lengths, scores)
 
+    def _refuse_without_methods(self) -> None:
+        if not self._methods:
+            raise UserError("none of the `methods` can explain this model; the warnings above tell why")
+
     def _wanted(self, method: _Method | None, again: bool) -> list[str]:
         if method is None:
             return [RELIANCE]
@@ -200,7 +228,7 @@ class Benchmark:
 
     def _case(self, batch: Batch, clips: Sequence[Clip], targets: Sequence[Target]) -> Case:
         return Case(
-            self._methods[0].explainer.evaluator(batch, layers={}),  # the model is the same for all methods
+            self._model.evaluator(batch, layers={}),
             Targets.from_names([[target] for target in targets], self.classes),
             self._operators,
             [clip.utterance.stretches for clip in clips],
@@ -230,7 +258,10 @@ class Benchmark:
         seed = explainer.settings.seed
         _ = case.output  # the logits are not what a method costs
         started = _now(case.evaluator)
-        attribution = explain(case.evaluator, seed)
+        try:
+            attribution = explain(case.evaluator, seed)
+        except UserError as error:
+            raise _UnfitError(error) from error
         seconds = (_now(case.evaluator) - started) / len(case.evaluator)
         judged = Judged(case, attribution, explain, seed, explainer.settings.spectrum)
         scores = {
@@ -256,10 +287,12 @@ class Benchmark:
         return targets
 
     def _fingerprints(self, method: _Method | None, batch: Batch, targets: Sequence[Target]) -> list[str]:
-        first = self._methods[0].explainer.model
+        model = self._model.model
         common = fingerprint(
-            (first.fingerprint, first.arithmetic.name) if method is None else method.explainer.settings_fingerprint,
+            (model.fingerprint, model.arithmetic.name) if method is None else method.explainer.settings_fingerprint,
             list(self._operators),
+            self._operators_fingerprint,
+            self.material,
         )
         sounds = zip(batch.waveforms, batch.lengths.tolist(), targets, strict=True)
         return [fingerprint(common, str(target), waveform[:length]) for waveform, length, target in sounds]
@@ -283,7 +316,8 @@ class Benchmark:
                 "target": target.label,
                 "against": target.against,
                 "checkpoint": self.checkpoint,
-                "model": self._methods[0].explainer.model.fingerprint,
+                "model": self._model.model.fingerprint,
+                "material": self.material,
                 "method": MODEL if method is None else method.label,
                 "fingerprint": key,
             }
