@@ -23,6 +23,8 @@ from speechshap.attribution import (
     gaussian_noise,
     silence,
 )
+from speechshap.attribution.baselines import draw_reference
+from speechshap.attribution.draws import draw_generator
 from speechshap.data import Batch, Stretch, Utterance
 from speechshap.data.batches import select_utterances
 from speechshap.errors import UserError
@@ -204,9 +206,12 @@ class Benchmark:
         for again in (True, False):
             rows = [row for row, name in enumerate(batch.ids) if (self.again is None or name in self.again) is again]
             wanted = self._wanted(method, again)
-            missing = [row for row in rows if not {(batch.ids[row], keys[row], name) for name in wanted} <= self._known]
+            lacking = {row: {name for name in wanted if (batch.ids[row], keys[row], name) not in self._known}
+                       for row in rows}  # fmt: skip
+            missing = [row for row, names in lacking.items() if names]
             if not missing:
                 continue
+            wanted = [name for name in wanted if any(name in lacking[row] for row in missing)]
             own, own_targets = [clips[row] for row in missing], [targets[row] for row in missing]
             names = tuple(batch.ids[row] for row in missing)
             if names not in cases:
@@ -238,8 +243,10 @@ class Benchmark:
     def _of_model(self, case: Case, clips: Sequence[Clip]) -> dict[tuple[str, str], Tensor]:
         """Whether the model relies on the known evidence, where the speaker's neutral speech is at hand."""
         draws = [silence if clip.neutral is None else as_baseline(clip.neutral) for clip in clips]
-        generator = torch.Generator().manual_seed(case.seed)
-        references = [draw(case.evaluator.waveform(row).cpu(), generator) for row, draw in enumerate(draws)]
+        references = [
+            draw_reference(draw, case.evaluator.waveform(row).cpu(), name, draw_generator(case.seed, name, 0))
+            for row, (name, draw) in enumerate(zip(case.evaluator.ids, draws, strict=True))
+        ]
         falls = reliance(case.evaluator, case.targets, case.truth, case.judged, references, seed=case.seed)
         unknown = torch.tensor([clip.neutral is None for clip in clips], device=falls.on_evidence.device)
         return {

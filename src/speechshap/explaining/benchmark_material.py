@@ -155,8 +155,8 @@ class BenchmarkMaterial:
         if neutral not in labels:
             raise UserError(
                 f'`speech="{self.asked.speech}"` needs {neutral} speech, and the labels are '
-                f"{', '.join(sorted(labels))}; name that of neutral speech as `against`, or take the recordings as they "
-                "are"
+                f"{', '.join(sorted(labels))}; name that of neutral speech as `against`, or take "
+                'speech="recordings"'
             )
         clips = spliced_speech(
             self._whole_split, match_level=self.asked.speech == "spliced_level", limit=self.data.max_utterances,
