@@ -173,7 +173,7 @@ def test_other_clips_or_another_split_have_scores_of_their_own(
     assert len(rows(writer)) == 2 * before
 
 
-def test_an_utterance_that_a_method_fails_on_costs_itself_alone(
+def test_an_utterance_that_a_method_fails_on_costs_that_method_alone(
     model: Counting, material: tuple[Batch, list[Clip]], writer: PartsWriter, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -188,10 +188,11 @@ def test_an_utterance_that_a_method_fails_on_costs_itself_alone(
     monkeypatch.setattr(energy, "METHOD", energy.METHOD._replace(explain=failing))
     done: list[int] = []
     own = judge(model, material, writer, progress=done.append)
-    assert own.failed == {"2.wav": "an attribution of 2.wav is not finite"}
-    assert "2.wav is left out: an attribution of 2.wav is not finite" in caplog.text
+    assert own.failed == {("energy", "2.wav"): "an attribution of 2.wav is not finite"}
+    assert "2.wav is left out of energy: an attribution of 2.wav is not finite" in caplog.text
     judged = {method: {row["utterance"] for row in rows(writer, method=method)} for method in METHODS.split(", ")}
-    assert judged["energy"] == judged["random"] == {"0.wav", "1.wav", "3.wav"}
+    assert judged["energy"] == {"0.wav", "1.wav", "3.wav"}
+    assert judged["random"] == judged["gradient_x_input"] == set(material[0].ids)
     assert sum(done) == 3 * 4  # the bar comes to its end
 
 
@@ -203,7 +204,7 @@ def test_an_utterance_that_is_too_short_or_not_finite_is_left_out(
     waveforms[0, 100] = torch.inf
     lengths = torch.tensor([12800, 300, 12800, 12800])
     own = judge(model, (batch._replace(waveforms=waveforms, lengths=lengths), clips), writer)
-    assert set(own.failed) == {"0.wav", "1.wav"}
+    assert set(own.failed) == {("", "0.wav"), ("", "1.wav")}
     assert {row["utterance"] for row in rows(writer)} == {"2.wav", "3.wav"}
 
 
@@ -214,7 +215,7 @@ def test_evidence_beyond_the_end_costs_its_utterance(
     lengths = torch.tensor([12800, 3300, 12800, 12800])
     shorter = Batch(batch.waveforms[1:2, :3300], lengths[1:2], *(part[1:2] for part in batch[2:]))
     own = judge(model, (shorter, clips[1:2]), writer)
-    assert "1.wav: a stretch ends at" in own.failed["1.wav"]
+    assert "1.wav: a stretch ends at" in own.failed["", "1.wav"]
     assert rows(writer) == []
 
 

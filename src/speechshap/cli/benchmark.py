@@ -128,7 +128,9 @@ def _judge(path: Path, callback: BenchmarkCallback, material: BenchmarkMaterial,
         )  # fmt: skip
     trainer.predict(load_checkpoint(path), material.loader, return_predictions=False)
     if failed := callback.benchmark.failed:
-        logger.warning("%s left out", counted(len(failed), "utterance"))
+        logger.warning(
+            "%s lacking; the warnings above tell why", counted(len(failed), "explanation is", "explanations are")
+        )
 
 
 def _refuse_other_classes(paths: list[Path], classes: list[str]) -> None:

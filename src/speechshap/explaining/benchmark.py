@@ -72,7 +72,7 @@ class _UnfitError(Exception):
 
 
 class Benchmark:
-    """Judges methods on utterances, batch by batch; an utterance that one fails on costs itself alone.
+    """Judges methods on utterances, batch by batch; an utterance that a method fails on lacks the scores of that one.
 
     All methods explain the same output: that of the utterance's own label, less that of the class ``against``. For
     utterances of that class itself it is the other way round, with the strongest other class.
@@ -93,7 +93,7 @@ class Benchmark:
         progress: Called with the number of utterances that a method is done with.
 
     Attributes:
-        failed: Why an utterance is left out, by its id.
+        failed: Why an utterance is left out, by method and id; the method is empty where it is left out of all.
 
     Raises:
         UserError: The model has no classes, or not this one, or no method can explain it; here, or as soon as that
@@ -129,7 +129,7 @@ class Benchmark:
         self.again = again
         self.material = material
         self.progress = progress
-        self.failed: dict[str, str] = {}
+        self.failed: dict[tuple[str, str], str] = {}
         self._operators: dict[str, Baseline] = {"silence": silence, "noise": gaussian_noise()}
         self._operators |= {name: as_baseline(clips) for name, clips in (operators or {}).items()}
         self._operators_fingerprint = fingerprint(*(operators or {}).values())
@@ -161,7 +161,8 @@ class Benchmark:
         first = self._model
         with first.model.ready():
             rows = first.explainable(batch)
-            self.failed |= {name: "see above" for row, name in enumerate(batch.ids) if row not in rows}
+            for row in set(range(len(batch.ids))) - set(rows):
+                self.failed[MODEL, batch.ids[row]] = "it cannot be explained"  # a warning has told why
             self.progress((len(batch.ids) - len(rows)) * len(self._methods))
             batch, clips = select_utterances(batch, rows), [clips[row] for row in rows]
             for own in first.model.groups(batch) if rows else ():
@@ -169,29 +170,40 @@ class Benchmark:
 
     def _judge_group(self, batch: Batch, clips: Sequence[Clip]) -> None:
         """Judge utterances that may go through the model together; without those that fail."""
-        rows = list(range(len(batch.ids)))
         evaluator = self._model.evaluator(batch, layers={})
         targets = self._targets(evaluator.logits, [clip.utterance.label for clip in clips])
         cases: dict[tuple[str, ...], Case] = {}  # with what all methods have in common
-        for method in (None, *self._methods):
-            done = False
-            while rows and not done:
-                chosen = select_utterances(batch, rows)
-                own_clips, own_targets = [clips[row] for row in rows], [targets[row] for row in rows]
-                try:
-                    self._judge_method(method, chosen, own_clips, own_targets, cases)
-                    done = True
-                except UtteranceError as error:
-                    self.failed[error.utterance_id] = str(error)
-                    logger.warning("%s is left out: %s", error.utterance_id, error)
-                    rows = [row for row in rows if batch.ids[row] != error.utterance_id]
-                except _UnfitError as error:
-                    logger.warning("%s is left out: %s", method and method.label, error)
-                    self._methods = [other for other in self._methods if other is not method]
-                    self._refuse_without_methods()
-                    done = True
-            if method is not None:
-                self.progress(len(batch.ids))
+        usable = self._judge_without_failures(None, batch, clips, targets, list(range(len(batch.ids))), cases)
+        for method in list(self._methods):
+            try:
+                self._judge_without_failures(method, batch, clips, targets, usable, cases)
+            except _UnfitError as error:
+                logger.warning("%s is left out: %s", method.label, error)
+                self._methods.remove(method)
+                self._refuse_without_methods()
+            self.progress(len(batch.ids))
+
+    def _judge_without_failures(
+        self,
+        method: _Method | None,
+        batch: Batch,
+        clips: Sequence[Clip],
+        targets: Sequence[Target],
+        rows: list[int],
+        cases: dict[tuple[str, ...], Case],
+    ) -> list[int]:
+        """Judge a method, or the model alone, on these rows of a batch; returns those that it does not fail on."""
+        while rows:
+            chosen = select_utterances(batch, rows)
+            try:
+                self._judge_method(method, chosen, [clips[row] for row in rows], [targets[row] for row in rows], cases)
+                break
+            except UtteranceError as error:
+                name, label = error.utterance_id, MODEL if method is None else method.label
+                self.failed[label, name] = str(error)
+                logger.warning("%s is left out%s: %s", name, f" of {label}" if label else "", error)
+                rows = [row for row in rows if batch.ids[row] != name]
+        return rows
 
     def _judge_method(
         self,

@@ -35,7 +35,9 @@ def _about(summary: BenchmarkSummary) -> str:
     ]
     lines = [f"- {name}: {value}" for name, value in facts if value]
     if fewest != most:
-        lines.append("- not all methods were judged on the same utterances; the same command again computes what lacks")
+        lines.append(
+            "- not all methods were judged on the same utterances: some failed, as the warnings told, or were stopped"
+        )
     interval = (
         "95 % intervals over speakers in parentheses (bootstrap; too narrow where there are few speakers)"
         if summary.num_speakers != 1
