@@ -238,8 +238,9 @@ def test_methods_that_do_not_fit_the_model(command: list[str], capsys: Any, capl
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_what_is_judged(
-    command: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch
+    command: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     whole, explain, done = [*command, "--benchmark.output_dir", "whole"], energy.METHOD.explain, []
     benchmark(whole)
@@ -247,7 +248,7 @@ def test_an_interrupted_run_keeps_what_is_judged(
     def interrupt(*arguments: Any) -> Any:
         done.append(arguments)
         if len(done) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return explain(*arguments)
 
     monkeypatch.setattr(energy, "METHOD", energy.METHOD._replace(explain=interrupt))

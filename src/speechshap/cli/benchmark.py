@@ -116,7 +116,7 @@ def _benchmark(arguments: list[str], program: str) -> None:
         with tqdm(total=total, desc="judging", unit="explanation") as bar:
             for path in paths:
                 own = partial(make, writer=writer, checkpoint=_name(path), progress=bar.update)
-                _judge(path, BenchmarkCallback(own, material.clips), material, options.trainer.as_dict())
+                _judge(path, BenchmarkCallback(own, material.clips, scores.folder), material, options.trainer.as_dict())
         _report(scores, folder, material.name)
 
 

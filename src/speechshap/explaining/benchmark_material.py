@@ -168,8 +168,9 @@ class BenchmarkMaterial:
     def _neutral_of(self) -> dict[str, Tensor]:
         """Neutral speech of each speaker, ``(clips, time)``."""
         by_speaker: dict[str, list[Utterance]] = {}
-        for utterance in self._whole_split if self.against else ():
-            if utterance.label == self.against and utterance.speaker:
+        neutral = self.against or BenchmarkOptions.against
+        for utterance in self._whole_split:
+            if utterance.label == neutral and utterance.speaker:
                 by_speaker.setdefault(utterance.speaker, []).append(utterance)
         return {
             speaker: repeated_to_longest(load_waveforms(own[:_NEUTRAL_CLIPS])) for speaker, own in by_speaker.items()

@@ -28,7 +28,7 @@ def write_benchmark(scores: ScoresFolder, folder: Path, material: str | None = N
         OSError: A file cannot be written.
     """
     rows = scores.rows(material=material)
-    if not rows:
+    if not any(row["method"] for row in rows):
         raise UserError(f"{scores.folder} has no scores; the warnings above tell why for each utterance")
     summary = BenchmarkSummary(rows)
     text = markdown(summary)
