@@ -45,6 +45,7 @@ SHORTER = {
     "train fit": ["--trainer.max_epochs", "1", "--data.num_workers", "0", "--trainer.enable_model_summary", "false"],
     "train test": ["--data.num_workers", "0"],
     "explain": ["--data.num_workers", "0", "--data.max_utterances", "2", "--explain.max_drawn", "0"],
+    "benchmark": ["--data.max_utterances", "2", "--benchmark.again", "1"],
     "report": [],
 }
 """Options that are added to each command, so that it takes a second and not an hour."""
@@ -173,7 +174,7 @@ def test_nothing_is_left_out_unseen() -> None:
 
 
 def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("train fit", *(f"explain --explain.method {name}" for name in method_names())):
+    for command in ("train fit", "benchmark", *(f"explain --explain.method {name}" for name in method_names())):
         with pytest.raises(SystemExit, match="0"):
             speechshap(f"{command} --help")
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))

@@ -134,3 +134,55 @@ def test_the_files_of_a_benchmark(tmp_path: Path) -> None:
 def test_without_scores_there_is_nothing_to_write(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no scores"):
         write_benchmark(ScoresFolder(tmp_path / "scores"), tmp_path)
+
+
+def test_the_table_tells_what_was_judged_and_what_its_columns_show() -> None:
+    facts = {"material": "the test split of demo, against neutral", "checkpoint": "demo/version_0"}
+    cost = Column("seconds", "")
+    rows = [row(str(number), method, column, 0.5, **facts)
+            for method in ("good", "random") for column in (TRUTH, DELETION, cost) for number in range(4)]  # fmt: skip
+    text = markdown(BenchmarkSummary(rows))
+    about = text[: text.index("## Scores")]
+    for line in (
+        "- judged: the test split of demo, against neutral",
+        "- checkpoints: demo/version_0",
+        "- methods: 2, with 4 explanations each",
+        "- utterances: 4 of 2 known speakers",
+        "- frames replaced by: noise",
+    ):
+        assert line in about
+    legend = text[text.index("## What the columns show") :]
+    assert "- `auc` ↑: how often a frame of the known evidence outranks" in legend
+    assert "- `deletion` ↓: " in legend
+    assert "- `seconds` ↓: time of an explanation" in legend
+    groups = ["### Is the known evidence found?", "### Does the output follow?", "### Stability and cost"]
+    assert sorted(groups, key=text.index) == groups
+    fewer = markdown(BenchmarkSummary(rows[:-1]))
+    assert "- methods: 2, with 3 to 4 explanations each" in fewer
+    assert "- not all methods were judged on the same utterances" in fewer
+
+
+def test_one_speaker_has_means_without_intervals() -> None:
+    text = markdown(BenchmarkSummary([row("0", "good", TRUTH, 0.9), row("1", "good", TRUTH, 0.7)]))
+    assert "with no intervals, as there is one speaker" in text
+    assert "| `good` | 0.80 |" in text
+
+
+def test_a_column_without_any_number_is_left_out() -> None:
+    rows = [row("0", "a", TRUTH, 0.5), row("0", "a", Column("time_frequency_auc", "signed"), None)]
+    assert [column.metric for column in BenchmarkSummary(rows).columns] == ["auc"]
+
+
+def test_scores_of_something_else_are_not_in_the_table(tmp_path: Path) -> None:
+    own = [row(str(number), "good", TRUTH, 0.9, material="test") for number in range(4)]
+    others = [row(str(number), "bad", TRUTH, 0.1, material="train", fingerprint="b") for number in range(4)]
+    write_benchmark(write(tmp_path / "scores", [*own, *others]), tmp_path, "test")
+    text = (tmp_path / "table.md").read_text()
+    assert "`good`" in text
+    assert "`bad`" not in text
+
+
+def test_what_is_known_of_the_model_alone_is_no_score(tmp_path: Path) -> None:
+    rows = [row("0", "", Column("reliance", "evidence"), 1.0)]
+    with pytest.raises(UserError, match="has no scores"):
+        write_benchmark(write(tmp_path / "scores", rows), tmp_path)

@@ -17,6 +17,6 @@ def take_planted_corpus(data: Namespace, run: Path) -> None:
     """
     kind = "planted" if data.corpus == "auto" else data.corpus
     if data.root is None and kind in PLANTED_KINDS:
-        found = find_planted_corpus(run, kind, is_needed=not data.files)
+        found = find_planted_corpus(run, kind, is_needed=not data.get("files"))
         if found is not None:
             data.root, data.corpus = str(found), kind

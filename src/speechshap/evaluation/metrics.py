@@ -43,6 +43,7 @@ class Metric(NamedTuple):
     """A metric of the benchmark.
 
     Attributes:
+        summary: What a value says, and what it does not, in a line.
         better: Whether higher or lower values are better; None where neither is.
         compute: Its values for an explanation.
         needs_truth: Whether it is for utterances whose evidence is known.
@@ -52,6 +53,7 @@ class Metric(NamedTuple):
             default suite.
     """
 
+    summary: str
     better: Literal["higher", "lower"] | None
     compute: Callable[[Judged], Values]
     needs_truth: bool = False
@@ -101,7 +103,9 @@ def _infidelity(judged: Judged) -> Values:
 
 
 def _max_sensitivity(judged: Judged) -> Values:
-    return {"": max_sensitivity(judged.case.evaluator, judged.again, n_perturbations=2, seed=judged.case.seed)}
+    case = judged.case
+    found = max_sensitivity(case.evaluator, judged.again, n_perturbations=2, seed=case.seed, original=judged.frames)
+    return {"": found}
 
 
 def _seed_agreement(judged: Judged) -> Values:
@@ -133,22 +137,68 @@ def _completeness(judged: Judged) -> Values:
 
 
 METRICS: dict[str, Metric] = {
-    "auc": Metric("higher", partial(_localisation, area_under_curve), needs_truth=True),
-    "pointing": Metric("higher", partial(_localisation, points_inside), needs_truth=True),
-    "mass": Metric("higher", partial(_localisation, mass_inside), needs_truth=True),
-    "precision": Metric("higher", partial(_localisation, precision_at_length), needs_truth=True),
-    "time_frequency_auc": Metric("higher", _cells, needs_truth=True),
-    "deletion": Metric("lower", partial(_area, "deletion")),
-    "insertion": Metric("higher", partial(_area, "insertion")),
-    "comprehensiveness": Metric("higher", partial(_drop, "deletion")),
-    "sufficiency": Metric("lower", partial(_drop, "insertion")),
-    "infidelity": Metric("lower", _infidelity),
-    "max_sensitivity": Metric("lower", _max_sensitivity, explains_again=True, tells_apart=False),
-    "seed_agreement": Metric("higher", _seed_agreement, explains_again=True, tells_apart=False),
-    "randomization": Metric("lower", _randomization, explains_again=True, tells_apart=False),
-    "completeness": Metric("lower", _completeness, tells_apart=False),
-    "sparseness": Metric(None, lambda judged: {"": gini(judged.frames, judged.case.valid)}, tells_apart=False),
-}
+    "auc": Metric(
+        "how often a frame of the known evidence outranks one of the rest; 0.5 by chance",
+        "higher", partial(_localisation, area_under_curve), needs_truth=True,
+    ),
+    "pointing": Metric(
+        "whether the highest frame lies in the known evidence; by chance the share of the frames that it has",
+        "higher", partial(_localisation, points_inside), needs_truth=True,
+    ),
+    "mass": Metric(
+        "share of the positive attribution in the known evidence; by chance the share of the frames that it has",
+        "higher", partial(_localisation, mass_inside), needs_truth=True,
+    ),
+    "precision": Metric(
+        "share of the known evidence among as many highest frames; by chance the share of the frames that it has",
+        "higher", partial(_localisation, precision_at_length), needs_truth=True,
+    ),
+    "time_frequency_auc": Metric(
+        "as `auc`, of bands and frames; for methods that attribute to both",
+        "higher", _cells, needs_truth=True,
+    ),
+    "deletion": Metric(
+        "mean output while the highest frames are replaced first, in the unit of the output; compare with `random`",
+        "lower", partial(_area, "deletion"),
+    ),
+    "insertion": Metric(
+        "mean output while the highest frames are put back first, in the unit of the output; compare with `random`",
+        "higher", partial(_area, "insertion"),
+    ),
+    "comprehensiveness": Metric(
+        "what the output loses without the highest frames (up to half of them)",
+        "higher", partial(_drop, "deletion"),
+    ),
+    "sufficiency": Metric(
+        "what the output lacks with the highest frames alone (up to half of them)",
+        "lower", partial(_drop, "insertion"),
+    ),
+    "infidelity": Metric(
+        "share of the falls of the output without stretches that attributions, scaled, leave unexplained; 1 for none",
+        "lower", _infidelity,
+    ),
+    "max_sensitivity": Metric(
+        "relative change of the explanation when a little noise is added; low values alone prove nothing",
+        "lower", _max_sensitivity, explains_again=True, tells_apart=False,
+    ),
+    "seed_agreement": Metric(
+        "rank correlation of the frames between two seeds; agreement does not make an explanation right",
+        "higher", _seed_agreement, explains_again=True, tells_apart=False,
+    ),
+    "randomization": Metric(
+        "absolute rank correlation with the explanation of the model with shuffled weights; near 0 if it depends on "
+        "what was learnt",
+        "lower", _randomization, explains_again=True, tells_apart=False,
+    ),
+    "completeness": Metric(
+        "what is missing from the sum that attributions must come to, relative to it; it sees no order of frames",
+        "lower", _completeness, tells_apart=False,
+    ),
+    "sparseness": Metric(
+        "Gini index: on how few frames the weight lies; neither direction is better",
+        None, lambda judged: {"": gini(judged.frames, judged.case.valid)}, tells_apart=False,
+    ),
+}  # fmt: skip
 """All metrics, by the names that a user types."""
 
 

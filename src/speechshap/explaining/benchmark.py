@@ -23,6 +23,8 @@ from speechshap.attribution import (
     gaussian_noise,
     silence,
 )
+from speechshap.attribution.baselines import draw_reference
+from speechshap.attribution.draws import draw_generator
 from speechshap.data import Batch, Stretch, Utterance
 from speechshap.data.batches import select_utterances
 from speechshap.errors import UserError
@@ -65,8 +67,12 @@ class _Method(NamedTuple):
     explainer: BatchExplainer
 
 
+class _UnfitError(Exception):
+    """A method cannot explain the model."""
+
+
 class Benchmark:
-    """Judges methods on utterances, batch by batch; an utterance that one fails on costs itself alone.
+    """Judges methods on utterances, batch by batch; an utterance that a method fails on lacks the scores of that one.
 
     All methods explain the same output: that of the utterance's own label, less that of the class ``against``. For
     utterances of that class itself it is the other way round, with the strongest other class.
@@ -81,12 +87,17 @@ class Benchmark:
         operators: Further masking operators beside silence and noise, by name: clips ``(clips, time)``.
         against: Class that is subtracted; None subtracts none.
         again: Ids of the utterances that metrics explain again; the others get no such scores. None: all.
+        material: What is judged, in words; scores of the same utterance as a part of something else are others.
         chunk_size: Of the evaluations.
         arithmetic: Precision.
         progress: Called with the number of utterances that a method is done with.
 
+    Attributes:
+        failed: Why an utterance is left out, by method and id; the method is empty where it is left out of all.
+
     Raises:
-        UserError: The model has no classes, not this one, or a method cannot explain it.
+        UserError: The model has no classes, or not this one, or no method can explain it; here, or as soon as that
+            shows. A method that cannot costs a warning where others can.
     """
 
     def __init__(
@@ -101,6 +112,7 @@ class Benchmark:
         operators: Mapping[str, Tensor] | None = None,
         against: str | None = None,
         again: frozenset[str] | None = None,
+        material: str = "",
         chunk_size: int | None = None,
         arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - immutable
         progress: Callable[[int], None] = lambda count: None,
@@ -115,20 +127,28 @@ class Benchmark:
         self.checkpoint = checkpoint
         self.against = against
         self.again = again
+        self.material = material
         self.progress = progress
-        self.failed: dict[str, str] = {}
+        self.failed: dict[tuple[str, str], str] = {}
         self._operators: dict[str, Baseline] = {"silence": silence, "noise": gaussian_noise()}
         self._operators |= {name: as_baseline(clips) for name, clips in (operators or {}).items()}
-        self._methods = []
+        self._operators_fingerprint = fingerprint(*(operators or {}).values())
+        self._methods: list[_Method] = []
         for choice in methods:
             settings = choice.settings
             clips = None
             if isinstance(settings, ReferenceSettings) and settings.from_dataset and references is not None:
                 clips = references(settings)
-            explainer = BatchExplainer(
-                model, choice.name, settings, RunOptions(chunk_size=chunk_size), arithmetic, clips
-            )
-            self._methods.append(_Method(str(choice), explainer))
+            try:
+                explainer = BatchExplainer(
+                    model, choice.name, settings, RunOptions(chunk_size=chunk_size), arithmetic, clips
+                )
+            except UserError as error:
+                logger.warning("%s is left out: %s", choice, error)
+            else:
+                self._methods.append(_Method(str(choice), explainer))
+        self._refuse_without_methods()
+        self._model = self._methods[0].explainer  # the model is the same for all methods
         self._known = {(row[0], row[1], row[2]) for row in writer.known}
 
     def judge(self, batch: Batch, clips: Sequence[Clip]) -> None:
@@ -138,9 +158,11 @@ class Benchmark:
             batch: On the device of the model.
             clips: Of each utterance.
         """
-        first = self._methods[0].explainer
+        first = self._model
         with first.model.ready():
             rows = first.explainable(batch)
+            for row in set(range(len(batch.ids))) - set(rows):
+                self.failed[MODEL, batch.ids[row]] = "it cannot be explained"  # a warning has told why
             self.progress((len(batch.ids) - len(rows)) * len(self._methods))
             batch, clips = select_utterances(batch, rows), [clips[row] for row in rows]
             for own in first.model.groups(batch) if rows else ():
@@ -148,24 +170,40 @@ class Benchmark:
 
     def _judge_group(self, batch: Batch, clips: Sequence[Clip]) -> None:
         """Judge utterances that may go through the model together; without those that fail."""
-        rows = list(range(len(batch.ids)))
-        evaluator = self._methods[0].explainer.evaluator(batch, layers={})
+        evaluator = self._model.evaluator(batch, layers={})
         targets = self._targets(evaluator.logits, [clip.utterance.label for clip in clips])
         cases: dict[tuple[str, ...], Case] = {}  # with what all methods have in common
-        for method in (None, *self._methods):
-            done = False
-            while rows and not done:
-                chosen = select_utterances(batch, rows)
-                own_clips, own_targets = [clips[row] for row in rows], [targets[row] for row in rows]
-                try:
-                    self._judge_method(method, chosen, own_clips, own_targets, cases)
-                    done = True
-                except UtteranceError as error:
-                    self.failed[error.utterance_id] = str(error)
-                    logger.warning("%s is left out: %s", error.utterance_id, error)
-                    rows = [row for row in rows if batch.ids[row] != error.utterance_id]
-            if method is not None:
-                self.progress(len(batch.ids))
+        usable = self._judge_without_failures(None, batch, clips, targets, list(range(len(batch.ids))), cases)
+        for method in list(self._methods):
+            try:
+                self._judge_without_failures(method, batch, clips, targets, usable, cases)
+            except _UnfitError as error:
+                logger.warning("%s is left out: %s", method.label, error)
+                self._methods.remove(method)
+                self._refuse_without_methods()
+            self.progress(len(batch.ids))
+
+    def _judge_without_failures(
+        self,
+        method: _Method | None,
+        batch: Batch,
+        clips: Sequence[Clip],
+        targets: Sequence[Target],
+        rows: list[int],
+        cases: dict[tuple[str, ...], Case],
+    ) -> list[int]:
+        """Judge a method, or the model alone, on these rows of a batch; returns those that it does not fail on."""
+        while rows:
+            chosen = select_utterances(batch, rows)
+            try:
+                self._judge_method(method, chosen, [clips[row] for row in rows], [targets[row] for row in rows], cases)
+                break
+            except UtteranceError as error:
+                name, label = error.utterance_id, MODEL if method is None else method.label
+                self.failed[label, name] = str(error)
+                logger.warning("%s is left out%s: %s", name, f" of {label}" if label else "", error)
+                rows = [row for row in rows if batch.ids[row] != name]
+        return rows
 
     def _judge_method(
         self,
@@ -180,9 +218,12 @@ class Benchmark:
         for again in (True, False):
             rows = [row for row, name in enumerate(batch.ids) if (self.again is None or name in self.again) is again]
             wanted = self._wanted(method, again)
-            missing = [row for row in rows if not {(batch.ids[row], keys[row], name) for name in wanted} <= self._known]
+            lacking = {row: {name for name in wanted if (batch.ids[row], keys[row], name) not in self._known}
+                       for row in rows}  # fmt: skip
+            missing = [row for row, names in lacking.items() if names]
             if not missing:
                 continue
+            wanted = [name for name in wanted if any(name in lacking[row] for row in missing)]
             own, own_targets = [clips[row] for row in missing], [targets[row] for row in missing]
             names = tuple(batch.ids[row] for row in missing)
             if names not in cases:
@@ -192,6 +233,10 @@ class Benchmark:
             lengths = case.evaluator.frame_lengths.tolist()
             self._write(method, own, own_targets, [keys[row] for row in missing], lengths, scores)
 
+    def _refuse_without_methods(self) -> None:
+        if not self._methods:
+            raise UserError("none of the `methods` can explain this model; the warnings above tell why")
+
     def _wanted(self, method: _Method | None, again: bool) -> list[str]:
         if method is None:
             return [RELIANCE]
@@ -200,7 +245,7 @@ class Benchmark:
 
     def _case(self, batch: Batch, clips: Sequence[Clip], targets: Sequence[Target]) -> Case:
         return Case(
-            self._methods[0].explainer.evaluator(batch, layers={}),  # the model is the same for all methods
+            self._model.evaluator(batch, layers={}),
             Targets.from_names([[target] for target in targets], self.classes),
             self._operators,
             [clip.utterance.stretches for clip in clips],
@@ -210,8 +255,10 @@ class Benchmark:
     def _of_model(self, case: Case, clips: Sequence[Clip]) -> dict[tuple[str, str], Tensor]:
         """Whether the model relies on the known evidence, where the speaker's neutral speech is at hand."""
         draws = [silence if clip.neutral is None else as_baseline(clip.neutral) for clip in clips]
-        generator = torch.Generator().manual_seed(case.seed)
-        references = [draw(case.evaluator.waveform(row).cpu(), generator) for row, draw in enumerate(draws)]
+        references = [
+            draw_reference(draw, case.evaluator.waveform(row).cpu(), name, draw_generator(case.seed, name, 0))
+            for row, (name, draw) in enumerate(zip(case.evaluator.ids, draws, strict=True))
+        ]
         falls = reliance(case.evaluator, case.targets, case.truth, case.judged, references, seed=case.seed)
         unknown = torch.tensor([clip.neutral is None for clip in clips], device=falls.on_evidence.device)
         return {
@@ -230,7 +277,10 @@ class Benchmark:
         seed = explainer.settings.seed
         _ = case.output  # the logits are not what a method costs
         started = _now(case.evaluator)
-        attribution = explain(case.evaluator, seed)
+        try:
+            attribution = explain(case.evaluator, seed)
+        except UserError as error:
+            raise _UnfitError(error) from error
         seconds = (_now(case.evaluator) - started) / len(case.evaluator)
         judged = Judged(case, attribution, explain, seed, explainer.settings.spectrum)
         scores = {
@@ -256,10 +306,12 @@ class Benchmark:
         return targets
 
     def _fingerprints(self, method: _Method | None, batch: Batch, targets: Sequence[Target]) -> list[str]:
-        first = self._methods[0].explainer.model
+        model = self._model.model
         common = fingerprint(
-            (first.fingerprint, first.arithmetic.name) if method is None else method.explainer.settings_fingerprint,
+            (model.fingerprint, model.arithmetic.name) if method is None else method.explainer.settings_fingerprint,
             list(self._operators),
+            self._operators_fingerprint,
+            self.material,
         )
         sounds = zip(batch.waveforms, batch.lengths.tolist(), targets, strict=True)
         return [fingerprint(common, str(target), waveform[:length]) for waveform, length, target in sounds]
@@ -283,7 +335,8 @@ class Benchmark:
                 "target": target.label,
                 "against": target.against,
                 "checkpoint": self.checkpoint,
-                "model": self._methods[0].explainer.model.fingerprint,
+                "model": self._model.model.fingerprint,
+                "material": self.material,
                 "method": MODEL if method is None else method.label,
                 "fingerprint": key,
             }

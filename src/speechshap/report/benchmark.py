@@ -17,6 +17,11 @@ from speechshap.results.parts import Row
 COST = {"seconds": "lower", "evaluations": "lower"}
 """Columns of cost, as they are written beside the metrics."""
 
+COST_SUMMARIES = {
+    "seconds": "time of an explanation",
+    "evaluations": "waveforms that go through the model for an explanation",
+}
+
 TRAINING_AGREEMENT = "training_agreement"
 """Agreement between checkpoints, which is computed from the attributions of all of them."""
 
@@ -29,6 +34,14 @@ class Column(NamedTuple):
 
     metric: str
     variant: str
+
+    @property
+    def summary(self) -> str:
+        """What a value says, in a line."""
+        if self.metric in METRICS:
+            return METRICS[self.metric].summary
+        of_models = "rank correlation of the frames between checkpoints; agreement does not make an explanation right"
+        return COST_SUMMARIES.get(self.metric, of_models)
 
     @property
     def better(self) -> str | None:
@@ -74,10 +87,19 @@ class BenchmarkSummary:
         columns: Variants of metrics, in the order of the metrics.
         entries: Means of all methods and columns, over all labels and for each.
         about_model: Means of what is said of the model alone, by variant.
+        materials: What was judged, in words.
+        checkpoints: Names of the models.
+        num_utterances: Utterances that any method was judged on.
+        num_speakers: Their speakers, as far as they are known.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        rows = [row for row in rows if row["metric"] != "attribution"] + _training_agreement(rows := list(rows))
+        rows = list(rows)
+        self.materials = list(dict.fromkeys(row["material"] for row in rows if row["material"]))
+        self.checkpoints = list(dict.fromkeys(row["checkpoint"] for row in rows if row["checkpoint"]))
+        self.num_utterances = len({row["utterance"] for row in rows if row["method"]})
+        self.num_speakers = len({row["speaker"] for row in rows if row["method"] and row["speaker"]})
+        rows = [row for row in rows if row["metric"] != "attribution"] + _training_agreement(rows)
         scores: dict[tuple[str, Column, str], list[Row]] = defaultdict(list)
         about_model: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
@@ -89,7 +111,8 @@ class BenchmarkSummary:
                 scores[row["method"], column, label].append(row)
         self.methods = list(dict.fromkeys(method for method, _, _ in scores))
         order = [*METRICS, TRAINING_AGREEMENT, *COST]
-        columns = dict.fromkeys(column for _, column, _ in scores)  # variants as they are written
+        known = (column for (_, column, _), own in scores.items() if any(row["value"] is not None for row in own))
+        columns = dict.fromkeys(known)  # variants as they are written
         self.columns = sorted(columns, key=lambda column: order.index(column.metric))
         self.about_model = {variant: _mean(own)[0] for variant, own in about_model.items()}
         self._by_key = {key: Entry(*key, *_mean(own)) for key, own in scores.items()}

@@ -15,15 +15,20 @@ from speechshap.report.rendering import png_bytes
 from speechshap.results.scores import ScoresFolder
 
 
-def write_benchmark(scores: ScoresFolder, folder: Path) -> Path:
+def write_benchmark(scores: ScoresFolder, folder: Path, material: str | None = None) -> Path:
     """Write ``table.md``, ``table.csv``, ``figure.png`` and TensorBoard's entries of all scores; returns the table.
+
+    Args:
+        scores: All that is known.
+        folder: Of the files.
+        material: What was judged, of which alone the scores are shown; None shows all.
 
     Raises:
         UserError: There are no scores.
         OSError: A file cannot be written.
     """
-    rows = scores.rows()
-    if not rows:
+    rows = scores.rows(material=material)
+    if not any(row["method"] for row in rows):
         raise UserError(f"{scores.folder} has no scores; the warnings above tell why for each utterance")
     summary = BenchmarkSummary(rows)
     text = markdown(summary)

@@ -6,6 +6,7 @@ import numpy as np
 
 from speechshap.data.wording import counted
 from speechshap.evaluation import Mean
+from speechshap.evaluation.metrics import METRICS
 from speechshap.report.benchmark import BenchmarkSummary, Column
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -13,19 +14,47 @@ _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 def markdown(summary: BenchmarkSummary) -> str:
     """The summary as text with tables."""
-    parts = ["# Benchmark of explanations", _about(summary), *_model(summary), *_main(summary)]
+    parts = ["# Benchmark of explanations", _about(summary), *_main(summary), *_model(summary), *_legend(summary)]
     parts += [*_variants(summary), *_by_label(summary), *_agreement(summary)]
     return "\n\n".join(parts) + "\n"
 
 
 def _about(summary: BenchmarkSummary) -> str:
-    counts = [entry.num for entry in summary.entries if entry.column.metric == "seconds" and not entry.label]
-    return (
-        f"{counted(len(summary.methods), 'method')} on {counted(max(counts, default=0), 'explanation')} each. Means "
-        "over utterances, with 95 % intervals over speakers in parentheses (bootstrap; too narrow where there are few "
-        "speakers). ↑ higher is better, ↓ lower is better. What each metric shows, and what it does not: "
-        "`speechshap benchmark --help`, and `docs/faithfulness.md`."
+    counts = {
+        entry.method: entry.num for entry in summary.entries if entry.column.metric == "seconds" and not entry.label
+    }
+    fewest, most = (end(counts.values(), default=0) for end in (min, max))
+    per_method = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    operators = [column.variant for column in summary.columns if column.metric == "deletion"]
+    facts = [
+        ("judged", "; ".join(summary.materials)),
+        ("checkpoints", ", ".join(summary.checkpoints)),
+        ("methods", f"{len(summary.methods)}, with {per_method} explanations each"),
+        ("utterances", f"{summary.num_utterances} of {counted(summary.num_speakers, 'known speaker')}"),
+        ("frames replaced by", ", ".join(operators)),
+    ]
+    lines = [f"- {name}: {value}" for name, value in facts if value]
+    if fewest != most:
+        lines.append(
+            "- not all methods were judged on the same utterances: some failed, as the warnings told, or were stopped"
+        )
+    interval = (
+        "95 % intervals over speakers in parentheses (bootstrap; too narrow where there are few speakers)"
+        if summary.num_speakers != 1
+        else "no intervals, as there is one speaker"
     )
+    text = f"Means over utterances, with {interval}. ↑ higher is better, ↓ lower is better."
+    return "\n".join(lines) + f"\n\n{text}"
+
+
+def _legend(summary: BenchmarkSummary) -> list[str]:
+    lines = {column.metric: f"- `{column.metric}`{_ARROWS[column.better]}: {column.summary}"
+             for column in summary.columns}  # fmt: skip
+    variants = (
+        "In parentheses: the width that attributions are read over and whether with their sign, what frames are "
+        "replaced by, or what part of the model is shuffled. `seconds` are of this computer."
+    )
+    return ["## What the columns show", "\n".join(lines.values()), variants]
 
 
 def _model(summary: BenchmarkSummary) -> list[str]:
@@ -41,17 +70,33 @@ def _model(summary: BenchmarkSummary) -> list[str]:
 
 
 def _main(summary: BenchmarkSummary) -> list[str]:
-    columns = summary.main_columns()
-    head = ["method", *(f"{column}{_ARROWS[column.better]}" for column in columns)]
-    ranked, methods = summary.ranked_columns(), summary.best_first()
-    rows = [[_code(method), *_cells(summary, method, columns)] for method in methods]
-    ranks = [[_code(method), *(_rank(summary, method, column) for column in ranked)] for method in methods]
-    return [
-        "## Scores",
-        table(head, rows),
-        "## Ranks",
-        table(["method", *map(str, ranked)], ranks),
-    ]
+    methods, ranked = summary.best_first(), summary.ranked_columns()
+    parts = ["## Scores"]
+    for title, columns in _groups(summary.main_columns()).items():
+        head = ["method", *(f"{column}{_ARROWS[column.better]}" for column in columns)]
+        rows = [[_code(method), *_cells(summary, method, columns)] for method in methods]
+        parts += [f"### {title}", table(head, rows)]
+    if ranked:
+        ranks = [[_code(method), *(_rank(summary, method, column) for column in ranked)] for method in methods]
+        parts += ["### Ranks", table(["method", *(column.metric for column in ranked)], ranks)]
+    return parts
+
+
+def _groups(columns: Sequence[Column]) -> dict[str, list[Column]]:
+    """Columns by what they ask, those first that can tell a right explanation from a wrong one."""
+    groups: dict[str, list[Column]] = {
+        "Is the known evidence found?": [],
+        "Does the output follow?": [],
+        "Stability and cost: a good value shows no more than that this one thing is in order": [],
+    }
+    known, follows, others = groups.values()
+    for column in columns:
+        metric = METRICS.get(column.metric)
+        if metric is None or not metric.tells_apart:
+            others.append(column)
+        else:
+            (known if metric.needs_truth else follows).append(column)
+    return {title: own for title, own in groups.items() if own}
 
 
 def _variants(summary: BenchmarkSummary) -> list[str]:

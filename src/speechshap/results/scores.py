@@ -11,6 +11,7 @@ SCHEMA = pa.schema(
         ("speaker", pa.string()),
         ("target", pa.string()),
         ("against", pa.string()),
+        ("material", pa.string()),
         ("checkpoint", pa.string()),
         ("model", pa.string()),
         ("method", pa.string()),
@@ -21,7 +22,8 @@ SCHEMA = pa.schema(
         ("fingerprint", pa.string()),
     ]
 )
-"""Columns of a row. ``target`` is the explained class and ``against`` the one subtracted from it. ``model`` is a
+"""Columns of a row. ``target`` is the explained class and ``against`` the one subtracted from it. ``material``
+tells what the utterance is a part of: corpus, split, kind of speech, and the class that is subtracted. ``model`` is a
 fingerprint of the weights of ``checkpoint``. ``method`` is the method with its settings as they are typed, and empty
 for what is said of the model alone. ``value`` is null where a metric says nothing of an utterance. ``frames`` are the
 attributions themselves, in the rows of the metric ``attribution``. Rows with the same ``fingerprint`` were computed

@@ -1,0 +1,58 @@
+"""A checkpoint, and the options of the data where they are left out: as the training had them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsonargparse import ArgumentParser, Namespace
+
+from speechshap.cli.corpus import take_planted_corpus
+from speechshap.errors import UserError
+from speechshap.training.checkpoints import find_checkpoint, read_checkpoint, run_of
+from speechshap.training.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS, AudioDataModule
+
+
+class CheckpointAndOptions(NamedTuple):
+    """A checkpoint, and the options with what it knows of the data.
+
+    Attributes:
+        path: Of the checkpoint.
+        checkpoint: What is in it.
+        run: Folder of its run, or the one that it lies in.
+        options: Read once more.
+        state: Of the data: recordings of the splits.
+    """
+
+    path: Path
+    checkpoint: dict[str, Any]
+    run: Path
+    options: Namespace
+    state: dict[str, Any]
+
+
+def read_checkpoint_and_options(
+    parser: ArgumentParser, arguments: Sequence[str], options: Namespace, ckpt_path: str
+) -> CheckpointAndOptions:
+    """Read a checkpoint, and the options with its own corpus and split where they are left out.
+
+    Args:
+        parser: Of options that have a group ``data``; its defaults are changed.
+        arguments: Of the command line.
+        options: What the parser read.
+        ckpt_path: The checkpoint, or the folder of its run.
+
+    Raises:
+        UserError: There is no such checkpoint, or no such corpus.
+    """
+    path = find_checkpoint(ckpt_path, prefer="best")
+    checkpoint = read_checkpoint(path)
+    saved = checkpoint.get("datamodule_hyper_parameters", {})
+    names = SPLIT_OPTIONS if options.data.root is not None else (*SPLIT_OPTIONS, *CORPUS_OPTIONS)
+    parser.set_defaults({f"data.{name}": saved[name] for name in names if name in saved})
+    options = parser.parse_args(list(arguments))
+    run = run_of(path.absolute()) or path.absolute().parent
+    take_planted_corpus(options.data, run)
+    root = options.data.root
+    if root is not None and not options.data.get("files") and not Path(root).expanduser().exists():
+        raise UserError(f"{root}: no such folder; give that of the corpus with `root`")
+    return CheckpointAndOptions(path, checkpoint, run, options, checkpoint.get(AudioDataModule.__qualname__, {}))
