@@ -145,7 +145,7 @@ def wanting(arguments: list[str], caplog: pytest.LogCaptureFixture) -> list[str]
     """What is told of settings, which come before anything that needs the model."""
     _, options = parse(arguments, "explain")
     callback = GradientSHAPCallback(**options.explain.as_dict())
-    warn_of_options_without_effect(callback.settings, callback.options)
+    warn_of_options_without_effect(callback.methods, callback.options)
     return caplog.messages
 
 

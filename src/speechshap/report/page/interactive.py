@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.report.colours import CLASSES, SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.comparison import CAPTION
 from speechshap.report.panels import SATURATED, band_limits, symmetric_scale
 from speechshap.report.spectrogram import (
     Spectrogram,
@@ -19,7 +20,7 @@ from speechshap.report.spectrogram import (
 from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution
 
 # The middle is transparent, so that it looks right on a light page and on a dark one.
-_DIVERGING = [
+DIVERGING_FROM_CLEAR = [
     [0.0, SPEAKS_AGAINST], [0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"], [1.0, SPEAKS_FOR]
 ]  # fmt: skip
 _GAP_PIXELS, _MARGINS_PIXELS = 34, (30, 44)
@@ -29,7 +30,9 @@ _LEVELS = 127  # 8-bit integers are fine enough for a colour scale
 _OUTLINE_COLUMNS = 1500
 
 
-def interactive_figure(waveform: np.ndarray | None, sample_rate: int, explanation: Explanation) -> go.Figure:
+def interactive_figure(
+    waveform: np.ndarray | None, sample_rate: int, explanation: Explanation, num_compared: int = 0
+) -> go.Figure:
     """Draw an explanation with one time axis for all panels: zooming in one zooms in all.
 
     A trace of one target has that target's index as ``meta["target"]``; the page shows those of the chosen target.
@@ -39,15 +42,22 @@ def interactive_figure(waveform: np.ndarray | None, sample_rate: int, explanatio
         waveform: ``(time,)``; None without a sound file.
         sample_rate: Hz.
         explanation: What to draw.
+        num_compared: Explanations that the page shows side by side in a panel of its own, whose axis the layout has as
+            ``meta["compared"]``; 0 for no such panel.
     """
     heights = {} if waveform is None else {"waveform": 90, "spectrogram": 170}
     heights["frames"] = 170
+    if num_compared:
+        heights["compared"] = 38 * num_compared
     if len(explanation.targets) > 2:
         heights["targets"] = 22 * len(explanation.targets) + 12
     if explanation.layers is not None:
         heights["layers"] = min(300, 16 * len(explanation.layers.names) + 30)
     axes = {name: "y" if number == 0 else f"y{number + 1}" for number, name in enumerate(heights)}
     figure = go.Figure(layout=_layout(heights, axes, explanation))
+    if num_compared:
+        rows = {"range": [num_compared, 0], "showticklabels": False, "showgrid": False, "zeroline": False}
+        figure.update_layout({axes["compared"].replace("y", "yaxis"): rows, "meta": {"compared": axes["compared"]}})
     if waveform is not None:
         figure.add_traces(_waveform(waveform, sample_rate, axes["waveform"]))
         bands = explanation.bands
@@ -74,6 +84,7 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
         "waveform": "waveform, strongest frames marked",
         "spectrogram": "spectrogram",
         "frames": f"frame attribution ({explanation.unit})",
+        "compared": CAPTION,
         "targets": f"every target ({explanation.unit} a frame)",
         "layers": f"neurons of each layer, summed ({explanation.unit} a frame)",
     }
@@ -166,7 +177,7 @@ def _overlays(bands: BandAttribution, axis: str, figure: go.Figure) -> list[go.H
     return [
         go.Heatmap(
             z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=(factor - 1) * hop / 2, dx=factor * hop,
-            y=_float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
+            y=_float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=DIVERGING_FROM_CLEAR, colorbar=bar,
             hoverinfo="skip", visible=target == 0, meta={"target": target},
         )
         for target in range(len(levels))
@@ -221,7 +232,7 @@ def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatm
     return go.Heatmap(
         z=_float32(frames), x=_float32(explanation.frame_edges),
         y=[escape(str(target)) for target in explanation.targets], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax,
-        colorscale=_DIVERGING, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
+        colorscale=DIVERGING_FROM_CLEAR, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
         hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"role": "targets"},
     )  # fmt: skip
 
@@ -234,7 +245,7 @@ def _layers(layers: LayerAttribution, edges: np.ndarray, axis: str) -> list[Any]
         traces += [
             go.Heatmap(
                 z=_float32(layers.frames[target]), x=_float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
-                zmax=scale.vmax, colorscale=_DIVERGING, showscale=False, visible=target == 0,
+                zmax=scale.vmax, colorscale=DIVERGING_FROM_CLEAR, showscale=False, visible=target == 0,
                 hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
             ),
             go.Bar(
