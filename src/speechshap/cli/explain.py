@@ -81,7 +81,7 @@ def _explain(arguments: list[str], program: str) -> None:
     data = AudioDataModule(**options.data.as_dict(), classes=list(classifier.classes or []))
     data.load_state_dict(state)
     with _tried(options) if options.trainer.fast_dev_run else nullcontext():
-        callback = _callback(options)
+        callback = make_callback(options)
         warn_of_options_without_effect(callback.methods, callback.options)
         for choice in callback.methods:
             _refuse_what_the_model_lacks(choice.settings, classifier)
@@ -97,7 +97,8 @@ def _explain(arguments: list[str], program: str) -> None:
         logger.info("fast_dev_run: all of this was tried, and nothing of it is kept")
 
 
-def _callback(options: Namespace) -> GradientSHAPCallback:
+def make_callback(options: Namespace) -> GradientSHAPCallback:
+    """The callback that explains as asked for."""
     parameters = options.explain.as_dict()
     if parameters.get("spectrum") is not None:
         parameters["spectrum"] = _spectral_grid(parameters["spectrum"])

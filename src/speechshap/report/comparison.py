@@ -58,5 +58,5 @@ def _strip(name: str, explanation: Explanation, target: str) -> Strip:
     is_unsure = np.zeros(count, dtype=bool) if reach is None else np.abs(frames) <= reach[index]
     reservation = explanation.reservation(index)
     sign = "" if explanation.is_signed else ", without sign"
-    scale = f"largest {largest:.2g} {explanation.unit}{sign}"
+    scale = f"largest {float(f'{largest:.2g}'):g} {explanation.unit}{sign}"  # no power of ten for hundreds
     return Strip(name, f"{name}: {reservation or scale}", reservation is not None, edges, shares, is_unsure)

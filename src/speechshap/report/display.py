@@ -140,7 +140,7 @@ class Display:
             }
             explanations = [of_settings[each] for each in settings_fingerprints if each in of_settings]
             key = _key(name, fingerprint(*(explanation.provenance.fingerprint for explanation in explanations)))
-            if self.log.has_picture(key):
+            if len(explanations) < 2 or self.log.has_picture(key):
                 continue
             try:
                 waveform = load_audio(Path(row["path"])) if row["path"] else None

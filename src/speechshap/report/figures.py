@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, Locator, MaxNLocator
 
 from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE, FrameGrid
@@ -123,7 +123,7 @@ def methods_figure(explanations: Sequence[Explanation], waveform: np.ndarray | N
         _caption(axes["spectrogram"], _SPECTROGRAM)
     coloured = panels.draw_strips(axes["strips"], strips(explanations, str(first.targets[0])))
     _caption(axes["strips"], caption)
-    _colour_bar(figure, axes["strips"], coloured, "%")
+    _colour_bar(figure, axes["strips"], coloured, "%", FixedLocator((-100, 0, 100)))
     _share_time(list(axes.values()), first.duration)
     return figure
 
@@ -240,11 +240,11 @@ def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
     return side
 
 
-def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str) -> None:
+def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str, ticks: Locator | None = None) -> None:
     bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.08))
     bar.ax.set_title(unit, fontsize="x-small", loc="left", pad=4)
     bar.formatter = panels.SHORT_NUMBERS
-    bar.ax.yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
+    bar.ax.yaxis.set_major_locator(ticks or MaxNLocator(3, symmetric=True))
 
 
 def visualize_audio_attributions(

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.report.comparison import Strip, strips
-from speechshap.report.page.interactive import DIVERGING_FROM_CLEAR, escape
+from speechshap.report.page.interactive import escape
 from speechshap.results.explanation import Explanation
 
 _STRIP_STARTS = 0.48
@@ -47,6 +47,6 @@ def _panel(found: Sequence[Strip]) -> dict[str, Any]:
 def _trace(row: int, strip: Strip, percent: np.ndarray, note: str = "") -> go.Heatmap:
     return go.Heatmap(
         z=percent[None].astype(np.float32), x=strip.edges.astype(np.float32), y=[row + _STRIP_STARTS, row + 1],
-        zmin=-100, zmax=100, colorscale=DIVERGING_FROM_CLEAR, showscale=False, hoverongaps=False,
+        coloraxis="coloraxis", hoverongaps=False,
         hovertemplate=f"{escape(strip.name)}: %{{z:.0f}} %{note}<extra></extra>",
     )  # fmt: skip

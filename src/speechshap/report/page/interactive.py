@@ -20,7 +20,7 @@ from speechshap.report.spectrogram import (
 from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution
 
 # The middle is transparent, so that it looks right on a light page and on a dark one.
-DIVERGING_FROM_CLEAR = [
+_DIVERGING = [
     [0.0, SPEAKS_AGAINST], [0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"], [1.0, SPEAKS_FOR]
 ]  # fmt: skip
 _GAP_PIXELS, _MARGINS_PIXELS = 34, (30, 44)
@@ -56,8 +56,7 @@ def interactive_figure(
     axes = {name: "y" if number == 0 else f"y{number + 1}" for number, name in enumerate(heights)}
     figure = go.Figure(layout=_layout(heights, axes, explanation))
     if num_compared:
-        rows = {"range": [num_compared, 0], "showticklabels": False, "showgrid": False, "zeroline": False}
-        figure.update_layout({axes["compared"].replace("y", "yaxis"): rows, "meta": {"compared": axes["compared"]}})
+        _scale_shares(figure, num_compared, axes["compared"])
     if waveform is not None:
         figure.add_traces(_waveform(waveform, sample_rate, axes["waveform"]))
         bands = explanation.bands
@@ -153,6 +152,21 @@ def _spectrogram(picture: Spectrogram, axis: str) -> go.Heatmap:
     )  # fmt: skip
 
 
+def _scale_shares(figure: go.Figure, num_compared: int, axis: str) -> None:
+    """A row for each explanation that is compared, and the colours that they have in common."""
+    figure.update_layout(
+        {
+            axis.replace("y", "yaxis"): {"range": [num_compared, 0], "visible": False},
+            "meta": {"compared": axis},
+            "coloraxis": {
+                "cmin": -100, "cmax": 100, "colorscale": _DIVERGING,
+                "colorbar": _colour_bar(figure, axis)
+                | {"tickvals": [-100, 0, 100], "ticktext": ["−100 %", "0", "100 %"]},
+            },
+        }
+    )  # fmt: skip
+
+
 def _scale_frequencies(figure: go.Figure, picture: Spectrogram, axis: str) -> None:
     low, high = band_limits(picture.frequencies)
     options: dict[str, Any] = {"range": [low, high], "title": {"text": "kHz"}, "autorange": False}
@@ -177,7 +191,7 @@ def _overlays(bands: BandAttribution, axis: str, figure: go.Figure) -> list[go.H
     return [
         go.Heatmap(
             z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=(factor - 1) * hop / 2, dx=factor * hop,
-            y=_float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=DIVERGING_FROM_CLEAR, colorbar=bar,
+            y=_float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
             hoverinfo="skip", visible=target == 0, meta={"target": target},
         )
         for target in range(len(levels))
@@ -232,7 +246,7 @@ def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatm
     return go.Heatmap(
         z=_float32(frames), x=_float32(explanation.frame_edges),
         y=[escape(str(target)) for target in explanation.targets], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax,
-        colorscale=DIVERGING_FROM_CLEAR, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
+        colorscale=_DIVERGING, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
         hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"role": "targets"},
     )  # fmt: skip
 
@@ -245,7 +259,7 @@ def _layers(layers: LayerAttribution, edges: np.ndarray, axis: str) -> list[Any]
         traces += [
             go.Heatmap(
                 z=_float32(layers.frames[target]), x=_float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
-                zmax=scale.vmax, colorscale=DIVERGING_FROM_CLEAR, showscale=False, visible=target == 0,
+                zmax=scale.vmax, colorscale=_DIVERGING, showscale=False, visible=target == 0,
                 hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
             ),
             go.Bar(
