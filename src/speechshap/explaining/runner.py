@@ -185,8 +185,9 @@ def _explainers(
     explainers, unfit = [], None
     for choice in methods:
         settings = choice.settings
-        needs_clips = isinstance(settings, ReferenceSettings) and settings.from_dataset
-        clips = references(settings) if needs_clips and references else None
+        clips = None
+        if references and isinstance(settings, ReferenceSettings) and settings.from_dataset:
+            clips = references(settings)
         label = str(choice) if len(methods) > 1 else None
         try:
             explainers.append(BatchExplainer(model, choice.name, settings, options, arithmetic, clips, label=label))
