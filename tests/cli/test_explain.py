@@ -13,10 +13,9 @@ from helpers import tiny_config, write_sound
 from jsonargparse import ArgumentError
 from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
-from speechshap.cli.explain import explain
+from speechshap.cli.explain import explain, make_callback
 from speechshap.cli.explain_options import DEFAULT_METHOD, asked_method, parse, warn_of_options_without_effect
 from speechshap.errors import UserError
-from speechshap.explaining.callback import GradientSHAPCallback
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +104,46 @@ def test_another_method_has_options_of_its_own(tiny_checkpoint: Path, planted_ro
         explain([*arguments, *occlusion, "--explain.n_points", "8"])
 
 
+def test_several_methods_from_options_and_from_a_configuration(run_folder: Path, tmp_path: Path) -> None:
+    for seed, name in enumerate(["a.wav", "b.wav"]):
+        write_sound(tmp_path / name, seconds=0.3, seed=seed)
+    arguments = [
+        "--ckpt_path", str(run_folder), "--data.files", "a.wav", "b.wav", "--explain.max_drawn", "0",
+        "--trainer.accelerator", "cpu",
+    ]  # fmt: skip
+    explain([*arguments, "--explain.methods", "occlusion(stretch_frames=10), energy", "--explain.baselines", "silence"])
+    (tmp_path / "config.yaml").write_text("explain: {methods: 'saliency, gradient_shap(n_samples=4)', seed: 3}")
+    explain(["--config", "config.yaml", *arguments])
+    table = rows(run_folder)
+    settings = {method: json.loads(group.settings.iloc[0]) for method, group in table.groupby("method")}
+    assert table.method.value_counts().to_dict() == dict.fromkeys(settings, 2)
+    assert sorted(settings) == ["energy", "gradient_shap", "occlusion", "saliency"]
+    assert (settings["occlusion"]["baselines"], settings["occlusion"]["stretch_frames"]) == ("silence", 10)
+    assert (settings["gradient_shap"]["n_samples"], settings["gradient_shap"]["seed"]) == (4, 3)
+    assert (run_folder / "explanations" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["method=lime", "methods=energy"], "give either --explain.method, one method with all its options, or --expl"),
+        (
+            ["methods=lime, energy", "n_samples=4"],
+            "--explain.n_samples is an option of gradient_shap, kernel_shap, lime",
+        ),
+        (["methods=lime, tea"], "--explain.methods: there is no method 'tea'"),
+        (["methods=energy, random", "baselines=silence"], "there is no parameter --explain.baselines; expected"),
+    ],
+)
+def test_a_mistake_in_several_methods_is_one_sentence(
+    run_folder: Path, two_sounds: list[str], arguments: list[str], words: str
+) -> None:
+    options = [argument for argument in two_sounds if argument not in ("--explain.n_samples", "4")]
+    with pytest.raises(UserError, match=words):
+        explain(["--ckpt_path", str(run_folder), *options, *(f"--explain.{argument}" for argument in arguments)])
+    assert contents(run_folder) == {"checkpoints", "checkpoints/best.ckpt"}
+
+
 @pytest.mark.parametrize(
     ("method", "n_samples"),
     [
@@ -144,8 +183,8 @@ def test_a_speech_transformer_is_no_network_for_deep_lift(tiny_checkpoint: Path,
 def wanting(arguments: list[str], caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is told of settings, which come before anything that needs the model."""
     _, options = parse(arguments, "explain")
-    callback = GradientSHAPCallback(**options.explain.as_dict())
-    warn_of_options_without_effect(callback.settings, callback.options)
+    callback = make_callback(options)
+    warn_of_options_without_effect(callback.methods, callback.options)
     return caplog.messages
 
 
@@ -158,6 +197,8 @@ def wanting(arguments: list[str], caplog: pytest.LogCaptureFixture) -> list[str]
         (["tolerance=0.2"], ["`tolerance` has no effect, because `n_samples` is 50"]),
         (["method=occlusion", "snr_db=3", "draw=wrong", "log_every=2"],
          ["`log_every` has no effect, because `draw` is wrong"]),
+        (["methods=occlusion, lime, energy", "snr_db=3", "baselines=silence"],
+         ["`snr_db` has no effect, because `baselines` is silence"]),
         (["baselines=dataset", "n_references=3", "layers=1", "layer_method=path", "n_samples=auto", "tolerance=1"], []),
     ],
 )  # fmt: skip

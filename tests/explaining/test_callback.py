@@ -22,6 +22,7 @@ from speechshap.attribution import (
     Target,
     gaussian_noise,
     gradient_shap,
+    parse_methods,
 )
 from speechshap.data import Batch
 from speechshap.data.audio import AudioFileError, load_audio
@@ -509,6 +510,111 @@ def test_a_parameter_that_the_method_does_not_have_is_named() -> None:
         GradientSHAPCallback("occlusion", n_samples=8)
     with pytest.raises(UserError, match=r"`method` is 'tea_leaves'; expected .*gradient_shap, .*occlusion"):
         GradientSHAPCallback("tea_leaves")
+
+
+METHODS = "gradient_shap(n_samples=4), occlusion(stretch_frames=10), energy"
+
+
+@pytest.mark.slow
+def test_several_methods_leave_the_rows_of_each_alone_and_tags_that_stand_side_by_side(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    options = {"n_samples": None, "seed": 4, "targets": "all", "max_drawn": 2}
+    for _ in range(2):  # the second run finds all
+        predict(tiny_checkpoint, planted_root, tmp_path / "all", methods=METHODS, **options)
+    choices = parse_methods(METHODS)
+    for choice in choices:
+        own = {"n_samples": 4} if choice.name == "gradient_shap" else {"stretch_frames": 10}
+        alone = {**options, "max_drawn": 0, **(own if choice.name != "energy" else {})}
+        predict(tiny_checkpoint, planted_root, tmp_path / choice.name, method=choice.name, **alone)
+        expected, found = read(tmp_path / choice.name), read(tmp_path / "all")
+        found = found[found.method == choice.name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found.drop(columns="explained_at"), expected.drop(columns="explained_at"))
+    tags = [events_of(tmp_path / "all" / str(choice)).Tags() for choice in choices]
+    assert tags[0]["images"] == tags[1]["images"] == tags[2]["images"]
+    assert tags[0]["audio"] == tags[1]["audio"] == tags[2]["audio"]
+    assert len(tags[0]["images"]) == 2
+    run = events_of(tmp_path / "all")
+    assert run.Tags()["images"] == [tag.replace("/figure", "/methods") for tag in tags[0]["images"]]
+    assert all(len(run.Images(tag)) == 1 for tag in run.Tags()["images"])
+    assert run.Tags()["scalars"] == []
+    assert not list((tmp_path / "occlusion").glob("occlusion*"))  # alone, it needs no folder of its own
+    # The report shows the first method first.
+    latest = max(read(tmp_path / "all").to_dict("records"), key=lambda row: row["explained_at"])
+    assert latest["method"] == "gradient_shap"
+
+
+def test_a_run_of_several_methods_asks_a_model_for_its_logits_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loudness(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 2)
+
+        def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+            return self.layer(waveforms.abs().mean(1, keepdim=True))
+
+    asked = []
+    logits = BatchExplainer.logits
+    monkeypatch.setattr(BatchExplainer, "logits", lambda own, batch: asked.append(batch.ids) or logits(own, batch))
+    callback = GradientSHAPCallback(methods="energy, random, occlusion", output_dir=str(tmp_path), max_drawn=0)
+    trainer = pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.predict(Loudness(), DataLoader(torch.randn(4, 2000), batch_size=2))
+    assert [len(ids) for ids in asked] == [2, 2]
+    assert len(read(tmp_path)) == 12
+
+
+def test_methods_that_cannot_explain_the_model_are_left_out(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"n_samples": None, "data": {"max_utterances": 1}}
+    predict(tiny_checkpoint, planted_root, tmp_path, methods="deep_lift, energy", **options)
+    assert "deep_lift cannot explain this model: the rescale rule" in caplog.text
+    assert read(tmp_path).method.tolist() == ["energy"]
+    both = "deep_lift, deep_lift(baselines=silence)"
+    with pytest.raises(UserError, match=r"deep_lift.* cannot explain this model: the rescale rule"):
+        predict(tiny_checkpoint, planted_root, tmp_path / "none", methods=both, **options)
+    assert not (tmp_path / "none").exists()
+
+
+def test_of_several_methods_each_says_what_it_could_not_explain(
+    tiny_module: EmotionModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sounds = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+    callback = GradientSHAPCallback(methods="energy, random", output_dir=str(tmp_path), max_drawn=0)
+    broken = {"waveforms": torch.stack([sounds[0], sounds[1] * float("nan")]), "ids": ["a", "b"]}
+    trainer = pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.predict(tiny_module, DataLoader([broken], batch_size=None))
+    told = [message for message in caplog.messages if "not explained" in message]
+    methods = ("energy", "random")
+    assert told[:2] == [f"b is not explained by {method}: its waveform is not finite" for method in methods]
+    assert told[2:] == [f"1 not explained by {method}: b" for method in methods]
+    assert read(tmp_path).utterance.tolist() == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "occlusion", "methods": "energy"}, "give either `method`, one method with all its options, or `me"),
+        (
+            {"methods": "occlusion, lime", "n_samples": 4},
+            "`n_samples` is no parameter of all `methods`; give it in the",
+        ),
+        ({"methods": "energy, random", "baselines": "silence"}, "there is no parameter `baselines`; expected some of"),
+        ({"methods": "energy, tea_leaves"}, "there is no method 'tea_leaves'"),
+    ],
+)
+def test_several_methods_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        GradientSHAPCallback(**options)
+
+
+def test_several_methods_have_settings_in_common_and_of_their_own() -> None:
+    callback = GradientSHAPCallback(methods="occlusion(baselines=noise), lime, energy", baselines="silence", seed=3)
+    occlusion, lime, energy = (choice.settings.as_dict() for choice in callback.methods)
+    assert (occlusion["baselines"], lime["baselines"]) == ("noise", "silence")
+    assert {settings["seed"] for settings in (occlusion, lime, energy)} == {3}
 
 
 @pytest.mark.slow

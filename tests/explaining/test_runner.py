@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from speechshap import EmotionModule, GradientSHAPCallback
+from speechshap.attribution import MethodChoice
 from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings
 from speechshap.cli.explain import explain
 from speechshap.errors import UserError
@@ -244,9 +245,10 @@ def test_processes_with_folders_of_their_own_learn_the_same(module: EmotionModul
     for rank, share in enumerate([first, lambda value: shared[0]]):
         place = Place(rank, 2, share=share)
         runner = Runner(
-            module, "gradient_shap", settings, tmp_path / str(rank), calibration=list(waveforms(1)), place=place
-        )
-        learnt.append(runner.explainer.settings.as_dict()["density"])
+            module, [MethodChoice("gradient_shap", settings, settings)], tmp_path / str(rank),
+            calibration=lambda count: list(waveforms(count)), place=place,
+        )  # fmt: skip
+        learnt.append(runner.runs[0].explainer.settings.as_dict()["density"])
         runner.close()
     assert learnt[0] is not None
     assert learnt[0] == learnt[1]

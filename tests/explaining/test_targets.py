@@ -88,7 +88,7 @@ def test_lists_and_texts_with_commas_are_the_same_settings(targets: Any, layers:
     assert (settings.targets, settings.layers) == ("happy,predicted - sad", "6,12")
     assert settings == GradientSHAPSettings(targets="happy,predicted - sad", layers="6,12")  # what is fingerprinted
     callback = GradientSHAPCallback(targets=targets, layers=layers)
-    assert callback.settings == settings
+    assert callback.methods[0].settings == settings
 
 
 @pytest.mark.parametrize("value", [None, 2.5, ["happy", None], {"happy": 1}])

@@ -281,3 +281,22 @@ def test_a_run_that_is_told_to_end_does_so_at_once_and_without_a_traceback(
     assert said.strip() in ("", "interrupted")
     (drawn,) = times_shown(tmp_path)["pictures"]
     assert drawn < 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_sound", [True, False])
+def test_methods_are_compared_in_one_picture_for_each_utterance_and_once(tmp_path: Path, has_sound: bool) -> None:
+    origins = [{"method": name, "settings_fingerprint": name, "fingerprint": name} for name in ("lime", "energy")]
+    for name in ("a.wav", "b.wav", "c.wav"):
+        for origin in origins[: 1 if name == "c.wav" else 2]:
+            write_explanation(tmp_path, name, 0.1, provenance=origin)
+        if not has_sound:
+            (tmp_path / "sounds" / name).unlink()
+    for _ in range(2):
+        display = Display(ExplanationLog(tmp_path), "first", 2, 10, 5, 7)
+        display.compare(ResultsFolder(tmp_path), ["lime", "energy"])
+        display.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Tags()["images"] == ["explain/a.wav/methods"]
+    assert len(events.Images("explain/a.wav/methods")) == 1
+    assert events.Tags()["audio"] == []

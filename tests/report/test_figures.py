@@ -12,7 +12,8 @@ from speechshap.attribution.targets import Target
 from speechshap.errors import UserError
 from speechshap.mel import hertz, mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
-from speechshap.report.figures import explanation_figure, visualize_audio_attributions
+from speechshap.report.figures import explanation_figure, methods_figure, visualize_audio_attributions
+from speechshap.report.panels import ATTRIBUTION_MAP
 from speechshap.results.explanation import BandAttribution, Estimate, Explanation
 
 RATE = 16000
@@ -319,3 +320,28 @@ def test_a_sound_or_a_number_that_does_not_fit_is_refused(options: dict[str, Any
         visualize_audio_attributions(
             attributions=np.zeros(49), target_class=0, prediction_prob=0.5, **{**usual, **options}
         )
+
+
+def test_several_methods_are_strips_on_one_time_axis() -> None:
+    by_shap = make_explanation(2.0)
+    by_energy = make_explanation(2.0, relative_error=None, provenance={"method": "energy"})
+    figure = methods_figure([by_shap, by_energy], np.zeros(32000, np.float32), 16000)
+    figure.draw_without_rendering()
+    strips = figure.axes[2]
+    assert [axes.get_xlim() for axes in figure.axes[:3]] == [(0, 2)] * 3
+    assert [text.get_text().split(":")[0] for text in strips.texts] == ["gradient_shap", "energy"]
+    shap, energy = (mesh.get_facecolor() for mesh in strips.collections)
+    values, reach = by_shap.frames.values[0], by_shap.frames.reach
+    assert reach is not None
+    assert set(shap[np.abs(values) <= reach[0], 3]) == {0.3}
+    assert set(shap[np.abs(values) > reach[0], 3]) == {1.0}
+    assert set(energy[:, 3]) == {1.0}
+    largest = int(np.abs(values).argmax())
+    np.testing.assert_allclose(shap[largest, :3], ATTRIBUTION_MAP(1.0 if values[largest] > 0 else 0.0)[:3])
+    assert "95 % interval contains 0" in strips.get_title(loc="left").replace("\n", " ")
+    assert list(methods_figure([by_energy, by_shap], None, 16000).axes[0].get_xlim()) == [0, 2]
+
+
+def test_methods_of_several_utterances_are_no_picture() -> None:
+    with pytest.raises(UserError, match="`explanations` are of 2 utterances; expected those of one"):
+        methods_figure([make_explanation(), make_explanation(utterance="b.wav")], None, 16000)

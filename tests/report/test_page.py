@@ -34,7 +34,7 @@ HOSTILE = "<img src=x onerror=alert(1)> & </script><b>$x$</b>.wav"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Explanations of seven utterances; the second with all there can be, and one of a hostile name."""
+    """Explanations of nine utterances; the second with all there can be, and one of a hostile name."""
     root = tmp_path_factory.mktemp("explanations")
     write_explanation(root, "first.wav", targets=("happy",), label="happy", probability=0.9, relative_error=0.1)
     write_explanation(
@@ -55,6 +55,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         outputs=np.array([0.71, -0.2], np.float32), relative_error=None,
         completeness_gap=Estimate(np.full(2, np.nan, np.float32)),
     )  # fmt: skip
+    amounts = np.abs(np.sin(np.arange(49, dtype=np.float32)))[None]
+    write_explanation(
+        root, "methods.wav", targets=("happy",), label="happy", frames=Estimate(amounts),
+        completeness_gap=Estimate(np.full(1, np.nan, np.float32)),
+        provenance={"method": "energy", "settings_fingerprint": "energy", "fingerprint": "energy"},
+    )  # fmt: skip
+    write_explanation(root, "methods.wav", targets=("happy", "sad"), label="happy", relative_error=0.5)
     write_report(root, {"time": b"\x89PNG"})
     return root
 
@@ -155,7 +162,17 @@ def click(driver: Any, position: tuple[float, float]) -> None:
 
 
 def test_the_table_lists_filters_and_sorts(page: Any) -> None:
-    names = ["first.wav", "rich.wav", HOSTILE, "one_frame.wav", "zero.wav", "broken.wav", "gone.wav", "bare.wav"]
+    names = [
+        "first.wav",
+        "rich.wav",
+        HOSTILE,
+        "one_frame.wav",
+        "zero.wav",
+        "broken.wav",
+        "gone.wav",
+        "bare.wav",
+        "methods.wav",
+    ]
     assert shown(page) == names
     script = "const [id, value] = arguments; byId(id).value = value; byId(id).dispatchEvent(new Event('input'))"
     for field, value, expected in (
@@ -168,7 +185,7 @@ def test_the_table_lists_filters_and_sorts(page: Any) -> None:
         page.execute_script("document.getElementById('filters').reset()")
         page.execute_script(script, field, value)
         assert shown(page) == expected
-        assert page.find_element("id", "shown").text.startswith(f"{len(expected)} of 8 utterances")
+        assert page.find_element("id", "shown").text.startswith(f"{len(expected)} of 9 utterances")
     page.execute_script("document.getElementById('filters').reset(); fillTable()")
     header = "#columns [data-key=error]"
     page.find_element("css selector", f"{header} button").click()
@@ -254,6 +271,43 @@ def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
         assert drawn == name
         np.testing.assert_allclose(values[:-1], explanation.frames.values[number], rtol=1e-6)
         assert f"Attribution to {name} over time" in page.find_element("id", "said").get_attribute("textContent")
+
+
+STRIPS = """
+const shares = (name) => picture._fullData.map((trace, number) => [trace, number])
+    .filter(([trace]) => trace.yaxis === axis && trace.hovertemplate?.startsWith(`${name}: `))
+    .map(([, number]) => [...picture.calcdata[number][0].z[0]]);
+const axis = picture.layout.meta.compared;
+const labels = picture.layout.annotations.filter((each) => each.yref === axis).map((each) => each.text);
+return [labels, shares("gradient_shap"), shares("energy"), picture._fullLayout.coloraxis.cmax];
+"""
+
+
+def test_explanations_by_several_methods_are_compared_on_one_scale(page: Any, folder: Path) -> None:
+    choose(page, "first.wav")
+    assert page.execute_script("return picture.layout.meta") is None  # there is one
+    choose(page, "methods.wav")
+    by_shap, by_energy = sorted(
+        ResultsFolder(folder).explanations(utterance="methods.wav"), key=lambda each: each.provenance.method == "energy"
+    )
+    frames, reach = by_shap.frames.values, by_shap.frames.reach
+    assert reach is not None
+    for number, name in enumerate(("happy", "sad")):
+        page.execute_script(f"byId('target').value = {number}; byId('target').dispatchEvent(new Event('change'))")
+        page.execute_async_script("state.drawn.then(arguments[0])")
+        labels, (sure, pale), of_energy, largest = page.execute_script(STRIPS)
+        assert (len(labels), largest) == (2, 100)
+        expected = 100 * frames[number] / np.abs(frames[number]).max()
+        is_unsure = np.abs(frames[number]) <= reach[number]
+        np.testing.assert_allclose(np.array(sure, float), np.where(is_unsure, np.nan, expected), rtol=1e-5)
+        np.testing.assert_allclose(np.array(pale, float), np.where(is_unsure, expected, np.nan), rtol=1e-5)
+        if name == "happy":
+            own = np.array(of_energy[0], float)
+            np.testing.assert_allclose(
+                own, 100 * by_energy.frames.values[0] / by_energy.frames.values[0].max(), rtol=1e-5
+            )
+        else:
+            assert "energy: does not explain sad" in labels
 
 
 def test_what_is_heard_is_what_the_library_makes(page: Any, folder: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from jsonargparse import Namespace
 
-from speechshap.attribution import PathSettings, Settings, SpectralGrid
+from speechshap.attribution import PathSettings, ReferenceSettings, Settings, SpectralGrid
 from speechshap.cli.arithmetic import set_matmul_precision
 from speechshap.cli.configs import config_paths
 from speechshap.cli.corpus import take_planted_corpus
@@ -80,9 +81,10 @@ def _explain(arguments: list[str], program: str) -> None:
     data = AudioDataModule(**options.data.as_dict(), classes=list(classifier.classes or []))
     data.load_state_dict(state)
     with _tried(options) if options.trainer.fast_dev_run else nullcontext():
-        callback = _callback(options)
-        warn_of_options_without_effect(callback.settings, callback.options)
-        _refuse_what_the_model_lacks(callback.settings, classifier)
+        callback = make_callback(options)
+        warn_of_options_without_effect(callback.methods, callback.options)
+        for choice in callback.methods:
+            _refuse_what_the_model_lacks(choice.settings, classifier)
         # Some options are objects: a logger, a strategy.
         trainer = _trainer(callback, parser.instantiate(options).trainer.as_dict(), folder)
         results_here = results_folder(trainer, callback.output_dir)
@@ -95,11 +97,16 @@ def _explain(arguments: list[str], program: str) -> None:
         logger.info("fast_dev_run: all of this was tried, and nothing of it is kept")
 
 
-def _callback(options: Namespace) -> GradientSHAPCallback:
+def make_callback(options: Namespace) -> GradientSHAPCallback:
+    """The callback that explains as asked for."""
     parameters = options.explain.as_dict()
     if parameters.get("spectrum") is not None:
         parameters["spectrum"] = _spectral_grid(parameters["spectrum"])
         options.explain.spectrum = None
+    if parameters["methods"] is not None:
+        # What is as it is by default need not be a setting of any of them.
+        usual = {field.name: field.default for field in fields(ReferenceSettings)}
+        parameters = {name: value for name, value in parameters.items() if name not in usual or value != usual[name]}
     return GradientSHAPCallback(**parameters)
 
 

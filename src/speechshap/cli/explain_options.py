@@ -3,7 +3,7 @@
 import argparse
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field, fields, make_dataclass
 from inspect import signature
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from speechshap.attribution import Method, Settings, find_method, method_names
+from speechshap.attribution import Method, MethodChoice, ReferenceSettings, Settings, find_method, method_names
 from speechshap.cli.arithmetic import add_matmul_precision
 from speechshap.cli.configs import read_config
 from speechshap.cli.flags import add_nearest_option, flags_of, switches_of
@@ -49,13 +49,16 @@ _TRAINING_GROUPS = {
 
 
 def parse(arguments: list[str], program: str) -> tuple[ArgumentParser, Namespace]:
-    """The parser of the method that is asked for, and what it reads.
+    """The parser of the method that is asked for, or of several, and what it reads.
 
     Raises:
         ArgumentError: An option is unknown, or its value is.
         UserError: An option is of another method, or a configuration is one of training.
     """
-    method = asked_method(arguments)
+    method, methods = _asked("method", arguments), _asked("methods", arguments)
+    if method is not None and methods is not None:
+        raise UserError("give either `method`, one method with all its options, or `methods`, several; not both")
+    method = asked_method(arguments) if methods is None else None
     parser = _parser(method, program)
     try:
         return parser, parser.parse_args(arguments)
@@ -68,20 +71,27 @@ def parse(arguments: list[str], program: str) -> tuple[ArgumentParser, Namespace
         raise
 
 
-def warn_of_options_without_effect(settings: Settings, options: RunOptions) -> None:
+def warn_of_options_without_effect(methods: Sequence[MethodChoice], options: RunOptions) -> None:
     """Tell the options that were given and that the others leave without effect."""
+    told = (told for choice in methods for told in _without_effect(choice.settings, options))
+    for name, other, value in dict.fromkeys(told):
+        logger.warning("`%s` has no effect, because `%s` is %s", name, other, value)
+
+
+def _without_effect(settings: Settings, options: RunOptions) -> Iterator[tuple[str, str, Any]]:
+    """Options that were given, the one that leaves them without effect, and its value."""
     values = {**vars(settings), **vars(options)}
     defaults = {part.name: part.default for kind in (type(settings), RunOptions) for part in fields(kind)}
     for name, (other, has_effect) in _NEEDED.items():
         if values.get(name) != defaults.get(name) and not has_effect(values[other]):
-            logger.warning("`%s` has no effect, because `%s` is %s", name, other, values[other])
+            yield name, other, values[other]
 
 
 def flags() -> dict[str, str]:
     """Option of each parameter that a message may name."""
     explained: list[type] = [RunOptions, *_all_settings()]
     known = flags_of(explain=explained, data=[AudioDataModule], trainer=[pl.Trainer])
-    own = {"method": "--explain.method", "output_dir": "--explain.output_dir"}
+    own = {name: f"--explain.{name}" for name in ("method", "methods", "output_dir")}
     return {**known, **own, "model": "--model", "backbone": "--model"}
 
 
@@ -98,8 +108,8 @@ class _Parser(ArgumentParser):
         return super().format_help(*args, **options).replace("``", "")
 
 
-def _parser(method: str, program: str) -> ArgumentParser:
-    """Options of a run with this method."""
+def _parser(method: str | None, program: str) -> ArgumentParser:
+    """Options of a run with this method; None for what several have in common."""
     parser = _Parser(
         prog=program,
         usage=f"{program} --ckpt_path runs/<experiment>/version_N [options]\n"
@@ -129,13 +139,21 @@ def _parser(method: str, program: str) -> ArgumentParser:
         nargs="+",
         help="Sound files, and folders of them, to explain without labels, instead of a corpus.",
     )
+    if method is not None:
+        parser.add_argument(
+            "--explain.method",
+            type=Literal[tuple(method_names())],
+            default=DEFAULT_METHOD,
+            help="How to explain; the options of each are listed by --explain.method NAME --help.",
+        )
     parser.add_argument(
-        "--explain.method",
-        type=Literal[tuple(method_names())],
-        default=DEFAULT_METHOD,
-        help="How to explain; the options of each are listed by --explain.method NAME --help.",
+        "--explain.methods",
+        type=str | None,
+        help="Several methods in place of one, each with its own options in parentheses: "
+        '"gradient_shap(n_samples=64), occlusion(stretch_frames=20), energy". Report and TensorBoard show them side by '
+        "side.",
     )
-    settings = _with_lists(find_method(method).settings)
+    settings = _with_lists(ReferenceSettings if method is None else find_method(method).settings)
     parser.add_class_arguments(settings, "explain", as_group=False, skip={"density"}, instantiate=False)
     parser.add_class_arguments(RunOptions, "explain", as_group=False, instantiate=False)
     parser.add_argument(
@@ -168,27 +186,38 @@ def _with_lists(settings: type[Settings]) -> type[Settings]:
 
 def asked_method(arguments: list[str]) -> str:
     """The method, which has to be known before its options can be read."""
+    method = _asked("method", arguments)
+    return method if method in method_names() else DEFAULT_METHOD
+
+
+def _asked(name: str, arguments: list[str]) -> Any:
+    """Value of an option ``explain.<name>``, before the others can be read; None where it is left out."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    early.add_argument("--explain.method", dest="method")
+    early.add_argument(f"--explain.{name}", dest="value")
     early.add_argument("-c", "--config", dest="configs", action="append", default=[])
     try:
         known, _ = early.parse_known_args(arguments)
     except argparse.ArgumentError:
-        return DEFAULT_METHOD  # the parser of all options tells what is wrong
-    method = known.method
-    for path in known.configs if method is None else ():
+        return None  # the parser of all options tells what is wrong
+    value = known.value
+    for path in known.configs if value is None else ():
         config = read_config(path)
         section = config.get("explain") if isinstance(config, dict) else None
-        method = section.get("method", method) if isinstance(section, dict) else method
-    return method if method in method_names() else DEFAULT_METHOD
+        value = section.get(name, value) if isinstance(section, dict) else value
+    return value
 
 
-def _of_another_method(error: ArgumentError, method: str) -> UserError | None:
+def _of_another_method(error: ArgumentError, method: str | None) -> UserError | None:
     """What to say of an option that this method lacks and another one has."""
     unknown = re.search(r"explain\.(\w+)", str(error))
     having = [other for other in method_names() if unknown and unknown[1] in _fields(other)]
     if unknown is None or not having or method in having:
         return None
+    if method is None:
+        return UserError(
+            f"--explain.{unknown[1]} is an option of {', '.join(having)}; with `methods`, give it in parentheses: "
+            f"{having[0]}({unknown[1]}=...)"
+        )
     return UserError(f"--explain.{unknown[1]} is an option of {', '.join(having)}; the method is {method} (`method`)")
 
 

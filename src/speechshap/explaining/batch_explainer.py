@@ -41,6 +41,10 @@ from speechshap.results.fingerprint import fingerprint
 logger = logging.getLogger(__name__)
 
 
+class UnfitMethodError(UserError):
+    """A method cannot explain a model."""
+
+
 class Explained(NamedTuple):
     """An utterance that was explained.
 
@@ -67,12 +71,14 @@ class BatchExplainer:
         references: Training clips ``(references, time)``, where the settings' ``baselines`` are of the ``dataset``.
         baseline: Draws the references, in place of what the settings name.
         progress: Called with the number of evaluations of the model since the last call.
+        label: Of the method among several, for messages; None where it is the only one.
 
     Attributes:
         failed: Ids of the utterances that could not be explained so far.
 
     Raises:
         UserError: A setting does not fit the model.
+        UnfitMethodError: The method does not.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class BatchExplainer:
         *,
         baseline: Baseline | None = None,
         progress: Callable[[int], None] | None = None,
+        label: str | None = None,
     ) -> None:
         if model.is_regression and settings.output != "logit":
             raise UserError(f'`output` is {settings.output!r}, but the model is a regression; expected "logit"')
@@ -96,10 +103,13 @@ class BatchExplainer:
         self.method_name, self.method = method, find_method(method)
         obstacle = self.method.obstacle and self.method.obstacle(self.model.module)
         if obstacle:
-            raise UserError(f"`method` is {method}, which cannot explain this model: {obstacle}")
+            # Of several methods, the text that has all of them is no name of one.
+            told = f"`method` is {method}, which" if label is None else label
+            raise UnfitMethodError(f"{told} cannot explain this model: {obstacle}")
         self.settings = settings
         self.options = options
         self.progress = progress
+        self.label = label
         self.failed: list[str] = []
         # Where the classes have names, a target that does not exist is refused before the model is asked anything.
         self._choice = None if model.classes is None else self._target_choice(model.classes)
@@ -260,7 +270,8 @@ class BatchExplainer:
 
     def _fail(self, utterance: str, reason: str) -> None:
         self.failed.append(utterance)
-        logger.warning("%s is not explained: %s", utterance, reason)
+        by_method = "" if self.label is None else f" by {self.label}"
+        logger.warning("%s is not explained%s: %s", utterance, by_method, reason)
 
     def _attribute(self, batch: Batch, targets: Sequence[Sequence[Target]]) -> Attribution:
         evaluator = self.evaluator(batch, self.model.layers)

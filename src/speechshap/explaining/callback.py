@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -12,7 +13,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from speechshap.attribution import ReferenceSettings, Settings, find_method
+from speechshap.attribution import MethodChoice, ReferenceSettings, find_method, parse_methods
 from speechshap.data.batches import read_batch
 from speechshap.errors import UserError
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
@@ -40,6 +41,8 @@ class GradientSHAPCallback(pl.Callback):
 
     Args:
         method: ``gradient_shap``, or another method (:func:`speechshap.attribution.method_names`).
+        methods: In its place several methods, each with settings of its own, as
+            :func:`speechshap.attribution.parse_methods` reads them; those that cannot explain the model are left out.
         output_dir: Folder of the results; that of the trainer's logger, or its ``default_root_dir``, unless given.
         inputs: From a batch of your DataLoader to what :func:`speechshap.data.batches.read_batch` reads;
             needed for batches that it cannot read.
@@ -50,7 +53,8 @@ class GradientSHAPCallback(pl.Callback):
         grid: Where the frames of your model lie; left out, stretches of 20 ms.
         parameters: Fields of the method's settings (for ``gradient_shap``
             :class:`speechshap.attribution.GradientSHAPSettings`) and of
-            :class:`speechshap.explaining.options.RunOptions`.
+            :class:`speechshap.explaining.options.RunOptions`. With ``methods``, those of
+            :class:`speechshap.attribution.ReferenceSettings`, which the methods have in common.
 
     Raises:
         UserError: A parameter does not exist or is not legal; when prediction starts, a setting does not fit the model
@@ -59,12 +63,16 @@ class GradientSHAPCallback(pl.Callback):
     Example:
         >>> callback = GradientSHAPCallback(n_samples=20, targets="all", layers="all", max_drawn=10)
         >>> trainer = pl.Trainer(callbacks=[callback], logger=False)
+        >>> callback = GradientSHAPCallback(methods="gradient_shap(n_samples=64), occlusion, energy", seed=3)
+        >>> [str(method) for method in callback.methods]
+        ['gradient_shap(n_samples=64)', 'occlusion', 'energy']
     """
 
     def __init__(
         self,
         method: str = "gradient_shap",
         *,
+        methods: str | None = None,
         output_dir: str | None = None,
         inputs: Callable[[Any], Any] | None = None,
         logits: Callable[[Any], Tensor] | None = None,
@@ -73,14 +81,20 @@ class GradientSHAPCallback(pl.Callback):
         grid: FrameGrid | None = None,
         **parameters: Any,
     ) -> None:
-        self.method = method
         self.output_dir = output_dir
         self.inputs = inputs
         self.logits = logits
         self.classes = classes
         self.is_regression = is_regression
         self.grid = grid
-        self.settings, self.options = _settings_and_options(find_method(method).settings, parameters)
+        if methods is None:
+            settings = find_method(method).settings
+            own, self.options = _settings_and_options(set(_names(settings)), parameters)
+            self.methods = [MethodChoice(method, settings(**own), settings())]
+        elif method == "gradient_shap":
+            self.methods, self.options = _common_settings_and_options(methods, parameters)
+        else:
+            raise UserError("give either `method`, one method with all its options, or `methods`, several; not both")
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the results folder, and let the method learn from some utterances if it was asked to."""
@@ -90,22 +104,21 @@ class GradientSHAPCallback(pl.Callback):
         self.termination.start()
         self.model = self._model(pl_module)
         data: Any = getattr(trainer, "datamodule", None)
-        references = None
-        if isinstance(self.settings, ReferenceSettings) and self.settings.from_dataset:
-            data_module = _data_module(data, f'baselines="{self.settings.baselines}"')
-            references = data_module.reference_set(self.settings.n_references, self.settings.reference_label)
-        num_learnt = getattr(self.settings, "calibration", 0)
-        calibration = _data_module(data, "calibration").calibration_waveforms(num_learnt) if num_learnt else []
+
+        @cache
+        def clips(count: int, label: str | None) -> Tensor:
+            parameter = "dataset" if label is None else f"dataset:{label}"
+            return _data_module(data, f'baselines="{parameter}"').reference_set(count, label)
+
         # The trainer's own step is 0 when it only predicts.
         step = max(trainer.global_step, getattr(pl_module, "trained_steps", 0))
         self.runner = Runner(
             self.model,
-            self.method,
-            self.settings,
+            self.methods,
             folder,
             self.options,
-            references=references,
-            calibration=calibration,
+            references=lambda settings: clips(settings.n_references, settings.reference_label),
+            calibration=lambda count: _data_module(data, "calibration").calibration_waveforms(count),
             arithmetic=arithmetic_of(trainer),
             place=Place(
                 trainer.global_rank,
@@ -179,14 +192,34 @@ class GradientSHAPCallback(pl.Callback):
         return classifier_of(module) or OwnModel(module, self.logits, self.classes, self.is_regression, self.grid)
 
 
-def _settings_and_options(settings: type[Settings], parameters: dict[str, Any]) -> tuple[Settings, RunOptions]:
-    known = [{field.name for field in fields(part)} for part in (settings, RunOptions)]
-    if unknown := [name for name in parameters if name not in set.union(*known)]:
+def _settings_and_options(settings: set[str], parameters: dict[str, Any]) -> tuple[dict[str, Any], RunOptions]:
+    """Parameters that are settings of these names, and the options of the run."""
+    options = set(_names(RunOptions))
+    if unknown := [name for name in parameters if name not in settings | options]:
         raise UserError(
-            f"there is no parameter `{unknown[0]}`; expected some of {', '.join(sorted(set.union(*known)))}"
+            f"there is no parameter `{unknown[0]}`; expected some of {', '.join(sorted(settings | options))}"
         )
-    of_method, of_run = ({name: value for name, value in parameters.items() if name in part} for part in known)
-    return settings(**of_method), RunOptions(**of_run)
+    of_method, of_run = (
+        {name: value for name, value in parameters.items() if name in part} for part in (settings, options)
+    )
+    return of_method, RunOptions(**of_run)
+
+
+def _common_settings_and_options(methods: str, parameters: dict[str, Any]) -> tuple[list[MethodChoice], RunOptions]:
+    """Methods with what their settings have in common, and the options of the run."""
+    asked = {name for choice in parse_methods(methods) for name in _names(type(choice.settings))}
+    common = asked & set(_names(ReferenceSettings))
+    if own := [name for name in parameters if name in asked - common]:
+        raise UserError(
+            f"`{own[0]}` is no parameter of all `methods`; give it in the parentheses of its method, as in "
+            "gradient_shap(n_samples=64)"
+        )
+    settings, options = _settings_and_options(common, parameters)
+    return parse_methods(methods, **settings), options
+
+
+def _names(settings: type) -> list[str]:
+    return [field.name for field in fields(settings)]
 
 
 def classifier_of(module: pl.LightningModule) -> SpeechClassifier | None:

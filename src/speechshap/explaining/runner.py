@@ -1,97 +1,93 @@
-"""Runs explanations without Lightning: skips what is written already, explains, writes and shows the rest."""
+"""Runs explanations without Lightning: with each of its methods, batch by batch."""
 
-import json
 import logging
-import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Settings, Target
+from speechshap.attribution import MethodChoice, ReferenceSettings
 from speechshap.data import Batch
 from speechshap.data.batches import select_utterances
-from speechshap.data.wording import counted
-from speechshap.errors import UserError
-from speechshap.explaining.batch_explainer import BatchExplainer, Explained
+from speechshap.explaining.batch_explainer import BatchExplainer, UnfitMethodError
+from speechshap.explaining.method_run import MethodRun
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
-from speechshap.files import EXPLANATIONS, whole_file
+from speechshap.files import EXPLANATIONS
 from speechshap.models import SpeechClassifier
 from speechshap.report.display import Display
+from speechshap.report.rendering import BackgroundRenderer
 from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.explanation import Explanation
-from speechshap.results.folder import Key
+from speechshap.results.folder import file_name
 from speechshap.results.writer import ResultsWriter
 
 logger = logging.getLogger(__name__)
 
 
-class _Asked(NamedTuple):
-    """What is asked of an utterance."""
-
-    utterance: str
-    targets: list[Target]
-    fingerprint: str
-
-    @property
-    def keys(self) -> set[Key]:
-        """Of its rows."""
-        return {(self.utterance, target, self.fingerprint) for target in self.targets}
-
-
 class Runner:
     """Explains utterances, batch by batch, into a results folder and a TensorBoard event file beside it.
 
-    Explanations that the folder already holds, of the same sound with the same settings and weights, are skipped.
+    Explanations that the folder already holds, of the same sound with the same settings and weights, are skipped. Of
+    several methods, each has an event file in a folder of its own, so that TensorBoard shows them side by side; the
+    event file of the run then has a picture with all of them.
 
     Args:
         model: On its device.
-        method: Name of a file in :mod:`speechshap.attribution.methods`.
-        settings: Of the method.
+        methods: How to explain, each with its settings. One of several that cannot explain the model is left out, with
+            a warning.
         folder: Of the run; results go to its ``explanations/``.
         options: How to compute and show.
-        references: Training clips ``(references, time)``, where the settings' ``baselines`` are of the ``dataset``.
-        calibration: Waveforms ``(time,)`` that the method learns from before it explains; none by default.
+        references: Training clips ``(references, time)`` for settings whose ``baselines`` are of the ``dataset``.
+        calibration: This many waveforms ``(time,)``, that a method learns from before it explains.
         arithmetic: Precision.
         place: Rank of this process, and step of the model.
         num_utterances: That this process will be given, for the progress bar; None where unknown.
 
     Raises:
-        UserError: A setting does not fit the model.
+        UserError: A setting does not fit the model, or no method does.
     """
 
     def __init__(
         self,
         model: SpeechClassifier,
-        method: str,
-        settings: Settings,
+        methods: Sequence[MethodChoice],
         folder: Path,
         options: RunOptions = RunOptions(),  # noqa: B008 - immutable
         *,
-        references: Tensor | None = None,
-        calibration: Sequence[Tensor] = (),
+        references: Callable[[ReferenceSettings], Tensor] | None = None,
+        calibration: Callable[[int], Sequence[Tensor]] | None = None,
         arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - immutable
         place: Place = Place(),  # noqa: B008 - immutable
         num_utterances: int | None = None,
     ) -> None:
         self.place = place
-        self.explainer = BatchExplainer(model, method, settings, options, arithmetic, references)
+        self.num_evaluations = 0
+        explainers = _explainers(model, methods, options, arithmetic, references)
+        is_alone = len(methods) == 1
         with ExitStack() as stack:
             self.writer = stack.enter_context(ResultsWriter(folder / EXPLANATIONS, place.run, place.rank))
             self.results = self.writer.results
-            if calibration:
-                self._learn(calibration)
-            self.shown_settings = {"method": method, **self.explainer.settings.as_dict(), "precision": arithmetic.name}
-            log = ExplanationLog(folder, place.rank)
-            self.display = Display(
-                log, options.draw, options.log_every, options.max_drawn, options.top_k_frames, place.step
-            )
-            stack.callback(self.display.close, wait=False)
-            if place.rank == 0:
-                log.settings(self.shown_settings, place.step)
+            renderer = BackgroundRenderer()
+
+            def display(log_folder: Path, tells_what_is_not_drawn: bool = False) -> Display:
+                shown = Display(
+                    ExplanationLog(log_folder, place.rank), options.draw, options.log_every, options.max_drawn,
+                    options.top_k_frames, place.step, renderer=renderer, tells=tells_what_is_not_drawn,
+                )  # fmt: skip
+                stack.callback(shown.close, wait=False)
+                return shown
+
+            self.runs = []
+            for number, explainer in enumerate(explainers):
+                own = folder if explainer.label is None else folder / file_name(explainer.label, legible="(),= ")
+                num_learnt = getattr(explainer.settings, "calibration", 0)
+                clips = calibration(num_learnt) if num_learnt and calibration else ()
+                shown = display(own, tells_what_is_not_drawn=number == 0)
+                self.runs.append(MethodRun(explainer, self.writer, shown, place, clips, is_alone=is_alone))
+                explainer.progress = self._count
+            self.comparison = None if is_alone else display(folder)
             self._bar = tqdm(
                 total=num_utterances,
                 desc="explaining",
@@ -99,28 +95,16 @@ class Runner:
                 disable=place.rank != 0,
             )
             stack.pop_all()
-        # Curves go on where those of earlier runs ended.
-        found = dict.fromkeys((utterance, fingerprint) for utterance, _, fingerprint in self.writer.known)
-        self._steps = {name: number + 1 for number, name in enumerate(found)}
-        self._num_steps = len(self._steps) + 1 + place.rank - place.num_ranks  # each rank has steps of its own
-        self._fingerprints: dict[str, str] = {}
-        self.num_explained = self.num_found = self.num_unconverged = self.num_evaluations = 0
-        self.seconds = 0.0
-        self.explainer.progress = self._count
 
-    def _learn(self, calibration: Sequence[Tensor]) -> None:
-        """Have the method learn, or take what it has learnt in an earlier run; the same on every rank."""
-        # Whoever reads the folder as one Parquet dataset passes over names with an underscore.
-        path = self.results.folder / f"_learnt-{self.explainer.settings_fingerprint}.json"
-        learnt = None
-        if self.place.rank == 0:
-            if not path.is_file():
-                changed = self.explainer.learn(tqdm(calibration, desc="calibrating"))
-                with whole_file(path) as partial:
-                    partial.write_text(json.dumps(changed))
-            learnt = path.read_text()
-        # Not by way of the file: another process may have a folder of its own.
-        self.explainer.adopt(json.loads(self.place.share(learnt)))
+    @property
+    def num_explained(self) -> int:
+        """Utterances that were explained, once for each method."""
+        return sum(run.num_explained for run in self.runs)
+
+    @property
+    def num_found(self) -> int:
+        """Utterances that were explained already, once for each method."""
+        return sum(run.num_found for run in self.runs)
 
     def explain(self, batch: Batch, logits: Tensor | None = None) -> list[Explanation]:
         """Explain the utterances of a batch that are not explained yet, write the explanations and show them.
@@ -132,102 +116,27 @@ class Runner:
         Returns:
             What was explained just now.
         """
-        rows = self.explainer.explainable(batch)
         explained: list[Explanation] = []
-        if rows:
-            with self.explainer.model.ready():
-                explained = self._explain(select_utterances(batch, rows), None if logits is None else logits[rows])
+        usable = [run.explainer.explainable(batch) for run in self.runs]
+        if logits is None and any(usable):
+            logits = self._logits(batch, sorted(set().union(*usable)))
+        # The report has first what was explained last.
+        for run, rows in reversed(list(zip(self.runs, usable, strict=True))):
+            if rows and logits is not None:
+                chosen, own = select_utterances(batch, rows), logits[rows]
+                finite = run.explainer.with_finite_outputs(chosen, own)
+                explained += run.explain(select_utterances(chosen, finite), own[finite]) if finite else []
         self._bar.update(len(batch.ids))
         return explained
 
-    def _explain(self, batch: Batch, logits: Tensor | None) -> list[Explanation]:
-        """Explain utterances that nothing stands in the way of."""
-        logits = self.explainer.logits(batch) if logits is None else logits
-        rows = self.explainer.with_finite_outputs(batch, logits)
-        if not rows:
-            return []
-        batch = select_utterances(batch, rows)
-        asked = list(map(_Asked, batch.ids, self.explainer.targets(logits[rows]), self.explainer.fingerprints(batch)))
-        self._check_ids(asked)
-        self.writer.refresh()
-        known = {one.utterance for one in asked if one.keys <= self.writer.known.keys()}
-        missing = [row for row, one in enumerate(asked) if one.utterance not in known or not self._has_neurons(one)]
-        started = time.perf_counter()
-        found = self._compute(batch, asked, missing)
-        seconds = time.perf_counter() - started
-        own = self._write(found, known)
-        self.seconds += seconds
-        self.num_explained += len(own)
-        self.num_found += len(asked) - len(missing) + len(found) - len(own)
-        self.num_unconverged += sum(explained.converged is False for explained in own.values())
-        # Only now that they are written, so that nothing is lost for a picture.
-        for row, one in enumerate(asked):
-            if one.utterance in own:
-                explanation = own[one.utterance].explanation
-                self._show(one, explanation, batch.waveforms[row], seconds / len(found))
-            elif one.utterance in found or row not in missing:
-                self._show(one, None, batch.waveforms[row], None)
-        return [explained.explanation for explained in own.values()]
-
-    def _check_ids(self, asked: Sequence[_Asked]) -> None:
-        """Refuse an id that stands for two sounds: one of them would be taken for an outdated version of the other."""
-        for one in asked:
-            if self._fingerprints.setdefault(one.utterance, one.fingerprint) != one.fingerprint:
-                raise UserError(
-                    f"the id {one.utterance!r} comes twice, with different sounds; expected ids that tell all "
-                    "utterances apart, in all batches"
-                )
-
-    def _has_neurons(self, one: _Asked) -> bool:
-        """Whether there is nothing left to do about an utterance's neurons."""
-        key = self.explainer.settings_fingerprint
-        return not self.explainer.model.layers or self.writer.has_neurons(key, one.utterance, one.fingerprint)
-
-    def _compute(self, batch: Batch, asked: Sequence[_Asked], rows: Sequence[int]) -> dict[str, Explained]:
-        """Explain some utterances of a batch; those that can be explained, by id."""
-        if not rows:
-            return {}
-        own = [asked[row] for row in rows]
-        explained = self.explainer.explain(
-            select_utterances(batch, rows), [one.targets for one in own], [one.fingerprint for one in own]
-        )
-        return {each.explanation.utterance: each for each in explained}
-
-    def _write(self, found: dict[str, Explained], known: Set[str]) -> dict[str, Explained]:
-        """Write what was explained; returns it without what another run has written meanwhile.
-
-        Args:
-            found: By utterance.
-            known: Utterances that were explained again only because their neurons were missing.
-        """
-        for explained in found.values():
-            if explained.neurons:
-                # Before the rows, since an utterance that has rows counts as explained.
-                self.writer.write_neurons(explained.explanation, explained.neurons)
-        written = self.writer.write([explained.explanation for explained in found.values()])
-        own = known | {explanation.utterance for explanation in written}
-        return {utterance: explained for utterance, explained in found.items() if utterance in own}
-
-    def _show(self, one: _Asked, explanation: Explanation | None, waveform: Tensor, seconds: float | None) -> None:
-        """Show what TensorBoard lacks of an utterance, which was explained now or is read from the folder."""
-        name = (one.utterance, one.fingerprint)
-        is_earlier = name in self._steps
-        if explanation is not None and not is_earlier:
-            self._num_steps += self.place.num_ranks
-        if not self.display.lacks(*name):
-            return
-        if explanation is None:
-            # What another run has written it shows itself, if it is alive.
-            explanation = self._read(one) if is_earlier and self.writer.was_alone else None
-        if explanation is not None:
-            sound = waveform[: explanation.num_samples].float().cpu().numpy()
-            self.display.explanation(explanation, sound, seconds, self._steps.get(name, self._num_steps))
-
-    def _read(self, one: _Asked) -> Explanation | None:
-        """The explanation of an utterance as it was written; None where its part is gone."""
-        parts = dict.fromkeys(self.writer.known[key] for key in one.keys)
-        found = self.results.explanations(utterance=one.utterance, parts=list(parts))
-        return next((e for e in found if e.provenance.fingerprint == one.fingerprint), None)
+    def _logits(self, batch: Batch, rows: Sequence[int]) -> Tensor:
+        """Logits of some utterances of a batch ``(batch, classes)``; NaN for the others."""
+        explainer = self.runs[0].explainer
+        with explainer.model.ready():
+            own = explainer.logits(select_utterances(batch, rows))
+        logits = own.new_full((len(batch.ids), own.shape[1]), float("nan"))
+        logits[rows] = own
+        return logits
 
     def _count(self, evaluations: int) -> None:
         self.num_evaluations += evaluations
@@ -235,9 +144,12 @@ class Runner:
 
     def finish(self) -> None:
         """Show what is known of all utterances; every process has to be done."""
-        if self.place.rank == 0:
-            seconds = self.seconds / self.num_explained if self.num_explained else None
-            self.display.finish(self.results, self.shown_settings, seconds, self.explainer.settings_fingerprint)
+        if self.place.rank != 0:
+            return
+        for run in self.runs:
+            run.finish()
+        if self.comparison is not None:
+            self.comparison.compare(self.results, [run.explainer.settings_fingerprint for run in self.runs])
 
     def close(self, wait: bool = True) -> None:
         """Close the files.
@@ -246,21 +158,43 @@ class Runner:
             wait: Whether to wait for pictures that are still being drawn; a later run draws the rest.
         """
         self._bar.close()
-        try:
-            self.display.close(wait)
-        finally:
-            self.writer.close()
+        with ExitStack() as stack:
+            stack.callback(self.writer.close)
+            for display in (self.comparison, *(run.display for run in reversed(self.runs))):
+                if display is not None:
+                    stack.callback(display.close, wait)
 
     def report(self) -> None:
         """Log a summary of the run."""
-        by_whom = " by this process" if self.place.num_ranks > 1 else ""
-        known = f", {self.num_found} {'was' if self.num_found == 1 else 'were'} there already" if self.num_found else ""
-        logger.info(
-            "%s explained%s%s: %s", counted(self.num_explained, "utterance"), by_whom, known, self.results.folder
-        )
-        failed = self.explainer.failed
-        if failed:
-            logger.warning("%d not explained: %s", len(failed), ", ".join(failed))
-        if self.num_unconverged:
-            count = counted(self.num_unconverged, "utterance")
-            logger.warning("%s did not reach the `tolerance`; increase `max_samples`", count)
+        for run in self.runs:
+            run.report()
+
+
+def _explainers(
+    model: SpeechClassifier,
+    methods: Sequence[MethodChoice],
+    options: RunOptions,
+    arithmetic: Arithmetic,
+    references: Callable[[ReferenceSettings], Tensor] | None,
+) -> list[BatchExplainer]:
+    """Of the methods that can explain the model.
+
+    Raises:
+        UserError: None can, or a setting does not fit the model.
+    """
+    explainers, unfit = [], None
+    for choice in methods:
+        settings = choice.settings
+        clips = None
+        if references and isinstance(settings, ReferenceSettings) and settings.from_dataset:
+            clips = references(settings)
+        label = str(choice) if len(methods) > 1 else None
+        try:
+            explainers.append(BatchExplainer(model, choice.name, settings, options, arithmetic, clips, label=label))
+        except UnfitMethodError as error:
+            if label is not None:
+                logger.warning("%s; it is left out", error)
+            unfit = error
+    if not explainers and unfit is not None:
+        raise unfit
+    return explainers

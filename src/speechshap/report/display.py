@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.frames import SAMPLE_RATE
-from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError
+from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError, render, render_methods
 from speechshap.report.selection import RANKED_BY, Selection, select
-from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
+from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog, Picture
 from speechshap.results.explanation import Explanation
+from speechshap.results.fingerprint import fingerprint
 from speechshap.results.folder import ResultsFolder
 from speechshap.results.parts import Row
 from speechshap.results.rows import GROUPED_BY, by_utterance
@@ -30,10 +32,21 @@ class Display:
         max_drawn: Draw at most this many utterances.
         top_k_frames: Number of strongest frames to mark.
         step: Training step of the explained model.
+        renderer: Draws, for several displays perhaps; one is made unless given. The first that is closed closes it.
+        tells: Whether to say how many utterances are not drawn.
     """
 
     def __init__(
-        self, log: ExplanationLog, draw: Selection, log_every: int, max_drawn: int, top_k_frames: int, step: int
+        self,
+        log: ExplanationLog,
+        draw: Selection,
+        log_every: int,
+        max_drawn: int,
+        top_k_frames: int,
+        step: int,
+        *,
+        renderer: BackgroundRenderer | None = None,
+        tells: bool = True,
     ) -> None:
         self.log = log
         self.draw = draw
@@ -41,7 +54,8 @@ class Display:
         self.max_drawn = max_drawn
         self.top_k_frames = top_k_frames
         self.step = step
-        self.renderer = BackgroundRenderer(self._put)
+        self.renderer = renderer or BackgroundRenderer()
+        self.tells = tells
         self.num_seen = self.num_chosen = 0
         self.chosen: set[str] = set()
         self.undrawn: list[str] = []
@@ -97,16 +111,8 @@ class Display:
         self.log.summary(rows, settings, seconds, settings_fingerprint, self.step)
         if self.draw == "first":
             return
-        groups = _groups(results, settings_fingerprint, ("path", *RANKED_BY))
-        utterances = [group[0] for group in groups]
-        ranked = [row for row in utterances if row["path"]]
-        if len(ranked) < len(utterances):
-            logger.info(
-                '%d utterances have no sound file and are not drawn; `draw="first"` needs none',
-                len(utterances) - len(ranked),
-            )
         places = results.places()
-        chosen = select(ranked, self.draw, self.max_drawn)
+        chosen = self._choose(results, settings_fingerprint)
         self.num_chosen = len(chosen)
         for row in chosen:
             name = row["utterance"]
@@ -118,6 +124,32 @@ class Display:
             except AudioFileError as error:
                 logger.warning("%s; it is not drawn", error)
 
+    def compare(self, results: ResultsFolder, settings_fingerprints: Sequence[str]) -> None:
+        """Draw the explanations of each chosen utterance by several methods, one below the other.
+
+        Args:
+            results: Folder of the explanations.
+            settings_fingerprints: Of the methods, from the top.
+        """
+        places = results.places()
+        for row in self._choose(results, settings_fingerprints[0]):
+            name = row["utterance"]
+            of_settings = {
+                explanation.provenance.settings_fingerprint: explanation
+                for explanation in results.explanations(utterance=name, parts=places[name])
+            }
+            explanations = [of_settings[each] for each in settings_fingerprints if each in of_settings]
+            key = _key(name, fingerprint(*(explanation.provenance.fingerprint for explanation in explanations)))
+            if len(explanations) < 2 or self.log.has_picture(key):
+                continue
+            try:
+                waveform = load_audio(Path(row["path"])) if row["path"] else None
+            except AudioFileError as error:
+                logger.warning("%s; it is drawn without its sound", error)
+                waveform = None
+            done = partial(self._put, name, key, "methods")
+            self.renderer.submit(done, render_methods, explanations, waveform, SAMPLE_RATE)
+
     def close(self, wait: bool = True) -> None:
         """End drawing and close the log.
 
@@ -128,29 +160,41 @@ class Display:
             self.renderer.close(wait)
         finally:
             self.log.close()
-        if self.num_seen > self.num_chosen == self.max_drawn > 0:
+        if self.tells and self.num_seen > self.num_chosen == self.max_drawn > 0:
             logger.info("TensorBoard shows %d of the utterances; raise `max_drawn` to see more", self.num_chosen)
         if self.undrawn:
             logger.warning("%d not drawn: %s", len(self.undrawn), ", ".join(self.undrawn))
 
-    def _draw(self, explanation: Explanation, waveform: np.ndarray) -> None:
-        key = explanation.utterance, _key_of(explanation)
-        self.renderer.submit(key, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
+    def _choose(self, results: ResultsFolder, settings_fingerprint: str) -> list[Row]:
+        """Rows of the utterances to draw, when all are explained."""
+        utterances = [group[0] for group in _groups(results, settings_fingerprint, ("path", *RANKED_BY))]
+        if self.draw == "first":
+            return utterances[:: self.log_every][: self.max_drawn]
+        ranked = [row for row in utterances if row["path"]]
+        if self.tells and len(ranked) < len(utterances):
+            logger.info(
+                '%d utterances have no sound file and are not drawn; `draw="first"` needs none',
+                len(utterances) - len(ranked),
+            )
+        return select(ranked, self.draw, self.max_drawn)
 
-    def _put(self, key: tuple[str, str], rendering: Rendering | RenderingError) -> None:
-        utterance, of_picture = key
+    def _draw(self, explanation: Explanation, waveform: np.ndarray) -> None:
+        done = partial(self._put, explanation.utterance, _key_of(explanation), "figure")
+        self.renderer.submit(done, render, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
+
+    def _put(self, utterance: str, key: str, kind: Picture, rendering: Rendering | RenderingError) -> None:
         if isinstance(rendering, RenderingError):
             # A run may take days and must not fail for a picture.
             logger.warning("%s could not be drawn: %s", utterance, str(rendering).strip().splitlines()[-1])
             logger.debug("%s", rendering)
             self.undrawn.append(utterance)
         else:
-            self.log.utterance(utterance, of_picture, rendering, SAMPLE_RATE, self.step)
+            self.log.utterance(utterance, key, rendering, SAMPLE_RATE, self.step, kind)
 
 
-def _key(utterance: str, fingerprint: str) -> str:
+def _key(utterance: str, own_fingerprint: str) -> str:
     """Of an explanation: a sound that is there under two names is shown under both."""
-    return f"{fingerprint} {utterance}"
+    return f"{own_fingerprint} {utterance}"
 
 
 def _key_of(explanation: Explanation) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, Locator, MaxNLocator
 
 from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE, FrameGrid
@@ -17,6 +17,7 @@ from speechshap.report.moments import TOP_K_FRAMES
 from speechshap.report.notebook import show
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
+from speechshap.report.strips import CAPTION, strips
 from speechshap.report.wording import outputs_text, shortened
 from speechshap.results.explanation import Estimate, Explanation
 
@@ -25,6 +26,7 @@ _WIDTH, _DPI = 5.2, 140  # inches
 _LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: margins, and the gap between panels and colour bars
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
 _HEIGHTS = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
+_STRIP = 0.38
 _CAPTION_LETTERS = 58
 _SPECTROGRAM = "spectrogram, 80 dB from white to black"
 
@@ -93,6 +95,39 @@ def explanation_figure(
     return figure
 
 
+def methods_figure(explanations: Sequence[Explanation], waveform: np.ndarray | None, sample_rate: int) -> Figure:
+    """Draw the explanations of one utterance by several methods on one time axis.
+
+    From the top: the waveform; the spectrogram; a strip for each explanation, with the frame attributions to the first
+    target of the first one. As units differ, each strip is relative to its own largest absolute value.
+
+    Args:
+        explanations: What to draw, from the top.
+        waveform: ``(time,)``; None where there is no sound, whose panels are then left out.
+        sample_rate: Hz.
+
+    Raises:
+        UserError: There are no explanations, or they are of several utterances.
+    """
+    utterances = {explanation.utterance for explanation in explanations}
+    if len(utterances) != 1:
+        raise UserError(f"`explanations` are of {len(utterances)} utterances; expected those of one")
+    first = explanations[0]
+    heights = {} if waveform is None else {name: _HEIGHTS[name] for name in ("waveform", "spectrogram")}
+    caption = textwrap.fill(CAPTION, _CAPTION_LETTERS)
+    figure, axes = _stack({**heights, "strips": _STRIP * len(explanations)}, caption.count("\n"), tall_caption="strips")
+    _title(figure, first, with_error=False)
+    if waveform is not None:
+        panels.draw_waveform(axes["waveform"], waveform, sample_rate)
+        panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate))
+        _caption(axes["spectrogram"], _SPECTROGRAM)
+    coloured = panels.draw_strips(axes["strips"], strips(explanations, str(first.targets[0])))
+    _caption(axes["strips"], caption)
+    _colour_bar(figure, axes["strips"], coloured, "%", FixedLocator((-100, 0, 100)))
+    _share_time(list(axes.values()), first.duration)
+    return figure
+
+
 def _audio_attribution_figure(
     waveform: np.ndarray,
     sample_rate: int,
@@ -142,8 +177,8 @@ def _draw_waveform(
     _caption(axes, f"strongest frames: {said}")
 
 
-def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str, Axes]]:
-    """Stack panels of these heights in inches, with room for more lines of text above that of the frames.
+def _stack(heights: dict[str, float], lines: int = 0, tall_caption: str = "frames") -> tuple[Figure, dict[str, Axes]]:
+    """Stack panels of these heights in inches, with room for more lines of text above one of them.
 
     The layout is computed here because matplotlib's constrained layout takes half of the drawing time.
     """
@@ -153,7 +188,7 @@ def _stack(heights: dict[str, float], lines: int = 0) -> tuple[Figure, dict[str,
     top = total - _TOP
     width = (_WIDTH - _LEFT - _RIGHT) / _WIDTH
     for name, height in heights.items():
-        top -= _LINE * lines if name == "frames" else 0
+        top -= _LINE * lines if name == tall_caption else 0
         axes[name] = figure.add_axes((_LEFT / _WIDTH, (top - height) / total, width, height / total))
         axes[name].tick_params(labelsize="small")
         top -= height + _GAP
@@ -169,7 +204,7 @@ def _share_time(axes: Sequence[Axes], duration: float) -> None:
     axes[-1].set_xlabel("time (s)")
 
 
-def _title(figure: Figure, explanation: Explanation) -> None:
+def _title(figure: Figure, explanation: Explanation, with_error: bool = True) -> None:
     name = shortened(explanation.utterance, 56)
     parts = [outputs_text(explanation)]
     if explanation.prediction is not None:
@@ -178,8 +213,8 @@ def _title(figure: Figure, explanation: Explanation) -> None:
         parts.append(f"labelled {explanation.label}")
     if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):
         parts.append(f"explained {explanation.targets[0]}")
-    reservation, error = explanation.reservation() or "", explanation.relative_error[0]
-    if np.isfinite(error) and "relative error" not in reservation:
+    reservation, error = explanation.reservation() or "" if with_error else "", explanation.relative_error[0]
+    if with_error and np.isfinite(error) and "relative error" not in reservation:
         parts.append(f"relative error {error:.2f}")
     colour = WARNING if reservation else "black"
     figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
@@ -205,11 +240,11 @@ def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:
     return side
 
 
-def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str) -> None:
+def _colour_bar(figure: Figure, axes: Axes, coloured: ScalarMappable, unit: str, ticks: Locator | None = None) -> None:
     bar = figure.colorbar(coloured, cax=_beside(figure, axes, 0.08))
     bar.ax.set_title(unit, fontsize="x-small", loc="left", pad=4)
     bar.formatter = panels.SHORT_NUMBERS
-    bar.ax.yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
+    bar.ax.yaxis.set_major_locator(ticks or MaxNLocator(3, symmetric=True))
 
 
 def visualize_audio_attributions(

@@ -9,9 +9,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR, WARNING
 from speechshap.report.moments import strongest_frames
 from speechshap.report.spectrogram import Spectrogram, band_positions, is_mel, mel_ticks, waveform_outline
+from speechshap.report.strips import Strip
 from speechshap.report.wording import shortened
 from speechshap.results.explanation import Estimate
 
@@ -25,6 +26,11 @@ _ROW_LETTERS, _LEGEND_LETTERS = 12, 14
 
 _NO_POWERS = (1e-4, 1e5)
 """Sizes within which an axis needs no power of ten."""
+
+_STRIP_STARTS = 0.46
+"""Where a strip begins in its row of height 1; above it is its label."""
+
+_PALE = 0.3
 
 _NARROWEST_MARK = 1 / 400
 """Width of a mark as a share of the axes; a frame of a long sound would be invisible otherwise."""
@@ -166,6 +172,27 @@ def draw_rows(
     )
     axes.tick_params(axis="y", length=0, labelsize="x-small")
     return mesh
+
+
+def draw_strips(axes: Axes, strips: Sequence[Strip]) -> ScalarMappable:
+    """Draw strips below each other, each with its label above it.
+
+    They are pale where the interval contains 0, and grey where nothing is known.
+    """
+    scale = Normalize(-100, 100)
+    colours = ATTRIBUTION_MAP.with_extremes(bad="0.85")
+    for row, strip in enumerate(strips):
+        rgba = colours(scale(np.ma.masked_invalid(100 * strip.shares)))
+        rgba[:, 3] = np.where(strip.is_unsure, _PALE, 1.0)
+        axes.pcolormesh(strip.edges, [row + _STRIP_STARTS, row + 1], rgba[None], rasterized=True)
+        axes.text(
+            0.0, row + _STRIP_STARTS - 0.04, plain(strip.label), fontsize="x-small", va="bottom",
+            color=WARNING if strip.is_warning else "0.15", transform=axes.get_yaxis_transform(),
+        )  # fmt: skip
+    axes.set_ylim(len(strips), 0)
+    axes.set_yticks([])
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    return ScalarMappable(scale, ATTRIBUTION_MAP)
 
 
 def draw_shares(axes: Axes, shares: np.ndarray) -> None:

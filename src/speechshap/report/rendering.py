@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -36,7 +36,7 @@ class Rendering:
     Attributes:
         png: Picture.
         size: Width and height of the picture in pixels.
-        sounds: ``original``, ``kept``, ``removed``: ``(time,)`` each, equally loud.
+        sounds: ``original``, ``kept``, ``removed``: ``(time,)`` each, equally loud; none of several explanations.
     """
 
     png: bytes
@@ -53,6 +53,13 @@ def render(waveform: np.ndarray, sample_rate: int, explanation: Explanation, top
     envelopes = sound.heard(explanation.frames.values[0], explanation.frame_edges)
     sounds = {name: envelopes[name].apply(waveform, sample_rate) for name in ("original", "kept", "removed")}
     return Rendering(png, size, sound.equal_loudness(sounds))
+
+
+def render_methods(explanations: Sequence[Explanation], waveform: np.ndarray | None, sample_rate: int) -> Rendering:
+    """Draw the explanations of one utterance by several methods."""
+    from speechshap.report.figures import methods_figure
+
+    return Rendering(*png_bytes(methods_figure(explanations, waveform, sample_rate)), {})
 
 
 def png_bytes(figure: "Figure") -> tuple[bytes, tuple[int, int]]:
@@ -73,30 +80,31 @@ class RenderingError(Exception):
 
 
 class BackgroundRenderer:
-    """Calls :func:`render` in another process, one request after the other.
+    """Calls :func:`render`, or another function that draws, in another process, one request after the other."""
 
-    Args:
-        done: Called from another thread, in the order of the requests, with a request's key and its rendering or
-            :class:`RenderingError`. An exception that it raises is raised again by :meth:`submit` or :meth:`close`.
-    """
-
-    def __init__(self, done: Callable[[Any, Rendering | RenderingError], None]) -> None:
-        self.done = done
+    def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(1, "rendering")
         self.process: subprocess.Popen[bytes] | None = None
         self.waiting: deque[tuple[Future[None], int]] = deque()
         self.is_abandoned = False
 
     def submit(
-        self, key: Any, waveform: np.ndarray, sample_rate: int, explanation: Explanation, top_k_frames: int
+        self, done: Callable[[Rendering | RenderingError], None], draw: Callable[..., Rendering], *arguments: Any
     ) -> None:
-        """Request a rendering (arguments of :func:`render`); waits while too many bytes are waiting already."""
-        request = pickle.dumps((waveform, sample_rate, explanation, top_k_frames))
+        """Request a rendering; waits while too many bytes are waiting already.
+
+        Args:
+            done: Called from another thread, in the order of the requests, with the rendering or
+                :class:`RenderingError`. An exception that it raises is raised again by :meth:`submit` or :meth:`close`.
+            draw: Makes the rendering; a function of this package.
+            arguments: Of the function.
+        """
+        request = pickle.dumps((draw, arguments))
         self._collect(MAX_WAITING_BYTES - len(request))
-        self.waiting.append((self.executor.submit(self._render, key, request), len(request)))
+        self.waiting.append((self.executor.submit(self._render, done, request), len(request)))
 
     def close(self, wait: bool = True) -> None:
-        """End the process.
+        """End the process; a second time does nothing.
 
         Args:
             wait: Whether to wait for all requests; otherwise, as after an exception, those that are open are dropped.
@@ -118,7 +126,7 @@ class BackgroundRenderer:
         while self.waiting and (self.waiting[0][0].done() or sum(waiting for _, waiting in self.waiting) > size):
             self.waiting.popleft()[0].result()
 
-    def _render(self, key: Any, request: bytes) -> None:
+    def _render(self, done: Callable[[Rendering | RenderingError], None], request: bytes) -> None:
         try:
             answer = self._ask(request)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
@@ -126,7 +134,7 @@ class BackgroundRenderer:
             if self.is_abandoned:
                 return
             answer = RenderingError(f"the drawing process ended unexpectedly, perhaps for lack of memory ({error})")
-        self.done(key, answer)
+        done(answer)
 
     def _ask(self, request: bytes) -> Rendering | RenderingError:
         if self.process is None:
@@ -170,8 +178,9 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             return
         if request is None:
             return
+        draw, arguments = request
         try:
-            answer: Rendering | RenderingError = render(*request)
+            answer: Rendering | RenderingError = draw(*arguments)
         except Exception:
             answer = RenderingError(traceback.format_exc())
         pickle.dump(answer, answers)

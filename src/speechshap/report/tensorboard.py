@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,9 @@ SUMMARY_COLUMNS = (
 _SMALL_TO_LARGE = 1e-12 * 1.1 ** np.arange(774)
 _HISTOGRAM_EDGES = np.concatenate([-_SMALL_TO_LARGE[::-1], [0], _SMALL_TO_LARGE])
 """Edges that fit values of any size, those of ``SummaryWriter``."""
+
+
+Picture = Literal["figure", "methods"]
 
 
 class ExplanationLog:
@@ -82,8 +85,10 @@ class ExplanationLog:
         parts = [summary.text("explain/settings", text), summary.custom_scalars({"explanations": charts})]
         self._write(f"settings {fingerprint(text, step)}", _values(parts), step)
 
-    def utterance(self, name: str, key: str, rendering: Rendering, sample_rate: int, step: int) -> None:
-        """Write the figure and sounds of one utterance.
+    def utterance(
+        self, name: str, key: str, rendering: Rendering, sample_rate: int, step: int, kind: Picture = "figure"
+    ) -> None:
+        """Write the picture and sounds of one utterance.
 
         Args:
             name: Utterance id.
@@ -91,26 +96,17 @@ class ExplanationLog:
             rendering: Its figure and sounds.
             sample_rate: Hz.
             step: Training step of the explained model, for TensorBoard's slider.
+            kind: Of one explanation, or of those by several ``methods``.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
-        from torch.utils.tensorboard import summary
 
         # TensorBoard strips a leading slash, which may be all that tells two names apart.
         tag = f"explain/{'%2F' + name[1:] if name.startswith('/') else name}"
         width, height = rendering.size
         # The function for it would decode the picture and encode it again.
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=rendering.png)
-        figure = Summary(value=[Summary.Value(tag=f"{tag}/figure", image=image)])
-        seconds = len(rendering.sounds["original"]) / sample_rate
-        if seconds > LONGEST_SOUND_SECONDS:
-            text = f"{seconds:.0f} s are too long to be heard here; report.html has the sound."
-            sounds = [summary.text(f"{tag}/audio", text)]
-        else:
-            sounds = [
-                summary.audio(f"{tag}/audio/{variant}", sound[None], sample_rate)
-                for variant, sound in rendering.sounds.items()
-            ]
-        self._write(f"picture {key}", _values([figure, *sounds]), step)
+        figure = Summary(value=[Summary.Value(tag=f"{tag}/{kind}", image=image)])
+        self._write(f"picture {key}", _values([figure, *_sounds(rendering, tag, sample_rate)]), step)
 
     def curves(self, values: Mapping[str, float], key: str, step: int) -> None:
         """Write points of the curves.
@@ -174,6 +170,19 @@ class ExplanationLog:
         if not self.num_failed:
             logger.warning("%s; TensorBoard will lack what is not written", error)
         self.num_failed += 1
+
+
+def _sounds(rendering: Rendering, tag: str, sample_rate: int) -> list["Summary"]:
+    """The sounds as players; of a long one a text."""
+    from torch.utils.tensorboard import summary
+
+    seconds = max((len(sound) / sample_rate for sound in rendering.sounds.values()), default=0.0)
+    if seconds > LONGEST_SOUND_SECONDS:
+        text = f"{seconds:.0f} s are too long to be heard here; report.html has the sound."
+        return [summary.text(f"{tag}/audio", text)]
+    return [
+        summary.audio(f"{tag}/audio/{variant}", sound[None], sample_rate) for variant, sound in rendering.sounds.items()
+    ]
 
 
 def _values(summaries: Iterable["Summary"]) -> Iterable["Summary.Value"]:

@@ -75,16 +75,20 @@ class ResultsFolder(PartsFolder):
         return {utterance: list(parts) for utterance, parts in places.items()}
 
 
-def file_name(utterance: str) -> str:
+def file_name(utterance: str, legible: str = "") -> str:
     """Name of an utterance as a file name, different for every utterance.
 
     What a file name cannot hold is written as ``%`` and its code; a long name is cut and ends in its hash.
+
+    Args:
+        utterance: Its id.
+        legible: Characters beside letters, digits and ``_.-~`` that are left as they are.
 
     Example:
         >>> file_name("speaker_01/a b.wav")
         'speaker_01%2Fa%20b.wav'
     """
-    name = quote(utterance, safe="")
+    name = quote(utterance, safe=legible)
     if len(name) <= 200:
         return name
     return f"{name[:180]}%{hashlib.blake2b(utterance.encode(), digest_size=8).hexdigest()}"

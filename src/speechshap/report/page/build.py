@@ -25,6 +25,7 @@ from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
+from speechshap.report.page.compared import compared_by_target
 from speechshap.report.page.cues import cue_table
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.report.summary import CAPTIONS
@@ -120,10 +121,10 @@ class Variant:
     explanation: Explanation
     waveform: np.ndarray | None
 
-    def payload(self) -> dict[str, Any]:
-        """Figure and targets, as the page reads them."""
+    def payload(self, num_compared: int = 0) -> dict[str, Any]:
+        """Figure, with room for a comparison with all explanations of the utterance, and targets."""
         explanation, waveform = self.explanation, self.waveform
-        figure = interactive_figure(waveform, SAMPLE_RATE, explanation)
+        figure = interactive_figure(waveform, SAMPLE_RATE, explanation, num_compared)
         return {
             "name": self.name,
             "unit": explanation.unit,
@@ -167,7 +168,8 @@ class ReportEntry:
         }
 
     def payload(self) -> list[dict[str, Any]]:
-        """All variants; a sound that several of them share is stored with the first."""
+        """All variants; a sound that several of them share is stored with the first, as is their comparison."""
+        num_compared = len(self.variants) if len(self.variants) > 1 else 0
         first: dict[int, int] = {}
         payloads = []
         for number, variant in enumerate(self.variants):
@@ -177,7 +179,9 @@ class ReportEntry:
                 stored = holder
                 if holder == number:
                     stored = sound.flac_base64(_full_scale(variant.waveform), SAMPLE_RATE)
-            payloads.append({"sound": stored, **variant.payload()})
+            payloads.append({"sound": stored, **variant.payload(num_compared)})
+        if num_compared:
+            payloads[0]["compared"] = compared_by_target([variant.explanation for variant in self.variants])
         return payloads
 
 

@@ -16,6 +16,7 @@ from speechshap.report.spectrogram import (
     spectrogram,
     waveform_outline,
 )
+from speechshap.report.strips import CAPTION
 from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution
 
 # The middle is transparent, so that it looks right on a light page and on a dark one.
@@ -29,7 +30,9 @@ _LEVELS = 127  # 8-bit integers are fine enough for a colour scale
 _OUTLINE_COLUMNS = 1500
 
 
-def interactive_figure(waveform: np.ndarray | None, sample_rate: int, explanation: Explanation) -> go.Figure:
+def interactive_figure(
+    waveform: np.ndarray | None, sample_rate: int, explanation: Explanation, num_compared: int = 0
+) -> go.Figure:
     """Draw an explanation with one time axis for all panels: zooming in one zooms in all.
 
     A trace of one target has that target's index as ``meta["target"]``; the page shows those of the chosen target.
@@ -39,15 +42,21 @@ def interactive_figure(waveform: np.ndarray | None, sample_rate: int, explanatio
         waveform: ``(time,)``; None without a sound file.
         sample_rate: Hz.
         explanation: What to draw.
+        num_compared: Explanations that the page shows side by side in a panel of its own, whose axis the layout has as
+            ``meta["compared"]``; 0 for no such panel.
     """
     heights = {} if waveform is None else {"waveform": 90, "spectrogram": 170}
     heights["frames"] = 170
+    if num_compared:
+        heights["compared"] = 38 * num_compared
     if len(explanation.targets) > 2:
         heights["targets"] = 22 * len(explanation.targets) + 12
     if explanation.layers is not None:
         heights["layers"] = min(300, 16 * len(explanation.layers.names) + 30)
     axes = {name: "y" if number == 0 else f"y{number + 1}" for number, name in enumerate(heights)}
     figure = go.Figure(layout=_layout(heights, axes, explanation))
+    if num_compared:
+        _scale_shares(figure, num_compared, axes["compared"])
     if waveform is not None:
         figure.add_traces(_waveform(waveform, sample_rate, axes["waveform"]))
         bands = explanation.bands
@@ -74,6 +83,7 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
         "waveform": "waveform, strongest frames marked",
         "spectrogram": "spectrogram",
         "frames": f"frame attribution ({explanation.unit})",
+        "compared": CAPTION,
         "targets": f"every target ({explanation.unit} a frame)",
         "layers": f"neurons of each layer, summed ({explanation.unit} a frame)",
     }
@@ -139,6 +149,21 @@ def _spectrogram(picture: Spectrogram, axis: str) -> go.Heatmap:
         z=np.round(picture.decibels).astype(np.int8), zmin=-80, zmax=0, x0=picture.start + picture.hop / 2,
         dx=picture.hop, y=_float32(band_positions(picture.frequencies)), yaxis=axis, showscale=False,
         hovertemplate="%{z} dB<extra></extra>", meta={"role": "spectrogram"},
+    )  # fmt: skip
+
+
+def _scale_shares(figure: go.Figure, num_compared: int, axis: str) -> None:
+    """A row for each explanation that is compared, and the colours that they have in common."""
+    figure.update_layout(
+        {
+            axis.replace("y", "yaxis"): {"range": [num_compared, 0], "visible": False},
+            "meta": {"compared": axis},
+            "coloraxis": {
+                "cmin": -100, "cmax": 100, "colorscale": _DIVERGING,
+                "colorbar": _colour_bar(figure, axis)
+                | {"tickvals": [-100, 0, 100], "ticktext": ["−100 %", "0", "100 %"]},
+            },
+        }
     )  # fmt: skip
 
 

@@ -227,8 +227,17 @@ function shapes() {
   return [cursor, ...marks];
 }
 
+// All explanations of the utterance side by side, which are stored with the first of them.
+function addComparison(data, layout) {
+  const { traces, labels } = structuredClone(state.payload[0].compared[targetNow().name]);
+  const axis = layout.meta.compared;
+  data.push(...traces.map((trace) => ({ ...trace, yaxis: axis })));
+  layout.annotations.push(...labels.map((label) => ({ ...label, yref: axis })));
+}
+
 function draw() {
   const { data, layout } = structuredClone(variantNow().figure);
+  if (state.payload.length > 1) addComparison(data, layout);
   for (const trace of data) {
     themed(trace);
     if (trace.meta?.target !== undefined) trace.visible = trace.meta.target === state.target;

@@ -1,0 +1,62 @@
+"""Several explanations of an utterance as strips over time that can be compared."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from speechshap.report.wording import variant_names
+from speechshap.results.explanation import Explanation
+
+CAPTION = "methods, each as a share of its largest value; pale: the 95 % interval contains 0"
+
+
+class Strip(NamedTuple):
+    """Frame attributions of one explanation to a target, in units of the largest of them.
+
+    Attributes:
+        name: What tells the explanation from the others.
+        label: That, and what the largest amount is, or why the strip should not be relied on.
+        is_warning: Whether the label says the latter.
+        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
+        shares: From -1 to 1, and from 0 where signs say nothing of the target, ``(frames,)``; NaN where unknown.
+        is_unsure: Whether the 95 % interval contains 0, ``(frames,)``; False where there is no interval.
+    """
+
+    name: str
+    label: str
+    is_warning: bool
+    edges: np.ndarray
+    shares: np.ndarray
+    is_unsure: np.ndarray
+
+
+def strips(explanations: Sequence[Explanation], target: str) -> list[Strip]:
+    """One strip for each explanation of an utterance.
+
+    Units differ between methods, so that the size of the largest attribution is no evidence: each is brought to 1.
+
+    Args:
+        explanations: Of one utterance.
+        target: What the attributions speak for; all is unknown of an explanation that lacks it.
+    """
+    names = variant_names(explanations)
+    return [_strip(name, explanation, target) for name, explanation in zip(names, explanations, strict=True)]
+
+
+def _strip(name: str, explanation: Explanation, target: str) -> Strip:
+    edges, count = explanation.frame_edges, explanation.frames.values.shape[1]
+    targets = [str(each) for each in explanation.targets]
+    if target not in targets:
+        unknown = np.full(count, np.nan), np.zeros(count, dtype=bool)
+        return Strip(name, f"{name}: does not explain {target}", False, edges, *unknown)
+    index = targets.index(target)
+    frames, reach = explanation.frames.values[index], explanation.frames.reach
+    finite = np.where(np.isfinite(frames), np.abs(frames), 0.0)
+    largest = float(finite.max(initial=0.0))
+    shares = np.where(np.isfinite(frames), frames, np.nan) / (largest or 1.0)
+    is_unsure = np.zeros(count, dtype=bool) if reach is None else np.abs(frames) <= reach[index]
+    reservation = explanation.reservation(index)
+    sign = "" if explanation.is_signed else ", without sign"
+    scale = f"largest {float(f'{largest:.2g}'):g} {explanation.unit}{sign}"  # no power of ten for hundreds
+    return Strip(name, f"{name}: {reservation or scale}", reservation is not None, edges, shares, is_unsure)
