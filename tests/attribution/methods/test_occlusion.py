@@ -38,6 +38,34 @@ def test_parity_with_captum_for_windows_side_by_side() -> None:
     torch.testing.assert_close(result.frames[:, 0], expected[:, ::4] / 3)
 
 
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_parity_with_captum_for_overlapping_windows(step: int) -> None:
+    """Captum's windows end with the sound; here, others reach beyond its ends, so that the middle is compared."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(96, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    waveforms, reference = torch.randn(2, 96), torch.randn(96)
+    evaluator = Evaluator(model, waveforms, grid=GRID)
+    result = attribute(evaluator, 2, lambda waveform, _: reference, stretch_frames=6, step_frames=step)
+    padded = torch.nn.functional.pad(waveforms, (24 - 4 * step, 24))  # so that its windows are the same
+
+    def forward(inputs: Tensor) -> Tensor:
+        return model(inputs[:, 24 - 4 * step :][:, :96])
+
+    baselines = torch.nn.functional.pad(reference.expand(2, 96), (24 - 4 * step, 24))
+    expected = Occlusion(forward).attribute(padded, (24,), 4 * step, baselines=baselines, target=2)
+    frames = expected[:, 24 - 4 * step :: 4][:, 5:18] / 6  # those that only whole windows lie over
+    torch.testing.assert_close(result.frames[:, 0, 5:18], frames)
+
+
+def test_errors_of_overlapping_stretches_are_those_of_their_mean() -> None:
+    evaluator = Evaluator(lambda x: x.square().sum(1, keepdim=True), noise(1, 40, seed=0), grid=GRID)
+    options = {"stretch_frames": 4, "step_frames": 1, "n_draws": 4}
+    runs = [attribute(evaluator, 0, gaussian_noise(), **options, seed=seed) for seed in range(200)]
+    means = torch.stack([run.frames[0, 0] for run in runs]).std(0)
+    told = torch.stack([run.frames_standard_error[0, 0] for run in runs]).square().mean(0).sqrt()
+    torch.testing.assert_close(told / means, torch.ones(10, dtype=told.dtype), atol=0.2, rtol=0)
+
+
 def test_linear_model_in_closed_form() -> None:
     """A stretch's drop is what its samples contribute; stretches of three share ten frames nearly evenly."""
     weight, waveform, reference = noise(43, 2, seed=0), noise(1, 43, seed=1), noise(43, seed=2)
@@ -113,6 +141,7 @@ def test_an_output_that_is_not_finite_is_reported_with_the_utterance() -> None:
     ("options", "message"),
     [
         ({"stretch_frames": 0}, "`stretch_frames` is 0; expected 1 at least"),
+        ({"step_frames": 6}, "`step_frames` is 6, which skips frames between stretches of 5; expected as many at most"),
         ({"n_draws": 1.5}, "`n_draws` is 1.5; expected an integer, 1 at least"),
     ],
 )

@@ -1,6 +1,7 @@
 """Occlusion: how far an output drops when a stretch of the sound is replaced."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,11 +13,11 @@ from speechshap.attribution.baselines import Baseline, draw_reference
 from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.evaluator import Evaluator
-from speechshap.attribution.features import spread, stretch_bounds
+from speechshap.attribution.features import stretch_bounds
 from speechshap.attribution.methods import Method
 from speechshap.attribution.settings import ReferenceSettings
 from speechshap.attribution.targets import Targets
-from speechshap.errors import require_at_least
+from speechshap.errors import UserError, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class OcclusionSettings(ReferenceSettings):
     Attributes:
         stretch_frames: Frames of the stretches that are replaced, one stretch at a time (5 frames of WavLM are
             100 ms); where they do not divide an utterance, its stretches are a little longer or shorter.
+        step_frames: Frames from the start of a stretch to that of the next one, so that stretches overlap; left out,
+            they lie side by side.
         n_draws: References that each stretch is replaced by; from two on there are standard errors.
 
     Raises:
@@ -33,11 +36,17 @@ class OcclusionSettings(ReferenceSettings):
     """
 
     stretch_frames: int = 5
+    step_frames: int | None = None
     n_draws: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
+        require_at_least(1, stretch_frames=self.stretch_frames, step_frames=self.step_frames, n_draws=self.n_draws)
+        if self.step_frames is not None and self.step_frames > self.stretch_frames:
+            raise UserError(
+                f"`step_frames` is {self.step_frames}, which skips frames between stretches of {self.stretch_frames}; "
+                "expected as many at most"
+            )
 
 
 def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: OcclusionSettings) -> Attribution:
@@ -45,8 +54,9 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
 
     The frames of an utterance are divided into stretches of nearly equal length. A stretch's attribution is the
     drop :math:`E_b[f_c(x) - f_c(x \text{ with the stretch of } b \text{ in its place})]`, spread evenly over its
-    frames, so that these sum to the drop. The drops of all stretches have no sum that they must come to: the
-    completeness gap is not a number. Samples have no attributions of their own.
+    frames, so that these sum to the drop. Where stretches overlap, those at the ends reach beyond the utterance, and a
+    frame has the mean of what the stretches over it give it. The drops of all stretches have no sum that they must
+    come to: the completeness gap is not a number. Samples have no attributions of their own.
 
     Args:
         evaluator: Has the batch and the model, which need not be differentiable.
@@ -66,12 +76,13 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         tensor([[[0.5000, 0.5000, 0.0000, 0.0000]]])
     """
     targets = evaluator.targets(targets)
-    bounds = [stretch_bounds(frames, settings.stretch_frames) for frames in evaluator.frame_lengths.tolist()]
+    lengths = evaluator.frame_lengths.tolist()
+    stretches = [_stretches(frames, settings.stretch_frames, settings.step_frames) for frames in lengths]
     rows = [
         (utterance, draw, stretch)
         for utterance in range(len(evaluator))
         for draw in range(settings.n_draws)
-        for stretch in pairwise(bounds[utterance])
+        for stretch in stretches[utterance]
     ]
     references = {
         (utterance, draw): draw_reference(
@@ -102,14 +113,15 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     frames = outputs.new_zeros(*outputs.shape, evaluator.num_frames)
     errors = torch.zeros_like(frames)
     start = 0
-    for utterance, own_bounds in enumerate(bounds):
-        count, length = len(own_bounds) - 1, own_bounds[-1]
+    for utterance, (own_stretches, length) in enumerate(zip(stretches, lengths, strict=True)):
+        count = len(own_stretches)
         own = drops[start : start + settings.n_draws * count].unflatten(0, (settings.n_draws, count))
         start += settings.n_draws * count
-        frames[utterance, :, :length] = spread(own.mean(0).T, own_bounds)
+        draws = own.transpose(1, 2) @ _shares(own_stretches, length).to(own)  # (draws, targets, frames)
+        frames[utterance, :, :length] = draws.mean(0)
         if settings.n_draws > 1:
-            errors[utterance, :, :length] = spread(own.std(0).T / math.sqrt(settings.n_draws), own_bounds)
-    counts = torch.tensor([len(own_bounds) - 1 for own_bounds in bounds], device=evaluator.device)
+            errors[utterance, :, :length] = draws.std(0) / math.sqrt(settings.n_draws)
+    counts = torch.tensor([len(own_stretches) for own_stretches in stretches], device=evaluator.device)
     return Attribution(
         frames=frames,
         frames_standard_error=errors if settings.n_draws > 1 else None,
@@ -121,6 +133,21 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         n_samples=counts * settings.n_draws,
         n_replicates=torch.full_like(counts, settings.n_draws),
     )
+
+
+def _stretches(num_frames: int, size: int, step: int | None) -> list[tuple[int, int]]:
+    """First frame of each stretch, and the frame behind its last one."""
+    if step is None:
+        return list(pairwise(stretch_bounds(num_frames, size)))
+    starts = range(step - size, num_frames, step)
+    return [(max(0, start), min(num_frames, start + size)) for start in starts]
+
+
+def _shares(stretches: Sequence[tuple[int, int]], num_frames: int) -> Tensor:
+    """What each frame gets of the drop of each stretch, ``(stretches, frames)``."""
+    frames, bounds = torch.arange(num_frames), torch.tensor(stretches)
+    inside = ((frames >= bounds[:, :1]) & (frames < bounds[:, 1:])).double()
+    return inside / inside.sum(1, keepdim=True) / inside.sum(0)
 
 
 METHOD = Method(OcclusionSettings, explain)
