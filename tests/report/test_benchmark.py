@@ -74,6 +74,22 @@ def test_a_score_that_says_nothing_is_left_out() -> None:
     assert summary.entry("b", TRUTH).rank is None
 
 
+def test_explanations_are_judged_by_evidence_that_the_model_relies_on() -> None:
+    falls = [("0", 3.0, 1.0), ("1", 1.0, 1.5), ("2", -0.5, -1.0)]
+    rows = [
+        row(name, "", Column("reliance", variant), value, fingerprint=name)
+        for name, *values in falls
+        for variant, value in zip(("evidence", "rest"), values, strict=True)
+    ]
+    rows += [row(name, "a", TRUTH, value) for name, value in (("0", 0.9), ("1", 0.1), ("2", 0.1), ("3", 0.7))]
+    rows += [row(name, "a", DELETION, 1.0) for name in "0123"]
+    summary = BenchmarkSummary(rows)
+    assert summary.unreliant == ["1", "2"]
+    assert summary.entry("a", TRUTH).mean.value == pytest.approx(0.8)  # of 3 it is not known
+    assert summary.entry("a", DELETION).num == 4
+    assert "It does not rely on that of 2 utterances" in markdown(summary)
+
+
 def test_metrics_agree_as_scipy_says() -> None:
     truth = {"a": 0.9, "b": 0.8, "c": 0.6, "d": 0.5}
     deletion = {"a": 0.5, "b": 1.0, "c": 0.7, "d": 2.0}

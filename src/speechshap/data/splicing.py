@@ -4,6 +4,7 @@ Where a speaker says a sentence neutrally and with an emotion, a stretch of the 
 the sentence in the neutral take. Only there is the emotion, and an explanation of it has to point there.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from speechshap.data.utterance import Stretch, Utterance
 from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE
+
+logger = logging.getLogger(__name__)
 
 _SHARES = (0.3, 0.7)
 """Where the stretch begins and ends, as a share of the neutral speech: its middle two fifths."""
@@ -84,7 +87,7 @@ def spliced_speech(
     seed: int = 0,
     neutral: str = "neutral",
 ) -> Iterator[SplicedClip]:
-    """Splice the takes of a corpus, one clip after the other.
+    """Splice the takes of a corpus, one clip after the other; takes with too little speech are left out with a warning.
 
     Args:
         utterances: With label, speaker and sentence; those that lack one are not used.
@@ -95,7 +98,7 @@ def spliced_speech(
         neutral: Label of neutral speech.
 
     Raises:
-        UserError: No speaker says a sentence both neutrally and with an emotion, or two takes have too little speech.
+        UserError: No speaker says a sentence both neutrally and with an emotion.
         AudioFileError: A file cannot be read.
 
     Example:
@@ -106,7 +109,7 @@ def spliced_speech(
     """
     require_at_least(1, limit=limit)
     takes = list_takes(utterances, neutral)
-    return (_spliced_clip(item, match_level) for item in (takes if limit is None else draw_takes(takes, limit, seed)))
+    return _spliced_clips(takes if limit is None else draw_takes(takes, limit, seed), match_level)
 
 
 def list_takes(utterances: Sequence[Utterance], neutral: str = "neutral") -> list[Takes]:
@@ -172,6 +175,14 @@ def draw_takes(takes: Sequence[Takes], limit: int, seed: int = 0) -> list[Takes]
         speakers[cell[1]] += 1
         both[cell] += 1
     return drawn
+
+
+def _spliced_clips(takes: Sequence[Takes], match_level: bool) -> Iterator[SplicedClip]:
+    for item in takes:
+        try:
+            yield _spliced_clip(item, match_level)
+        except UserError as error:
+            logger.warning("%s", error)
 
 
 def _spliced_clip(takes: Takes, match_level: bool) -> SplicedClip:

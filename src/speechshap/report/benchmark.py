@@ -50,6 +50,11 @@ class Column(NamedTuple):
             return METRICS[self.metric].better
         return COST.get(self.metric, "higher" if self.metric == TRAINING_AGREEMENT else None)
 
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it is for utterances whose evidence is known."""
+        return self.metric in METRICS and METRICS[self.metric].needs_truth
+
     def __str__(self) -> str:
         """As in the heads of tables."""
         return f"{self.metric} ({self.variant})" if self.variant else self.metric
@@ -87,6 +92,8 @@ class BenchmarkSummary:
         columns: Variants of metrics, in the order of the metrics.
         entries: Means of all methods and columns, over all labels and for each.
         about_model: Means of what is said of the model alone, by variant.
+        unreliant: Utterances whose known evidence the model does not rely on; the metrics of known evidence leave them
+            out.
         materials: What was judged, in words.
         checkpoints: Names of the models.
         num_utterances: Utterances that any method was judged on.
@@ -99,6 +106,8 @@ class BenchmarkSummary:
         self.checkpoints = list(dict.fromkeys(row["checkpoint"] for row in rows if row["checkpoint"]))
         self.num_utterances = len({row["utterance"] for row in rows if row["method"]})
         self.num_speakers = len({row["speaker"] for row in rows if row["method"] and row["speaker"]})
+        unreliant = _unreliant(rows)
+        self.unreliant = sorted({utterance for _, utterance in unreliant})
         rows = [row for row in rows if row["metric"] != "attribution"] + _training_agreement(rows)
         scores: dict[tuple[str, Column, str], list[Row]] = defaultdict(list)
         about_model: dict[str, list[Row]] = defaultdict(list)
@@ -107,6 +116,8 @@ class BenchmarkSummary:
                 about_model[row["variant"]].append(row)
                 continue
             column = Column(row["metric"], row["variant"])
+            if column.needs_truth and (row["model"], row["utterance"]) in unreliant:
+                continue
             for label in ("", row["label"] or "no label"):
                 scores[row["method"], column, label].append(row)
         self.methods = list(dict.fromkeys(method for method, _, _ in scores))
@@ -202,6 +213,15 @@ def _mean(rows: Sequence[Row]) -> tuple[Mean, int]:
     values = np.array([np.nan if row["value"] is None else row["value"] for row in rows], dtype=float)
     speakers = [row["speaker"] or row["utterance"] for row in rows]  # where speakers are unknown, none are alike
     return mean_with_interval(values, speakers), int(np.isfinite(values).sum())
+
+
+def _unreliant(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """Models with the utterances whose output falls no further without the known evidence than without the rest."""
+    falls: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if not row["method"] and row["value"] is not None:
+            falls[row["model"], row["utterance"]][row["variant"]] = row["value"]
+    return {key for key, own in falls.items() if own.get("evidence", np.inf) <= max(0.0, own.get("rest", 0.0))}
 
 
 def _training_agreement(rows: Sequence[Row]) -> list[Row]:

@@ -62,11 +62,16 @@ def _model(summary: BenchmarkSummary) -> list[str]:
     if evidence is None or rest is None or np.isnan(evidence.value):
         return []
     relies = "relies" if evidence.low > rest.high or evidence.low > rest.value else "is not shown to rely"
-    return [
-        "## Does the model rely on the known evidence?",
+    text = (
         f"The output falls by {number(evidence)} when the evidence is replaced by neutral speech of the same speaker, "
-        f"and by {number(rest)} when as much of the rest is: the model {relies} on the evidence.",
-    ]
+        f"and by {number(rest)} when as much of the rest is: the model {relies} on the evidence."
+    )
+    if summary.unreliant:
+        text += (
+            f" It does not rely on that of {counted(len(summary.unreliant), 'utterance')}: no explanation can be "
+            "judged by it, and the metrics of known evidence leave them out."
+        )
+    return ["## Does the model rely on the known evidence?", text]
 
 
 def _main(summary: BenchmarkSummary) -> list[str]:
