@@ -13,6 +13,7 @@ from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
 from speechshap.cli.checkpoint_data import read_checkpoint_and_options
 from speechshap.cli.configs import config_paths
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags
+from speechshap.cli.text_parser import TextParser
 from speechshap.data.wording import counted
 from speechshap.errors import UserError
 from speechshap.explaining.benchmark import Benchmark
@@ -45,16 +46,8 @@ def flags() -> dict[str, str]:
     return flags_of(benchmark=[BenchmarkOptions], data=[AudioDataModule], trainer=[pl.Trainer])
 
 
-class _Parser(ArgumentParser):
-    """A parser that shows docstrings as text."""
-
-    def format_help(self, *args: Any, **options: Any) -> str:
-        """Help without the marks of reStructuredText."""
-        return super().format_help(*args, **options).replace("``", "")
-
-
 def _parser(program: str) -> ArgumentParser:
-    parser = _Parser(
+    parser = TextParser(
         prog=program,
         usage=f"{program} --ckpt_path runs/<experiment>/version_N [options]\n"
         f'       {program} --ckpt_path RUN --benchmark.methods "gradient_shap(n_samples=64), occlusion, random"',

@@ -52,7 +52,14 @@ def read_checkpoint_and_options(
     options = parser.parse_args(list(arguments))
     run = run_of(path.absolute()) or path.absolute().parent
     take_planted_corpus(options.data, run)
-    root = options.data.root
-    if root is not None and not options.data.get("files") and not Path(root).expanduser().exists():
-        raise UserError(f"{root}: no such folder; give that of the corpus with `root`")
+    refuse_missing_corpus(options)
     return CheckpointAndOptions(path, checkpoint, run, options, checkpoint.get(AudioDataModule.__qualname__, {}))
+
+
+def refuse_missing_corpus(options: Namespace) -> None:
+    """Raise a UserError where the corpus of the options is not there."""
+    root = options.data.root
+    takes_files = "files" in options.data
+    if root is not None and not (takes_files and options.data.files) and not Path(root).expanduser().exists():
+        files = ", or recordings to explain with `files`" if takes_files else ""
+        raise UserError(f"{root}: no such folder; give that of the corpus with `root`{files}")

@@ -14,8 +14,8 @@ from jsonargparse import Namespace
 
 from speechshap.attribution import PathSettings, ReferenceSettings, Settings, SpectralGrid
 from speechshap.cli.arithmetic import set_matmul_precision
+from speechshap.cli.checkpoint_data import read_checkpoint_and_options, refuse_missing_corpus
 from speechshap.cli.configs import config_paths
-from speechshap.cli.corpus import take_planted_corpus
 from speechshap.cli.explain_options import flags, parse, switches, warn_of_options_without_effect
 from speechshap.cli.flags import parameters_as_flags, rewritten_messages, switched_on
 from speechshap.cli.report import write_report_and_figures
@@ -24,8 +24,7 @@ from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.targets import TargetChoice, choose_layers
 from speechshap.models import load_classifier
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
-from speechshap.training.checkpoints import find_checkpoint, load_checkpoint, read_checkpoint, run_of
-from speechshap.training.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS
+from speechshap.training.checkpoints import load_checkpoint
 from speechshap.training.run_folder import first_process_tells, no_empty_folder, results_folder
 from speechshap.training.trainer_options import trainer_mistakes
 
@@ -59,16 +58,11 @@ def _explain(arguments: list[str], program: str) -> None:
     module: EmotionModule | ClassifierModule
     classifier: Any
     if options.ckpt_path is not None:
-        path = find_checkpoint(options.ckpt_path, prefer="best")
-        checkpoint = read_checkpoint(path)
-        saved = checkpoint.get("datamodule_hyper_parameters", {})
-        names = SPLIT_OPTIONS if options.data.root is not None else (*SPLIT_OPTIONS, *CORPUS_OPTIONS)
-        parser.set_defaults({f"data.{name}": saved[name] for name in names if name in saved})
-        options = parser.parse_args(arguments)
-        state = checkpoint.get(AudioDataModule.__qualname__, {})
+        # Explanations go beside the checkpoints.
+        path, checkpoint, folder, options, state = read_checkpoint_and_options(
+            parser, arguments, options, options.ckpt_path
+        )
         classifier = module = load_checkpoint(path, checkpoint)
-        folder = run_of(path.absolute()) or path.absolute().parent  # explanations go beside checkpoints/
-        take_planted_corpus(options.data, folder)
     else:
         # Nothing was trained here, so that no part of a corpus is set apart.
         parser.set_defaults({"data.predict_split": "all"})
@@ -77,7 +71,7 @@ def _explain(arguments: list[str], program: str) -> None:
         classifier = load_classifier(options.model)
         module = ClassifierModule(classifier)
         folder = Path("runs", re.sub(r"[^\w.-]+", "--", options.model.strip("/")))
-    _refuse_a_missing_corpus(options)
+        refuse_missing_corpus(options)
     data = AudioDataModule(**options.data.as_dict(), classes=list(classifier.classes or []))
     data.load_state_dict(state)
     with _tried(options) if options.trainer.fast_dev_run else nullcontext():
@@ -150,14 +144,6 @@ def _made(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"`output_dir` is {folder}, where nothing can be written ({error.strerror})") from error
         yield
-
-
-def _refuse_a_missing_corpus(options: Namespace) -> None:
-    root = options.data.root
-    if root is not None and not options.data.files and not Path(root).expanduser().exists():
-        raise UserError(
-            f"{root}: no such folder; give that of the corpus with `root`, or recordings to explain with `files`"
-        )
 
 
 def _refuse_what_the_model_lacks(settings: Settings, classifier: Any) -> None:

@@ -16,6 +16,7 @@ from speechshap.cli.arithmetic import add_matmul_precision
 from speechshap.cli.configs import read_config
 from speechshap.cli.flags import add_nearest_option, flags_of, switches_of
 from speechshap.cli.mistakes import unknown_option
+from speechshap.cli.text_parser import TextParser
 from speechshap.errors import UserError
 from speechshap.explaining.options import RunOptions
 from speechshap.training import AudioDataModule
@@ -100,17 +101,9 @@ def switches() -> set[str]:
     return {"--report", *switches_of(explain=[RunOptions, *_all_settings()], trainer=[pl.Trainer])}
 
 
-class _Parser(ArgumentParser):
-    """A parser that shows docstrings as text."""
-
-    def format_help(self, *args: Any, **options: Any) -> str:
-        """Help without the marks of reStructuredText."""
-        return super().format_help(*args, **options).replace("``", "")
-
-
 def _parser(method: str | None, program: str) -> ArgumentParser:
     """Options of a run with this method; None for what several have in common."""
-    parser = _Parser(
+    parser = TextParser(
         prog=program,
         usage=f"{program} --ckpt_path runs/<experiment>/version_N [options]\n"
         f"       {program} --model NAME --data.files FOLDER [options]",
