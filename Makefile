@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 .PHONY: help install demo lint check test docs clean
 
 help:
-	@echo "make demo   install, make the planted-evidence corpus, train a small WavLM on it, explain its predictions"
+	@echo "make demo   install, make the planted-evidence corpus, train a small WavLM on it, explain its predictions,"
+	@echo "            and judge three ways to explain them"
 	@echo "make check  install, run the linters, the type checker and the quick tests"
 	@echo "make test   install, run the linters, the type checker and all tests"
 	@echo "make docs   install, write the pages of the Python API to build/docs"
@@ -24,7 +25,9 @@ demo: install
 	run=$$(ls -td runs/demo/version_* | head -n 1) && \
 	$(BIN)/speechshap train test --config demo --ckpt_path $$run/checkpoints/best.ckpt && \
 	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.n_samples 300 \
-	    --explain.targets predicted,runner-up --explain.layers all --explain.spectrum.num_mel_bands 64
+	    --explain.targets predicted,runner-up --explain.layers all --explain.spectrum.num_mel_bands 64 && \
+	$(BIN)/speechshap benchmark --ckpt_path $$run --data.max_utterances 30 --benchmark.methods \
+	    "gradient_shap(baselines=dataset:neutral, n_samples=64), occlusion(baselines=dataset:neutral), random"
 	@echo
 	@echo "Open the report (the line above) in a browser, or look at the explanations in TensorBoard"
 	@echo "(http://localhost:6006) with:"

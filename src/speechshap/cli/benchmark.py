@@ -143,5 +143,7 @@ def _name(checkpoint: Path) -> str:
 
 def _report(scores: ScoresFolder, folder: Path, material: str) -> None:
     from speechshap.report.benchmark_report import write_benchmark
+    from speechshap.report.benchmark_text import scores_text
 
-    logger.info("benchmark: %s", write_benchmark(scores, folder, material))
+    logger.info("\n%s\n", scores_text(write_benchmark(scores, folder, material)))
+    logger.info("benchmark: %s", folder / "table.md")

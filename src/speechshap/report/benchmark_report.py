@@ -15,8 +15,8 @@ from speechshap.report.rendering import png_bytes
 from speechshap.results.scores import ScoresFolder
 
 
-def write_benchmark(scores: ScoresFolder, folder: Path, material: str | None = None) -> Path:
-    """Write ``table.md``, ``table.csv``, ``figure.png`` and TensorBoard's entries of all scores; returns the table.
+def write_benchmark(scores: ScoresFolder, folder: Path, material: str | None = None) -> BenchmarkSummary:
+    """Write ``table.md``, ``table.csv``, ``figure.png`` and TensorBoard's entries of all scores; returns their summary.
 
     Args:
         scores: All that is known.
@@ -37,7 +37,7 @@ def write_benchmark(scores: ScoresFolder, folder: Path, material: str | None = N
         with whole_file(folder / name) as partial:
             partial.write_bytes(content)
     _write_events(folder, summary, text, picture, size)
-    return folder / "table.md"
+    return summary
 
 
 def _write_events(folder: Path, summary: BenchmarkSummary, text: str, picture: bytes, size: tuple[int, int]) -> None:

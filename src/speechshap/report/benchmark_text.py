@@ -74,16 +74,28 @@ def _model(summary: BenchmarkSummary) -> list[str]:
     return ["## Does the model rely on the known evidence?", text]
 
 
+def scores_text(summary: BenchmarkSummary) -> str:
+    """The tables of scores alone, as the command line shows them."""
+    return "\n\n".join(_scores(summary))
+
+
 def _main(summary: BenchmarkSummary) -> list[str]:
-    methods, ranked = summary.best_first(), summary.ranked_columns()
-    parts = ["## Scores"]
+    ranked = summary.ranked_columns()
+    parts = ["## Scores", *_scores(summary)]
+    if ranked:
+        ranks = [
+            [_code(method), *(_rank(summary, method, column) for column in ranked)] for method in summary.best_first()
+        ]
+        parts += ["### Ranks", table(["method", *(column.metric for column in ranked)], ranks)]
+    return parts
+
+
+def _scores(summary: BenchmarkSummary) -> list[str]:
+    methods, parts = summary.best_first(), []
     for title, columns in _groups(summary.main_columns()).items():
         head = ["method", *(f"{column}{_ARROWS[column.better]}" for column in columns)]
         rows = [[_code(method), *_cells(summary, method, columns)] for method in methods]
         parts += [f"### {title}", table(head, rows)]
-    if ranked:
-        ranks = [[_code(method), *(_rank(summary, method, column) for column in ranked)] for method in methods]
-        parts += ["### Ranks", table(["method", *(column.metric for column in ranked)], ranks)]
     return parts
 
 
@@ -176,16 +188,20 @@ def number(mean: Mean) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""A table in Markdown.
+    r"""A table in Markdown, whose columns are aligned for those who read it as text.
 
     Example:
-        >>> print(table(["a", "b"], [["1", "2|3"]]))
-        | a | b |
-        | --- | --- |
-        | 1 | 2\|3 |
+        >>> print(table(["a", "b"], [["one", "2|3"]]))
+        | a   | b    |
+        | --- | ---- |
+        | one | 2\|3 |
     """
-    lines = [[cell.replace("|", "\\|") for cell in row] for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(head))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
 
 
 def _code(text: str) -> str:
