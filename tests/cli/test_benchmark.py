@@ -72,11 +72,12 @@ def test_the_tables_and_what_is_in_them(command: list[str]) -> None:
     assert "- judged: the test split of planted" in text
     assert "- utterances: 4 of " in text
     assert "- methods: 3, with 4 explanations each" in text
-    assert "- `auc` ↑: how often a frame of the known evidence outranks one of the rest" in text
+    assert "- `deletion` ↓: " in text
+    assert "no explanation can be judged by it" in text  # an untrained model relies on no evidence
     assert text.index("## Scores") < text.index("## What the columns show") < text.index("## By label")
     lines = list(csv.DictReader(Path("out", "table.csv").read_text().splitlines()))
     assert {line["method"] for line in lines} == set(METHODS.split(", "))
-    assert {line["metric"] for line in lines} == {"auc", "deletion", "seconds", "evaluations"}
+    assert {line["metric"] for line in lines} == {"deletion", "seconds", "evaluations"}
     assert Path("out", "figure.png").read_bytes().startswith(b"\x89PNG")
     assert list(Path("out", "tensorboard").glob("events.*"))
     assert set(Path().iterdir()) == {Path("out")}  # nothing is left in the working folder
@@ -201,7 +202,7 @@ def test_speech_that_cannot_be_spliced(command: list[str], spoken: tuple[Path, P
         (["--benchmark.methods", "oclusion"], "--benchmark.methods: there is no method 'oclusion'; did you mean occl"),
         (["--benchmark.methods", "occlusion(n_drawz=4)"], "occlusion has no setting 'n_drawz'"),
         (["--benchmark.metrics", "auk"], "--benchmark.metrics is 'auk'; expected all, default, auc"),
-        (["--benchmark.against", "bored"], "--benchmark.against is 'bored'; expected none or one of angry"),
+        (["--benchmark.against", "bored"], "--benchmark.against is 'bored'; expected none or one of neutral, angry"),
         (["--benchmark.speech", "sung"], "--benchmark.speech is sung; expected recordings, spliced or spliced_level"),
         (["--benchmark.again", "-1"], "--benchmark.again is -1; expected 0 at least"),
         (["--benchmark.method", "random"], "did you mean --benchmark.methods?"),
@@ -226,7 +227,7 @@ def test_a_run_without_checkpoints(command: list[str], capsys: Any) -> None:
 def test_checkpoints_of_other_classes(command: list[str], tiny_checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
     other = saved(tmp_path / "other", ["no", "yes"])
     message = told(capsys, ["--ckpt_path", str(tiny_checkpoint), str(other), *command[2:]])
-    assert "are no, yes, and those of the first checkpoint angry, " in message
+    assert "are no, yes, and those of the first checkpoint neutral, angry, " in message
 
 
 def test_methods_that_do_not_fit_the_model(command: list[str], capsys: Any, caplog: Any) -> None:
@@ -263,7 +264,7 @@ def test_an_interrupted_run_keeps_what_is_judged(
 
 
 def test_a_full_disk_is_told_and_leaves_whole_parts(command: list[str], capsys: Any) -> None:
-    benchmark([*command, "--data.max_utterances", "2"])
+    benchmark([*command, "--data.max_utterances", "3"])
     before = len(scores())
     pid = os.fork()
     if pid == 0:
