@@ -174,12 +174,8 @@ def test_nothing_is_left_out_unseen() -> None:
 
 
 def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (
-        "train fit",
-        "benchmark",
-        "report",
-        *(f"explain --explain.method {name}" for name in method_names()),
-    ):
+    explain = [f"explain --explain.method {name}" for name in method_names()]
+    for command in ("train fit", "benchmark", "report", *explain):
         with pytest.raises(SystemExit, match="0"):
             speechshap(f"{command} --help")
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))

@@ -126,7 +126,7 @@ class BenchmarkSummary:
         columns = dict.fromkeys(known)  # variants as they are written
         self.columns = sorted(columns, key=lambda column: order.index(column.metric))
         self.about_model = {variant: _mean(own)[0] for variant, own in about_model.items()}
-        self._by_key = {key: Entry(*key, *_mean(own)) for key, own in scores.items()}
+        self._by_key = {key: Entry(*key, *_mean(own)) for key, own in scores.items() if key[1] in columns}
         for column in self.columns:
             self._rank(column)
 
