@@ -76,7 +76,7 @@ def _model(summary: BenchmarkSummary) -> list[str]:
 
 def scores_text(summary: BenchmarkSummary) -> str:
     """The tables of scores alone, as the command line shows them."""
-    return "\n\n".join(_scores(summary))
+    return "\n\n".join(_scores(summary)).replace("`", " ")  # which messages have around parameters alone
 
 
 def _main(summary: BenchmarkSummary) -> list[str]:
