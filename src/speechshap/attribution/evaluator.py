@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from speechshap.attribution import validation
+from speechshap.attribution.baselines import Baseline, draw_reference
 from speechshap.attribution.chunks import ChunkSize, ForwardChunkSize, GradientChunkSize
+from speechshap.attribution.draws import draw_generator
+from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.frame_sums import sum_frames
 from speechshap.attribution.gradients import Gradients, Outputs, gradients_of, outputs_of
 from speechshap.attribution.replicates import sum_dtype
@@ -138,6 +141,34 @@ class Evaluator:
     def waveform(self, utterance: int) -> Tensor:
         """An utterance without its padding, ``(time,)``."""
         return self.inputs[utterance, : self.lengths[utterance]]
+
+    def reference(self, baseline: Baseline, utterance: int, seed: int, number: int = 0) -> Tensor:
+        """The reference of this number that the seed draws for an utterance, ``(time,)`` on the CPU.
+
+        It depends on the utterance's id, and not on the batch.
+
+        Raises:
+            ValueError: It has another shape than the utterance.
+            NonFiniteReferenceError: It is not finite.
+
+        Example:
+            >>> evaluator = Evaluator(lambda waveforms: waveforms, torch.ones(1, 3))
+            >>> evaluator.reference(lambda waveform, generator: 2 * waveform, 0, seed=0)
+            tensor([2., 2., 2.])
+        """
+        name = self.ids[utterance]
+        return draw_reference(baseline, self.waveform(utterance).cpu(), name, draw_generator(seed, name, number))
+
+    def check_finite(self, outputs: Tensor, utterances: Sequence[int]) -> None:
+        """Raise a NonFiniteOutputError that names the first utterance with an output that is not finite.
+
+        Args:
+            outputs: Of rows, ``(R, outputs)``.
+            utterances: Batch index of the utterance that each row is made of.
+        """
+        finite = outputs.isfinite().all(1).tolist()
+        if not all(finite):
+            raise NonFiniteOutputError(self.ids[utterances[finite.index(False)]])
 
     def targets(self, targets: Targets) -> Targets:
         """The targets, on the device of the batch.

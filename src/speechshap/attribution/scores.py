@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.targets import Targets
 
@@ -31,9 +30,7 @@ def scores(evaluator: Evaluator, targets: Targets, frames: Tensor, n_samples: in
         (tensor([[[1., 1.], [1., 1.]]]), tensor([[nan, nan]]))
     """
     outputs = targets(evaluator.logits)  # (batch, targets)
-    finite = outputs.isfinite().all(1).tolist()
-    if not all(finite):
-        raise NonFiniteOutputError(evaluator.ids[finite.index(False)])
+    evaluator.check_finite(outputs, range(len(evaluator)))
     if frames.ndim == 2:
         frames = frames[:, None].expand(-1, outputs.shape[1], -1)
     counts = torch.full((len(evaluator),), n_samples, device=evaluator.device)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.baselines import Baseline, draw_reference
+from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.draws import draw_generator
-from speechshap.attribution.errors import NonFiniteOutputError, UtteranceError
+from speechshap.attribution.errors import UtteranceError
 from speechshap.attribution.evaluator import Evaluator, within
 from speechshap.attribution.features import FEATURE_KINDS, FeatureKind, Features, spread
 from speechshap.attribution.settings import ReferenceSettings
@@ -187,8 +187,8 @@ def _answers(
 
     @lru_cache(maxsize=1)
     def difference(utterance: int, reference: int) -> Tensor:
-        waveform, name = evaluator.waveform(utterance), evaluator.ids[utterance]
-        drawn = draw_reference(baseline, waveform.cpu(), name, draw_generator(seed, name, reference))
+        waveform = evaluator.waveform(utterance)
+        drawn = evaluator.reference(baseline, utterance, seed, reference)
         wide = torch.promote_types(waveform.dtype, torch.float32)
         return features[utterance].transform(waveform.to(wide) - drawn.to(waveform.device, wide))
 
@@ -201,9 +201,7 @@ def _answers(
     utterances = [utterance for utterance, _ in rows]
     logits = evaluator.evaluate(utterances, with_features_replaced)
     answers = targets(logits, evaluator.indices(utterances)).cpu().double()
-    finite = answers.isfinite().all(1)
-    if not finite.all():
-        raise NonFiniteOutputError(evaluator.ids[utterances[finite.tolist().index(False)]])
+    evaluator.check_finite(answers, utterances)
     own = answers.split([len(order) for order in orders])
     return [answer[order.argsort()] for answer, order in zip(own, orders, strict=True)]
 

@@ -62,14 +62,17 @@ class Metric(NamedTuple):
 
 
 def _localisation(measure: Callable[[Tensor, Tensor, Tensor], Tensor], judged: Judged) -> Values:
-    case = judged.case
-    hop = 1000 * case.evaluator.grid.hop_seconds
-    values = {}
-    for width in WIDTHS_MS:
-        read = read_over(judged.frames, case.valid, max(1, round(width / hop)))
+    case, values = judged.case, {}
+    for width, read in _at_widths(judged, judged.frames).items():
         for kind, scores in (("signed", read), ("absolute", read.abs())):
-            values[f"{kind} {width} ms"] = measure(scores, case.truth, case.judged)
+            values[f"{kind} {width}"] = measure(scores, case.truth, case.judged)
     return values
+
+
+def _at_widths(judged: Judged, frames: Tensor) -> dict[str, Tensor]:
+    """Frames read over each of the widths, by its name."""
+    hop_ms = 1000 * judged.case.evaluator.grid.hop_seconds
+    return {f"{width} ms": read_over(frames, judged.case.valid, max(1, round(width / hop_ms))) for width in WIDTHS_MS}
 
 
 def _cells(judged: Judged) -> Values:
@@ -86,20 +89,20 @@ def _cells(judged: Judged) -> Values:
     return {kind: torch.cat(rows) for kind, rows in values.items()}
 
 
-def _area(kind: Literal["deletion", "insertion"], judged: Judged) -> Values:
-    return {operator: judged.curves(kind, operator).area for operator in judged.case.operators}
+def _by_operator(measure: Callable[[Judged, str], Tensor], judged: Judged) -> Values:
+    return {operator: measure(judged, operator) for operator in judged.case.operators}
 
 
-def _drop(kind: Literal["deletion", "insertion"], judged: Judged) -> Values:
-    return {
-        operator: mean_drop(judged.curves(kind, operator), judged.case.output) for operator in judged.case.operators
-    }
+def _area(kind: Literal["deletion", "insertion"], judged: Judged, operator: str) -> Tensor:
+    return judged.curves(kind, operator).area
 
 
-def _infidelity(judged: Judged) -> Values:
-    return {
-        operator: infidelity(judged.frames, judged.case.perturbations(operator)) for operator in judged.case.operators
-    }
+def _drop(kind: Literal["deletion", "insertion"], judged: Judged, operator: str) -> Tensor:
+    return mean_drop(judged.curves(kind, operator), judged.case.output)
+
+
+def _infidelity(judged: Judged, operator: str) -> Tensor:
+    return infidelity(judged.frames, judged.case.perturbations(operator))
 
 
 def _max_sensitivity(judged: Judged) -> Values:
@@ -110,13 +113,8 @@ def _max_sensitivity(judged: Judged) -> Values:
 
 def _seed_agreement(judged: Judged) -> Values:
     other = judged.again(judged.case.evaluator, judged.seed + 1)
-    valid = judged.case.valid
-    hop = 1000 * judged.case.evaluator.grid.hop_seconds
-    widths = {f"{width} ms": max(1, round(width / hop)) for width in WIDTHS_MS}
-    return {
-        name: rank_correlation(read_over(judged.frames, valid, width), read_over(other, valid, width), valid)
-        for name, width in widths.items()
-    }
+    own, others = _at_widths(judged, judged.frames), _at_widths(judged, other)
+    return {width: rank_correlation(own[width], others[width], judged.case.valid) for width in own}
 
 
 def _randomization(judged: Judged) -> Values:
@@ -159,23 +157,23 @@ METRICS: dict[str, Metric] = {
     ),
     "deletion": Metric(
         "mean output while the highest frames are replaced first, in the unit of the output; compare with `random`",
-        "lower", partial(_area, "deletion"),
+        "lower", partial(_by_operator, partial(_area, "deletion")),
     ),
     "insertion": Metric(
         "mean output while the highest frames are put back first, in the unit of the output; compare with `random`",
-        "higher", partial(_area, "insertion"),
+        "higher", partial(_by_operator, partial(_area, "insertion")),
     ),
     "comprehensiveness": Metric(
         "what the output loses without the highest frames (up to half of them)",
-        "higher", partial(_drop, "deletion"),
+        "higher", partial(_by_operator, partial(_drop, "deletion")),
     ),
     "sufficiency": Metric(
         "what the output lacks with the highest frames alone (up to half of them)",
-        "lower", partial(_drop, "insertion"),
+        "lower", partial(_by_operator, partial(_drop, "insertion")),
     ),
     "infidelity": Metric(
         "share of the falls of the output without stretches that attributions, scaled, leave unexplained; 1 for none",
-        "lower", _infidelity,
+        "lower", partial(_by_operator, _infidelity),
     ),
     "max_sensitivity": Metric(
         "relative change of the explanation when a little noise is added; low values alone prove nothing",

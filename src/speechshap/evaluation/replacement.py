@@ -9,9 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from speechshap.attribution import Baseline, Evaluator, NonFiniteOutputError, Targets
-from speechshap.attribution.baselines import draw_reference
-from speechshap.attribution.draws import draw_generator
+from speechshap.attribution import Baseline, Evaluator, Targets
 
 
 def draw_references(evaluator: Evaluator, baseline: Baseline, seed: int = 0) -> list[Tensor]:
@@ -25,10 +23,7 @@ def draw_references(evaluator: Evaluator, baseline: Baseline, seed: int = 0) -> 
         >>> draw_references(Evaluator(lambda waveforms: waveforms, torch.ones(1, 3)), silence)
         [tensor([0., 0., 0.])]
     """
-    return [
-        draw_reference(baseline, evaluator.waveform(utterance).cpu(), name, draw_generator(seed, name, 0))
-        for utterance, name in enumerate(evaluator.ids)
-    ]
+    return [evaluator.reference(baseline, utterance, seed) for utterance in range(len(evaluator))]
 
 
 def replaced_outputs(
@@ -64,8 +59,5 @@ def replaced_outputs(
 
     utterances = [utterance for utterance in range(len(evaluator)) for _ in range(count)]
     outputs = targets(evaluator.evaluate(utterances, replaced), evaluator.indices(utterances))
-    outputs = outputs[:, 0].view(len(evaluator), count)
-    finite = outputs.isfinite().all(1).tolist()
-    if not all(finite):
-        raise NonFiniteOutputError(evaluator.ids[finite.index(False)])
-    return outputs
+    evaluator.check_finite(outputs, utterances)
+    return outputs[:, 0].view(len(evaluator), count)

@@ -23,8 +23,6 @@ from speechshap.attribution import (
     gaussian_noise,
     silence,
 )
-from speechshap.attribution.baselines import draw_reference
-from speechshap.attribution.draws import draw_generator
 from speechshap.data import Batch, Stretch, Utterance
 from speechshap.data.batches import select_utterances
 from speechshap.errors import UserError
@@ -255,10 +253,7 @@ class Benchmark:
     def _of_model(self, case: Case, clips: Sequence[Clip]) -> dict[tuple[str, str], Tensor]:
         """Whether the model relies on the known evidence, where the speaker's neutral speech is at hand."""
         draws = [silence if clip.neutral is None else as_baseline(clip.neutral) for clip in clips]
-        references = [
-            draw_reference(draw, case.evaluator.waveform(row).cpu(), name, draw_generator(case.seed, name, 0))
-            for row, (name, draw) in enumerate(zip(case.evaluator.ids, draws, strict=True))
-        ]
+        references = [case.evaluator.reference(draw, row, case.seed) for row, draw in enumerate(draws)]
         falls = reliance(case.evaluator, case.targets, case.truth, case.judged, references, seed=case.seed)
         unknown = torch.tensor([clip.neutral is None for clip in clips], device=falls.on_evidence.device)
         return {

@@ -51,6 +51,7 @@ class BenchmarkMaterial:
         self.methods: list[MethodChoice] = parse_methods(
             default_methods(self.against) if asked.methods == "default" else asked.methods
         )
+        self._references: dict[tuple[int, str | None], Tensor] = {}
         data.catalogue.report_to(None)
 
     @cached_property
@@ -124,7 +125,10 @@ class BenchmarkMaterial:
 
     def references(self, settings: ReferenceSettings) -> Tensor:
         """Training clips ``(references, time)`` as a method asks for."""
-        return self.data.reference_set(settings.n_references, settings.reference_label)
+        asked = settings.n_references, settings.reference_label
+        if asked not in self._references:  # several methods may have the same
+            self._references[asked] = self.data.reference_set(*asked)
+        return self._references[asked]
 
     @cached_property
     def operators(self) -> dict[str, Tensor]:

@@ -12,8 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.utils import _triple
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.baselines import Baseline, draw_reference
-from speechshap.attribution.draws import draw_generator
+from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.errors import NonFiniteGradientError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.methods import Method
@@ -140,9 +139,9 @@ def _attribute(
     """Attributions ``(targets, frames)`` of an utterance by itself, and the outputs ``(targets,)`` at its reference."""
     from captum.attr import DeepLift
 
-    name, module = evaluator.ids[utterance], cast(nn.Module, evaluator.module)
+    module = cast(nn.Module, evaluator.module)
     waveform = evaluator.waveform(utterance)[None].clone()
-    reference = draw_reference(baseline, waveform[0].cpu(), name, draw_generator(seed, name, 0)).to(waveform)[None]
+    reference = evaluator.reference(baseline, utterance, seed).to(waveform)[None]
     both = [utterance, utterance]  # Captum has the sound and its reference evaluated together
 
     def attribute(target: int) -> Tensor:
@@ -164,7 +163,7 @@ def _attribute(
             "place a module of its own, or take another `method`"
         ) from error
     if not bool(values.isfinite().all()):
-        raise NonFiniteGradientError(name)
+        raise NonFiniteGradientError(evaluator.ids[utterance])
     frames = evaluator.sum_frames(values, torch.ones_like(values), [utterance] * len(values))
     at_reference = evaluator.outputs_at(reference, [utterance]).logits
     return frames, targets(at_reference, evaluator.indices([utterance]))[0]

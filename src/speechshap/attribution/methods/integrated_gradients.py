@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.baselines import Baseline, draw_reference
-from speechshap.attribution.draws import draw_generator
+from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.methods import Method
 from speechshap.attribution.path import PathEstimator
@@ -44,10 +43,7 @@ class Quadrature:
         nodes, weights = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(n_points))
         self._alphas = (1 + nodes) / 2
         self._weights = weights / 2 * n_points  # of a mean over the points
-        self._references = [
-            draw_reference(baseline, evaluator.waveform(utterance).cpu(), name, draw_generator(seed, name, 0))
-            for utterance, name in enumerate(evaluator.ids)
-        ]
+        self._references = [evaluator.reference(baseline, utterance, seed) for utterance in range(len(evaluator))]
 
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """The only replicate of an utterance."""

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.baselines import Baseline, draw_reference
-from speechshap.attribution.draws import draw_generator
-from speechshap.attribution.errors import NonFiniteOutputError
+from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.features import stretch_bounds
 from speechshap.attribution.methods import Method
@@ -85,10 +83,8 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         for stretch in stretches[utterance]
     ]
     references = {
-        (utterance, draw): draw_reference(
-            baseline, evaluator.waveform(utterance).cpu(), name, draw_generator(settings.seed, name, draw)
-        )
-        for utterance, name in enumerate(evaluator.ids)
+        (utterance, draw): evaluator.reference(baseline, utterance, settings.seed, draw)
+        for utterance in range(len(evaluator))
         for draw in range(settings.n_draws)
     }
 
@@ -106,9 +102,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     index = evaluator.indices(utterances)
     outputs = targets(evaluator.logits)
     drops = outputs[index] - targets(occluded_logits, index)  # (rows, targets)
-    finite = drops.isfinite().all(1)
-    if not finite.all():
-        raise NonFiniteOutputError(evaluator.ids[utterances[finite.tolist().index(False)]])
+    evaluator.check_finite(drops, utterances)
 
     frames = outputs.new_zeros(*outputs.shape, evaluator.num_frames)
     errors = torch.zeros_like(frames)
