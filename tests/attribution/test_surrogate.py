@@ -1,5 +1,7 @@
 """What KernelSHAP and LIME have in common."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from attribution.tiny import Convolution, noise, seeded
@@ -41,10 +43,12 @@ def energy(waveforms: Tensor, low: float, high: float) -> Tensor:
 
 
 @METHODS
+@pytest.mark.parametrize("step_frames", [None, 1])
 @pytest.mark.parametrize("features", ["stretches", "bands", "cells"])
-def test_an_utterance_in_a_batch_is_attributed_as_alone(name: str, features: str) -> None:
+def test_an_utterance_in_a_batch_is_attributed_as_alone(name: str, features: str, step_frames: int | None) -> None:
     model, waveforms, lengths = seeded(Convolution()), noise(3, 2000, seed=0, dtype=torch.float32), [1300, 2000, 500]
-    options = {"stretch_frames": 2, "num_bands": 4, "features": features, "n_samples": 64, "n_draws": 3, "seed": 3}
+    options = {"stretch_frames": 2, "num_bands": 4, "features": features, "n_draws": 3, "seed": 3}
+    options["step_frames"] = step_frames
     whole = Evaluator(model, waveforms, lengths, ["x", "y", "z"], chunk_size=7)
     together = attribute(name, whole, [[0, 1]] * 3, gaussian_noise(), **options)
     for row, length in enumerate(lengths):
@@ -133,6 +137,32 @@ def test_too_many_features_are_refused_for_the_utterance(name: str) -> None:
 
 
 @METHODS
+def test_overlapping_stretches_give_a_frame_their_mean(name: str) -> None:
+    """Of a model that is additive each stretch has the sum of its frames."""
+    weights, waveform = noise(10, seed=0), noise(1, 10, seed=1)
+    evaluator = Evaluator(lambda x: (x * weights).sum(1, keepdim=True), waveform, grid=GRID)
+    options = {"stretch_frames": 5, "step_frames": 2, "n_draws": 2, **({"ridge": 0.0} if name == "lime" else {})}
+    result = attribute(name, evaluator, **options)
+    parts, expected = weights * waveform[0], torch.zeros(10, dtype=torch.float64)
+    for bounds in ([0, 5, 10], [0, 2, 8, 10]):  # the second half of a stretch later
+        for first, last in pairwise(bounds):
+            expected[first:last] += parts[first:last].mean() / 2
+    torch.testing.assert_close(result.frames[0, 0].double(), expected, atol=1e-5, rtol=0)
+    assert result.frames_standard_error.max() < 1e-5
+
+
+def test_the_number_of_coalitions_follows_the_features() -> None:
+    model = lambda x, lengths: x.sum(1, keepdim=True)  # noqa: E731
+    evaluator = Evaluator(model, torch.ones(2, 400), [400, 100], grid=GRID)
+    result = attribute("kernel_shap", evaluator, stretch_frames=10, n_draws=4)
+    assert result.n_samples.tolist() == [6 * 40 + 4, 6 * 10 + 4]
+    result = attribute("kernel_shap", evaluator, stretch_frames=10, step_frames=5, n_draws=4)
+    assert result.n_samples.tolist() == [6 * (40 + 41) + 4, 6 * (10 + 11) + 4]
+    result = attribute("kernel_shap", evaluator, stretch_frames=50, n_draws=16)  # two for each reference at least
+    assert result.n_samples.tolist() == [6 * 8 + 16, 2 * 16 + 16]
+
+
+@METHODS
 def test_an_output_that_is_not_finite_is_reported_with_the_utterance(name: str) -> None:
     evaluator = Evaluator(lambda x: 1 / x[:, :1], torch.tensor([[1.0, 2.0]]), ids=["a"], grid=GRID)
     with pytest.raises(NonFiniteOutputError, match="an output of the model for utterance a is not finite"):
@@ -176,6 +206,8 @@ def test_one_reference_at_a_time_is_drawn() -> None:
         ({"num_bands": 1}, "`num_bands` is 1; expected 2 at least"),
         ({"n_samples": 3}, "`n_samples` is 3; expected 4 at least"),
         ({"n_samples": 20}, r"`n_draws` is 16; expected 10 at most, .* \(`n_samples` is 20\)"),
+        ({"n_samples": 60, "stretch_frames": 4, "step_frames": 2}, "`n_draws` is 16; expected 15 at most"),
+        ({"stretch_frames": 4, "step_frames": 5}, "`step_frames` is 5, which skips frames between stretches of 4"),
         ({"features": "bands", "num_bands": 300}, "`num_bands` is 300: num_mel_bands is 300; expected 2 to 201"),
         ({"features": "cells", "num_bands": 150}, "`num_bands` is 150: 150 mel bands over 201 frequency bins leave"),
     ],

@@ -9,23 +9,40 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.spectrum import SpectralGrid
+from speechshap.errors import UserError, require_at_least
 from speechshap.frames import FrameGrid
 
 FeatureKind = Literal["stretches", "bands", "cells"]
 FEATURE_KINDS: tuple[str, ...] = get_args(FeatureKind)
 
 
-def stretch_bounds(num_frames: int, stretch_frames: int) -> list[int]:
+def stretch_bounds(num_frames: int, stretch_frames: int, shift: float = 0.0) -> list[int]:
     """Frames at which stretches of nearly equal length begin and end.
 
     A last stretch of a single frame, say, would look stronger than it is.
 
+    Args:
+        num_frames: Of the utterance.
+        stretch_frames: Of a stretch, about.
+        shift: Part of a stretch by which the bounds are moved; what is left at both ends are stretches, too.
+
     Example:
-        >>> stretch_bounds(11, 3)
-        [0, 3, 6, 8, 11]
+        >>> stretch_bounds(11, 3), stretch_bounds(11, 3, shift=0.5)
+        ([0, 3, 6, 8, 11], [0, 1, 4, 7, 10, 11])
     """
     count = max(1, round(num_frames / stretch_frames))
-    return [round(number * num_frames / count) for number in range(count + 1)]
+    inner = [round((number + shift) * num_frames / count) for number in range(count)]
+    return [0, *(bound for bound in inner if 0 < bound < num_frames), num_frames]
+
+
+def require_steps_within_stretches(step_frames: int | None, stretch_frames: int) -> None:
+    """Raise a UserError where stretches that begin so many frames after one another would leave frames between them."""
+    require_at_least(1, step_frames=step_frames)
+    if step_frames is not None and step_frames > stretch_frames:
+        raise UserError(
+            f"`step_frames` is {step_frames}, which skips frames between stretches of {stretch_frames}; expected as "
+            "many at most"
+        )
 
 
 def spread(values: Tensor, bounds: Sequence[int]) -> Tensor:
@@ -41,7 +58,7 @@ def spread(values: Tensor, bounds: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Features:
-    """The features of one utterance: its bands times its stretches, of which there may be one of either.
+    """Features that an utterance is divided into: its bands times its stretches, of which there may be one of either.
 
     Attributes:
         bounds: Frames at which its stretches begin and end.
@@ -49,7 +66,7 @@ class Features:
         spectrum: Transform whose bands are features; None where only stretches are.
 
     Example:
-        >>> features = Features.of("stretches", 8, FrameGrid(hop=2, receptive_field=2), stretch_frames=1)
+        >>> features = Features.of(8, FrameGrid(hop=2, receptive_field=2), [0, 1, 2, 3, 4])
         >>> features.removed(torch.arange(8.0), torch.tensor([True, False, True, False]))  # the second and the fourth
         tensor([0., 0., 2., 3., 0., 0., 6., 7.])
     """
@@ -60,25 +77,17 @@ class Features:
 
     @classmethod
     def of(
-        cls,
-        kind: FeatureKind,
-        num_samples: int,
-        grid: FrameGrid,
-        stretch_frames: int,
-        spectrum: SpectralGrid | None = None,
+        cls, num_samples: int, grid: FrameGrid, bounds: Sequence[int], spectrum: SpectralGrid | None = None
     ) -> "Features":
-        """Features of an utterance.
+        """Features with these bounds of stretches.
 
         Args:
-            kind: Bands of the spectrum over all of the time, stretches with all bands, or both (cells).
             num_samples: Of the utterance.
             grid: Where its frames are.
-            stretch_frames: Frames of a stretch, about.
+            bounds: Frames at which stretches begin and end, from the first frame to the one after the last.
             spectrum: Has the bands.
         """
         edges = grid.edges(num_samples).tolist()
-        num_frames = len(edges) - 1
-        bounds = [0, num_frames] if kind == "bands" else stretch_bounds(num_frames, stretch_frames)
         # A stretch without a sample, or without a frame of the spectrum, is joined to the one before.
         step = 1 if spectrum is None else spectrum.hop
         places = [_steps(edges[bound], step) for bound in bounds]
@@ -86,7 +95,7 @@ class Features:
             0,
             *(number for number in range(1, len(bounds) - 1) if places[number - 1] < places[number] < places[-1]),
         ]
-        bounds = [*(bounds[number] for number in kept), num_frames]
+        bounds = [*(bounds[number] for number in kept), bounds[-1]]
         return cls(bounds, [edges[bound] for bound in bounds], spectrum)
 
     def __len__(self) -> int:
@@ -137,6 +146,14 @@ class Features:
         return torch.istft(
             transformed * shares, self.spectrum.window, self.spectrum.hop, window=window, length=self.edges[-1]
         )
+
+    def by_frame(self, values: Tensor) -> Tensor:
+        """Values of features ``(..., features)`` dealt out to frames, ``(..., frames)``."""
+        return spread(self.cells(values).sum(-2), self.bounds)
+
+    def by_column(self, values: Tensor) -> Tensor:
+        """Values of features ``(..., features)`` dealt out to the frames of the spectrum, ``(..., bands, columns)``."""
+        return spread(self.cells(values), self.columns)
 
     def cells(self, values: Tensor) -> Tensor:
         """Values of features ``(..., features)`` by band and stretch, ``(..., bands, stretches)``."""

@@ -17,14 +17,24 @@ from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.errors import UtteranceError
 from speechshap.attribution.evaluator import Evaluator, within
-from speechshap.attribution.features import FEATURE_KINDS, FeatureKind, Features, spread
+from speechshap.attribution.features import (
+    FEATURE_KINDS,
+    FeatureKind,
+    Features,
+    require_steps_within_stretches,
+    stretch_bounds,
+)
 from speechshap.attribution.settings import ReferenceSettings
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
 from speechshap.errors import UserError, require_at_least, require_choice
+from speechshap.frames import FrameGrid
 
 _COALITIONS_PER_FEATURE = 4
 """The fewest: with paired coalitions two equations for each unknown."""
+
+_USUAL_COALITIONS = 6
+"""For each feature, where their number is left out."""
 
 _COALITION_DRAW = -1
 """Number of the draw of an utterance's coalitions; those of its references count from 0."""
@@ -39,8 +49,12 @@ class SurrogateSettings(ReferenceSettings):
             stretches).
         stretch_frames: Frames of a stretch (10 frames of WavLM are 200 ms); where they do not divide an utterance,
             its stretches are a little longer or shorter.
+        step_frames: Frames by which one division into stretches is shifted from the next one, so that stretches
+            overlap: each division is explained by itself, with its part of ``n_samples``, and a frame has the mean of
+            what they give it. Left out, there is one division.
         num_bands: Mel bands.
-        n_samples: Coalitions that the model is asked for, 4 for each feature at least.
+        n_samples: Coalitions that the model is asked for, 4 for each feature at least; left out, 6 for each, and 2 for
+            each reference at least, so that a long utterance has more.
         n_draws: References that the features are replaced by, dealt out among the coalitions; from two on there are
             standard errors.
 
@@ -50,20 +64,23 @@ class SurrogateSettings(ReferenceSettings):
 
     features: FeatureKind = "stretches"
     stretch_frames: int = 10
+    step_frames: int | None = None
     num_bands: int = 16
-    n_samples: int = 256
+    n_samples: int | None = None
     n_draws: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("features", self.features, FEATURE_KINDS)
         require_at_least(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
+        require_steps_within_stretches(self.step_frames, self.stretch_frames)
         require_at_least(2, num_bands=self.num_bands)
         require_at_least(_COALITIONS_PER_FEATURE, n_samples=self.n_samples)
-        if 2 * self.n_draws > self.n_samples:
+        if self.n_samples is not None and 2 * self.n_draws * self.num_divisions > self.n_samples:
+            most = self.n_samples // (2 * self.num_divisions)
             raise UserError(
-                f"`n_draws` is {self.n_draws}; expected {self.n_samples // 2} at most, so that each reference is in "
-                f"two of the coalitions (`n_samples` is {self.n_samples})"
+                f"`n_draws` is {self.n_draws}; expected {most} at most, so that each reference is in two coalitions "
+                f"of each division into features (`n_samples` is {self.n_samples})"
             )
         try:
             self.spectrum  # noqa: B018 - checks the bands
@@ -75,9 +92,37 @@ class SurrogateSettings(ReferenceSettings):
         """Transform whose bands are features; None where only stretches are."""
         return None if self.features == "stretches" else SpectralGrid(num_mel_bands=self.num_bands)
 
+    @property
+    def num_divisions(self) -> int:
+        """Ways in which an utterance is divided into features."""
+        overlap = self.step_frames is not None and self.features != "bands"
+        return max(1, round(self.stretch_frames / self.step_frames)) if overlap and self.step_frames else 1
+
+    def divisions(self, num_samples: int, grid: FrameGrid) -> list[Features]:
+        """The features of an utterance, once for each division.
+
+        Example:
+            >>> settings = SurrogateSettings(stretch_frames=4, step_frames=2)
+            >>> [features.bounds for features in settings.divisions(8, FrameGrid(1, 1))]
+            [[0, 4, 8], [0, 2, 6, 8]]
+        """
+        num_frames = grid.num_frames(num_samples)
+        shifts = [number / self.num_divisions for number in range(self.num_divisions)]
+        bounds = [
+            [0, num_frames] if self.features == "bands" else stretch_bounds(num_frames, self.stretch_frames, shift)
+            for shift in shifts
+        ]
+        return [Features.of(num_samples, grid, own, self.spectrum) for own in bounds]
+
+    def coalitions_of(self, num_features: int) -> int:
+        """How many coalitions a division into so many features has."""
+        if self.n_samples is not None:
+            return self.n_samples // self.num_divisions
+        return max(_USUAL_COALITIONS * num_features, 2 * self.n_draws)
+
 
 class Coalitions(NamedTuple):
-    """Coalitions of one utterance.
+    """Coalitions of the features that one utterance is divided into.
 
     Attributes:
         present: Which features are on, ``(rows, features)`` bool.
@@ -89,7 +134,7 @@ class Coalitions(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A surrogate of the outputs of one utterance; in double precision, on the CPU.
+    """A surrogate of the outputs of one utterance, for one division; in double precision, on the CPU.
 
     Attributes:
         coefficients: ``(targets, features)``.
@@ -111,12 +156,20 @@ class Surrogate(NamedTuple):
     Attributes:
         is_exact: Whether so many features are explained without drawing; else they must not be too many.
         draw: Coalitions of so many features.
-        fit: Takes the coalitions, the outputs for them, ``(rows, targets)``, and that for the utterance ``(targets,)``.
+        fit: Takes the coalitions, the outputs for them ``(rows, targets)``, and how far the output for the utterance is
+            above that for each reference, ``(references, targets)``.
+        needs_references: Whether the fit is told the latter; else it gets no references, ``(0, targets)``.
     """
 
     is_exact: Callable[[int], bool]
     draw: Callable[[int, torch.Generator], Coalitions]
     fit: Callable[[Coalitions, Tensor, Tensor], Fit]
+    needs_references: bool
+
+
+class _Division(NamedTuple):
+    features: Features
+    coalitions: Coalitions
 
 
 def explain_by_surrogate(
@@ -129,24 +182,38 @@ def explain_by_surrogate(
         UtteranceError: An utterance has too many features, or an output for it is not finite; the error names it.
     """
     targets = evaluator.targets(targets)
-    features = [
-        Features.of(settings.features, length, evaluator.grid, settings.stretch_frames, settings.spectrum)
-        for length in evaluator.lengths
-    ]
-    for name, own in zip(evaluator.ids, features, strict=True):
-        if len(own) * _COALITIONS_PER_FEATURE > settings.n_samples and not surrogate.is_exact(len(own)):
-            raise _too_many(name, own, settings.n_samples)
-    coalitions = [
-        surrogate.draw(len(own), draw_generator(settings.seed, name, _COALITION_DRAW))
-        for name, own in zip(evaluator.ids, features, strict=True)
+    divisions = [
+        _divisions(name, length, evaluator.grid, settings, surrogate)
+        for name, length in zip(evaluator.ids, evaluator.lengths, strict=True)
     ]
     outputs = targets(evaluator.logits)
-    answers = _answers(evaluator, targets, baseline, settings.seed, features, coalitions)
+    answers = _answers(evaluator, targets, baseline, settings, divisions, settings.n_draws * surrogate.needs_references)
     fits = [
-        surrogate.fit(drawn, answer, output)
-        for drawn, answer, output in zip(coalitions, answers, outputs.cpu().double(), strict=True)
+        [
+            surrogate.fit(division.coalitions, answer, output - of_references)
+            for division, answer in zip(own, own_answers, strict=True)
+        ]
+        for own, (*own_answers, of_references), output in zip(divisions, answers, outputs.cpu().double(), strict=True)
     ]
-    return _attribution(evaluator, targets, settings, features, coalitions, fits)
+    counts = [sum(map(len, own_answers)) for own_answers in answers]
+    return _attribution(evaluator, targets, settings, divisions, fits, counts)
+
+
+def _divisions(
+    name: str, num_samples: int, grid: FrameGrid, settings: SurrogateSettings, surrogate: Surrogate
+) -> list[_Division]:
+    """What an utterance is divided into, with the coalitions of each division."""
+    divisions = settings.divisions(num_samples, grid)
+    for features in divisions:
+        most = settings.coalitions_of(len(features)) // _COALITIONS_PER_FEATURE
+        if len(features) > most and not surrogate.is_exact(len(features)):
+            raise _too_many(name, features, settings)
+    return [
+        _Division(
+            features, surrogate.draw(len(features), draw_generator(settings.seed, name, _COALITION_DRAW - number))
+        )
+        for number, features in enumerate(divisions)
+    ]
 
 
 def clustered(influences: Tensor, references: Tensor, count: int) -> Tensor | None:
@@ -176,62 +243,78 @@ def _answers(
     evaluator: Evaluator,
     targets: Targets,
     baseline: Baseline,
-    seed: int,
-    features: list[Features],
-    coalitions: list[Coalitions],
-) -> list[Tensor]:
-    """Outputs of the model for each utterance's coalitions, ``(rows, targets)``, in double precision on the CPU."""
+    settings: SurrogateSettings,
+    divisions: list[list[_Division]],
+    n_references: int,
+) -> list[list[Tensor]]:
+    """Outputs of the model, ``(rows, targets)`` in double precision on the CPU.
+
+    For each utterance there are those for the coalitions of each of its divisions, and those for so many references.
+    """
+    rows: list[tuple[int, Features, Tensor, int]] = []
+    sizes: list[int] = []
+    for utterance, own in enumerate(divisions):
+        nothing = torch.zeros(len(own[0].features), dtype=torch.bool)
+        references = _Division(
+            own[0].features, Coalitions(nothing.expand(n_references, -1), torch.arange(n_references))
+        )
+        for features, coalitions in (*own, references):
+            own_references = coalitions.references.tolist()
+            rows += [(utterance, features, *row) for row in zip(coalitions.present, own_references, strict=True)]
+            sizes.append(len(coalitions.present))
     # One reference after the other, so that one at a time is in memory.
-    orders = [drawn.references.argsort(stable=True) for drawn in coalitions]
-    rows = [(utterance, row) for utterance, order in enumerate(orders) for row in order.tolist()]
+    order = sorted(range(len(rows)), key=lambda row: (rows[row][0], rows[row][3]))
 
     @lru_cache(maxsize=1)
     def difference(utterance: int, reference: int) -> Tensor:
         waveform = evaluator.waveform(utterance)
-        drawn = evaluator.reference(baseline, utterance, seed, reference)
+        drawn = evaluator.reference(baseline, utterance, settings.seed, reference)
         wide = torch.promote_types(waveform.dtype, torch.float32)
-        return features[utterance].transform(waveform.to(wide) - drawn.to(waveform.device, wide))
+        features = divisions[utterance][0].features  # those of all divisions take the same of it
+        return features.transform(waveform.to(wide) - drawn.to(waveform.device, wide))
 
     def with_features_replaced(number: int) -> Tensor:
-        utterance, row = rows[number]
-        present, references = coalitions[utterance]
-        transformed = difference(utterance, int(references[row]))
-        return evaluator.waveform(utterance) - features[utterance].removed(transformed, present[row])
+        utterance, features, present, reference = rows[order[number]]
+        return evaluator.waveform(utterance) - features.removed(difference(utterance, reference), present)
 
-    utterances = [utterance for utterance, _ in rows]
+    utterances = [rows[row][0] for row in order]
     logits = evaluator.evaluate(utterances, with_features_replaced)
     answers = targets(logits, evaluator.indices(utterances)).cpu().double()
     evaluator.check_finite(answers, utterances)
-    own = answers.split([len(order) for order in orders])
-    return [answer[order.argsort()] for answer, order in zip(own, orders, strict=True)]
+    in_place = torch.empty_like(answers)
+    in_place[order] = answers
+    parts = iter(in_place.split(sizes))
+    return [[next(parts) for _ in (*own, "references")] for own in divisions]
 
 
 def _attribution(
     evaluator: Evaluator,
     targets: Targets,
     settings: SurrogateSettings,
-    features: list[Features],
-    coalitions: list[Coalitions],
-    fits: list[Fit],
+    divisions: list[list[_Division]],
+    fits: list[list[Fit]],
+    counts: list[int],
 ) -> Attribution:
-    """The coefficients by frame, and by band and frame where bands are features."""
+    """The coefficients by frame, and by band and frame where bands are features; the mean over the divisions."""
     outputs, spectrum = targets(evaluator.logits), settings.spectrum
     frames = outputs.new_zeros(*outputs.shape, evaluator.num_frames)
     columns = 0 if spectrum is None else spectrum.num_frames(max(evaluator.lengths))
-    cells = outputs.new_zeros(*outputs.shape, features[0].num_bands, columns)
+    cells = outputs.new_zeros(*outputs.shape, divisions[0][0].features.num_bands, columns)
     frame_errors, cell_errors = torch.zeros_like(frames), torch.zeros_like(cells)
-    for utterance, (own, fit) in enumerate(zip(features, fits, strict=True)):
-        values = own.cells(fit.coefficients)  # (targets, bands, stretches)
-        _put(frames[utterance], spread(values.sum(-2), own.bounds))
-        if spectrum is not None:
-            _put(cells[utterance], spread(values, own.columns))
-        if fit.deviations is not None:
-            deviations = own.cells(fit.deviations)
-            _put(frame_errors[utterance], spread(deviations.sum(-2).norm(dim=0), own.bounds))
-            if spectrum is not None:
-                _put(cell_errors[utterance], spread(deviations.norm(dim=0), own.columns))
     has_errors = settings.n_draws > 1
-    gap_errors = [fit.gap_standard_error for fit in fits if fit.gap_standard_error is not None]
+    for utterance, (own, own_fits) in enumerate(zip(divisions, fits, strict=True)):
+        pairs = [(division.features, fit) for division, fit in zip(own, own_fits, strict=True)]
+        _put(frames[utterance], _mean([features.by_frame(fit.coefficients) for features, fit in pairs]))
+        if spectrum is not None:
+            _put(cells[utterance], _mean([features.by_column(fit.coefficients) for features, fit in pairs]))
+        # The divisions have the references in common, whose part of the errors is averaged before it is squared.
+        known = [(features, fit.deviations) for features, fit in pairs if fit.deviations is not None]
+        if known:
+            _put(frame_errors[utterance], _mean([features.by_frame(own) for features, own in known]).norm(dim=0))
+            if spectrum is not None:
+                _put(cell_errors[utterance], _mean([features.by_column(own) for features, own in known]).norm(dim=0))
+    gaps = [_mean([fit.gap for fit in own]) for own in fits]
+    gap_errors = [own[0].gap_standard_error for own in fits if own[0].gap_standard_error is not None]
     return Attribution(
         frames=frames,
         frames_standard_error=frame_errors if has_errors else None,
@@ -239,13 +322,17 @@ def _attribution(
         targets=targets,
         logits=evaluator.logits,
         outputs=outputs,
-        completeness_gap=_stacked([fit.gap for fit in fits], outputs),
+        completeness_gap=_stacked(gaps, outputs),
         completeness_gap_standard_error=_stacked(gap_errors, outputs) if gap_errors else None,
-        n_samples=evaluator.indices([len(drawn.present) for drawn in coalitions]),
+        n_samples=evaluator.indices(counts),
         n_replicates=evaluator.indices([settings.n_draws] * len(fits)),
         time_frequency=None if spectrum is None else cells,
         time_frequency_standard_error=cell_errors if has_errors and spectrum is not None else None,
     )
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).mean(0)
 
 
 def _put(place: Tensor, values: Tensor) -> None:
@@ -257,15 +344,17 @@ def _stacked(values: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(values).to(like.dtype).to(like.device)
 
 
-def _too_many(name: str, features: Features, n_samples: int) -> UtteranceError:
+def _too_many(name: str, features: Features, settings: SurrogateSettings) -> UtteranceError:
     kinds = (
         (features.num_stretches, "stretches", "longer `stretch_frames`"),
         (features.num_bands, "bands", "fewer `num_bands`"),
     )
     counts, ways = zip(*((f"{count} {kind}", way) for count, kind, way in kinds if count > 1), strict=True)
+    least = _COALITIONS_PER_FEATURE * len(features) * settings.num_divisions
+    each = "each" if settings.num_divisions == 1 else f"each in {settings.num_divisions} divisions"
     return UtteranceError(
         name,
-        f"utterance {name} has {len(features)} features ({' x '.join(counts)}), and `n_samples` is {n_samples}; "
-        f"expected {_COALITIONS_PER_FEATURE * len(features)} at least, {_COALITIONS_PER_FEATURE} for each, or "
-        f"{' or '.join(ways)}",
+        f"utterance {name} has {len(features)} features ({' x '.join(counts)}), and `n_samples` is "
+        f"{settings.n_samples}; expected {least} at least, {_COALITIONS_PER_FEATURE} for {each}, or "
+        f"{' or '.join(ways)}; left out, it is enough for any utterance",
     )

@@ -57,22 +57,20 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     """
 
     def is_exact(num_features: int) -> bool:
-        return (2**num_features - 2) * settings.n_draws <= settings.n_samples
+        return (2**num_features - 2) * settings.n_draws <= settings.coalitions_of(num_features)
 
     def draw(num_features: int, generator: torch.Generator) -> Coalitions:
         if is_exact(num_features):
             half = all_halves(num_features).repeat(settings.n_draws, 1)
         else:
-            half = sampled_coalitions(num_features, settings.n_samples // 2, generator)
-        empty = torch.zeros(settings.n_draws, num_features, dtype=torch.bool)
-        numbers, own = torch.arange(settings.n_draws), torch.arange(len(half)) * settings.n_draws // max(1, len(half))
-        return Coalitions(torch.cat([half, ~half, empty]), torch.cat([own, own, numbers]))
+            half = sampled_coalitions(num_features, settings.coalitions_of(num_features) // 2, generator)
+        own = torch.arange(len(half)) * settings.n_draws // max(1, len(half))
+        return Coalitions(torch.cat([half, ~half]), torch.cat([own, own]))
 
-    def fit(coalitions: Coalitions, outputs: Tensor, output: Tensor) -> Fit:
-        pairs = (len(outputs) - settings.n_draws) // 2
+    def fit(coalitions: Coalitions, outputs: Tensor, totals: Tensor) -> Fit:
+        pairs = len(outputs) // 2
         half, references = coalitions.present[:pairs], coalitions.references[:pairs]
-        differences = outputs[:pairs] - outputs[pairs : 2 * pairs]
-        totals = output - outputs[2 * pairs :]  # (references, targets)
+        differences = outputs[:pairs] - outputs[pairs:]
         exact = is_exact(half.shape[1])
         coefficients, deviations = shapley_regression(half, differences, totals, references, is_drawn=not exact)
         return Fit(
@@ -82,7 +80,8 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
             gap_standard_error=totals.std(0) / settings.n_draws**0.5 if settings.n_draws > 1 else None,
         )
 
-    return explain_by_surrogate(evaluator, targets, baseline, settings, Surrogate(is_exact, draw, fit))
+    surrogate = Surrogate(is_exact, draw, fit, needs_references=True)
+    return explain_by_surrogate(evaluator, targets, baseline, settings, surrogate)
 
 
 def all_halves(num_features: int) -> Tensor:

@@ -77,16 +77,17 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     """
 
     def draw(num_features: int, generator: torch.Generator) -> Coalitions:
-        present = torch.rand(settings.n_samples, num_features, generator=generator) < 0.5
-        return Coalitions(present, torch.arange(settings.n_samples) * settings.n_draws // settings.n_samples)
+        count = settings.coalitions_of(num_features)
+        present = torch.rand(count, num_features, generator=generator) < 0.5
+        return Coalitions(present, torch.arange(count) * settings.n_draws // count)
 
-    def fit(coalitions: Coalitions, outputs: Tensor, output: Tensor) -> Fit:
+    def fit(coalitions: Coalitions, outputs: Tensor, totals: Tensor) -> Fit:
         weights = proximity(coalitions.present, settings.kernel_width)
         coefficients, influences = ridge_regression(coalitions.present.double(), outputs, weights, settings.ridge)
         deviations = clustered(influences, coalitions.references, settings.n_draws)
-        return Fit(coefficients, deviations, gap=torch.full_like(output, torch.nan))
+        return Fit(coefficients, deviations, gap=outputs.new_full(totals.shape[1:], torch.nan))
 
-    surrogate = Surrogate(is_exact=lambda num_features: False, draw=draw, fit=fit)
+    surrogate = Surrogate(is_exact=lambda num_features: False, draw=draw, fit=fit, needs_references=False)
     return explain_by_surrogate(evaluator, targets, baseline, settings, surrogate)
 
 
