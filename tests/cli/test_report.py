@@ -30,7 +30,7 @@ def test_two_classes_are_compared_and_nothing_else_is_written(run: Path, caplog:
     [
         ("sad", "--compare takes two classes with a comma between them, such as angry,sad; got 'sad'"),
         ("sad,", "--compare takes two classes with a comma between them, such as angry,sad; got 'sad,'"),
-        ("sad,angry", "--compare: angry is predicted for no utterance; there are calm, happy, sad"),
+        ("sad,angry", "--compare: the prediction angry is never explained; there are calm, happy, sad"),
         (
             "calm,sad",
             "--compare: calm and sad need two speakers who speak both, or two each who speak one of them; calm is "

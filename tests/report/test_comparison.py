@@ -59,7 +59,7 @@ def test_what_cannot_be_compared_is_left_out() -> None:
         spoken("sad", "Anna", 1, frame_attribution=[INF]),
         spoken("sad", "Anna", 2, frame_attribution=[0.0, 0.0]),
         spoken("sad", None, frame_attribution=[1.0]),
-        spoken("sad", "Bert", frame_attribution=[1.0]) | {"against": "calm"},
+        spoken("sad", "Bert", frame_attribution=[1.0]) | {"against": "calm", "prediction": "calm"},
         spoken("sad", "Bert", 1, frame_attribution=[1.0]) | {"prediction": "calm"},
     ]
     found = comparable(rows)["time"]
@@ -90,6 +90,18 @@ def test_an_emotion_is_compared_with_all_others_together() -> None:
     assert (found.other, found.found.speakers, found.found.paired) == (None, 8, True)
 
 
+def test_contrasts_are_compared_by_the_predicted_class_under_the_name_of_what_was_explained() -> None:
+    plain = corpus()
+    contrasts = [each | {"against": "calm" if each["target"] != "calm" else "sad"} for each in plain]
+    found, expected = (compare_pair(comparable(rows), "angry", "sad") for rows in (contrasts, plain))
+    assert {(each.emotion, each.other) for each in found} == {("angry - calm", "sad - calm")}
+    for each, of_classes in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(each.found.difference, of_classes.found.difference)
+    assert set(comparison_table(compare_all(comparable(contrasts)))["class"].to_pylist()) == {
+        "angry - calm", "calm - sad", "sad - calm",
+    }  # fmt: skip
+
+
 def test_the_table_has_all_pairs_and_each_emotion_against_the_rest() -> None:
     rows = comparison_table(compare_all(comparable(corpus()))).to_pylist()
     assert {each["quantity"] for each in rows} == {"time", "band", "cue"}
@@ -117,7 +129,7 @@ def test_an_emotion_of_one_speaker_is_in_no_comparison() -> None:
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        (("angry", "furious"), "furious is predicted for no utterance; there are angry, calm, happy, sad"),
+        (("angry", "furious"), "the prediction furious is never explained; there are angry, calm, happy, sad"),
         (("sad", "sad"), "takes two different classes; got sad twice"),
         (
             ("happy", "sad"),

@@ -75,7 +75,7 @@ def test_the_caption_tells_test_and_correction_and_each_panel_its_speakers() -> 
     told = figure.get_suptitle().replace("\n", " ")
     assert "p ≤ 0.05, permutation test over speakers, corrected for the positions of a panel (largest |t|)" in told
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "angry (8 speakers, paired)", "sad (5 speakers, paired: too few to be significant)",
+        "angry (8 speakers, paired)", "sad (5 speakers, paired: too few to tell)",
     ]  # fmt: skip
     assert not marks(figure.axes[1])
 

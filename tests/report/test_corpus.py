@@ -59,6 +59,20 @@ def test_attributions_to_classes_that_were_not_predicted_are_no_part_of_a_profil
     assert (profile.emotions, profile.mean.tolist(), profile.left_out) == (("sad",), [[1.0]], 0)
 
 
+def test_where_contrasts_alone_explain_the_prediction_profiles_are_theirs_and_say_so() -> None:
+    rows = [
+        row("sad", utterance="a.wav", against="calm", frame_attribution=[1.0]),
+        row("sad", utterance="b.wav", against="calm", frame_attribution=[3.0]),
+        row("calm", utterance="c.wav", against="sad", frame_attribution=[5.0]),
+        row("calm", utterance="d.wav", against="happy", frame_attribution=[8.0]),
+        row("happy", "calm", utterance="e.wav", against="calm", frame_attribution=[9.0]),
+    ]
+    profile = time_profile(rows, 1)
+    assert profile is not None
+    assert profile.emotions == ("calm - another class", "sad - calm")
+    assert (profile.mean.tolist(), profile.counts.tolist()) == ([[6.5], [2.0]], [2, 2])
+
+
 def test_every_output_of_a_regression_has_a_profile() -> None:
     rows = [row(name, frame_attribution=[value]) | {"prediction": None} for name, value in (("a", 1.0), ("v", 2.0))]
     profile = time_profile(rows, 1)

@@ -62,4 +62,12 @@ def test_where_the_speaker_is_unknown_an_utterance_stands_for_one() -> None:
 
 def test_only_the_prediction_counts_and_rows_without_cues_are_ignored() -> None:
     assert cue_profile([row("sad"), one_cue(2.0, 1.0, prediction="happy")]) is None
-    assert cue_profile([one_cue(2.0, 1.0, against="happy")]) is None
+
+
+def test_contrasts_of_the_prediction_have_cues_under_the_name_of_what_was_explained() -> None:
+    profile = cue_profile([one_cue(2.0, 1.0, against="calm"), one_cue(3.0, 1.0, against="calm", utterance="b.wav")])
+    assert profile is not None
+    assert (profile.emotions, profile.mean.item(), profile.counts.item()) == (("sad - calm",), 1.5, 2)
+    both = cue_profile([one_cue(2.0, 1.0, against="calm"), one_cue(5.0, 1.0)])
+    assert both is not None
+    assert (both.emotions, both.mean.item()) == (("sad",), 4.0)

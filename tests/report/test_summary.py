@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from helpers import write_explanation
 
+from speechshap.attribution.targets import Target
 from speechshap.errors import UserError
 from speechshap.report.summary import CAPTIONS, Summary, write_pair
 from speechshap.results.folder import ResultsFolder
@@ -101,6 +102,20 @@ def test_emotions_that_several_speakers_have_are_compared(tmp_path: Path) -> Non
     assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["table.csv", "time.png"]
 
 
+def test_contrasts_of_the_prediction_have_all_figures(tmp_path: Path) -> None:
+    for speaker in ("Anna", "Bert"):
+        for emotion in ("happy", "sad"):
+            write_explanation(
+                tmp_path, f"{speaker} {emotion}.wav", targets=(Target(emotion, "calm"),), prediction=emotion,
+                speaker=speaker, layers=2, bands=8, cues=True,
+            )  # fmt: skip
+    pictures = Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
+    assert pictures.keys() == CAPTIONS.keys() - {"agreement"}
+    assert set(pd.read_csv(tmp_path / "corpus" / "table.csv").emotion) == {"happy - calm", "sad - calm"}
+    table = pd.read_csv(write_pair(ResultsFolder(tmp_path), "sad", "happy", tmp_path / "pair").with_suffix(".csv"))
+    assert (set(table["class"]), set(table.other)) == ({"sad - calm"}, {"happy - calm"})
+
+
 def test_a_pair_is_written_as_figure_and_table(tmp_path: Path) -> None:
     write_two_emotions(tmp_path)
     path = write_pair(ResultsFolder(tmp_path), "sad", "happy", tmp_path / "corpus")
@@ -113,6 +128,6 @@ def test_a_pair_is_written_as_figure_and_table(tmp_path: Path) -> None:
 def test_only_the_latest_settings_are_compared(tmp_path: Path) -> None:
     write_two_emotions(tmp_path)
     write_explanation(tmp_path, "a.wav", targets=("calm",), settings={"n_samples": 20})
-    with pytest.raises(UserError, match="happy is predicted for no utterance; there are calm"):
+    with pytest.raises(UserError, match="the prediction happy is never explained; there are calm"):
         write_pair(ResultsFolder(tmp_path), "happy", "sad", tmp_path / "corpus")
     assert not (tmp_path / "corpus").exists()

@@ -190,6 +190,13 @@ def test_a_class_named_like_a_contrast_has_a_histogram_of_its_own(tmp_path: Path
     assert {tag.split("/")[-1] for tag in tags if "frame" in tag} == {'"x - y"', "x - y"}
 
 
+def test_contrasts_of_the_prediction_have_shares_of_the_layers(tmp_path: Path) -> None:
+    log = ExplanationLog(tmp_path)
+    log.summary([{**row(1), "against": "sad"}], {}, 1.0, "abc", 0)
+    log.close()
+    assert "explain/layer_share/layer_1" in EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
+
+
 def test_the_projector_tells_the_error_of_the_predicted_class(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     log.summary([row(1), {**row(1), "target": "sad", "relative_error": 9.0}, row(2)], {}, 1.0, "abc", 0)

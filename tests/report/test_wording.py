@@ -6,12 +6,19 @@ import pytest
 from helpers import make_explanation
 
 from speechshap.attribution.targets import Target
-from speechshap.report.wording import outputs_text, variant_names
+from speechshap.report.wording import explained_of_classes, outputs_text, variant_names
 from speechshap.results.explanation import Explanation
 
 
 def variant(provenance: dict[str, Any] | None = None, **settings: Any) -> Explanation:
     return make_explanation(settings=settings, provenance=provenance)
+
+
+def test_classes_go_by_what_was_explained_of_them() -> None:
+    explained = [("a", None), ("a", None), ("b", "a"), ("c - d", "a"), ("c - d", "b")]
+    assert explained_of_classes({"target": label, "against": against} for label, against in explained) == {
+        "a": "a", "b": "b - a", "c - d": '"c - d" - another class',
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from helpers import PADDED_GRIDS, make_explanation
 from speechshap.attribution.targets import Target
 from speechshap.frames import FrameGrid
 from speechshap.results.explanation import Estimate, Explanation
-from speechshap.results.rows import SCHEMA, SHOWN, by_utterance, explains_prediction, from_rows, target_of, to_rows
+from speechshap.results.rows import SCHEMA, SHOWN, by_utterance, explaining_prediction, from_rows, target_of, to_rows
 
 HOSTILE = ("a - b", "müde, traurig", "<i>\"$x$'</i>", "悲しい")
 
@@ -116,7 +116,6 @@ def test_a_row_holds_the_class_and_what_is_subtracted_apart() -> None:
     rows = to_rows(make_explanation(targets=("a - b", Target("a - b", "c, d"))))
     assert [(row["target"], row["against"]) for row in rows] == [("a - b", None), ("a - b", "c, d")]
     assert [target_of(row) for row in rows] == [Target("a - b"), Target("a - b", "c, d")]
-    assert [explains_prediction(row) for row in rows] == [True, False]
 
 
 def test_a_row_tells_settings_by_name_and_as_a_whole() -> None:
@@ -128,7 +127,35 @@ def test_a_row_tells_settings_by_name_and_as_a_whole() -> None:
 
 def test_outputs_of_a_regression_are_all_of_interest() -> None:
     rows = to_rows(make_explanation(prediction=None, probability=None, targets=("arousal", Target("arousal", "x"))))
-    assert [explains_prediction(row) for row in rows] == [True, False]
+    assert explaining_prediction(rows) == rows[:1]
+    assert explaining_prediction(rows[1:]) == []
+
+
+def contrasts_of(utterance: str, *targets: str | Target, prediction: str = "happy") -> list[dict[str, Any]]:
+    return to_rows(make_explanation(utterance=utterance, prediction=prediction, targets=targets))
+
+
+def test_contrasts_explain_the_prediction_where_the_class_itself_does_not() -> None:
+    rows = [*contrasts_of("a.wav", Target("happy", "calm")), *contrasts_of("b.wav", Target("sad", "calm"))]
+    assert explaining_prediction(rows) == rows[:1]  # happy is predicted for b.wav, too
+    assert explaining_prediction(contrasts_of("a.wav", Target("sad", "happy"), "sad")) == []
+
+
+def test_a_class_and_its_contrasts_are_never_mixed() -> None:
+    both = contrasts_of("a.wav", "happy", Target("happy", "calm"))
+    contrast = contrasts_of("b.wav", Target("happy", "calm"))
+    assert explaining_prediction(both) == both[:1]
+    assert explaining_prediction([*both, *contrast]) == [both[1], *contrast]  # more utterances
+
+
+def test_of_several_contrasts_an_utterance_has_the_one_that_its_class_has_most_often() -> None:
+    rows = [
+        row
+        for number, runner_up in enumerate(("sad", "angry"))
+        for row in contrasts_of(f"{number}.wav", Target("happy", runner_up), Target("happy", "calm"))
+    ]
+    assert explaining_prediction(rows) == rows[1::2]
+    assert explaining_prediction(rows[::-1]) == rows[1::2][::-1]
 
 
 def test_of_a_target_that_was_written_twice_the_last_row_counts() -> None:

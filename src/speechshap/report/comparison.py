@@ -1,6 +1,8 @@
 """Where do the explanations of two emotions differ: over time, over frequency bands, and in what is heard there?
 
-Emotions are predicted classes, and rows those of a run, as in :mod:`speechshap.report.corpus`.
+Emotions are predicted classes, and rows those of a run, as in :mod:`speechshap.report.corpus`. Where contrasts explain
+the predictions, these are compared: ``angry - neutral`` of what was predicted angry with ``sad - neutral`` of what was
+predicted sad.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +31,8 @@ COMPARISON_SCHEMA = pa.schema(
         ("paired", pa.bool_()),
     ]
 )
-"""``quantity`` is ``time``, ``band`` or ``cue``. ``difference`` is ``class`` minus ``other``, which is null for all
+"""``quantity`` is ``time``, ``band`` or ``cue``. ``class`` and ``other`` are what is explained of the predicted class:
+itself, or a contrast of it (``angry - neutral``). ``difference`` is ``class`` minus ``other``, which is null for all
 other classes together. ``position`` is the middle of a bin as a share of the duration, the centre of a band in Hz, or
 the name of a cue. ``p`` is corrected over the positions of a comparison, not for the number of comparisons. ``paired``
 tells whether each of the ``speakers`` is in both classes. A cue that is not known has nulls."""
@@ -44,8 +47,8 @@ class Comparison:
 
     Attributes:
         quantity: ``time``, ``band`` or ``cue``.
-        emotion: Its name.
-        other: The name of the other one; None for all others together.
+        emotion: What was explained of it: the class, or a contrast of it.
+        other: That of the other one; None for all others together.
         positions: As in :class:`speechshap.report.corpus.Profile`; names of cues.
         found: The emotion minus the other one.
     """
@@ -75,8 +78,8 @@ def comparable(rows: Sequence[Mapping[str, Any]]) -> dict[str, Vectors]:
     Example:
         >>> bands = {"frequencies_hz": [100.0, 200.0], "time_frequency_attribution": [[2.0, 1.0], [0.0, -1.0]]}
         >>> comparable([{"target": "sad", "against": None, "prediction": "sad", "speaker": "Anna", **bands}])
-        {'band': Vectors(emotions=['sad'], speakers=['Anna'], positions=array([100., 200.]),
-                         values=array([[ 0.75, -0.25]]), left_out=0)}
+        {'band': Vectors(emotions=['sad'], explained={'sad': 'sad'}, speakers=['Anna'],
+                         positions=array([100., 200.]), values=array([[ 0.75, -0.25]]), left_out=0)}
     """
     middles = tuple(((np.arange(_NUM_BINS) + 0.5) / _NUM_BINS).tolist())
     spoken = [row for row in rows if row.get("speaker")]
@@ -106,7 +109,10 @@ def compare(quantity: str, vectors: Vectors, emotion: str, other: str | None = N
     found = compare_groups(
         vectors.values[of_one], vectors.values[of_other], speakers[of_one].tolist(), speakers[of_other].tolist()
     )
-    return None if found is None else Comparison(quantity, emotion, other, vectors.positions, found)
+    if found is None:
+        return None
+    of_emotion, of_others = vectors.explained[emotion], None if other is None else vectors.explained[other]
+    return Comparison(quantity, of_emotion, of_others, vectors.positions, found)
 
 
 def compare_all(vectors: Mapping[str, Vectors]) -> list[Comparison]:
@@ -144,7 +150,7 @@ def compare_pair(vectors: Mapping[str, Vectors], emotion: str, other: str) -> li
     known = sorted({name for values in vectors.values() for name in values.emotions})
     for name in (emotion, other):
         if name not in known:
-            raise UserError(f"`compare`: {name} is predicted for no utterance; there are {', '.join(known)}")
+            raise UserError(f"`compare`: the prediction {name} is never explained; there are {', '.join(known)}")
     found = [compare(quantity, values, emotion, other) for quantity, values in vectors.items()]
     enough = [each for each in found if each is not None]
     if not enough:

@@ -136,7 +136,7 @@ _AXES: dict[str, Callable[[Axes, Comparison], tuple[str, str]]] = {
 
 def _speakers(comparison: Comparison) -> str:
     found = comparison.found
-    few = "" if found.can_be_significant else ": too few to be significant"
+    few = "" if found.can_be_significant else ": too few to tell"
     return f"{found.speakers} speakers, {'paired' if found.paired else 'unpaired'}{few}"
 
 

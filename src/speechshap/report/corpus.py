@@ -2,7 +2,8 @@
 
 Rows are those of a run's Parquet (:data:`speechshap.results.rows.SCHEMA`) with the same settings. They are iterated
 over once, so that a generator will do. An emotion is a predicted class: profiles are made from the rows that explain
-the prediction (those of a regression explain each of its outputs).
+the prediction, as :func:`speechshap.results.rows.explaining_prediction` chooses them. Where these are contrasts, the
+emotion goes by the name of what was explained of it, ``angry - neutral``.
 """
 
 from collections import Counter, defaultdict
@@ -12,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from speechshap.results.rows import explains_prediction
+from speechshap.report.wording import explained_of_classes
+from speechshap.results.rows import explaining_prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Profile:
     """Means over the utterances of each emotion, along time, frequency or layers.
 
     Attributes:
-        emotions: Names of the predicted classes.
+        emotions: What was explained of each predicted class: the class, or a contrast of it.
         positions: Middles of bins as shares of the duration, centres of bands in Hz, or names of layers,
             ``(positions,)``.
         mean: Means over utterances, ``(emotions, positions)``.
@@ -44,6 +46,7 @@ class Vectors:
 
     Attributes:
         emotions: Predicted class of each, ``(utterances,)``.
+        explained: What was explained of each class, by its name: the class, or a contrast of it.
         speakers: Speaker of each, None where unknown, ``(utterances,)``.
         positions: As in :class:`Profile`, ``(positions,)``.
         values: ``(utterances, positions)``.
@@ -51,6 +54,7 @@ class Vectors:
     """
 
     emotions: list[str]
+    explained: dict[str, str]
     speakers: list[str | None]
     positions: np.ndarray
     values: np.ndarray
@@ -148,8 +152,9 @@ def class_agreement(rows: Iterable[Mapping[str, Any]]) -> ClassAgreement | None:
     """Correlate the frame attributions to any two classes within an utterance, and average over utterances.
 
     Args:
-        rows: Rows of the same settings. Contrasts of two classes, and utterances explained for one class only, are
-            ignored; attributions that are not finite, or the same in all frames, are left out and counted.
+        rows: Rows of the same settings. Utterances explained for one class only are ignored, as are contrasts: two of
+            them have the class that is subtracted in common, and agree for that alone. Attributions that are not
+            finite, or the same in all frames, are left out and counted.
 
     Returns:
         The agreement of all classes; None if no utterance was explained for two.
@@ -198,23 +203,22 @@ def gather(
         Values of all utterances; None if no row can be used.
     """
     usable: list[tuple[Mapping[str, Any], tuple[Any, ...], np.ndarray]] = []
-    seen = 0
-    for row in rows:
-        if row.get(column) is not None and explains_prediction(row):
-            seen += 1
-            values = values_of(row)
-            if values is not None:
-                usable.append((row, positions_of(row), values))
+    chosen = explaining_prediction([row for row in rows if row.get(column) is not None])
+    for row in chosen:
+        values = values_of(row)
+        if values is not None:
+            usable.append((row, positions_of(row), values))
     if not usable:
         return None
     commonest = Counter(positions for _, positions, _ in usable).most_common(1)[0][0]
     used = [(row, values) for row, positions, values in usable if positions == commonest]
     return Vectors(
         emotions=[row["target"] for row, _ in used],
+        explained=explained_of_classes(row for row, _ in used),
         speakers=[row.get("speaker") for row, _ in used],
         positions=np.array(commonest),
         values=np.stack([values for _, values in used]),
-        left_out=seen - len(used),
+        left_out=len(chosen) - len(used),
     )
 
 
@@ -255,7 +259,7 @@ def _profile(
     of = np.array(vectors.emotions)
     statistics = [_statistics(vectors.values[of == emotion]) for emotion in emotions]
     return Profile(
-        emotions=emotions,
+        emotions=tuple(vectors.explained[emotion] for emotion in emotions),
         positions=vectors.positions,
         mean=np.stack([mean for mean, _, _ in statistics]),
         standard_error=np.stack([error for _, error, _ in statistics]),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from speechshap.evaluation.scores import mean_with_interval
-from speechshap.results.rows import explains_prediction
+from speechshap.report.wording import explained_of_classes
+from speechshap.results.rows import explaining_prediction
 
 FEWEST_SPEAKERS = 6
 """Speakers that an interval needs to be believed: five all differ in one direction by chance in 6 % of cases."""
@@ -19,7 +20,7 @@ class CueProfile:
     """How the evidence for each emotion differs from the rest of the utterance.
 
     Attributes:
-        emotions: Names of the predicted classes.
+        emotions: What was explained of each predicted class: the class, or a contrast of it.
         names: Names of the cues (:data:`speechshap.data.cues.CUES`).
         mean: Mean over utterances of evidence less rest, in the unit of the cue, ``(emotions, cues)``; NaN where no
             utterance has both.
@@ -53,8 +54,8 @@ def cue_profile(rows: Iterable[Mapping[str, Any]]) -> CueProfile | None:
     for the interval; where a speaker is unknown, an utterance stands for one.
 
     Args:
-        rows: Rows of the same settings; those that explain another class than the predicted one, or have no cues, are
-            ignored.
+        rows: Rows of the same settings; those that do not explain the prediction
+            (:func:`speechshap.results.rows.explaining_prediction`), or have no cues, are ignored.
 
     Returns:
         Means of the differences; None if no row can be used.
@@ -69,25 +70,25 @@ def cue_profile(rows: Iterable[Mapping[str, Any]]) -> CueProfile | None:
         >>> profile.mean, profile.low, profile.high, profile.effect.round(2)
         (array([[3.]]), array([[2.]]), array([[4.]]), array([[2.12]]))
     """
-    names: tuple[str, ...] = ()
+    chosen = explaining_prediction([row for row in rows if row.get("cue_names") is not None])
+    if not chosen:
+        return None
+    names = tuple(chosen[0]["cue_names"])
+    used = [row for row in chosen if tuple(row["cue_names"]) == names]
     differences: dict[str, list[np.ndarray]] = defaultdict(list)
     speakers: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row.get("cue_names") is None or not explains_prediction(row):
-            continue
-        names = names or tuple(row["cue_names"])
-        if tuple(row["cue_names"]) == names:
-            evidence, rest = (np.array(row[side], np.float64) for side in ("cue_evidence", "cue_rest"))
-            differences[row["target"]].append(evidence - rest)
-            speakers[row["target"]].append(row["speaker"] or row["utterance"])
-    if not differences:
-        return None
-    emotions = tuple(sorted(differences))
+    for row in used:
+        evidence, rest = (np.array(row[side], np.float64) for side in ("cue_evidence", "cue_rest"))
+        differences[row["target"]].append(evidence - rest)
+        speakers[row["target"]].append(row["speaker"] or row["utterance"])
+    emotions = sorted(differences)
     columns = [
         [_statistics(values, speakers[emotion]) for values in np.stack(differences[emotion]).T] for emotion in emotions
     ]
     mean, low, high, effect, counts, known = np.moveaxis(np.array(columns), 2, 0)
-    return CueProfile(emotions, names, mean, low, high, effect, counts.astype(int), known.astype(int))
+    explained = explained_of_classes(used)
+    of = tuple(explained[emotion] for emotion in emotions)
+    return CueProfile(of, names, mean, low, high, effect, counts.astype(int), known.astype(int))
 
 
 def _statistics(values: np.ndarray, speakers: list[str]) -> tuple[float, float, float, float, int, int]:

@@ -16,7 +16,7 @@ from speechshap.report.settings_run import write_settings_run
 from speechshap.report.sound import LONGEST_SOUND_SECONDS
 from speechshap.results.fingerprint import fingerprint
 from speechshap.results.parts import Row
-from speechshap.results.rows import explains_prediction, target_of
+from speechshap.results.rows import explaining_prediction, target_of
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -198,9 +198,10 @@ def _histograms(rows: Sequence[Row]) -> list["Summary"]:
     for row in rows:
         values = np.asarray(row["frame_attribution"])
         frames.setdefault(f"frame_attribution/{target_of(row)}", []).append(values[np.isfinite(values)])
-        mass = np.asarray(row["layer_mass"] or [])
-        if explains_prediction(row) and mass.sum() > 0:
-            for layer, share in zip(row["layer_names"], mass / mass.sum(), strict=True):
+    for chosen in explaining_prediction([row for row in rows if row["layer_mass"]]):
+        mass = np.asarray(chosen["layer_mass"])
+        if mass.sum() > 0:
+            for layer, share in zip(chosen["layer_names"], mass / mass.sum(), strict=True):
                 shares.setdefault(f"layer_share/{layer}", []).append(share)
     found = {name: np.concatenate(parts) for name, parts in frames.items()}
     found |= {name: np.asarray(parts) for name, parts in shares.items()}

@@ -1,8 +1,10 @@
 """How an explanation is named in figures and pages."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from speechshap.attribution.targets import Target
 from speechshap.results.explanation import Explanation, Provenance
 
 _MOST_OUTPUTS = 3
@@ -23,6 +25,24 @@ def outputs_text(explanation: Explanation) -> str:
     """The first explained outputs, which a regression has in place of a prediction (``arousal 0.71``)."""
     outputs = zip(explanation.targets, explanation.outputs, strict=True)
     return ", ".join(f"{target} {output:.2f}" for target, output in list(outputs)[:_MOST_OUTPUTS])
+
+
+def explained_of_classes(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What rows explain of each class, by its name: the class, or a contrast, whose other class may vary.
+
+    Example:
+        >>> rows = [{"target": "sad", "against": "calm"}, {"target": "calm", "against": "sad"},
+        ...         {"target": "calm", "against": "happy"}]
+        >>> explained_of_classes(rows)
+        {'sad': 'sad - calm', 'calm': 'calm - another class'}
+    """
+    against: dict[str, set[str | None]] = defaultdict(set)
+    for row in rows:
+        against[row["target"]].add(row["against"])
+    return {
+        label: str(Target(label, *others)) if len(others) == 1 else f"{Target(label)} - another class"
+        for label, others in against.items()
+    }
 
 
 def variant_names(explanations: Sequence[Explanation]) -> list[str]:

@@ -1,6 +1,7 @@
 """Explanations as rows of Parquet, one for each target: schema, and the way there and back."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isnan
@@ -208,16 +209,29 @@ def target_of(row: Mapping[str, Any]) -> Target:
     return Target(row["target"], row["against"])
 
 
-def explains_prediction(row: Mapping[str, Any]) -> bool:
-    """Whether a row is of the predicted class; those of a regression are of each of its outputs.
+def explaining_prediction(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows that explain the prediction: those of the predicted class, or else those of its contrasts.
+
+    An output and a difference of two are never summed up together: where rows are of both kinds, the kind that more
+    rows have is taken, and the class itself where both have as many. An utterance has one contrast: of several, that
+    which the class has most often. One that subtracts the predicted class speaks of another one, and is left out. Of a
+    regression, all outputs are of interest, and none of their differences.
+
+    Args:
+        rows: Rows of the same settings. Contrasts need the column ``utterance``.
 
     Example:
-        >>> explains_prediction({"target": "sad", "against": None, "prediction": "sad"})
-        True
-        >>> explains_prediction({"target": "sad", "against": "happy", "prediction": "sad"})
-        False
+        >>> happy = {"utterance": "a.wav", "target": "happy", "against": None, "prediction": "happy"}
+        >>> [str(target_of(row)) for row in explaining_prediction([happy, happy | {"against": "sad"}])]
+        ['happy']
+        >>> [str(target_of(row)) for row in explaining_prediction([happy | {"against": "sad"}])]
+        ['happy - sad']
     """
-    return row["against"] is None and row["prediction"] in (None, row["target"])
+    plain = [row for row in rows if row["against"] is None and row["prediction"] in (None, row["target"])]
+    contrasts = [row for row in rows if row["against"] is not None and row["prediction"] == row["target"]]
+    count = Counter(target_of(row) for row in contrasts)
+    chosen = {row["utterance"]: row for row in sorted(contrasts, key=lambda row: count[target_of(row)])}
+    return max(plain, list(chosen.values()), key=len)
 
 
 def by_utterance(rows: Sequence[Row]) -> list[list[Row]]:
