@@ -43,10 +43,10 @@ def test_names_of_classes_may_have_commas_and_hyphens(text: str, classes: list[s
         ("predicted - calm", [2.0, 1.0, 0.0], Target("angry", "calm")),
         ("runner-up - calm", [2.0, 1.0, 0.0], Target("happy", "calm")),
         ("happy - predicted", [2.0, 1.0, 0.0], Target("happy", "angry")),
-        # The class is itself the one of that rank: the strongest of the others takes its place.
-        ("predicted - calm", [0.0, 1.0, 2.0], Target("happy", "calm")),
+        # A class less itself: the strongest of the others is subtracted.
+        ("predicted - calm", [0.0, 1.0, 2.0], Target("calm", "happy")),
         ("happy - predicted", [0.0, 2.0, 1.0], Target("happy", "calm")),
-        ("runner-up - calm", [0.0, 2.0, 1.0], Target("happy", "calm")),
+        ("runner-up - calm", [0.0, 2.0, 1.0], Target("calm", "happy")),
     ],
 )
 def test_the_prediction_is_contrasted_with_a_class(text: str, logits: list[float], expected: Target) -> None:

@@ -25,9 +25,9 @@ class TargetChoice:
 
     Args:
         text: ``predicted``, ``runner-up``, ``all``, class names, or contrasts of two, with commas between them. The
-            name of a class may itself have commas and hyphens: the longest name that fits is taken. In a contrast with
-            a named class, ``predicted`` and ``runner-up`` are never that class itself: where they would be, the
-            strongest of the others takes their place.
+            name of a class may itself have commas and hyphens: the longest name that fits is taken. Where a
+            contrast would subtract a class from itself, as ``predicted - calm`` where calm is predicted, the strongest
+            of the others is subtracted.
         classes: Names of the classes, or of the outputs of a regression.
         is_regression: Whether the outputs are no classes; ``predicted`` then stands for all of them.
 
@@ -41,7 +41,7 @@ class TargetChoice:
         >>> TargetChoice("predicted, predicted - runner-up", ["happy", "sad"]).of(torch.tensor([2.0, 1.0]))
         [Target(label='happy', against=None), Target(label='happy', against='sad')]
         >>> TargetChoice("predicted - sad", ["happy", "sad", "calm"]).of(torch.tensor([1.0, 2.0, 0.0]))
-        [Target(label='happy', against='sad')]
+        [Target(label='sad', against='happy')]
         >>> TargetChoice("wow, great - meh", ["wow, great", "meh"]).of(torch.tensor([2.0, 1.0]))
         [Target(label='wow, great', against='meh')]
     """
@@ -65,14 +65,18 @@ class TargetChoice:
         """
         order = [self.classes[index] for index in logits.argsort(descending=True, stable=True).tolist()]
 
-        def label(name: str | Rank, other: str | Rank | None) -> str:
-            if isinstance(name, str):
-                return name
-            return order[name] if order[name] != other else next(label for label in order if label != other)
+        def label(name: str | Rank) -> str:
+            return name if isinstance(name, str) else order[name]
 
-        return [
-            Target(label(name, other), None if other is None else label(other, name)) for name, other in self._requests
-        ]
+        def target(name: str | Rank, other: str | Rank | None) -> Target:
+            if other is None:
+                return Target(label(name))
+            subtracted = label(other)
+            if subtracted == label(name):
+                subtracted = next(strongest for strongest in order if strongest != subtracted)
+            return Target(label(name), subtracted)
+
+        return [target(*request) for request in self._requests]
 
     def _read_list(self, pieces: Sequence[str]) -> list[_Request] | None:
         """Read what commas separate; as many pieces as possible belong to the first target."""
