@@ -39,6 +39,9 @@ TINY = {
     "layerdrop": 0.0,
 }
 
+REPLICATES = 25
+"""Of an explanation that is made here."""
+
 WHISPER_GRID = FrameGrid(hop=320, receptive_field=1039, padding_before=519, padding_after=360)
 PADDED_GRIDS = (
     WHISPER_GRID,
@@ -110,7 +113,7 @@ def make_explanation(
     if bands:
         columns = generator.normal(size=(count, bands, int(seconds * 100) + 1)).astype(np.float32)
         frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32).astype(np.float64)
-        optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns))
+        optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns, None, REPLICATES))
     if cues:
         evidence, rest = generator.normal(size=(2, count, len(CUES))).astype(np.float32)
         optional["cues"] = CueMeans(tuple(CUES), evidence, rest, ("significant",) * count)
@@ -120,10 +123,10 @@ def make_explanation(
             "probability": 0.75, "targets": asked, "outputs": -np.arange(count, dtype=np.float32),
             "logits": -np.arange(count, dtype=np.float32), "grid": grid, "num_samples": num_samples,
             "frames": Estimate(
-                values, None if relative_error is None else np.full_like(values, relative_error) * size
+                values, None if relative_error is None else np.full_like(values, relative_error) * size, REPLICATES
             ),
-            "completeness_gap": Estimate(gap, None if relative_error is None else gap),
-            "n_draws": used["n_samples"], "n_replicates": 25, "provenance": Provenance(settings=used, **origin),
+            "completeness_gap": Estimate(gap, None if relative_error is None else gap, REPLICATES),
+            "n_draws": used["n_samples"], "provenance": Provenance(settings=used, **origin),
             **optional, **fields,
         }
     )  # fmt: skip

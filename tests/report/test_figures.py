@@ -7,6 +7,7 @@ import pytest
 from helpers import make_explanation
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
+from scipy.stats import ttest_1samp
 
 from speechshap.attribution.targets import Target
 from speechshap.errors import UserError
@@ -17,6 +18,7 @@ from speechshap.report.panels import ATTRIBUTION_MAP
 from speechshap.results.explanation import BandAttribution, Estimate, Explanation
 
 RATE = 16000
+T_24 = 2.063899  # the 97.5 % quantile of Student's t with 24 degrees of freedom, from a table
 
 
 def draw(explanation: Explanation, top_k: int = 3) -> Figure:
@@ -71,8 +73,8 @@ def test_three_panels_share_a_time_axis_in_seconds() -> None:
     assert errors is not None
     np.testing.assert_allclose(line.get_data().values, frames)
     np.testing.assert_allclose(line.get_data().edges, explanation.frame_edges)
-    np.testing.assert_allclose(band.get_data().values, frames + 1.96 * errors[0], rtol=1e-5)
-    np.testing.assert_allclose(band.get_data().baseline, frames - 1.96 * errors[0], rtol=1e-5)
+    np.testing.assert_allclose(band.get_data().values, frames + T_24 * errors[0], rtol=1e-5)
+    np.testing.assert_allclose(band.get_data().baseline, frames - T_24 * errors[0], rtol=1e-5)
     left, right, *_ = spectrogram.images[0].get_extent()
     assert left == pytest.approx(-0.005)
     assert right == pytest.approx(1.005)
@@ -289,8 +291,9 @@ def test_reference_samples_are_averaged_with_their_interval() -> None:
     rows = np.random.default_rng(0).normal(size=(10, 49))
     line, band = visualize_audio_attributions(np.zeros(RATE), rows, RATE, "sad", 0.5).axes[2].patches
     np.testing.assert_allclose(line.get_data().values, rows.mean(0))
-    reach = 1.96 * rows.std(0, ddof=1) / np.sqrt(10)
-    np.testing.assert_allclose(band.get_data().values - rows.mean(0), reach)
+    of_means = ttest_1samp(rows, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(band.get_data().values, of_means.high)
+    np.testing.assert_allclose(band.get_data().baseline, of_means.low)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])

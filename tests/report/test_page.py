@@ -223,7 +223,7 @@ def test_the_pointer_reads_the_frame_that_it_is_over(page: Any, folder: Path) ->
     near_the_end_of_frame_20 = float(explanation.frame_edges[21]) - 0.004
     hover(page, pixel_of(page, near_the_end_of_frame_20, 2))
     (text,) = until(lambda: page.execute_script(HOVERED))
-    assert text == f"happy: {explanation.frames.values[0, 20]:.3g} ± {1.96 * errors[0, 20]:.2g}"
+    assert text == f"happy: {explanation.frames.values[0, 20]:.3g} ± {2.0639 * errors[0, 20]:.2g}"
 
 
 def test_a_click_beside_the_panels_changes_nothing(page: Any) -> None:

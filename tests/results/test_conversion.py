@@ -73,11 +73,22 @@ def convert(found: Attribution, index: int, targets: Sequence[Target], **changes
     return from_attribution(found, index, **(arguments | changes))
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_intervals_of_the_record_are_those_of_the_attribution(index: int) -> None:
+    targets = [Target("happy"), Target("angry")]
+    found = attribution(targets)
+    frames = convert(found, index, targets).frames
+    assert frames.reach is not None
+    for bound, side in zip(found.frames_interval(), (-1, 1), strict=True):
+        expected = bound[index, :, : frames.values.shape[1]]
+        np.testing.assert_allclose(frames.values + side * frames.reach, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_an_utterance_has_its_own_numbers_without_padding() -> None:
     targets = [Target("happy")]
     found = attribution(targets)
     explanation = convert(found, 1, targets, spectrum=SpectralGrid(num_mel_bands=4))
-    assert (explanation.n_draws, explanation.n_replicates, explanation.num_samples) == (20, 10, 2000)
+    assert (explanation.n_draws, explanation.frames.n_replicates, explanation.num_samples) == (20, 10, 2000)
     np.testing.assert_array_equal(explanation.frames.values, found.frames[1, :, :6])
     np.testing.assert_array_equal(explanation.frames.standard_error, found.frames_standard_error[1, :, :6])
     np.testing.assert_array_equal(explanation.completeness_gap.values, found.completeness_gap[1])

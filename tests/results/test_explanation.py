@@ -20,9 +20,14 @@ def test_an_estimate_refuses_errors_of_another_shape() -> None:
         Estimate(np.zeros(3), np.zeros(2))
 
 
-def test_the_reach_is_half_of_the_interval_and_unknown_without_errors() -> None:
-    assert Estimate(np.zeros(2), np.array([0.5, 0.0])).reach == pytest.approx([0.98, 0.0])
-    assert Estimate(np.zeros(2)).reach is None
+@pytest.mark.parametrize(("n_replicates", "reach"), [(None, 1.96), (2, 12.71), (4, 3.18), (16, 2.13), (10**6, 1.96)])
+def test_the_fewer_the_replicates_the_further_an_interval_reaches(n_replicates: int | None, reach: float) -> None:
+    found = Estimate(np.zeros(2), np.array([0.5, 0.0]), n_replicates).reach
+    assert found == pytest.approx([reach / 2, 0.0], abs=0.005)
+
+
+def test_without_errors_there_is_no_interval() -> None:
+    assert Estimate(np.zeros(2), n_replicates=16).reach is None
 
 
 @pytest.mark.parametrize(

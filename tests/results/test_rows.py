@@ -37,7 +37,7 @@ def assert_same(one: Any, other: Any) -> None:
 def with_band_errors(explanation: Explanation) -> Explanation:
     bands = explanation.bands
     assert bands is not None
-    estimate = Estimate(bands.estimate.values, np.abs(bands.estimate.values))
+    estimate = dataclasses.replace(bands.estimate, standard_error=np.abs(bands.estimate.values))
     return dataclasses.replace(explanation, bands=dataclasses.replace(bands, estimate=estimate))
 
 
@@ -56,9 +56,10 @@ def with_band_errors(explanation: Explanation) -> Explanation:
         make_explanation(prediction=None, probability=None, targets=("arousal", "valence")),
         make_explanation(0.0251),
         make_explanation(1.2345, grid=FrameGrid(160, 465)),
-        make_explanation(completeness_gap=Estimate(np.full(1, np.nan, np.float32))),
+        make_explanation(completeness_gap=Estimate(np.full(1, np.nan, np.float32), None, 25)),
         make_explanation(
-            0.045, frames=Estimate(np.array([[np.nan, np.inf]], np.float32), np.array([[np.nan, np.inf]], np.float32))
+            0.045,
+            frames=Estimate(np.array([[np.nan, np.inf]], np.float32), np.array([[np.nan, np.inf]], np.float32), 25),
         ),
         make_explanation(settings={"spectrum": {"hop": 160, "num_mel_bands": None}, "snr_db": -3.5, "layers": "1,2"}),
     ],
@@ -159,10 +160,18 @@ def test_of_several_contrasts_an_utterance_has_the_one_that_its_class_has_most_o
 
 
 def test_of_a_target_that_was_written_twice_the_last_row_counts() -> None:
-    first, last = (to_rows(make_explanation(n_replicates=number))[0] for number in (1, 2))
+    first, last = (to_rows(make_explanation(n_draws=number))[0] for number in (1, 2))
     explanation = from_rows([first, last])
     assert explanation.targets == (Target("happy"),)
-    assert explanation.n_replicates == 2
+    assert explanation.n_draws == 2
+
+
+def test_intervals_of_targets_of_several_runs_are_those_of_the_fewest_replicates() -> None:
+    frames = [Estimate(np.ones((1, 49), np.float32), np.ones((1, 49), np.float32), count) for count in (40, 8)]
+    rows = [to_rows(make_explanation(targets=(name,), frames=own))[0] for name, own in zip("ab", frames, strict=True)]
+    explanation = from_rows(parquet(rows))
+    assert explanation.frames.n_replicates == 8
+    np.testing.assert_array_equal(explanation.frames.reach[1:], frames[1].reach)
 
 
 def test_of_a_sound_that_was_changed_the_later_rows_are_kept() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from speechshap.attribution.intervals import interval_reach
 from speechshap.attribution.targets import Targets
 
 
@@ -92,12 +93,11 @@ class Attribution:
             >>> lower.shape, bool((lower <= upper).all())
             (torch.Size([1, 1, 2]), True)
         """
-        from scipy.stats import t
-
         if self.frames_standard_error is None:
             raise ValueError("one replicate has no standard error, and so no interval; draw two at least")
-        quantiles = t.ppf((1 + level) / 2, (self.n_replicates - 1).cpu().numpy())
-        reach = torch.from_numpy(quantiles).to(self.frames)[:, None, None] * self.frames_standard_error
+        quantiles = [interval_reach(count - 1, level) for count in self.n_replicates.tolist()]
+        factors = torch.tensor(quantiles, dtype=self.frames.dtype, device=self.frames.device)
+        reach = factors[:, None, None] * self.frames_standard_error
         return self.frames - reach, self.frames + reach
 
     def strongest_neurons(self, layer: str, count: int = 10) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ from math import comb
 
 import numpy as np
 
+from speechshap.attribution.intervals import interval_reach
+
 LEVEL = 0.05
 """Largest p that counts as significant."""
 
@@ -51,9 +53,7 @@ class Difference:
     @property
     def half_interval(self) -> np.ndarray:
         """Half the 95 % interval of each position for itself, from Student's t, ``(positions,)``."""
-        from scipy.stats import t
-
-        return self.standard_error * float(t.ppf(0.975, self.speakers - (1 if self.paired else 2)))
+        return interval_reach(self.speakers - (1 if self.paired else 2)) * self.standard_error
 
 
 def compare_groups(

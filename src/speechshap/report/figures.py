@@ -300,7 +300,7 @@ def visualize_audio_attributions(
     error = rows.std(0, ddof=1, keepdims=True) / np.sqrt(len(rows)) if len(rows) > 1 else None
     name = f"class {target_class}" if isinstance(target_class, int | np.integer) else target_class
     title = f"attribution to {name}, predicted with {prediction_prob:.0%}"
-    attribution = Estimate(rows.mean(0, keepdims=True), error)
+    attribution = Estimate(rows.mean(0, keepdims=True), error, len(rows))
     figure = _audio_attribution_figure(audio, sample_rate, attribution, edges, title, top_k)
     show(figure)
     return figure

@@ -52,7 +52,7 @@ def from_attribution(
         spectrum: Transform of the time-frequency attribution; None without one.
         embedding: Input of the classifier's head, ``(features,)``; None where unknown.
     """
-    outputs = attribution.outputs[index].tolist()
+    outputs, n_replicates = attribution.outputs[index].tolist(), int(attribution.n_replicates[index])
     columns = sorted(
         {target: column for column, target in enumerate(targets)}.values(),
         key=lambda column: (
@@ -66,7 +66,7 @@ def from_attribution(
         def own(tensor: Tensor) -> np.ndarray:
             return _numpy(tensor[index, columns][..., :length])
 
-        return Estimate(own(values), None if standard_error is None else own(standard_error))
+        return Estimate(own(values), None if standard_error is None else own(standard_error), n_replicates)
 
     logits, classes, against = (
         tensor[index].cpu() for tensor in (attribution.logits, attribution.targets.classes, attribution.targets.against)
@@ -98,7 +98,6 @@ def from_attribution(
         frames=estimate(attribution.frames, attribution.frames_standard_error, int(attribution.frame_lengths[index])),
         completeness_gap=estimate(attribution.completeness_gap, attribution.completeness_gap_standard_error),
         n_draws=int(attribution.n_samples[index]),
-        n_replicates=int(attribution.n_replicates[index]),
         provenance=provenance,
         layers=_layers(attribution, index, columns) if attribution.layers else None,
         bands=bands,

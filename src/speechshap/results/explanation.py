@@ -1,5 +1,6 @@
 """The record of an explanation, which estimators, Parquet, TensorBoard and the report share."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from speechshap.attribution.intervals import interval_reach
 from speechshap.attribution.methods import find_method, method_names
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 
 NOISY = 0.5
 """Relative error from which on pictures warn of Monte Carlo noise."""
-
-REACH_95 = 1.96
-"""Standard errors on either side of the estimate in a 95 % interval."""
 
 UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
 """Unit of the attributions to each kind of output of a classifier."""
@@ -43,17 +42,19 @@ class Estimate:
     Attributes:
         values: Array of any shape.
         standard_error: Standard error of each value, of the same shape; None where the method gives none.
+        n_replicates: Independent replicates that the values are means of; None where unknown.
 
     Raises:
         ValueError: The shapes differ.
 
     Example:
-        >>> Estimate(np.array([1.0, 2.0]), np.array([0.5, 0.0])).reach
-        array([0.98, 0.  ])
+        >>> Estimate(np.array([1.0, 2.0]), np.array([0.5, 0.0]), n_replicates=16).reach.round(2)
+        array([1.07, 0.  ])
     """
 
     values: np.ndarray
     standard_error: np.ndarray | None = None
+    n_replicates: int | None = None
 
     def __post_init__(self) -> None:
         if self.standard_error is not None and self.standard_error.shape != self.values.shape:
@@ -64,8 +65,14 @@ class Estimate:
 
     @property
     def reach(self) -> np.ndarray | None:
-        """Half the width of the 95 % interval of each value; None where the errors are unknown."""
-        return None if self.standard_error is None else REACH_95 * self.standard_error
+        """Half the width of the 95 % interval of each value; None where the errors are unknown.
+
+        From Student's t, with a degree of freedom for each replicate but one; where their number is unknown, from the
+        normal distribution, which is too narrow for few.
+        """
+        if self.standard_error is None:
+            return None
+        return interval_reach(math.inf if self.n_replicates is None else self.n_replicates - 1) * self.standard_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,6 @@ class Explanation:
         completeness_gap: Sum of the attributions minus the value it must have, ``(targets,)``; NaN where the method
             has no such value.
         n_draws: Number of points on the paths, or of other evaluations of the model, that were averaged.
-        n_replicates: Number of independent replicates among these.
         provenance: What the explanation was computed from.
         layers: Neuron attributions by layer, where asked for.
         bands: Attribution by time and frequency, where asked for.
@@ -190,7 +196,6 @@ class Explanation:
     frames: Estimate
     completeness_gap: Estimate
     n_draws: int
-    n_replicates: int
     provenance: Provenance
     layers: LayerAttribution | None = None
     bands: BandAttribution | None = None

@@ -105,7 +105,7 @@ def to_rows(explanation: Explanation) -> list[Row]:
         "probability": explanation.probability,
         "method": provenance.method,
         "n_samples": explanation.n_draws,
-        "n_replicates": explanation.n_replicates,
+        "n_replicates": explanation.frames.n_replicates,
         "duration_seconds": explanation.duration,
         "hop_seconds": grid.hop_seconds,
         "first_frame_seconds": grid.first_center / SAMPLE_RATE,
@@ -187,7 +187,6 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
         frames=_estimate(rows, "frame_attribution", "frame_standard_error"),
         completeness_gap=_estimate(rows, "completeness_gap", "completeness_gap_standard_error"),
         n_draws=first["n_samples"],
-        n_replicates=first["n_replicates"],
         provenance=Provenance(
             method=first["method"],
             settings=json.loads(first["settings"]),
@@ -279,7 +278,9 @@ def _columns(estimate: Estimate, index: int, values: str, standard_error: str) -
 
 def _estimate(rows: Sequence[Row], values: str, standard_error: str) -> Estimate:
     is_known = any(row.get(standard_error) is not None for row in rows)
-    return Estimate(_stack(rows, values), _stack(rows, standard_error) if is_known else None)
+    # Where draws go on until an error is small enough, a target that another run has added may have other replicates.
+    fewest = min((count for row in rows if (count := row["n_replicates"]) is not None), default=None)
+    return Estimate(_stack(rows, values), _stack(rows, standard_error) if is_known else None, fewest)
 
 
 def _stack(rows: Sequence[Row], column: str) -> np.ndarray:
