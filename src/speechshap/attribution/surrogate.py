@@ -4,6 +4,7 @@ A *coalition* is a set of features of an utterance; the others are replaced by t
 for many coalitions, and a linear function of which features were there is fitted to its answers.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +34,7 @@ from speechshap.frames import FrameGrid
 _COALITIONS_PER_FEATURE = 4
 """The fewest: with paired coalitions two equations for each unknown."""
 
-_USUAL_COALITIONS = 6
+_USUAL_COALITIONS = 5
 """For each feature, where their number is left out."""
 
 _COALITION_DRAW = -1
@@ -53,10 +54,10 @@ class SurrogateSettings(ReferenceSettings):
             overlap: each division is explained by itself, with its part of ``n_samples``, and a frame has the mean of
             what they give it. Left out, there is one division.
         num_bands: Mel bands.
-        n_samples: Coalitions that the model is asked for, 4 for each feature at least; left out, 6 for each, and 2 for
+        n_samples: Coalitions that the model is asked for, 4 for each feature at least; left out, 5 for each, and 2 for
             each reference at least, so that a long utterance has more.
-        n_draws: References that the features are replaced by, dealt out among the coalitions; from two on there are
-            standard errors.
+        n_draws: References that the features are replaced by, dealt out among the coalitions of all divisions; from
+            two on there are standard errors.
 
     Raises:
         UserError: A value is not legal, or does not fit the others.
@@ -76,11 +77,10 @@ class SurrogateSettings(ReferenceSettings):
         require_steps_within_stretches(self.step_frames, self.stretch_frames)
         require_at_least(2, num_bands=self.num_bands)
         require_at_least(_COALITIONS_PER_FEATURE, n_samples=self.n_samples)
-        if self.n_samples is not None and 2 * self.n_draws * self.num_divisions > self.n_samples:
-            most = self.n_samples // (2 * self.num_divisions)
+        if self.n_samples is not None and 2 * self.n_draws > self.n_samples:
             raise UserError(
-                f"`n_draws` is {self.n_draws}; expected {most} at most, so that each reference is in two coalitions "
-                f"of each division into features (`n_samples` is {self.n_samples})"
+                f"`n_draws` is {self.n_draws}; expected {self.n_samples // 2} at most, so that each reference is in "
+                f"two of the coalitions (`n_samples` is {self.n_samples})"
             )
         try:
             self.spectrum  # noqa: B018 - checks the bands
@@ -118,7 +118,7 @@ class SurrogateSettings(ReferenceSettings):
         """How many coalitions a division into so many features has."""
         if self.n_samples is not None:
             return self.n_samples // self.num_divisions
-        return max(_USUAL_COALITIONS * num_features, 2 * self.n_draws)
+        return max(_USUAL_COALITIONS * num_features, math.ceil(2 * self.n_draws / self.num_divisions))
 
 
 class Coalitions(NamedTuple):
@@ -155,7 +155,7 @@ class Surrogate(NamedTuple):
 
     Attributes:
         is_exact: Whether so many features are explained without drawing; else they must not be too many.
-        draw: Coalitions of so many features.
+        draw: Coalitions of so many features, with the references in turn.
         fit: Takes the coalitions, the outputs for them ``(rows, targets)``, and how far the output for the utterance is
             above that for each reference, ``(references, targets)``.
         needs_references: Whether the fit is told the latter; else it gets no references, ``(0, targets)``.
@@ -208,12 +208,13 @@ def _divisions(
         most = settings.coalitions_of(len(features)) // _COALITIONS_PER_FEATURE
         if len(features) > most and not surrogate.is_exact(len(features)):
             raise _too_many(name, features, settings)
-    return [
-        _Division(
-            features, surrogate.draw(len(features), draw_generator(settings.seed, name, _COALITION_DRAW - number))
-        )
-        for number, features in enumerate(divisions)
-    ]
+    found = []
+    for number, features in enumerate(divisions):
+        drawn = surrogate.draw(len(features), draw_generator(settings.seed, name, _COALITION_DRAW - number))
+        # Each division goes on with other references, so that all have their turn.
+        first = number * settings.n_draws // len(divisions)
+        found.append(_Division(features, drawn._replace(references=(drawn.references + first) % settings.n_draws)))
+    return found
 
 
 def clustered(influences: Tensor, references: Tensor, count: int) -> Tensor | None:

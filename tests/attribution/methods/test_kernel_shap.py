@@ -61,7 +61,9 @@ def test_all_coalitions_give_the_shapley_values() -> None:
             before = entangled(point[None])[0]
             point[feature] = waveform[0, feature]
             expected[feature] += (entangled(point[None])[0] - before) / 120
-    result = attribute(Evaluator(entangled, waveform, grid=GRID), lambda *_: reference, [[0, 1]], n_draws=1)
+    result = attribute(
+        Evaluator(entangled, waveform, grid=GRID), lambda *_: reference, [[0, 1]], n_draws=1, n_samples=30
+    )
     torch.testing.assert_close(result.frames[0].T.double(), expected, atol=1e-5, rtol=0)
     assert result.n_samples.tolist() == [30 + 1]
 

@@ -61,10 +61,10 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
 
     def draw(num_features: int, generator: torch.Generator) -> Coalitions:
         if is_exact(num_features):
-            half = all_halves(num_features).repeat(settings.n_draws, 1)
+            half = all_halves(num_features).repeat_interleave(settings.n_draws, 0)
         else:
             half = sampled_coalitions(num_features, settings.coalitions_of(num_features) // 2, generator)
-        own = torch.arange(len(half)) * settings.n_draws // max(1, len(half))
+        own = torch.arange(len(half)) % settings.n_draws
         return Coalitions(torch.cat([half, ~half]), torch.cat([own, own]))
 
     def fit(coalitions: Coalitions, outputs: Tensor, totals: Tensor) -> Fit:

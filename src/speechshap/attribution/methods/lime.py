@@ -79,7 +79,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     def draw(num_features: int, generator: torch.Generator) -> Coalitions:
         count = settings.coalitions_of(num_features)
         present = torch.rand(count, num_features, generator=generator) < 0.5
-        return Coalitions(present, torch.arange(count) * settings.n_draws // count)
+        return Coalitions(present, torch.arange(count) % settings.n_draws)
 
     def fit(coalitions: Coalitions, outputs: Tensor, totals: Tensor) -> Fit:
         weights = proximity(coalitions.present, settings.kernel_width)
