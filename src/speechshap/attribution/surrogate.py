@@ -48,11 +48,11 @@ class SurrogateSettings(ReferenceSettings):
     Attributes:
         features: What is there or replaced: ``stretches`` of time, frequency ``bands``, or ``cells`` (bands by
             stretches).
-        stretch_frames: Frames of a stretch (10 frames of WavLM are 200 ms); where they do not divide an utterance,
+        stretch_frames: Frames of a stretch (20 frames of WavLM are 400 ms); where they do not divide an utterance,
             its stretches are a little longer or shorter.
         step_frames: Frames by which one division into stretches is shifted from the next one, so that stretches
             overlap: each division is explained by itself, with its part of ``n_samples``, and a frame has the mean of
-            what they give it. Left out, there is one division.
+            what they give it. With ``none`` there is one division.
         num_bands: Mel bands.
         n_samples: Coalitions that the model is asked for, 4 for each feature at least; left out, 5 for each, and 2 for
             each reference at least, so that a long utterance has more.
@@ -64,8 +64,8 @@ class SurrogateSettings(ReferenceSettings):
     """
 
     features: FeatureKind = "stretches"
-    stretch_frames: int = 10
-    step_frames: int | None = None
+    stretch_frames: int = 20
+    step_frames: int | None = 5
     num_bands: int = 16
     n_samples: int | None = None
     n_draws: int = 16

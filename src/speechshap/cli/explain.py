@@ -2,9 +2,10 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from jsonargparse import Namespace
 
-from speechshap.attribution import PathSettings, ReferenceSettings, Settings, SpectralGrid
+from speechshap.attribution import PathSettings, ReferenceSettings, Settings, SpectralGrid, parse_methods
 from speechshap.cli.arithmetic import set_matmul_precision
 from speechshap.cli.checkpoint_data import read_checkpoint_and_options, refuse_missing_corpus
 from speechshap.cli.configs import config_paths
@@ -21,6 +22,7 @@ from speechshap.cli.flags import parameters_as_flags, rewritten_messages, switch
 from speechshap.cli.report import write_report_and_figures
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
+from speechshap.explaining.preset import preset_baselines, preset_targets
 from speechshap.explaining.targets import TargetChoice, choose_layers
 from speechshap.models import load_classifier
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
@@ -75,6 +77,7 @@ def _explain(arguments: list[str], program: str) -> None:
     data = AudioDataModule(**options.data.as_dict(), classes=list(classifier.classes or []))
     data.load_state_dict(state)
     with _tried(options) if options.trainer.fast_dev_run else nullcontext():
+        fill_in_preset(options, classifier, partial(data.catalogue.training_utterances, 1))
         callback = make_callback(options)
         warn_of_options_without_effect(callback.methods, callback.options)
         for choice in callback.methods:
@@ -91,17 +94,39 @@ def _explain(arguments: list[str], program: str) -> None:
         logger.info("fast_dev_run: all of this was tried, and nothing of it is kept")
 
 
+def fill_in_preset(options: Namespace, classifier: Any, find_clips: Callable[[str], object]) -> None:
+    """Set targets and references as the preset has them, where they are left out and a method has them.
+
+    Args:
+        options: Of the command line, which are changed.
+        classifier: The model.
+        find_clips: Raises a UserError where there are no training clips of a class.
+    """
+    explained = options.explain
+    own = explained if explained.methods is None else _settings_of(explained.methods)
+    classes = [] if classifier.is_regression else list(classifier.classes or [])
+    if explained.targets is None:
+        explained.targets = preset_targets(explained.preset, classes)
+    if "baselines" in own and explained.baselines is None:
+        explained.baselines = preset_baselines(explained.preset, classes, find_clips)
+
+
 def make_callback(options: Namespace) -> GradientSHAPCallback:
     """The callback that explains as asked for."""
     parameters = options.explain.as_dict()
+    del parameters["preset"]
     if parameters.get("spectrum") is not None:
         parameters["spectrum"] = _spectral_grid(parameters["spectrum"])
         options.explain.spectrum = None
     if parameters["methods"] is not None:
         # What is as it is by default need not be a setting of any of them.
-        usual = {field.name: field.default for field in fields(ReferenceSettings)}
-        parameters = {name: value for name, value in parameters.items() if name not in usual or value != usual[name]}
+        usual = {field.name: (field.default, None) for field in fields(ReferenceSettings)}
+        parameters = {name: value for name, value in parameters.items() if value not in usual.get(name, ())}
     return GradientSHAPCallback(**parameters)
+
+
+def _settings_of(methods: str) -> set[str]:
+    return {field.name for choice in parse_methods(methods) for field in fields(choice.settings)}
 
 
 def _spectral_grid(options: dict[str, Any]) -> SpectralGrid:

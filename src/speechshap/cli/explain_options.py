@@ -19,11 +19,10 @@ from speechshap.cli.mistakes import unknown_option
 from speechshap.cli.text_parser import TextParser
 from speechshap.errors import UserError
 from speechshap.explaining.options import RunOptions
+from speechshap.explaining.preset import PRESET_METHODS, Preset
 from speechshap.training import AudioDataModule
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_METHOD = "gradient_shap"
 
 # The others are of training, or of the progress bar: the run has one of its own, which counts utterances.
 _TRAINER_OPTIONS = {
@@ -92,7 +91,7 @@ def flags() -> dict[str, str]:
     """Option of each parameter that a message may name."""
     explained: list[type] = [RunOptions, *_all_settings()]
     known = flags_of(explain=explained, data=[AudioDataModule], trainer=[pl.Trainer])
-    own = {name: f"--explain.{name}" for name in ("method", "methods", "output_dir")}
+    own = {name: f"--explain.{name}" for name in ("method", "methods", "output_dir", "preset")}
     return {**known, **own, "model": "--model", "backbone": "--model"}
 
 
@@ -132,12 +131,22 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
         nargs="+",
         help="Sound files, and folders of them, to explain without labels, instead of a corpus.",
     )
+    parser.add_argument(
+        "--explain.preset",
+        type=Preset,
+        default="recommended",
+        help="Method, references and targets where they are left out. recommended: KernelSHAP of stretches of 400 ms, "
+        "why this emotion and not a neutral voice, compared with training clips of neutral voices (noise, where the "
+        "corpus of the training is not there; the predicted class and noise, where the model has no neutral class). "
+        "textbook: GradientSHAP of the predicted class, compared with noise.",
+    )
     if method is not None:
         parser.add_argument(
             "--explain.method",
             type=Literal[tuple(method_names())],
-            default=DEFAULT_METHOD,
-            help="How to explain; the options of each are listed by --explain.method NAME --help.",
+            default=method,
+            help="How to explain; left out, as the preset does. The options of each method are listed by "
+            "--explain.method NAME --help.",
         )
     parser.add_argument(
         "--explain.methods",
@@ -146,7 +155,7 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
         '"gradient_shap(n_samples=64), occlusion(stretch_frames=20), energy". Report and TensorBoard show them side by '
         "side.",
     )
-    settings = _with_lists(ReferenceSettings if method is None else find_method(method).settings)
+    settings = _as_options(ReferenceSettings if method is None else find_method(method).settings)
     parser.add_class_arguments(settings, "explain", as_group=False, skip={"density"}, instantiate=False)
     parser.add_class_arguments(RunOptions, "explain", as_group=False, instantiate=False)
     parser.add_argument(
@@ -170,17 +179,20 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
     return parser
 
 
-def _with_lists(settings: type[Settings]) -> type[Settings]:
-    """Settings whose options of several names take a list as well, and a number, and not only a text with commas."""
-    defaults = {part.name: part.default for part in fields(settings) if part.name in ("targets", "layers")}
-    widened = [(name, list[str | int] | str | int, field(default=default)) for name, default in defaults.items()]
+def _as_options(settings: type[Settings]) -> type[Settings]:
+    """Settings as options: what a preset decides may be left out, and several names may be a list, or a number."""
+    names, several = {part.name for part in fields(settings)}, list[str | int] | str | int
+    options = {"targets": (several | None, None), "baselines": (str | None, None), "layers": (several, "none")}
+    widened = [(name, kind, field(default=usual)) for name, (kind, usual) in options.items() if name in names]
     return make_dataclass(settings.__name__, widened, bases=(settings,), frozen=True, kw_only=True)
 
 
 def asked_method(arguments: list[str]) -> str:
-    """The method, which has to be known before its options can be read."""
-    method = _asked("method", arguments)
-    return method if method in method_names() else DEFAULT_METHOD
+    """The method, which has to be known before its options can be read; that of the preset where none is named."""
+    method, preset = _asked("method", arguments), _asked("preset", arguments)
+    if method in method_names():
+        return str(method)
+    return PRESET_METHODS.get(preset, PRESET_METHODS["recommended"])
 
 
 def _asked(name: str, arguments: list[str]) -> Any:
@@ -211,7 +223,9 @@ def _of_another_method(error: ArgumentError, method: str | None) -> UserError | 
             f"--explain.{unknown[1]} is an option of {', '.join(having)}; with `methods`, give it in parentheses: "
             f"{having[0]}({unknown[1]}=...)"
         )
-    return UserError(f"--explain.{unknown[1]} is an option of {', '.join(having)}; the method is {method} (`method`)")
+    return UserError(
+        f"--explain.{unknown[1]} is an option of {', '.join(having)}; the method is {method}, name another as `method`"
+    )
 
 
 def _of_training(error: ArgumentError, arguments: list[str]) -> UserError | None:
