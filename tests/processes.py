@@ -39,7 +39,8 @@ class Command:
         self.log = folder.with_suffix(".log")
         self.arguments = [
             "--ckpt_path", str(checkpoint), "--data.root", str(root), "--data.batch_size", "1", "--report", "false",
-            "--explain.output_dir", str(folder), "--explain.n_samples", "8", "--explain.max_drawn", "0",
+            "--explain.output_dir", str(folder),
+            "--explain.preset", "textbook", "--explain.n_samples", "8", "--explain.max_drawn", "0",
             "--trainer.accelerator", "cpu",
         ]  # fmt: skip
         # Forks of a process that has imported everything and done nothing start in no time.

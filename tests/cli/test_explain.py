@@ -4,6 +4,7 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,8 +14,8 @@ from helpers import tiny_config, write_sound
 from jsonargparse import ArgumentError
 from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
-from speechshap.cli.explain import explain, make_callback
-from speechshap.cli.explain_options import DEFAULT_METHOD, asked_method, parse, warn_of_options_without_effect
+from speechshap.cli.explain import explain, fill_in_preset, make_callback
+from speechshap.cli.explain_options import asked_method, parse, warn_of_options_without_effect
 from speechshap.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,8 @@ def test_a_folder_of_recordings_and_a_classifier_of_transformers(tmp_path: Path,
         write_sound(tmp_path / "recordings" / name, seconds=0.3 + 0.1 * seed, seed=seed)
     (tmp_path / "recordings" / "notes.txt").write_text("no sound")
     explain(
-        ["--model", str(model), "--data.files", "recordings", "--explain.n_samples", "4", "--explain.layers", "all",
+        ["--model", str(model), "--data.files", "recordings",
+         "--explain.preset", "textbook", "--explain.n_samples", "4", "--explain.layers", "all",
          "--explain.output_dir", "out", "--trainer.accelerator", "cpu"]
     )  # fmt: skip
     table = rows(tmp_path / "out")
@@ -61,7 +63,20 @@ def test_a_folder_of_recordings_and_a_classifier_of_transformers(tmp_path: Path,
 def test_a_regression_is_explained_output_by_output(tmp_path: Path) -> None:
     model = save_classifier(tmp_path / "model", "wav2vec2", problem_type="regression")
     write_sound(tmp_path / "a.wav")
-    explain(["--model", str(model), "--data.files", "a.wav", "--explain.n_samples", "4", "--explain.output_dir", "out"])
+    explain(
+        [
+            "--model",
+            str(model),
+            "--data.files",
+            "a.wav",
+            "--explain.preset",
+            "textbook",
+            "--explain.n_samples",
+            "4",
+            "--explain.output_dir",
+            "out",
+        ]
+    )
     table = rows(tmp_path / "out")
     assert sorted(table.target) == ["ang", "hap", "neu"]
     assert table.prediction.isna().all()
@@ -91,7 +106,7 @@ def test_another_method_has_options_of_its_own(tiny_checkpoint: Path, planted_ro
     ]  # fmt: skip
     occlusion = ["--explain.method", "occlusion", "--explain.stretch_frames", "10", "--explain.n_draws", "2"]
     explain([*arguments, *occlusion])
-    config = {"explain": {"method": "integrated_gradients", "n_points": 6}}
+    config = {"explain": {"preset": "textbook", "method": "integrated_gradients", "n_points": 6}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     explain(["--config", "config.yaml", *arguments])
     table = rows(tmp_path / "out")
@@ -138,7 +153,11 @@ def test_several_methods_from_options_and_from_a_configuration(run_folder: Path,
 def test_a_mistake_in_several_methods_is_one_sentence(
     run_folder: Path, two_sounds: list[str], arguments: list[str], words: str
 ) -> None:
-    options = [argument for argument in two_sounds if argument not in ("--explain.n_samples", "4")]
+    options = [
+        argument
+        for argument in two_sounds
+        if argument not in ("--explain.preset", "textbook", "--explain.n_samples", "4")
+    ]
     with pytest.raises(UserError, match=words):
         explain(["--ckpt_path", str(run_folder), *options, *(f"--explain.{argument}" for argument in arguments)])
     assert contents(run_folder) == {"checkpoints", "checkpoints/best.ckpt"}
@@ -182,7 +201,10 @@ def test_a_speech_transformer_is_no_network_for_deep_lift(tiny_checkpoint: Path,
 
 def wanting(arguments: list[str], caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is told of settings, which come before anything that needs the model."""
-    _, options = parse(arguments, "explain")
+    _, options = parse(["--explain.preset", "textbook", *arguments], "explain")
+    fill_in_preset(
+        options, SimpleNamespace(classes=["happy", "sad"], is_regression=False), find_clips=lambda label: None
+    )
     callback = make_callback(options)
     warn_of_options_without_effect(callback.methods, callback.options)
     return caplog.messages
@@ -213,7 +235,10 @@ def test_an_option_that_others_leave_without_effect_is_told(
     [
         ("explain: {n_sampels: 7}", "own.yaml: there is no option explain.n_sampels; did you mean explain.n_samples?"),
         ("explian: {n_samples: 7}", "own.yaml: there is no option explian.n_samples; did you mean explain.n_samples?"),
-        ("explain: {n_samples: few}", "--explain.n_samples is few; expected an integer or auto"),
+        (
+            "explain: {preset: textbook, n_samples: few}",
+            "--explain.n_samples is few; expected an integer or auto",
+        ),
     ],
 )
 def test_a_mistake_in_a_configuration_is_told(tmp_path: Path, config: str, words: str) -> None:
@@ -225,12 +250,15 @@ def test_a_mistake_in_a_configuration_is_told(tmp_path: Path, config: str, words
 @pytest.mark.parametrize(
     ("arguments", "method"),
     [
-        ([], DEFAULT_METHOD),
+        ([], "kernel_shap"),
+        (["--explain.preset", "textbook"], "gradient_shap"),
+        (["--explain.preset=textbook", "--explain.method", "occlusion"], "occlusion"),
+        (["--explain.preset", "none"], "kernel_shap"),
         (["--explain.method", "occlusion"], "occlusion"),
         (["--explain.method=occlusion"], "occlusion"),
-        (["--explain.method"], DEFAULT_METHOD),
-        (["--explain.method", "none"], DEFAULT_METHOD),
-        (["--config", "missing.yaml"], DEFAULT_METHOD),
+        (["--explain.method"], "kernel_shap"),
+        (["--explain.method", "none"], "kernel_shap"),
+        (["--config", "missing.yaml"], "kernel_shap"),
         (["-c", "config.yaml"], "occlusion"),
         (["-c", "config.yaml", "--explain.method", "integrated_gradients"], "integrated_gradients"),
     ],
@@ -254,7 +282,8 @@ def two_sounds(tmp_path: Path) -> list[str]:
     for seed, name in enumerate(["a.wav", "b.wav"]):
         write_sound(tmp_path / name, seconds=0.3, seed=seed)
     return [
-        "--data.files", "a.wav", "b.wav", "--explain.n_samples", "4", "--explain.max_drawn", "0",
+        "--data.files", "a.wav", "b.wav",
+        "--explain.preset", "textbook", "--explain.n_samples", "4", "--explain.max_drawn", "0",
         "--trainer.accelerator", "cpu",
     ]  # fmt: skip
 
@@ -402,7 +431,17 @@ def test_the_planted_corpus_of_the_training_is_taken_from_any_folder(
     (tmp_path / "data" / "planted").symlink_to(planted_root)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    options = ["--data.max_utterances", "1", "--explain.n_samples", "4", "--report", "false", *arguments]
+    options = [
+        "--data.max_utterances",
+        "1",
+        "--explain.preset",
+        "textbook",
+        "--explain.n_samples",
+        "4",
+        "--report",
+        "false",
+        *arguments,
+    ]
     explain(["--ckpt_path", "../run", *options, "--explain.max_drawn", "0", "--trainer.accelerator", "cpu"])
     assert explained in rows(run_folder).path[0]
     assert list((tmp_path / "elsewhere").iterdir()) == []

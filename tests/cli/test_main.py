@@ -98,7 +98,7 @@ def test_debug_raises_what_went_wrong(call: Callable[..., object], arguments: tu
 @pytest.mark.parametrize(
     ("arguments", "near"),
     [
-        (["explain", "--explain.leyers", "3"], "--explain.layers"),
+        (["explain", "--explain.preset", "textbook", "--explain.leyers", "3"], "--explain.layers"),
         (["explain", "--n_samples", "3"], "--explain.n_samples"),
         (["explain", "--explain.n_sam", "3"], "--explain.n_samples"),
         (["explain", "--trainer.device", "3"], "--trainer.devices"),
@@ -115,7 +115,10 @@ def test_the_nearest_option_is_suggested(call: Callable[..., object], arguments:
     ("arguments", "told"),
     [
         (["train", "fit", "--data.batch_size", "x"], "--data.batch_size is x; expected an integer"),
-        (["explain", "--explain.n_samples", "many"], "--explain.n_samples is many; expected an integer or auto"),
+        (
+            ["explain", "--explain.method", "gradient_shap", "--explain.n_samples", "many"],
+            "--explain.n_samples is many; expected an integer or auto",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_line(call: Callable[..., object], arguments: list[str], told: str) -> None:

@@ -190,7 +190,16 @@ def test_training_goes_on_where_it_stopped(trained_run: Path, tmp_path: Path) ->
 @of_each_kind
 def test_explaining_the_unseen_speakers(trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
-    result = script("explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "4", folder=tmp_path)
+    result = script(
+        "explain",
+        "--ckpt_path",
+        "run/checkpoints/best.ckpt",
+        "--explain.preset",
+        "textbook",
+        "--explain.n_samples",
+        "4",
+        folder=tmp_path,
+    )
     assert result.returncode == 0, result.stderr
     table = pd.read_parquet(parts(tmp_path / "run"))
     assert len(table) == table.utterance.nunique() == 15
@@ -214,7 +223,8 @@ def test_explaining_loose_files(trained_run: Path, tmp_path: Path) -> None:
         write_sound(tmp_path / name, seconds=0.5 + 0.1 * seed, rate=44100, seed=seed)
     write_sound(tmp_path / "broken.wav").write_bytes(b"RIFF")
     result = script(
-        "explain", "--ckpt_path", "run/checkpoints/best.ckpt", "--explain.n_samples", "4", "--explain.targets", "all",
+        "explain", "--ckpt_path", "run/checkpoints/best.ckpt",
+        "--explain.preset", "textbook", "--explain.n_samples", "4", "--explain.targets", "all",
         "--explain.output_dir", "out", "--data.files", *names, "broken.wav", folder=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -230,7 +240,8 @@ def test_a_long_recording_is_explained_in_windows(trained_run: Path, tmp_path: P
     write_sound(tmp_path / "long.wav", seconds=45)
     write_sound(tmp_path / "short.wav", seconds=0.5)
     arguments = [
-        "--ckpt_path", "run/checkpoints/best.ckpt", "--data.files", "long.wav", "short.wav", "--explain.n_samples", "4",
+        "--ckpt_path", "run/checkpoints/best.ckpt", "--data.files", "long.wav", "short.wav",
+        "--explain.preset", "textbook", "--explain.n_samples", "4",
     ]  # fmt: skip
     result = script("explain", *arguments, "--explain.output_dir", "out", folder=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -261,13 +272,33 @@ def test_a_corpus_that_moved_is_tested_and_explained_on_the_same_speakers(tmp_pa
     result = script("train", "test", "--data.root", "there", "--data.corpus", "ravdess", *checkpoint, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "test     8 utterances of 1 speaker: Actor_02" in result.stderr
-    result = script("explain", *checkpoint, "--data.root", "there", "--explain.n_samples", "4", folder=tmp_path)
+    result = script(
+        "explain",
+        *checkpoint,
+        "--data.root",
+        "there",
+        "--explain.preset",
+        "textbook",
+        "--explain.n_samples",
+        "4",
+        folder=tmp_path,
+    )
     assert result.returncode == 0, result.stderr
     assert "8 utterances of 1 speaker: Actor_02" in result.stderr
     table = pd.read_parquet(parts(tmp_path / "runs" / "tiny" / "version_0"))
     assert set(table.path.map(lambda path: Path(path).parent.name)) == {"Actor_02"}
     heard = next((tmp_path / "there" / "RAVDESS" / "Actor_01").glob("*.wav"))
-    result = script("explain", *checkpoint, "--data.files", heard, "--explain.n_samples", "4", folder=tmp_path)
+    result = script(
+        "explain",
+        *checkpoint,
+        "--data.files",
+        heard,
+        "--explain.preset",
+        "textbook",
+        "--explain.n_samples",
+        "4",
+        folder=tmp_path,
+    )
     assert "1 of 1 recording to explain was in the training split" in result.stderr
 
 
@@ -301,7 +332,8 @@ def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) 
         result = script(
             "explain", "--ckpt_path", run / "checkpoints" / "best.ckpt", "--trainer.devices", devices,
             "--trainer.strategy", strategy, "--trainer.accelerator", "cpu", "--data.max_utterances", "5",
-            "--data.batch_size", "1", "--explain.n_samples", "auto", "--explain.max_samples", "20",
+            "--data.batch_size", "1",
+            "--explain.preset", "textbook", "--explain.n_samples", "auto", "--explain.max_samples", "20",
             "--explain.targets", "all", "--explain.layers", "all", "--explain.spectrum.num_mel_bands", "20",
             "--explain.calibration", "1", folder=tmp_path,
         )  # fmt: skip

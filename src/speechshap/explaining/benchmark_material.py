@@ -196,10 +196,10 @@ def default_methods(against: str | None) -> str:
 
     Example:
         >>> len(parse_methods(default_methods("neutral")))
-        7
+        8
     """
     clips = "dataset" if against is None else f"dataset:{against}"
     return (
-        f"gradient_shap(baselines={clips}, n_samples=64), gradient_shap(n_samples=64), "
+        f"kernel_shap(baselines={clips}), gradient_shap(baselines={clips}, n_samples=64), gradient_shap(n_samples=64), "
         f"integrated_gradients(baselines={clips}), occlusion(baselines={clips}), gradient_x_input, energy, random"
     )

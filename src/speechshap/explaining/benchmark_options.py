@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from speechshap.errors import UserError, require_at_least, require_choice
 from speechshap.evaluation.metrics import choose_metrics
+from speechshap.explaining.preset import NEUTRAL
 
 Speech = Literal["recordings", "spliced", "spliced_level"]
 
@@ -42,7 +43,7 @@ class BenchmarkOptions:
 
     methods: str = "default"
     metrics: str = "default"
-    against: str = "neutral"
+    against: str = NEUTRAL
     speech: Speech = "recordings"
     again: int = 25
     chunk_size: int | None = None
