@@ -17,7 +17,7 @@ REPETITIONS = 150
     [
         ("occlusion(stretch_frames=1, n_draws=2)", 2, 0.70),
         ("occlusion(stretch_frames=1, n_draws=4)", 4, 0.855),
-        ("kernel_shap(stretch_frames=1, n_draws=4, n_samples=64)", 4, 0.855),
+        ("kernel_shap(stretch_frames=1, n_divisions=1, n_draws=4, n_samples=64)", 4, 0.855),
         ("gradient_shap(scheme=uniform, n_samples=4)", 4, 0.855),
         ("gradient_shap(scheme=antithetic, n_samples=8)", 4, 0.855),
         ("gradient_shap(scheme=stratified, n_samples=8)", 4, 0.855),

@@ -32,7 +32,7 @@ def attribute(
 ) -> Attribution:
     method = find_method(name)
     chosen = Targets.from_classes(len(evaluator), targets)
-    return method.explain(evaluator, chosen, baseline, method.settings(**options))
+    return method.explain(evaluator, chosen, baseline, method.settings(**{"n_divisions": 1, **options}))
 
 
 def energy(waveforms: Tensor, low: float, high: float) -> Tensor:
@@ -43,12 +43,12 @@ def energy(waveforms: Tensor, low: float, high: float) -> Tensor:
 
 
 @METHODS
-@pytest.mark.parametrize("step_frames", [None, 1])
+@pytest.mark.parametrize("n_divisions", [1, 2])
 @pytest.mark.parametrize("features", ["stretches", "bands", "cells"])
-def test_an_utterance_in_a_batch_is_attributed_as_alone(name: str, features: str, step_frames: int | None) -> None:
+def test_an_utterance_in_a_batch_is_attributed_as_alone(name: str, features: str, n_divisions: int) -> None:
     model, waveforms, lengths = seeded(Convolution()), noise(3, 2000, seed=0, dtype=torch.float32), [1300, 2000, 500]
     options = {"stretch_frames": 2, "num_bands": 4, "features": features, "n_draws": 3, "seed": 3}
-    options["step_frames"] = step_frames
+    options["n_divisions"] = n_divisions
     whole = Evaluator(model, waveforms, lengths, ["x", "y", "z"], chunk_size=7)
     together = attribute(name, whole, [[0, 1]] * 3, gaussian_noise(), **options)
     for row, length in enumerate(lengths):
@@ -130,10 +130,14 @@ def test_too_many_features_are_refused_for_the_utterance(name: str) -> None:
         "4 for each, or longer `stretch_frames` or fewer `num_bands`"
     )
     with pytest.raises(UtteranceError, match=message) as error:
-        attribute(name, evaluator, features="cells", num_bands=10, n_samples=100)
+        attribute(name, evaluator, features="cells", stretch_frames=10, num_bands=10, n_samples=100)
     assert error.value.utterance_id == "long"
     short = Evaluator(seeded(Convolution()), torch.ones(1, 4000), ids=["short"])
-    assert attribute(name, short, features="cells", num_bands=10, n_samples=100).frames.shape == (1, 1, 12)
+    options = {"features": "cells", "stretch_frames": 10, "num_bands": 10}
+    assert attribute(name, short, n_samples=100, **options).frames.shape == (1, 1, 12)
+    with pytest.raises(UtteranceError, match=r"\(2 stretches x 10 bands, in 2 divisions\).*; expected 160 at least"):
+        attribute(name, short, n_samples=100, n_divisions=2, **options)
+    assert attribute(name, evaluator, n_divisions=2, **options).n_samples[0] >= 2 * 5 * 40  # enough by themselves
 
 
 @METHODS
@@ -141,7 +145,7 @@ def test_overlapping_stretches_give_a_frame_their_mean(name: str) -> None:
     """Of a model that is additive each stretch has the sum of its frames."""
     weights, waveform = noise(10, seed=0), noise(1, 10, seed=1)
     evaluator = Evaluator(lambda x: (x * weights).sum(1, keepdim=True), waveform, grid=GRID)
-    options = {"stretch_frames": 5, "step_frames": 2, "n_draws": 2, **({"ridge": 0.0} if name == "lime" else {})}
+    options = {"stretch_frames": 5, "n_divisions": 2, "n_draws": 2, **({"ridge": 0.0} if name == "lime" else {})}
     result = attribute(name, evaluator, **options)
     parts, expected = weights * waveform[0], torch.zeros(10, dtype=torch.float64)
     for bounds in ([0, 5, 10], [0, 2, 8, 10]):  # the second half of a stretch later
@@ -151,13 +155,35 @@ def test_overlapping_stretches_give_a_frame_their_mean(name: str) -> None:
     assert result.frames_standard_error.max() < 1e-5
 
 
+def test_errors_of_overlapping_stretches_are_those_of_the_references_they_share() -> None:
+    """A linear model, whose Shapley values over references of mean 0 are the sums of its parts."""
+    count, weights, waveform = 200, noise(10, 1, seed=0), noise(1, 10, seed=1)
+    evaluator = Evaluator(
+        lambda x: x @ weights, waveform.expand(count, -1), ids=[str(number) for number in range(count)], grid=GRID
+    )
+    baseline = lambda x, generator: torch.randn(10, generator=generator, dtype=torch.float64)  # noqa: E731
+    result = attribute("kernel_shap", evaluator, 0, baseline, stretch_frames=5, n_divisions=2, n_draws=8)
+    parts, expected = weights[:, 0] * waveform[0], torch.zeros(10, dtype=torch.float64)
+    for bounds in ([0, 5, 10], [0, 2, 8, 10]):
+        for first, last in pairwise(bounds):
+            expected[first:last] += parts[first:last].mean() / 2
+    lower, upper = result.frames_interval(0.95)
+    assert float(((lower <= expected) & (expected <= upper)).double().mean()) == pytest.approx(0.95, abs=0.03)
+    errors = (result.frames - expected).square().mean((0, 1)).sqrt()
+    torch.testing.assert_close(
+        result.frames_standard_error.square().mean((0, 1)).sqrt().double(), errors, atol=0, rtol=0.2
+    )
+
+
 def test_the_number_of_coalitions_follows_the_features() -> None:
     model = lambda x, lengths: x.sum(1, keepdim=True)  # noqa: E731
     evaluator = Evaluator(model, torch.ones(2, 400), [400, 100], grid=GRID)
-    result = attribute("kernel_shap", evaluator, stretch_frames=10, n_draws=4)
+    result = attribute("kernel_shap", evaluator, stretch_frames=10, max_stretches=None, n_draws=4)
     assert result.n_samples.tolist() == [5 * 40 + 4, 5 * 10 + 4]
-    result = attribute("kernel_shap", evaluator, stretch_frames=10, step_frames=5, n_draws=4)
+    result = attribute("kernel_shap", evaluator, stretch_frames=10, n_divisions=2, max_stretches=None, n_draws=4)
     assert result.n_samples.tolist() == [2 * (100 + 102) + 4, 2 * (25 + 27) + 4]
+    result = attribute("kernel_shap", evaluator, stretch_frames=10, n_divisions=2, n_draws=4, max_stretches=20)
+    assert result.n_samples.tolist() == [2 * (50 + 52) + 4, 2 * (25 + 27) + 4]  # the long one's are twice as long
     result = attribute("kernel_shap", evaluator, stretch_frames=50, n_draws=16)  # two for each reference at least
     assert result.n_samples.tolist() == [5 * 8 + 16, 2 * 16 + 16]
 
@@ -206,7 +232,7 @@ def test_one_reference_at_a_time_is_drawn() -> None:
         ({"num_bands": 1}, "`num_bands` is 1; expected 2 at least"),
         ({"n_samples": 3}, "`n_samples` is 3; expected 4 at least"),
         ({"n_samples": 20}, r"`n_draws` is 16; expected 10 at most, .* \(`n_samples` is 20\)"),
-        ({"stretch_frames": 4, "step_frames": 5}, "`step_frames` is 5, which skips frames between stretches of 4"),
+        ({"n_divisions": 0}, "`n_divisions` is 0; expected 1 at least"),
         ({"features": "bands", "num_bands": 300}, "`num_bands` is 300: num_mel_bands is 300; expected 2 to 201"),
         ({"features": "cells", "num_bands": 150}, "`num_bands` is 150: 150 mel bands over 201 frequency bins leave"),
     ],

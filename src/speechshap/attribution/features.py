@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.spectrum import SpectralGrid
-from speechshap.errors import UserError, require_at_least
 from speechshap.frames import FrameGrid
 
 FeatureKind = Literal["stretches", "bands", "cells"]
@@ -33,16 +32,6 @@ def stretch_bounds(num_frames: int, stretch_frames: int, shift: float = 0.0) -> 
     count = max(1, round(num_frames / stretch_frames))
     inner = [round((number + shift) * num_frames / count) for number in range(count)]
     return [0, *(bound for bound in inner if 0 < bound < num_frames), num_frames]
-
-
-def require_steps_within_stretches(step_frames: int | None, stretch_frames: int) -> None:
-    """Raise a UserError where stretches that begin so many frames after one another would leave frames between them."""
-    require_at_least(1, step_frames=step_frames)
-    if step_frames is not None and step_frames > stretch_frames:
-        raise UserError(
-            f"`step_frames` is {step_frames}, which skips frames between stretches of {stretch_frames}; expected as "
-            "many at most"
-        )
 
 
 def spread(values: Tensor, bounds: Sequence[int]) -> Tensor:

@@ -22,7 +22,6 @@ from speechshap.attribution.features import (
     FEATURE_KINDS,
     FeatureKind,
     Features,
-    require_steps_within_stretches,
     stretch_bounds,
 )
 from speechshap.attribution.settings import ReferenceSettings
@@ -50,9 +49,11 @@ class SurrogateSettings(ReferenceSettings):
             stretches).
         stretch_frames: Frames of a stretch (20 frames of WavLM are 400 ms); where they do not divide an utterance,
             its stretches are a little longer or shorter.
-        step_frames: Frames by which one division into stretches is shifted from the next one, so that stretches
-            overlap: each division is explained by itself, with its part of ``n_samples``, and a frame has the mean of
-            what they give it. With ``none`` there is one division.
+        n_divisions: Divisions into stretches, each a part of a stretch later than the one before, so that stretches
+            overlap. Each is explained by itself with its part of ``n_samples``, and a frame has the mean of what they
+            give it. With 1 the stretches lie side by side.
+        max_stretches: Stretches of an utterance at most: those of a longer one (10 s, with 25 of 400 ms) are longer, so
+            that it takes no more coalitions. With ``none`` there is no limit.
         num_bands: Mel bands.
         n_samples: Coalitions that the model is asked for, 4 for each feature at least; left out, 5 for each, and 2 for
             each reference at least, so that a long utterance has more.
@@ -65,7 +66,8 @@ class SurrogateSettings(ReferenceSettings):
 
     features: FeatureKind = "stretches"
     stretch_frames: int = 20
-    step_frames: int | None = 5
+    n_divisions: int = 4
+    max_stretches: int | None = 25
     num_bands: int = 16
     n_samples: int | None = None
     n_draws: int = 16
@@ -73,8 +75,10 @@ class SurrogateSettings(ReferenceSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("features", self.features, FEATURE_KINDS)
-        require_at_least(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
-        require_steps_within_stretches(self.step_frames, self.stretch_frames)
+        require_at_least(
+            1, stretch_frames=self.stretch_frames, n_divisions=self.n_divisions, max_stretches=self.max_stretches,
+            n_draws=self.n_draws,
+        )  # fmt: skip
         require_at_least(2, num_bands=self.num_bands)
         require_at_least(_COALITIONS_PER_FEATURE, n_samples=self.n_samples)
         if self.n_samples is not None and 2 * self.n_draws > self.n_samples:
@@ -92,33 +96,28 @@ class SurrogateSettings(ReferenceSettings):
         """Transform whose bands are features; None where only stretches are."""
         return None if self.features == "stretches" else SpectralGrid(num_mel_bands=self.num_bands)
 
-    @property
-    def num_divisions(self) -> int:
-        """Ways in which an utterance is divided into features."""
-        overlap = self.step_frames is not None and self.features != "bands"
-        return max(1, round(self.stretch_frames / self.step_frames)) if overlap and self.step_frames else 1
-
     def divisions(self, num_samples: int, grid: FrameGrid) -> list[Features]:
         """The features of an utterance, once for each division.
 
         Example:
-            >>> settings = SurrogateSettings(stretch_frames=4, step_frames=2)
+            >>> settings = SurrogateSettings(stretch_frames=4, n_divisions=2)
             >>> [features.bounds for features in settings.divisions(8, FrameGrid(1, 1))]
             [[0, 4, 8], [0, 2, 6, 8]]
         """
         num_frames = grid.num_frames(num_samples)
-        shifts = [number / self.num_divisions for number in range(self.num_divisions)]
-        bounds = [
-            [0, num_frames] if self.features == "bands" else stretch_bounds(num_frames, self.stretch_frames, shift)
-            for shift in shifts
-        ]
+        size = max(self.stretch_frames, 0 if self.max_stretches is None else math.ceil(num_frames / self.max_stretches))
+        shifts = [number / self.n_divisions for number in range(self.n_divisions)]
+        bounds = [stretch_bounds(num_frames, size, shift) for shift in shifts]
+        if self.features == "bands":
+            bounds = [[0, num_frames]]
         return [Features.of(num_samples, grid, own, self.spectrum) for own in bounds]
 
     def coalitions_of(self, num_features: int) -> int:
         """How many coalitions a division into so many features has."""
+        divisions = 1 if self.features == "bands" else self.n_divisions
         if self.n_samples is not None:
-            return self.n_samples // self.num_divisions
-        return max(_USUAL_COALITIONS * num_features, math.ceil(2 * self.n_draws / self.num_divisions))
+            return self.n_samples // divisions
+        return max(_USUAL_COALITIONS * num_features, math.ceil(2 * self.n_draws / divisions))
 
 
 class Coalitions(NamedTuple):
@@ -207,7 +206,7 @@ def _divisions(
     for features in divisions:
         most = settings.coalitions_of(len(features)) // _COALITIONS_PER_FEATURE
         if len(features) > most and not surrogate.is_exact(len(features)):
-            raise _too_many(name, features, settings)
+            raise _too_many(name, divisions, settings.n_samples)
     found = []
     for number, features in enumerate(divisions):
         drawn = surrogate.draw(len(features), draw_generator(settings.seed, name, _COALITION_DRAW - number))
@@ -345,17 +344,17 @@ def _stacked(values: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(values).to(like.dtype).to(like.device)
 
 
-def _too_many(name: str, features: Features, settings: SurrogateSettings) -> UtteranceError:
+def _too_many(name: str, divisions: list[Features], n_samples: int | None) -> UtteranceError:
+    features = max(divisions, key=len)
     kinds = (
         (features.num_stretches, "stretches", "longer `stretch_frames`"),
         (features.num_bands, "bands", "fewer `num_bands`"),
     )
     counts, ways = zip(*((f"{count} {kind}", way) for count, kind, way in kinds if count > 1), strict=True)
-    least = _COALITIONS_PER_FEATURE * len(features) * settings.num_divisions
-    each = "each" if settings.num_divisions == 1 else f"each in {settings.num_divisions} divisions"
+    shape = " x ".join(counts) if len(divisions) == 1 else f"{' x '.join(counts)}, in {len(divisions)} divisions"
+    least = _COALITIONS_PER_FEATURE * len(features) * len(divisions)
     return UtteranceError(
         name,
-        f"utterance {name} has {len(features)} features ({' x '.join(counts)}), and `n_samples` is "
-        f"{settings.n_samples}; expected {least} at least, {_COALITIONS_PER_FEATURE} for {each}, or "
-        f"{' or '.join(ways)}; left out, it is enough for any utterance",
+        f"utterance {name} has {len(features)} features ({shape}), and `n_samples` is {n_samples}; expected {least} at "
+        f"least, {_COALITIONS_PER_FEATURE} for each, or {' or '.join(ways)}; left out, they are enough",
     )

@@ -19,7 +19,7 @@ def attribute(
     evaluator: Evaluator, baseline: Baseline = silence, targets: object = 0, **options: object
 ) -> Attribution:
     chosen = Targets.from_classes(len(evaluator), targets)
-    return explain(evaluator, chosen, baseline, LIMESettings(stretch_frames=1, **options))
+    return explain(evaluator, chosen, baseline, LIMESettings(**{"stretch_frames": 1, "n_divisions": 1, **options}))
 
 
 def bent(waveforms: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         >>> product = lambda waveforms: waveforms[:, :1] * waveforms[:, 1:2]
         >>> evaluator = Evaluator(product, torch.tensor([[2.0, 3.0, 4.0]]), grid=FrameGrid(1, 1))
         >>> silence = lambda waveform, generator: torch.zeros_like(waveform)
-        >>> settings = SurrogateSettings(stretch_frames=1)
+        >>> settings = SurrogateSettings(stretch_frames=1, n_divisions=1)
         >>> explain(evaluator, Targets.from_classes(1, 0), silence, settings).frames.round(decimals=4)
         tensor([[[3., 3., 0.]]])
     """

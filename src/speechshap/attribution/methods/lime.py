@@ -71,7 +71,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         >>> from speechshap.frames import FrameGrid
         >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2], torch.tensor([[2.0, 4.0]]), grid=FrameGrid(1, 1))
         >>> silence = lambda waveform, generator: torch.zeros_like(waveform)
-        >>> settings = LIMESettings(stretch_frames=1, ridge=0.0)
+        >>> settings = LIMESettings(stretch_frames=1, n_divisions=1, ridge=0.0)
         >>> explain(evaluator, Targets.from_classes(1, 1), silence, settings).frames.round(decimals=4).abs()
         tensor([[[0., 4.]]])
     """

@@ -11,11 +11,11 @@ from torch import Tensor
 from speechshap.attribution.attribution import Attribution
 from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.evaluator import Evaluator
-from speechshap.attribution.features import require_steps_within_stretches, stretch_bounds
+from speechshap.attribution.features import stretch_bounds
 from speechshap.attribution.methods import Method
 from speechshap.attribution.settings import ReferenceSettings
 from speechshap.attribution.targets import Targets
-from speechshap.errors import require_at_least
+from speechshap.errors import UserError, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,12 @@ class OcclusionSettings(ReferenceSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(1, stretch_frames=self.stretch_frames, n_draws=self.n_draws)
-        require_steps_within_stretches(self.step_frames, self.stretch_frames)
+        require_at_least(1, stretch_frames=self.stretch_frames, step_frames=self.step_frames, n_draws=self.n_draws)
+        if self.step_frames is not None and self.step_frames > self.stretch_frames:
+            raise UserError(
+                f"`step_frames` is {self.step_frames}, which skips frames between stretches of {self.stretch_frames}; "
+                "expected as many at most"
+            )
 
 
 def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings: OcclusionSettings) -> Attribution:
