@@ -176,14 +176,17 @@ def number(mean: Mean) -> str:
     Example:
         >>> number(Mean(0.9234, 0.88, 0.951)), number(Mean(12.3, float("nan"), float("nan")))
         ('0.92 (0.88 to 0.95)', '12.3')
+        >>> number(Mean(3e-16, 0, 1e-15))
+        '3e-16 (0 to 1e-15)'
     """
     if np.isnan(mean.value):
         return ""
-    digits = max(2, max(0, 2 - int(np.floor(np.log10(abs(mean.value))))) if 0 < abs(mean.value) < 0.1 else 2)
-    value = f"{mean.value:.3g}" if abs(mean.value) >= 10 else f"{mean.value:.{digits}f}"
+    size = abs(mean.value)
+    form = ".3g" if size >= 10 else ".2f" if size >= 0.01 or size == 0 else ".2g"
+    value = f"{mean.value:{form}}"
     if np.isnan(mean.low):
         return value
-    low, high = (f"{end:.3g}" if abs(mean.value) >= 10 else f"{end:.{digits}f}" for end in (mean.low, mean.high))
+    low, high = f"{mean.low:{form}}", f"{mean.high:{form}}"
     return value if low == high == value else f"{value} ({low} to {high})"
 
 
