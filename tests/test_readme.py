@@ -105,7 +105,7 @@ def tree(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         speechshap("train fit --config demo")
-        speechshap("explain --ckpt_path runs/demo/version_0 --explain.layers all")
+        speechshap("explain --ckpt_path runs/demo/version_0 --explain.method gradient_shap --explain.layers all")
         yield folder
 
 
