@@ -376,12 +376,15 @@ def test_a_run_that_was_killed_goes_on(trained_run: Path, tmp_path: Path) -> Non
     assert len(table) == table.utterance.nunique() == 15
 
 
+TEXTBOOK = ("--explain.preset", "textbook")
+
+
 def test_help_teaches(tmp_path: Path) -> None:
     for name, words in (("train", "fit"), ("report", "report.html"), ("explain", "--explain.n_samples")):
         result = script(name, "--help", folder=tmp_path)
         assert result.returncode == 0
         assert words in result.stdout
-    assert "Points on the paths of each utterance" in result.stdout
+    assert "Coalitions that the model is asked for" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -453,10 +456,15 @@ def test_a_hub_that_cannot_be_reached(mistake: Callable[..., str], monkeypatch: 
         (["--ckpt_path", "good.ckpt", "--data.files", "silent.wav"], "silent.wav: silent"),
         (["--ckpt_path", "good.ckpt", "--explain.targets", "bored"], "no class 'bored'"),
         (["--ckpt_path", "good.ckpt", "--explain.n_samples", "1"], "--explain.n_samples is 1"),
+        (["--ckpt_path", "good.ckpt", "--explain.n_samples", "20"], "--explain.n_draws is 16; expected 10 at most"),
+        (["--ckpt_path", "good.ckpt", "--explain.preset", "best"], "--explain.preset"),
         (["--ckpt_path", "good.ckpt", "--explain.n_samples", "many"], "explain.n_samples"),
-        (["--ckpt_path", "good.ckpt", "--explain.layers", "9"], "--explain.layers: no layer '9'"),
-        (["--ckpt_path", "good.ckpt", "--explain.scheme", "sobol"], "explain.scheme"),
-        (["--ckpt_path", "good.ckpt", "--explain.spectrum.hop", "900"], "--explain.spectrum: a window of 400"),
+        (["--ckpt_path", "good.ckpt", *TEXTBOOK, "--explain.layers", "9"], "--explain.layers: no layer '9'"),
+        (["--ckpt_path", "good.ckpt", *TEXTBOOK, "--explain.scheme", "sobol"], "explain.scheme"),
+        (
+            ["--ckpt_path", "good.ckpt", *TEXTBOOK, "--explain.spectrum.hop", "900"],
+            "--explain.spectrum: a window of 400",
+        ),
         (["--ckpt_path", "good.ckpt", "--explain.baselines", "music"], "explain.baselines"),
         (
             ["--ckpt_path", "good.ckpt", "--data.files", "noise.wav", "--trainer.precision", "16-true"],

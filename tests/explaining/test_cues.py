@@ -58,7 +58,8 @@ def test_a_run_stores_cues_where_they_are_asked_for(asked: str, tiny_checkpoint:
     explain(
         ["--ckpt_path", str(tiny_checkpoint), "--data.files", str(path),
          "--explain.output_dir", str(tmp_path), "--explain.max_drawn", "0", "--report", "false",
-         "--explain.n_samples", "4", "--explain.cues", asked, "--trainer.accelerator", "cpu"]
+         "--explain.preset", "textbook", "--explain.n_samples", "4", "--explain.cues", asked,
+         "--trainer.accelerator", "cpu"]
     )  # fmt: skip
     (row,) = ResultsFolder(tmp_path / "explanations").read()
     assert row["cue_names"] == (list(CUES) if asked == "true" else None)

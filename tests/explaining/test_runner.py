@@ -71,7 +71,7 @@ def test_a_sound_of_absurd_loudness_costs_itself_alone(
     explain(
         ["--ckpt_path", str(tiny_checkpoint), "--data.files", *(str(tmp_path / f"{name}.wav") for name in "abc"),
          "--explain.output_dir", str(tmp_path), "--explain.max_drawn", "0", "--report", "false",
-         "--trainer.accelerator", "cpu"]
+         "--explain.preset", "textbook", "--trainer.accelerator", "cpu"]
     )  # fmt: skip
     assert [Path(name).name for name in explained(tmp_path)] == ["a.wav", "c.wav"]
     assert caplog.text.count("is not explained") == 1
@@ -272,6 +272,6 @@ def test_too_many_features_cost_their_utterance_alone(
 ) -> None:
     sounds, lengths = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)), torch.tensor([8000, 2000])
     batch = {"waveforms": sounds, "lengths": lengths, "ids": ["long", "short"]}
-    predict(module, tmp_path, batch, method="kernel_shap", stretch_frames=1, n_samples=24, n_draws=2)
+    predict(module, tmp_path, batch, method="kernel_shap", stretch_frames=1, n_divisions=1, n_samples=24, n_draws=2)
     assert explained(tmp_path) == ["short"]
     assert "long is not explained: utterance long has 24 features (24 stretches)" in caplog.text
