@@ -12,7 +12,7 @@ SPECTRUM = SpectralGrid(num_mel_bands=6)
 
 
 def features_of(kind: FeatureKind, num_samples: int, grid: FrameGrid, stretch_frames: int) -> Features:
-    settings = SurrogateSettings(features=kind, stretch_frames=stretch_frames, num_bands=6, max_stretches=None)
+    settings = SurrogateSettings(features=kind, stretch_frames=stretch_frames, num_bands=6, max_stretches=1000)
     return settings.divisions(num_samples, grid)[0]
 
 

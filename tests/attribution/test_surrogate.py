@@ -178,14 +178,31 @@ def test_errors_of_overlapping_stretches_are_those_of_the_references_they_share(
 def test_the_number_of_coalitions_follows_the_features() -> None:
     model = lambda x, lengths: x.sum(1, keepdim=True)  # noqa: E731
     evaluator = Evaluator(model, torch.ones(2, 400), [400, 100], grid=GRID)
-    result = attribute("kernel_shap", evaluator, stretch_frames=10, max_stretches=None, n_draws=4)
+    result = attribute("kernel_shap", evaluator, stretch_frames=10, max_stretches=1000, n_draws=4)
     assert result.n_samples.tolist() == [5 * 40 + 4, 5 * 10 + 4]
-    result = attribute("kernel_shap", evaluator, stretch_frames=10, n_divisions=2, max_stretches=None, n_draws=4)
+    result = attribute("kernel_shap", evaluator, stretch_frames=10, n_divisions=2, max_stretches=1000, n_draws=4)
     assert result.n_samples.tolist() == [2 * (100 + 102) + 4, 2 * (25 + 27) + 4]
     result = attribute("kernel_shap", evaluator, stretch_frames=10, n_divisions=2, n_draws=4, max_stretches=20)
     assert result.n_samples.tolist() == [2 * (50 + 52) + 4, 2 * (25 + 27) + 4]  # the long one's are twice as long
     result = attribute("kernel_shap", evaluator, stretch_frames=50, n_draws=16)  # two for each reference at least
     assert result.n_samples.tolist() == [5 * 8 + 16, 2 * 16 + 16]
+
+
+def test_every_reference_replaces_a_part_of_the_sound() -> None:
+    seen: set[int] = set()
+
+    def model(waveforms: Tensor) -> Tensor:
+        for waveform in waveforms[(waveforms == 0).any(1)]:
+            seen.update(waveform.round().int().tolist())
+        return waveforms.sum(1, keepdim=True)
+
+    references = iter(range(1, 31))
+    baseline = lambda waveform, generator: torch.full_like(waveform, next(references))  # noqa: E731
+    evaluator = Evaluator(model, torch.zeros(1, 40), grid=FrameGrid(1, 1))
+    attribute(
+        "kernel_shap", evaluator, 0, baseline, stretch_frames=20, n_divisions=4, n_draws=30
+    )  # 7.5 for each of 4 divisions
+    assert seen == set(range(31))
 
 
 @METHODS

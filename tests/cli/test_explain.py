@@ -32,7 +32,8 @@ def rows(folder: Path) -> pd.DataFrame:
 
 def save_classifier(folder: Path, family: str, **fields: object) -> Path:
     """A trained audio classifier of transformers, as the hub has it."""
-    options = tiny_config(family, "group", id2label={0: "neu", 1: "hap", 2: "ang"}, classifier_proj_size=8, **fields)
+    fields = {"id2label": {0: "neu", 1: "hap", 2: "ang"}, **fields}
+    options = tiny_config(family, "group", classifier_proj_size=8, **fields)
     torch.manual_seed(0)
     config = AutoConfig.for_model(options.pop("model_type"), **options)
     AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
@@ -231,6 +232,36 @@ def test_an_option_that_others_leave_without_effect_is_told(
 
 
 @pytest.mark.parametrize(
+    ("methods", "baselines"),
+    [
+        ("occlusion, kernel_shap(baselines=silence)", "dataset:neutral"),
+        ("occlusion(baselines=noise), kernel_shap(baselines=silence)", None),
+        ("energy", None),
+    ],
+)
+def test_training_clips_are_looked_for_where_a_method_needs_them(methods: str, baselines: str | None) -> None:
+    looked_for: list[str] = []
+    _, options = parse(["--explain.methods", methods], "explain")
+    fill_in_preset(options, SimpleNamespace(classes=["neutral", "sad"], is_regression=False), looked_for.append)
+    assert options.explain.baselines == baselines
+    assert looked_for == ([] if baselines is None else ["neutral"])
+
+
+def test_a_classifier_without_its_corpus_is_explained_against_noise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = save_classifier(tmp_path / "model", "wavlm", id2label={0: "neutral", 1: "happy"})
+    write_sound(tmp_path / "a.wav")
+    explain(
+        ["--model", str(model), "--data.files", "a.wav", "--explain.n_draws", "2", "--explain.output_dir", "out",
+         "--explain.max_drawn", "0", "--report", "false", "--trainer.accelerator", "cpu"]
+    )  # fmt: skip
+    assert rows(tmp_path / "out").baselines.tolist() == ["noise"]
+    assert "sounds are compared with noise, and not with neutral voices of the training" in caplog.text
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
     ("config", "words"),
     [
         ("explain: {n_sampels: 7}", "own.yaml: there is no option explain.n_sampels; did you mean explain.n_samples?"),
@@ -238,6 +269,10 @@ def test_an_option_that_others_leave_without_effect_is_told(
         (
             "explain: {preset: textbook, n_samples: few}",
             "--explain.n_samples is few; expected an integer or auto",
+        ),
+        (
+            "explain: {preset: [textbook]}",
+            "--explain.preset is ['textbook']; expected recommended or textbook",
         ),
     ],
 )

@@ -527,6 +527,16 @@ def test_files_that_were_left_out_are_listed_in_the_folder_that_was_asked_for(ro
     assert len((tmp_path / "run" / "skipped.csv").read_text().splitlines()) == 2
 
 
+def test_loose_files_without_a_training_are_compared_with_no_planted_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loose = Catalogue(files=[write_sound(tmp_path / "a.wav")], classes=CLASSES)
+    with pytest.raises(UserError, match="no training recordings to compare with; give the corpus of the training as"):
+        loose.training_utterances(1)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
 def test_a_file_that_was_left_out_is_told_once(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad = write_sound(root.parent / "loose" / "bad.wav")
     good = write_sound(root.parent / "loose" / "good.wav")

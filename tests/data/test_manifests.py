@@ -255,7 +255,7 @@ def test_a_recording_in_two_folds_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_fold_files_is_told_from_a_manifest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no manifest.csv, and no .jsonl file with train, valid or test in its name"):
         read_corpus(tmp_path, "manifest")
-    with pytest.raises(UserError, match="no such manifest"):
+    with pytest.raises(UserError, match=r"list.csv: no such folder, and no such manifest; correct `root`"):
         read_corpus(tmp_path / "list.csv", "manifest")
     (tmp_path / "list.csv").write_text("path,label\na.wav,sad\n")
     with pytest.raises(UserError, match="`audio_root`: no folder nowhere"):

@@ -52,8 +52,8 @@ class SurrogateSettings(ReferenceSettings):
         n_divisions: Divisions into stretches, each a part of a stretch later than the one before, so that stretches
             overlap. Each is explained by itself with its part of ``n_samples``, and a frame has the mean of what they
             give it. With 1 the stretches lie side by side.
-        max_stretches: Stretches of an utterance at most: those of a longer one (10 s, with 25 of 400 ms) are longer, so
-            that it takes no more coalitions. With ``none`` there is no limit.
+        max_stretches: Stretches of an utterance at most, and one more in a division that begins later: those of a long
+            utterance (more than 10 s, with 25 of 400 ms) are longer, so that it takes no more coalitions.
         num_bands: Mel bands.
         n_samples: Coalitions that the model is asked for, 4 for each feature at least; left out, 5 for each, and 2 for
             each reference at least, so that a long utterance has more.
@@ -67,7 +67,7 @@ class SurrogateSettings(ReferenceSettings):
     features: FeatureKind = "stretches"
     stretch_frames: int = 20
     n_divisions: int = 4
-    max_stretches: int | None = 25
+    max_stretches: int = 25
     num_bands: int = 16
     n_samples: int | None = None
     n_draws: int = 16
@@ -105,7 +105,7 @@ class SurrogateSettings(ReferenceSettings):
             [[0, 4, 8], [0, 2, 6, 8]]
         """
         num_frames = grid.num_frames(num_samples)
-        size = max(self.stretch_frames, 0 if self.max_stretches is None else math.ceil(num_frames / self.max_stretches))
+        size = max(self.stretch_frames, math.ceil(num_frames / self.max_stretches))
         shifts = [number / self.n_divisions for number in range(self.n_divisions)]
         bounds = [stretch_bounds(num_frames, size, shift) for shift in shifts]
         if self.features == "bands":
@@ -117,7 +117,7 @@ class SurrogateSettings(ReferenceSettings):
         divisions = 1 if self.features == "bands" else self.n_divisions
         if self.n_samples is not None:
             return self.n_samples // divisions
-        return max(_USUAL_COALITIONS * num_features, math.ceil(2 * self.n_draws / divisions))
+        return max(_USUAL_COALITIONS * num_features, 2 * math.ceil(self.n_draws / divisions))
 
 
 class Coalitions(NamedTuple):

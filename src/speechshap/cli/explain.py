@@ -103,11 +103,10 @@ def fill_in_preset(options: Namespace, classifier: Any, find_clips: Callable[[st
         find_clips: Raises a UserError where there are no training clips of a class.
     """
     explained = options.explain
-    own = explained if explained.methods is None else _settings_of(explained.methods)
     classes = [] if classifier.is_regression else list(classifier.classes or [])
     if explained.targets is None:
         explained.targets = preset_targets(explained.preset, classes)
-    if "baselines" in own and explained.baselines is None:
+    if explained.get("baselines", "") is None and (explained.methods is None or _takes_baselines(explained.methods)):
         explained.baselines = preset_baselines(explained.preset, classes, find_clips)
 
 
@@ -125,8 +124,12 @@ def make_callback(options: Namespace) -> GradientSHAPCallback:
     return GradientSHAPCallback(**parameters)
 
 
-def _settings_of(methods: str) -> set[str]:
-    return {field.name for choice in parse_methods(methods) for field in fields(choice.settings)}
+def _takes_baselines(methods: str) -> bool:
+    """Whether any of them has references, and is not told which."""
+    usual = "dataset"
+    return any(
+        getattr(choice.settings, "baselines", None) == usual for choice in parse_methods(methods, baselines=usual)
+    )
 
 
 def _spectral_grid(options: dict[str, Any]) -> SpectralGrid:

@@ -192,7 +192,8 @@ def asked_method(arguments: list[str]) -> str:
     method, preset = _asked("method", arguments), _asked("preset", arguments)
     if method in method_names():
         return str(method)
-    return PRESET_METHODS.get(preset, PRESET_METHODS["recommended"])
+    # What is no preset may be a list; the parser tells what is wrong with it.
+    return PRESET_METHODS["textbook" if preset == "textbook" else "recommended"]
 
 
 def _asked(name: str, arguments: list[str]) -> Any:

@@ -189,6 +189,8 @@ class Catalogue:
         Raises:
             UserError: The corpus is missing or has no training split, or nothing of this class in it.
         """
+        if self.root is None and self.files and not self._saved.recordings:  # nothing was trained on a planted corpus
+            raise UserError("no training recordings to compare with; give the corpus of the training as `root`")
         train = (self.splits or self._choose().splits).train
         if not train:
             raise UserError(f"{self.root}: no training recordings to compare with; give the corpus of the training")

@@ -76,7 +76,7 @@ def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utte
     if not files:
         inside = "no manifest.csv, and no .jsonl file with train, valid or test in its name"
         raise UserError(
-            f"{root}: {inside if root.is_dir() else 'no such manifest; give a .csv or .jsonl file (`root`)'}"
+            f"{root}: {inside if root.is_dir() else 'no such folder, and no such manifest; correct `root`'}"
         )
     utterances: dict[str, Utterance] = {}
     lines: dict[str | Path, str] = {}  # where each id and each file was listed first
