@@ -184,6 +184,8 @@ def test_the_number_of_coalitions_follows_the_features() -> None:
     assert result.n_samples.tolist() == [2 * (100 + 102) + 4, 2 * (25 + 27) + 4]
     result = attribute("kernel_shap", evaluator, stretch_frames=10, n_divisions=2, n_draws=4, max_stretches=20)
     assert result.n_samples.tolist() == [2 * (50 + 52) + 4, 2 * (25 + 27) + 4]  # the long one's are twice as long
+    result = attribute("kernel_shap", evaluator, stretch_frames=50, n_divisions=1000, n_draws=4)
+    assert result.n_samples[0] == 40 + 49 * 44 + 4  # each a frame later than the one before
     result = attribute("kernel_shap", evaluator, stretch_frames=50, n_draws=16)  # two for each reference at least
     assert result.n_samples.tolist() == [5 * 8 + 16, 2 * 16 + 16]
 

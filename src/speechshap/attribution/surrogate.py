@@ -106,7 +106,8 @@ class SurrogateSettings(ReferenceSettings):
         """
         num_frames = grid.num_frames(num_samples)
         size = max(self.stretch_frames, math.ceil(num_frames / self.max_stretches))
-        shifts = [number / self.n_divisions for number in range(self.n_divisions)]
+        count = min(self.n_divisions, size)  # no more differ
+        shifts = [number / count for number in range(count)]
         bounds = [stretch_bounds(num_frames, size, shift) for shift in shifts]
         if self.features == "bands":
             bounds = [[0, num_frames]]

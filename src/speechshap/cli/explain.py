@@ -104,10 +104,15 @@ def fill_in_preset(options: Namespace, classifier: Any, find_clips: Callable[[st
     """
     explained = options.explain
     classes = [] if classifier.is_regression else list(classifier.classes or [])
+    filled = []
     if explained.targets is None:
         explained.targets = preset_targets(explained.preset, classes)
+        filled.append(f"`targets` {explained.targets}")
     if explained.get("baselines", "") is None and (explained.methods is None or _takes_baselines(explained.methods)):
         explained.baselines = preset_baselines(explained.preset, classes, find_clips)
+        filled.append(f"`baselines` {explained.baselines}")
+    if filled:
+        logger.info("asked as in the preset %s: %s", explained.preset, ", ".join(filled))
 
 
 def make_callback(options: Namespace) -> GradientSHAPCallback:
