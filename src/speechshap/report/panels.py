@@ -21,7 +21,7 @@ ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGIN
 SATURATED = 0.995
 """Quantile of the absolute time-frequency attributions from which on colours are saturated: a few cells dominate."""
 
-_ROW_LETTERS, _LEGEND_LETTERS = 12, 20
+_ROW_LETTERS, _LEGEND_LETTERS = 12, 14
 """Letters of a name that there is room for beside a row, and in the legend."""
 
 _NO_POWERS = (1e-4, 1e5)
