@@ -138,7 +138,8 @@ def test_a_head_on_it_knows_emotions_of_actors_it_never_heard_and_is_explained(
     assert recall.value > 0.25, recall  # chance is 0.125; 0.34 to 0.38 over three seeds
     explain(
         ["--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--data.max_utterances", "2", "--data.num_workers", "0",
-         "--explain.preset", "textbook", "--explain.n_samples", "8", "--explain.layers", "6", "--explain.spectrum.num_mel_bands", "20",
+         "--explain.preset", "textbook",
+         "--explain.n_samples", "8", "--explain.layers", "6", "--explain.spectrum.num_mel_bands", "20",
          "--explain.max_drawn", "0", "--trainer.accelerator", "cpu"]
     )  # fmt: skip
     table = pd.read_parquet(sorted((run / "explanations").glob("part-*.parquet")))
