@@ -208,6 +208,13 @@ def test_every_reference_replaces_a_part_of_the_sound() -> None:
 
 
 @METHODS
+def test_short_stretches_get_all_coalitions_since_their_divisions_do_not_differ(name: str) -> None:
+    evaluator = Evaluator(lambda x: x.sum(1, keepdim=True), torch.ones(1, 10), grid=GRID)
+    result = attribute(name, evaluator, stretch_frames=1, n_divisions=4, n_samples=40, n_draws=2)
+    assert result.n_samples.tolist() == [40 + 2 * (name == "kernel_shap")]
+
+
+@METHODS
 def test_an_output_that_is_not_finite_is_reported_with_the_utterance(name: str) -> None:
     evaluator = Evaluator(lambda x: 1 / x[:, :1], torch.tensor([[1.0, 2.0]]), ids=["a"], grid=GRID)
     with pytest.raises(NonFiniteOutputError, match="an output of the model for utterance a is not finite"):

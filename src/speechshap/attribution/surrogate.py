@@ -18,12 +18,7 @@ from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.errors import UtteranceError
 from speechshap.attribution.evaluator import Evaluator, within
-from speechshap.attribution.features import (
-    FEATURE_KINDS,
-    FeatureKind,
-    Features,
-    stretch_bounds,
-)
+from speechshap.attribution.features import FEATURE_KINDS, FeatureKind, Features, stretch_bounds
 from speechshap.attribution.settings import ReferenceSettings
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
@@ -113,12 +108,11 @@ class SurrogateSettings(ReferenceSettings):
             bounds = [[0, num_frames]]
         return [Features.of(num_samples, grid, own, self.spectrum) for own in bounds]
 
-    def coalitions_of(self, num_features: int) -> int:
-        """How many coalitions a division into so many features has."""
-        divisions = 1 if self.features == "bands" else self.n_divisions
+    def coalitions_of(self, num_features: int, num_divisions: int) -> int:
+        """How many coalitions one of so many divisions has, which is into so many features."""
         if self.n_samples is not None:
-            return self.n_samples // divisions
-        return max(_USUAL_COALITIONS * num_features, 2 * math.ceil(self.n_draws / divisions))
+            return self.n_samples // num_divisions
+        return max(_USUAL_COALITIONS * num_features, 2 * math.ceil(self.n_draws / num_divisions))
 
 
 class Coalitions(NamedTuple):
@@ -127,10 +121,12 @@ class Coalitions(NamedTuple):
     Attributes:
         present: Which features are on, ``(rows, features)`` bool.
         references: Number of the reference that replaces the others, ``(rows,)`` int64.
+        is_drawn: Whether they were drawn at random; else they are all there are.
     """
 
     present: Tensor
     references: Tensor
+    is_drawn: bool = True
 
 
 class Fit(NamedTuple):
@@ -154,15 +150,14 @@ class Surrogate(NamedTuple):
     """A way to draw coalitions, and to fit a surrogate to what the model answers.
 
     Attributes:
-        is_exact: Whether so many features are explained without drawing; else they must not be too many.
-        draw: Coalitions of so many features, with the references in turn.
+        draw: Coalitions of so many features, as many as asked for or, where these suffice for that, all there are;
+            with the references in turn.
         fit: Takes the coalitions, the outputs for them ``(rows, targets)``, and how far the output for the utterance is
             above that for each reference, ``(references, targets)``.
         needs_references: Whether the fit is told the latter; else it gets no references, ``(0, targets)``.
     """
 
-    is_exact: Callable[[int], bool]
-    draw: Callable[[int, torch.Generator], Coalitions]
+    draw: Callable[[int, int, torch.Generator], Coalitions]
     fit: Callable[[Coalitions, Tensor, Tensor], Fit]
     needs_references: bool
 
@@ -204,13 +199,13 @@ def _divisions(
 ) -> list[_Division]:
     """What an utterance is divided into, with the coalitions of each division."""
     divisions = settings.divisions(num_samples, grid)
-    for features in divisions:
-        most = settings.coalitions_of(len(features)) // _COALITIONS_PER_FEATURE
-        if len(features) > most and not surrogate.is_exact(len(features)):
-            raise _too_many(name, divisions, settings.n_samples)
     found = []
     for number, features in enumerate(divisions):
-        drawn = surrogate.draw(len(features), draw_generator(settings.seed, name, _COALITION_DRAW - number))
+        count = settings.coalitions_of(len(features), len(divisions))
+        generator = draw_generator(settings.seed, name, _COALITION_DRAW - number)
+        drawn = surrogate.draw(len(features), count, generator)
+        if drawn.is_drawn and len(features) * _COALITIONS_PER_FEATURE > count:
+            raise _too_many(name, divisions, settings.n_samples)
         # Each division goes on with other references, so that all have their turn.
         first = number * settings.n_draws // len(divisions)
         found.append(_Division(features, drawn._replace(references=(drawn.references + first) % settings.n_draws)))

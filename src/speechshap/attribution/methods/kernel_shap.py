@@ -56,23 +56,22 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         tensor([[[3., 3., 0.]]])
     """
 
-    def is_exact(num_features: int) -> bool:
-        return (2**num_features - 2) * settings.n_draws <= settings.coalitions_of(num_features)
-
-    def draw(num_features: int, generator: torch.Generator) -> Coalitions:
-        if is_exact(num_features):
+    def draw(num_features: int, count: int, generator: torch.Generator) -> Coalitions:
+        is_drawn = (2**num_features - 2) * settings.n_draws > count
+        if not is_drawn:
             half = all_halves(num_features).repeat_interleave(settings.n_draws, 0)
         else:
-            half = sampled_coalitions(num_features, settings.coalitions_of(num_features) // 2, generator)
+            half = sampled_coalitions(num_features, count // 2, generator)
         own = torch.arange(len(half)) % settings.n_draws
-        return Coalitions(torch.cat([half, ~half]), torch.cat([own, own]))
+        return Coalitions(torch.cat([half, ~half]), torch.cat([own, own]), is_drawn)
 
     def fit(coalitions: Coalitions, outputs: Tensor, totals: Tensor) -> Fit:
         pairs = len(outputs) // 2
         half, references = coalitions.present[:pairs], coalitions.references[:pairs]
         differences = outputs[:pairs] - outputs[pairs:]
-        exact = is_exact(half.shape[1])
-        coefficients, deviations = shapley_regression(half, differences, totals, references, is_drawn=not exact)
+        coefficients, deviations = shapley_regression(
+            half, differences, totals, references, is_drawn=coalitions.is_drawn
+        )
         return Fit(
             coefficients=coefficients,
             deviations=deviations,
@@ -80,7 +79,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
             gap_standard_error=totals.std(0) / settings.n_draws**0.5 if settings.n_draws > 1 else None,
         )
 
-    surrogate = Surrogate(is_exact, draw, fit, needs_references=True)
+    surrogate = Surrogate(draw, fit, needs_references=True)
     return explain_by_surrogate(evaluator, targets, baseline, settings, surrogate)
 
 

@@ -76,8 +76,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         tensor([[[0., 4.]]])
     """
 
-    def draw(num_features: int, generator: torch.Generator) -> Coalitions:
-        count = settings.coalitions_of(num_features)
+    def draw(num_features: int, count: int, generator: torch.Generator) -> Coalitions:
         present = torch.rand(count, num_features, generator=generator) < 0.5
         return Coalitions(present, torch.arange(count) % settings.n_draws)
 
@@ -87,7 +86,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         deviations = clustered(influences, coalitions.references, settings.n_draws)
         return Fit(coefficients, deviations, gap=outputs.new_full(totals.shape[1:], torch.nan))
 
-    surrogate = Surrogate(is_exact=lambda num_features: False, draw=draw, fit=fit, needs_references=False)
+    surrogate = Surrogate(draw, fit, needs_references=False)
     return explain_by_surrogate(evaluator, targets, baseline, settings, surrogate)
 
 
