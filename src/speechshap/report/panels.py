@@ -21,8 +21,8 @@ ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGIN
 SATURATED = 0.995
 """Quantile of the absolute time-frequency attributions from which on colours are saturated: a few cells dominate."""
 
-_ROW_LETTERS, _LEGEND_LETTERS = 12, 14
-"""Letters of a name that there is room for beside a row, and in the legend."""
+_ROW_LETTERS, _LEGEND_LETTERS = 12, 28
+"""Letters that there is room for: of a name beside a row, and of all names together in the legend."""
 
 _NO_POWERS = (1e-4, 1e5)
 """Sizes within which an axis needs no power of ten."""
@@ -132,10 +132,11 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
         unit: Unit of the attributions.
     """
     values, reach = frames.values, frames.reach
+    letters = _LEGEND_LETTERS // len(names)
     for row, name in reversed(list(enumerate(names))):
         axes.stairs(
             values[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
-            linewidth=1.3 if row == 0 else 1.0, label=plain(shortened(name, _LEGEND_LETTERS)), zorder=3 - row / 100,
+            linewidth=1.3 if row == 0 else 1.0, label=plain(shortened(name, letters)), zorder=3 - row / 100,
         )  # fmt: skip
     if reach is not None and np.isfinite(reach[0]).any() and reach[0].any():
         axes.stairs(
