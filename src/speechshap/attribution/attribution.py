@@ -29,6 +29,8 @@ class Attribution:
         values_standard_error: Standard error of each; None, like every standard error, where there are fewer than two
             replicates.
         frames_standard_error: Standard error of each frame.
+        segments_standard_error: Standard error of the sum over each segment of frames, ``(batch, targets, segments)``,
+            where the evaluator has any.
         completeness_gap_standard_error: Standard error of the gap.
         path_second_moments: Second moment of the frame attributions in bins of alpha, relative to that of the base
             density, ``(batch, bins)``: where on the path the variance is (:meth:`PathDensity.learnt`). None where
@@ -54,6 +56,7 @@ class Attribution:
     values: Tensor | None = None
     values_standard_error: Tensor | None = None
     frames_standard_error: Tensor | None = None
+    segments_standard_error: Tensor | None = None
     completeness_gap_standard_error: Tensor | None = None
     path_second_moments: Tensor | None = None
     converged: Tensor | None = None

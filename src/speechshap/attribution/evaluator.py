@@ -17,6 +17,7 @@ from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.frame_sums import sum_frames
 from speechshap.attribution.gradients import Gradients, Outputs, gradients_of, outputs_of
 from speechshap.attribution.replicates import sum_dtype
+from speechshap.attribution.segments import Segments, sum_segments
 from speechshap.attribution.targets import Targets
 from speechshap.errors import require_at_least
 from speechshap.frames import FrameGrid
@@ -45,6 +46,8 @@ class Evaluator:
         layers: Modules that ``forward`` calls, by name, whose outputs are kept and differentiated.
         grid: Frames that the samples are gathered in.
         module: What ``forward`` calls, for methods that look inside it; None where it is unknown.
+        segments: Stretches of frames of each utterance, such as its words, whose sums get standard errors of their own;
+            None for none.
         chunk_size: Rows that go through the model at once; None finds what the device does well. Halved when the
             device runs out of memory.
         progress: Called with the number of rows after each chunk.
@@ -57,6 +60,7 @@ class Evaluator:
         grid: As given.
         forward: As given, but as a function of waveforms and lengths in any case.
         module: As given.
+        segments: As given; empty ones where none are.
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
         num_frames: Most frames of an utterance.
@@ -84,6 +88,7 @@ class Evaluator:
         layers: Mapping[str, nn.Module] = NO_LAYERS,
         grid: FrameGrid = FrameGrid(),  # noqa: B008 - immutable
         module: nn.Module | None = None,
+        segments: Sequence[Segments] | None = None,
         chunk_size: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -99,6 +104,7 @@ class Evaluator:
         self.layers = layers
         self.grid = grid
         self.module = module
+        self.segments = validation.as_segments(segments, len(waveforms))
         self.device = waveforms.device
         with torch.inference_mode(False):
             self._lengths = torch.tensor(self.lengths, device=self.device)
@@ -121,7 +127,7 @@ class Evaluator:
         """
         return Evaluator(
             self.forward, waveforms, self.lengths, self.ids, layers=self.layers, grid=self.grid, module=self.module,
-            chunk_size=self._chunk_size, progress=self._progress,
+            segments=self.segments, chunk_size=self._chunk_size, progress=self._progress,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -234,6 +240,19 @@ class Evaluator:
         """Sum products of samples over the frames that own them: twice ``(R, time)`` to ``(R, frames)``."""
         frame_lengths = self.frame_lengths[self.indices(utterances)]
         return sum_frames(left, right, frame_lengths, self.num_frames, self.grid, sum_dtype(self.device))
+
+    @property
+    def num_segments(self) -> int:
+        """Most segments of an utterance."""
+        return max(map(len, self.segments))
+
+    def sum_segments(self, frames: Tensor, utterances: Sequence[int]) -> Tensor:
+        """Sum frames ``(R, ..., frames)`` of rows over the segments of their utterances, ``(R, ..., segments)``."""
+        sums = frames.new_zeros(*frames.shape[:-1], self.num_segments)
+        for own, row, utterance in zip(sums, frames, utterances, strict=True):
+            segments = self.segments[utterance]
+            own[..., : len(segments)] = sum_segments(row, segments)
+        return sums
 
     def lengths_of(self, utterances: Sequence[int]) -> Tensor:
         """Samples of rows, ``(R,)`` int64 on the device."""

@@ -11,7 +11,7 @@ from speechshap.attribution.errors import ZeroGradientError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.path_chunk import ChunkEvaluator, PathChunk, UnfinishedReplicate
-from speechshap.attribution.replicates import PathPoint, ReplicateMoments, segments_of, sum_dtype
+from speechshap.attribution.replicates import PathPoint, ReplicateMoments, parts_of, sum_dtype
 from speechshap.attribution.sampling import Sampler
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
@@ -78,6 +78,7 @@ class PathEstimator:
         exact = sum_dtype(device)
         self._values = moments(num_samples, dtype=exact) if keep_values else None
         self._frames = moments(evaluator.num_frames, dtype=exact)
+        self._segments = moments(evaluator.num_segments, dtype=exact) if evaluator.num_segments else None
         self._bands = (
             None if spectrum is None else moments(spectrum.num_bands, spectrum.num_frames(num_samples), dtype=exact)
         )
@@ -135,6 +136,7 @@ class PathEstimator:
             values_standard_error=values_error,
             frames=self._frames.mean.to(dtype),
             frames_standard_error=_to(self._frames.standard_error(), dtype),
+            segments_standard_error=_estimate(self._segments, dtype)[1],
             frame_lengths=self._evaluator.frame_lengths,
             targets=self._targets,
             logits=self._evaluator.logits,
@@ -153,14 +155,17 @@ class PathEstimator:
     def _absorb(self, points: list[PathPoint], chunk: PathChunk) -> None:
         """Add an evaluated chunk to what is kept."""
         share = (chunk.weights / self._sampler.points_per_replicate).to(self._evaluator.device, self._frames.mean.dtype)
-        segments = segments_of(points, self._sampler.points_per_replicate)
-        self._frames.add(chunk.frames, share, segments)
+        parts = parts_of(points, self._sampler.points_per_replicate)
+        self._frames.add(chunk.frames, share, parts)
+        if self._segments is not None:
+            sums = self._evaluator.sum_segments(chunk.frames, [point.utterance for point in points])
+            self._segments.add(sums, share, parts)
         if self._values is not None and chunk.values is not None:
-            self._values.add(chunk.values, share, segments)
+            self._values.add(chunk.values, share, parts)
         if self._bands is not None and chunk.bands is not None:
-            self._bands.add(chunk.bands, share, segments)
+            self._bands.add(chunk.bands, share, parts)
         for name, neurons in chunk.neurons.items():
-            self._neurons[name].add(neurons, share, segments)
+            self._neurons[name].add(neurons, share, parts)
         self._completeness.add_rows([point.key for point in points], chunk.frames.sum(2) * share[:, None])
         self._completeness.add_references(chunk.reference_keys, chunk.reference_outputs)
         squared_norms = chunk.frames.square().sum((1, 2)).cpu()

@@ -26,7 +26,7 @@ class PathPoint(NamedTuple):
         return self.utterance, self.replicate
 
 
-class Segment(NamedTuple):
+class ReplicatePart(NamedTuple):
     """Points of a chunk that belong to one replicate of one utterance.
 
     Attributes:
@@ -40,18 +40,21 @@ class Segment(NamedTuple):
     complete: bool
 
 
-def segments_of(points: Sequence[PathPoint], points_per_replicate: int) -> list[Segment]:
+def parts_of(points: Sequence[PathPoint], points_per_replicate: int) -> list[ReplicatePart]:
     """Segments of the points of a chunk.
 
     Example:
         >>> points = [PathPoint(0, 4, 1), PathPoint(0, 5, 0), PathPoint(0, 5, 1), PathPoint(1, 0, 0)]
-        >>> segments_of(points, points_per_replicate=2)
-        [Segment(utterance=0, num_points=1, complete=True), Segment(utterance=0, num_points=2, complete=True),
-         Segment(utterance=1, num_points=1, complete=False)]
+        >>> parts_of(points, points_per_replicate=2)
+        [ReplicatePart(utterance=0, num_points=1, complete=True),
+         ReplicatePart(utterance=0, num_points=2, complete=True),
+         ReplicatePart(utterance=1, num_points=1, complete=False)]
     """
     counts = Counter(point.key for point in points)
     last_numbers = {point.key: point.number for point in points}
-    return [Segment(key[0], count, last_numbers[key] == points_per_replicate - 1) for key, count in counts.items()]
+    return [
+        ReplicatePart(key[0], count, last_numbers[key] == points_per_replicate - 1) for key, count in counts.items()
+    ]
 
 
 class ReplicateMoments:
@@ -74,19 +77,19 @@ class ReplicateMoments:
         self.squares = torch.zeros_like(self.mean)
         self._unfinished: Tensor | None = None  # the replicate that the last chunk did not complete
 
-    def add(self, values: Tensor, weights: Tensor, segments: Sequence[Segment]) -> None:
+    def add(self, values: Tensor, weights: Tensor, parts: Sequence[ReplicatePart]) -> None:
         """Add rows ``(R, ...)`` times their weights ``(R,)``.
 
         Rows may be smaller than ``shape`` (a narrower chunk): the rest counts as 0.
         """
-        unfinished = None if segments[-1].complete else torch.zeros_like(self.mean[0])
-        finished = Counter(segment.utterance for segment in segments if segment.complete)
+        unfinished = None if parts[-1].complete else torch.zeros_like(self.mean[0])
+        finished = Counter(part.utterance for part in parts if part.complete)
         width = values.shape[-1]
         step = max(1, _BLOCK * width // max(1, values.numel()))
         for start in range(0, width, step):
             block = values[..., start : start + step]
             where = (*(slice(size) for size in block.shape[1:-1]), slice(start, start + block.shape[-1]))
-            sums = _sum_segments(block, weights, segments, self.mean.dtype)
+            sums = _sum_parts(block, weights, parts, self.mean.dtype)
             if self._unfinished is not None:
                 sums[0] += self._unfinished[where]
             if unfinished is not None:
@@ -123,9 +126,9 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have none
 
 
-def _sum_segments(values: Tensor, weights: Tensor, segments: Sequence[Segment], dtype: torch.dtype) -> Tensor:
-    """Weighted sum of the rows of each segment, ``(segments, ...)``."""
-    index = [number for number, segment in enumerate(segments) for _ in range(segment.num_points)]
+def _sum_parts(values: Tensor, weights: Tensor, parts: Sequence[ReplicatePart], dtype: torch.dtype) -> Tensor:
+    """Weighted sum of the rows of each part, ``(parts, ...)``."""
+    index = [number for number, part in enumerate(parts) for _ in range(part.num_points)]
     weighted = values * weights.view(-1, *[1] * (values.ndim - 1))
-    sums = values.new_zeros(len(segments), *values.shape[1:], dtype=dtype)
+    sums = values.new_zeros(len(parts), *values.shape[1:], dtype=dtype)
     return sums.index_add_(0, torch.tensor(index, device=values.device), weighted.to(dtype))

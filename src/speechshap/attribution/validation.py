@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from speechshap.attribution.errors import NonFiniteWaveformError
 from speechshap.attribution.gradients import Forward
+from speechshap.attribution.segments import Segments
 
 _INTEGERS = (torch.int64, torch.int32)
 
@@ -102,6 +103,23 @@ def check_layers(layers: Mapping[str, Any]) -> None:
     for name, layer in layers.items():
         if not isinstance(layer, nn.Module):
             raise ValueError(f"layer {name!r} is a {type(layer).__name__}; expected a module that forward calls")
+
+
+def as_segments(segments: Sequence[Segments] | None, batch: int) -> list[list[tuple[int, int]]]:
+    """Segments of each utterance; none where None is given.
+
+    Raises:
+        ValueError: They are not for as many utterances.
+
+    Example:
+        >>> as_segments([[(0, 2)], []], 2), as_segments(None, 1)
+        ([[(0, 2)], []], [[]])
+    """
+    if segments is None:
+        return [[] for _ in range(batch)]
+    if len(segments) != batch:
+        raise ValueError(f"`segments` are of {len(segments)} utterances; expected those of {batch}")
+    return [list(own) for own in segments]
 
 
 def as_forward(forward: Callable[..., Tensor], lengths: Sequence[int]) -> Forward:
