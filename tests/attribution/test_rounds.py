@@ -25,7 +25,7 @@ def test_every_round_doubles_what_there_is_and_the_sampler_learns_in_between(
     inputs: Tensor, scheme: Scheme, rounds: list[int]
 ) -> None:
     evaluator = Evaluator(quadratic, inputs)
-    sampler = PathSampler(inputs, [40] * 3, evaluator.ids, gaussian_noise(), scheme, 0, PathDensity.base())
+    sampler = PathSampler(evaluator, gaussian_noise(), scheme, 0, PathDensity.base())
     estimator = PathEstimator(evaluator, Targets.from_classes(3, 0), sampler)
     told: list[object] = []
     advance, next_round = estimator.advance, sampler.next_round

@@ -4,14 +4,15 @@ from itertools import pairwise
 import pytest
 import torch
 
-from speechshap.attribution import PathDensity
+from speechshap.attribution import Evaluator, PathDensity
 from speechshap.attribution.baselines import gaussian_noise
 from speechshap.attribution.sampling import EDGES, NUM_BINS, SCHEMES, PathSampler, Scheme, bin_of
 
 
 def sampler(scheme: Scheme = "adaptive", ids: tuple[str, ...] = ("a", "b"), seed: int = 0) -> PathSampler:
     inputs = torch.randn(len(ids), 10, generator=torch.Generator().manual_seed(0))
-    return PathSampler(inputs, [10] * len(ids), ids, gaussian_noise(), scheme, seed, PathDensity.base())
+    evaluator = Evaluator(lambda waveforms: waveforms, inputs, ids=ids)
+    return PathSampler(evaluator, gaussian_noise(), scheme, seed, PathDensity.base())
 
 
 def heights(middle: float) -> tuple[float, ...]:

@@ -15,11 +15,13 @@ from speechshap.attribution.method_text import MethodChoice, parse_methods
 from speechshap.attribution.methods import Method, find_method, method_names
 from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings, gradient_shap
 from speechshap.attribution.sampling import PathDensity
-from speechshap.attribution.settings import PathSettings, ReferenceSettings, Settings
+from speechshap.attribution.settings import WAVEFORM, PathSettings, ReferenceSettings, Settings
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Target, Targets
+from speechshap.spaces import Space
 
 __all__ = [
+    "WAVEFORM",
     "Attribution",
     "Baseline",
     "Evaluator",
@@ -34,6 +36,7 @@ __all__ = [
     "PathSettings",
     "ReferenceSettings",
     "Settings",
+    "Space",
     "SpectralGrid",
     "Target",
     "Targets",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.errors import NonFiniteReferenceError
-from speechshap.attribution.settings import ReferenceSettings
+from speechshap.attribution.settings import OWN_MEAN, ReferenceSettings
 from speechshap.errors import UserError
 
 Baseline = Callable[[Tensor, torch.Generator], Tensor]
@@ -64,6 +64,28 @@ def from_references(references: Tensor) -> Baseline:
     return draw
 
 
+class MeanReference:
+    """The mean feature of references, over time and over these: one fixed reference in a space of features.
+
+    Args:
+        baseline: What the mean is of; None: of the utterance itself.
+        clips: ``(references, time)``, where these are all that it draws from: the mean is then that of all of them, the
+            same for every utterance.
+
+    Attributes:
+        of_clips: Their mean feature by the identity of the module that gives the features, once it is known.
+    """
+
+    def __init__(self, baseline: Baseline | None, clips: Tensor | None = None) -> None:
+        self.baseline = baseline
+        self.clips = clips
+        self.of_clips: dict[int, Tensor] = {}
+
+    def __call__(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
+        """Raise a UserError: there is no such waveform."""
+        raise UserError("`baselines` are a mean feature, and no waveform; choose a `space` of features")
+
+
 def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
     """The distribution that a name, a callable or a tensor of references ``(references, time)`` stands for.
 
@@ -106,9 +128,16 @@ def baseline_from_settings(settings: ReferenceSettings, references: Tensor | Non
         >>> draw(torch.zeros(3), torch.Generator())
         tensor([1., 1., 1.])
     """
-    if settings.baselines == "noise":
+    if settings.baselines == OWN_MEAN:
+        return MeanReference(None)
+    drawn = _drawn(settings, references)
+    return MeanReference(drawn, references if settings.from_dataset else None) if settings.is_mean else drawn
+
+
+def _drawn(settings: ReferenceSettings, references: Tensor | None) -> Baseline:
+    if settings.distribution == "noise":
         return gaussian_noise(settings.snr_db)
-    if settings.baselines == "silence":
+    if settings.distribution == "silence":
         return silence
     if references is None:
         raise UserError(

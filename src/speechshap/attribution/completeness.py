@@ -1,16 +1,32 @@
 """How far attributions are from summing to what they explain."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from speechshap.attribution.quadrature import NestedSums
+from speechshap.attribution.replicates import PathPoint, ReplicateKey, parts_of
+
+
+class RunningGap(Protocol):
+    """Completeness gap of all utterances, to which one chunk after the other is added."""
+
+    def add_rows(self, points: Sequence[PathPoint], sums: Tensor, weights: Tensor) -> None:
+        """Add the sums ``(R, K)`` of the attributions of points with their weights."""
+
+    def add_references(self, keys: Sequence[ReplicateKey], outputs: Tensor) -> None:
+        """Add the explained outputs ``(R, K)`` at references."""
+
+    def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Gap and its error, ``(B, K)`` each, of utterances with the explained outputs ``(B, K)``."""
 
 
 class Completeness:
     """Gap between the sum of the attributions and ``f(x) - E[f(b)]``, with its standard error.
 
-    The output at the references varies much less than a row's sum: a twentieth as many references as points, two at
-    least, suffice for its mean, and cost a fortieth of the gradients.
+    The output may be known at some of the references alone, two at least.
 
     Args:
         num_utterances: Utterances of the batch.
@@ -20,18 +36,14 @@ class Completeness:
         self._sums: list[dict[int, Tensor]] = [{} for _ in range(num_utterances)]
         self._references: list[dict[int, Tensor]] = [{} for _ in range(num_utterances)]
 
-    @staticmethod
-    def needs_reference(replicate: int, points_per_replicate: int) -> bool:
-        """Whether the output at the reference of a replicate is to be evaluated."""
-        return replicate < 2 or replicate * points_per_replicate % 20 < points_per_replicate
-
-    def add_rows(self, keys: Sequence[tuple[int, int]], sums: Tensor) -> None:
-        """Add the weighted sums ``(R, K)`` of the attributions of rows of (utterance, replicate)."""
-        for (utterance, replicate), value in zip(keys, sums.cpu().double(), strict=True):
+    def add_rows(self, points: Sequence[PathPoint], sums: Tensor, weights: Tensor) -> None:
+        """Add the sums ``(R, K)`` of the attributions of points with their weights ``(R,)``."""
+        weighted = sums.cpu().double() * weights[:, None]
+        for (utterance, replicate, _), value in zip(points, weighted, strict=True):
             own = self._sums[utterance]
             own[replicate] = own[replicate] + value if replicate in own else value
 
-    def add_references(self, keys: Sequence[tuple[int, int]], outputs: Tensor) -> None:
+    def add_references(self, keys: Sequence[ReplicateKey], outputs: Tensor) -> None:
         """Add the explained outputs ``(R, K)`` at the references of (utterance, replicate)."""
         for (utterance, replicate), value in zip(keys, outputs.cpu().double(), strict=True):
             self._references[utterance][replicate] = value
@@ -60,3 +72,30 @@ class Completeness:
         covariance = ((paired - paired.mean(0)) * (references - references.mean(0))).sum(0) / (m - 1)
         variance = sums.var(0) / n + references.var(0) / m + 2 * covariance / n
         return gap, variance.clamp_min(0).sqrt()
+
+
+class FixedCompleteness:
+    """The same for one fixed reference and nested rules: the error is the difference of the last two.
+
+    Args:
+        sizes: Nodes of each rule.
+        num_utterances: Utterances of the batch.
+        num_targets: Outputs that are explained of each.
+    """
+
+    def __init__(self, sizes: Sequence[int], num_utterances: int, num_targets: int) -> None:
+        self._sums = NestedSums(sizes, num_utterances, (num_targets,), torch.float64, torch.device("cpu"))
+        self._references = torch.zeros(num_utterances, num_targets, dtype=torch.float64)
+
+    def add_rows(self, points: Sequence[PathPoint], sums: Tensor, weights: Tensor) -> None:
+        """Add the sums ``(R, K)`` of the attributions of points with their weights ``(R, rules)``."""
+        self._sums.add(sums.cpu().double(), weights, parts_of(points, 0))
+
+    def add_references(self, keys: Sequence[ReplicateKey], outputs: Tensor) -> None:
+        """Take the explained outputs ``(R, K)`` at the references."""
+        for (utterance, _), output in zip(keys, outputs.cpu().double(), strict=True):
+            self._references[utterance] = output
+
+    def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Gap and error, ``(B, K)`` each, of utterances with the explained outputs ``(B, K)``."""
+        return self._sums.mean + self._references - outputs.cpu().double(), self._sums.standard_error()

@@ -15,16 +15,19 @@ from speechshap.attribution.chunks import ChunkSize, ForwardChunkSize, GradientC
 from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.errors import NonFiniteOutputError
 from speechshap.attribution.frame_sums import sum_frames
-from speechshap.attribution.gradients import Gradients, Outputs, gradients_of, outputs_of
+from speechshap.attribution.gradients import Forward, Gradients, Outputs, gradients_of, outputs_of
 from speechshap.attribution.replicates import sum_dtype
 from speechshap.attribution.segments import Segments, sum_segments
+from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
 from speechshap.errors import require_at_least
 from speechshap.frames import FrameGrid
+from speechshap.spaces import Space
 
 Result = TypeVar("Result")
 
 NO_LAYERS: Mapping[str, nn.Module] = MappingProxyType({})
+NO_SPACES: Mapping[str, Space] = MappingProxyType({})
 
 
 class Evaluator:
@@ -46,6 +49,7 @@ class Evaluator:
         layers: Modules that ``forward`` calls, by name, whose outputs are kept and differentiated.
         grid: Frames that the samples are gathered in.
         module: What ``forward`` calls, for methods that look inside it; None where it is unknown.
+        spaces: Where else than between waveforms paths may run, by name.
         segments: Stretches of frames of each utterance, such as its words, whose sums get standard errors of their own;
             None for none.
         chunk_size: Rows that go through the model at once; None finds what the device does well. Halved when the
@@ -60,9 +64,13 @@ class Evaluator:
         grid: As given.
         forward: As given, but as a function of waveforms and lengths in any case.
         module: As given.
+        is_of_waveforms: Whether rows are waveforms.
+        own_layer: Name of the layer that rows are points of; None where they are waveforms.
+        spaces: As given.
         segments: As given; empty ones where none are.
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
+        num_samples: Samples of the longest row of waveforms.
         num_frames: Most frames of an utterance.
 
     Raises:
@@ -88,6 +96,7 @@ class Evaluator:
         layers: Mapping[str, nn.Module] = NO_LAYERS,
         grid: FrameGrid = FrameGrid(),  # noqa: B008 - immutable
         module: nn.Module | None = None,
+        spaces: Mapping[str, Space] = NO_SPACES,
         segments: Sequence[Segments] | None = None,
         chunk_size: int | None = None,
         progress: Callable[[int], None] | None = None,
@@ -104,20 +113,30 @@ class Evaluator:
         self.layers = layers
         self.grid = grid
         self.module = module
+        self.spaces = spaces
         self.segments = validation.as_segments(segments, len(waveforms))
-        self.device = waveforms.device
+        with torch.inference_mode(False):
+            frames = [max(1, grid.num_frames(length)) for length in self.lengths]
+            self.num_samples = waveforms.shape[1]
+            self.num_frames = max(frames)
+            self.frame_lengths = torch.tensor(frames, device=waveforms.device)
+        self._hold(waveforms)
+
+    def _hold(self, inputs: Tensor) -> None:
+        """Take the rows of the utterances ``(batch, time, ...)``."""
+        self.device = inputs.device
         with torch.inference_mode(False):
             self._lengths = torch.tensor(self.lengths, device=self.device)
-            self.inputs = waveforms.detach()
-            if min(self.lengths) < waveforms.shape[1]:
-                inside = torch.arange(waveforms.shape[1], device=self.device) < self._lengths[:, None]
-                self.inputs = torch.where(inside, self.inputs, 0)
-            frames = [max(1, grid.num_frames(length)) for length in self.lengths]
-            self.num_frames = max(frames)
-            self.frame_lengths = torch.tensor(frames, device=self.device)
-        longest_bytes = waveforms.element_size() * max(self.lengths)
-        self._forward_size = ForwardChunkSize(chunk_size, self.device, longest_bytes)
-        self._gradient_size = GradientChunkSize(chunk_size, self.device, longest_bytes)
+            self.inputs = inputs.detach()
+            if min(self.lengths) < inputs.shape[1]:
+                inside = torch.arange(inputs.shape[1], device=self.device) < self._lengths[:, None]
+                self.inputs = torch.where(inside.view(*inside.shape, *[1] * (inputs.ndim - 2)), self.inputs, 0)
+        longest_bytes = inputs[0, : max(self.lengths)].nbytes
+        self._forward_size = ForwardChunkSize(self._chunk_size, self.device, longest_bytes)
+        self._gradient_size = GradientChunkSize(self._chunk_size, self.device, longest_bytes)
+
+    is_of_waveforms = True
+    own_layer: str | None = None
 
     def with_inputs(self, waveforms: Tensor) -> "Evaluator":
         """The same model for other waveforms ``(batch, time)`` of the utterances: nothing that was computed is kept.
@@ -127,7 +146,7 @@ class Evaluator:
         """
         return Evaluator(
             self.forward, waveforms, self.lengths, self.ids, layers=self.layers, grid=self.grid, module=self.module,
-            segments=self.segments, chunk_size=self._chunk_size, progress=self._progress,
+            spaces=self.spaces, segments=self.segments, chunk_size=self._chunk_size, progress=self._progress,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -162,8 +181,11 @@ class Evaluator:
             >>> evaluator.reference(lambda waveform, generator: 2 * waveform, 0, seed=0)
             tensor([2., 2., 2.])
         """
-        name = self.ids[utterance]
-        return draw_reference(baseline, self.waveform(utterance).cpu(), name, draw_generator(seed, name, number))
+        return self.draw_reference(baseline, utterance, draw_generator(seed, self.ids[utterance], number))
+
+    def draw_reference(self, baseline: Baseline, utterance: int, generator: torch.Generator) -> Tensor:
+        """Draw a reference for an utterance, ``(time,)`` on the CPU; errors as for :meth:`reference`."""
+        return draw_reference(baseline, self.waveform(utterance).cpu(), self.ids[utterance], generator)
 
     def check_finite(self, outputs: Tensor, utterances: Sequence[int]) -> None:
         """Raise a NonFiniteOutputError that names the first utterance with an output that is not finite.
@@ -214,7 +236,8 @@ class Evaluator:
     @torch.no_grad()
     def outputs_at(self, waveforms: Tensor, utterances: Sequence[int], *, with_layers: bool = False) -> Outputs:
         """Outputs for rows ``(R, time)`` made of these utterances, in one call of the model and without gradients."""
-        return outputs_of(self.forward, waveforms, self.lengths_of(utterances), self.layers if with_layers else {})
+        forward = self._forward_of(utterances)
+        return outputs_of(forward, waveforms, self.lengths_of(utterances), self.layers if with_layers else {})
 
     @torch.inference_mode(False)
     def gradients(
@@ -234,12 +257,40 @@ class Evaluator:
         # No graph begins at a tensor that was made in inference mode.
         points, directions = _outside_inference(points), None if directions is None else _outside_inference(directions)
         lengths, rows = self.lengths_of(utterances), self.indices(utterances)
-        yield from gradients_of(self.forward, points, lengths, rows, targets, self.layers, directions)
+        yield from gradients_of(self._forward_of(utterances), points, lengths, rows, targets, self.layers, directions)
+
+    def _forward_of(self, utterances: Sequence[int]) -> Forward:
+        """What gives logits for rows made of these utterances, and the rows' lengths."""
+        return self.forward
 
     def sum_frames(self, left: Tensor, right: Tensor, utterances: Sequence[int]) -> Tensor:
         """Sum products of samples over the frames that own them: twice ``(R, time)`` to ``(R, frames)``."""
         frame_lengths = self.frame_lengths[self.indices(utterances)]
         return sum_frames(left, right, frame_lengths, self.num_frames, self.grid, sum_dtype(self.device))
+
+    @property
+    def neuron_shapes(self) -> dict[str, Sequence[int]]:
+        """Shapes of the outputs of all layers for an utterance."""
+        return {name: layer.shape[1:] for name, layer in self.outputs.layers.items()}
+
+    def band_shape(self, spectrum: SpectralGrid | None) -> tuple[int, int] | None:
+        """Bands and columns of time-frequency attributions; None where there are none."""
+        return None if spectrum is None else (spectrum.num_bands, spectrum.num_frames(self.inputs.shape[1]))
+
+    def bands(
+        self, differences: Tensor, gradients: Tensor, utterances: Sequence[int], spectrum: SpectralGrid | None
+    ) -> Tensor | None:
+        """Attributions of rows by band and column, ``(R, bands, columns)``; None where there are none.
+
+        Args:
+            differences: Utterances less references, ``(R, time)``.
+            gradients: ``(R, time)``.
+            utterances: Batch index of the utterance that each row is made of.
+            spectrum: Transform that has the bands.
+        """
+        if spectrum is None:
+            return None
+        return spectrum.attribution(differences, gradients[:, None], self.lengths_of(utterances))[:, 0]
 
     @property
     def num_segments(self) -> int:

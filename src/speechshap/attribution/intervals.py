@@ -13,7 +13,7 @@ def interval_reach(degrees: float = math.inf, level: float = 0.95) -> float:
 
     Args:
         degrees: Degrees of freedom, those of a mean being its replicates less one; infinite, as where their number is
-            unknown, the distribution is the normal one.
+            unknown, the distribution is the normal one. So it is with 0, where an error is not one of replicates.
         level: Probability with which an interval holds the mean.
 
     Example:
@@ -22,4 +22,4 @@ def interval_reach(degrees: float = math.inf, level: float = 0.95) -> float:
     """
     from scipy.stats import t  # slow to load, and needed by few commands
 
-    return float(t.ppf((1 + level) / 2, degrees))
+    return float(t.ppf((1 + level) / 2, degrees or math.inf))

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.attribution import Attribution, relative_error
-from speechshap.attribution.completeness import Completeness
 from speechshap.attribution.errors import ZeroGradientError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.path_chunk import ChunkEvaluator, PathChunk, UnfinishedReplicate
-from speechshap.attribution.replicates import PathPoint, ReplicateMoments, parts_of, sum_dtype
+from speechshap.attribution.replicates import PathPoint, RunningEstimate, parts_of, sum_dtype
 from speechshap.attribution.sampling import Sampler
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
@@ -21,7 +20,8 @@ class PathEstimator:
     """Attributes a batch, as many replicates at a time as it is asked for.
 
     A replicate is one reference with points on its path, whose weighted mean estimates the attributions. Random
-    replicates are averaged, and their variance gives the standard error; a single deterministic one has none.
+    replicates are averaged, and their variance gives the standard error; of a single fixed one it is the quadrature
+    that has an error.
 
     Args:
         evaluator: Has the batch, the model and its layers.
@@ -33,7 +33,7 @@ class PathEstimator:
         keep_draws: Whether the frame attributions of every point are kept.
 
     Attributes:
-        replicates: How many each utterance has so far.
+        done: What each utterance has so far, as :meth:`advance` counts it.
 
     Raises:
         ValueError: The model does not have the targets.
@@ -42,7 +42,7 @@ class PathEstimator:
         >>> from speechshap.attribution.baselines import gaussian_noise
         >>> from speechshap.attribution.sampling import PathDensity, PathSampler
         >>> evaluator = Evaluator(lambda waveforms: waveforms[:, :2] ** 2, torch.randn(1, 800), ids=["a"])
-        >>> sampler = PathSampler(evaluator.inputs, [800], ["a"], gaussian_noise(), "adaptive", 0, PathDensity.base())
+        >>> sampler = PathSampler(evaluator, gaussian_noise(), "adaptive", 0, PathDensity.base())
         >>> estimator = PathEstimator(evaluator, Targets.from_classes(1, 0), sampler)
         >>> estimator.advance([3])
         >>> estimator.attribution().n_samples  # two points for each of three references
@@ -63,42 +63,39 @@ class PathEstimator:
         self._evaluator = evaluator
         self._targets = evaluator.targets(targets)
         self._sampler = sampler
+        keep_values = keep_values and evaluator.is_of_waveforms
         self._chunks = ChunkEvaluator(evaluator, self._targets, sampler, layer_method, spectrum, keep_values)
         self._unfinished = UnfinishedReplicate()
-        self.replicates = [0] * len(evaluator)
+        self.done = [0] * len(evaluator)
+        self._num_points = [0] * len(evaluator)
         self._has_gradient = [False] * len(evaluator)
         self._kept: list[list[Tensor]] | None = [[] for _ in evaluator.ids] if keep_draws else None
-        self._completeness = Completeness(len(evaluator))
+        device, num_targets = evaluator.device, targets.classes.shape[1]
+        self._gap = sampler.running_gap(len(evaluator), num_targets)
 
-        device, num_samples = evaluator.device, evaluator.inputs.shape[1]
-
-        def moments(*shape: int, dtype: torch.dtype) -> ReplicateMoments:
-            return ReplicateMoments(len(evaluator), (targets.classes.shape[1], *shape), dtype, device)
+        def moments(*shape: int, dtype: torch.dtype) -> RunningEstimate:
+            return sampler.running_estimate(len(evaluator), (num_targets, *shape), dtype, device)
 
         exact = sum_dtype(device)
-        self._values = moments(num_samples, dtype=exact) if keep_values else None
+        self._values = moments(evaluator.inputs.shape[1], dtype=exact) if keep_values else None
         self._frames = moments(evaluator.num_frames, dtype=exact)
         self._segments = moments(evaluator.num_segments, dtype=exact) if evaluator.num_segments else None
-        self._bands = (
-            None if spectrum is None else moments(spectrum.num_bands, spectrum.num_frames(num_samples), dtype=exact)
-        )
+        band_shape = evaluator.band_shape(spectrum)
+        self._bands = None if band_shape is None else moments(*band_shape, dtype=exact)
         # Single precision, since there are many neurons.
-        self._neurons = {
-            name: moments(*layer.shape[1:], dtype=torch.float32) for name, layer in evaluator.outputs.layers.items()
-        }
+        self._neurons = {name: moments(*shape, dtype=torch.float32) for name, shape in evaluator.neuron_shapes.items()}
 
     def advance(self, goals: Sequence[int]) -> None:
-        """Add replicates until each utterance has as many as its goal.
+        """Add points until each utterance has come to its goal: so many replicates, or points of a single one.
 
         Raises:
             NonFiniteGradientError: A gradient is not finite.
             ZeroGradientError: Those of an utterance are all 0.
         """
         points = [
-            PathPoint(utterance, replicate, number)
+            point
             for utterance, goal in enumerate(goals)
-            for replicate in range(self.replicates[utterance], goal)
-            for number in range(self._sampler.points_per_replicate)
+            for point in self._sampler.points(utterance, self.done[utterance], goal)
         ]
         evaluated = self._evaluator.evaluate_with_gradients(
             [point.utterance for point in points],
@@ -107,7 +104,7 @@ class PathEstimator:
         for numbers, chunk in evaluated:
             self._absorb([points[number] for number in numbers], chunk)
         for utterance, goal in enumerate(goals):
-            self.replicates[utterance] = max(goal, self.replicates[utterance])
+            self.done[utterance] = max(goal, self.done[utterance])
             if not self._has_gradient[utterance]:
                 raise ZeroGradientError(self._evaluator.ids[utterance])
 
@@ -126,8 +123,7 @@ class PathEstimator:
         """What the replicates so far come to."""
         dtype, device = self._evaluator.inputs.dtype, self._evaluator.device
         outputs = self._targets(self._evaluator.logits)
-        gap, gap_error = self._completeness.gap(outputs)
-        replicates = torch.tensor(self.replicates, device=device)
+        gap, gap_error = self._gap.gap(outputs)
         errors = {name: moments.standard_error() for name, moments in self._neurons.items()}
         values, values_error = _estimate(self._values, dtype)
         bands, bands_error = _estimate(self._bands, dtype)
@@ -143,8 +139,8 @@ class PathEstimator:
             outputs=outputs,
             completeness_gap=gap.to(device, dtype),
             completeness_gap_standard_error=None if gap_error is None else gap_error.to(device, dtype),
-            n_samples=replicates * self._sampler.points_per_replicate,
-            n_replicates=replicates,
+            n_samples=torch.tensor(self._num_points, device=device),
+            n_replicates=torch.tensor(self._frames.num_replicates, device=device),
             layers={name: moments.mean for name, moments in self._neurons.items()},
             layers_standard_error={name: error for name, error in errors.items() if error is not None},
             time_frequency=bands,
@@ -154,7 +150,7 @@ class PathEstimator:
 
     def _absorb(self, points: list[PathPoint], chunk: PathChunk) -> None:
         """Add an evaluated chunk to what is kept."""
-        share = (chunk.weights / self._sampler.points_per_replicate).to(self._evaluator.device, self._frames.mean.dtype)
+        share = chunk.weights / self._sampler.points_per_replicate
         parts = parts_of(points, self._sampler.points_per_replicate)
         self._frames.add(chunk.frames, share, parts)
         if self._segments is not None:
@@ -166,10 +162,11 @@ class PathEstimator:
             self._bands.add(chunk.bands, share, parts)
         for name, neurons in chunk.neurons.items():
             self._neurons[name].add(neurons, share, parts)
-        self._completeness.add_rows([point.key for point in points], chunk.frames.sum(2) * share[:, None])
-        self._completeness.add_references(chunk.reference_keys, chunk.reference_outputs)
+        self._gap.add_rows(points, chunk.frames.sum(2), share)
+        self._gap.add_references(chunk.reference_keys, chunk.reference_outputs)
         squared_norms = chunk.frames.square().sum((1, 2)).cpu()
         for number, point in enumerate(points):
+            self._num_points[point.utterance] += 1
             self._has_gradient[point.utterance] |= chunk.nonzero[number]
             self._sampler.observe(point.utterance, chunk.alphas[number, None], squared_norms[number, None])
             if self._kept is not None:
@@ -177,7 +174,7 @@ class PathEstimator:
         self._unfinished = chunk.unfinished
 
 
-def _estimate(moments: ReplicateMoments | None, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+def _estimate(moments: RunningEstimate | None, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
     """Means and their standard errors, where there are any."""
     return (None, None) if moments is None else (moments.mean.to(dtype), _to(moments.standard_error(), dtype))
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from speechshap.attribution.completeness import Completeness
 from speechshap.attribution.errors import NonFiniteGradientError
 from speechshap.attribution.evaluator import Evaluator, within
 from speechshap.attribution.gradients import Gradients, Outputs
@@ -39,7 +38,7 @@ class PathChunk(NamedTuple):
 
     Attributes:
         alphas: ``(R,)`` float64.
-        weights: ``(R,)`` float64.
+        weights: ``(R,)`` float64, or ``(R, rules)``.
         frames: ``(R, K, F)``.
         values: ``(R, K, T)``, where they are kept.
         bands: ``(R, K, bands, frames)``, where there is a spectrum.
@@ -135,7 +134,7 @@ class ChunkEvaluator:
             frames=torch.stack([part.frames for part in parts], 1),
             values=_stack([part.values for part in parts]),
             bands=_stack([part.bands for part in parts]),
-            neurons={name: torch.stack([part.neurons[name] for part in parts], 1) for name in self._evaluator.layers},
+            neurons={name: torch.stack([part.neurons[name] for part in parts], 1) for name in parts[0].neurons},
             nonzero=torch.stack([part.nonzero for part in parts]).any(0).tolist(),
             reference_keys=asked,
             reference_outputs=self._targets(at_references.logits, self._evaluator.indices([key[0] for key in asked])),
@@ -167,20 +166,21 @@ class ChunkEvaluator:
         evaluator, utterances = self._evaluator, [point.utterance for point in points]
         frames = evaluator.sum_frames(differences, gradients.inputs, utterances)
         neurons = {name: gradient * factors[name] for name, gradient in gradients.layers.items()}
+        if evaluator.own_layer is not None:
+            neurons[evaluator.own_layer] = differences * gradients.inputs
         # A frame is finite where all of its samples are.
         finite = torch.stack([part.isfinite().flatten(1).all(1) for part in (frames, *neurons.values())]).all(0)
         if not finite.all():
             raise NonFiniteGradientError(evaluator.ids[utterances[finite.tolist().index(False)]])
-        bands = None
-        if self._spectrum is not None:
-            lengths = evaluator.lengths_of(utterances)
-            bands = self._spectrum.attribution(differences, gradients.inputs[:, None], lengths)[:, 0]
+        bands = evaluator.bands(differences, gradients.inputs, utterances, self._spectrum)
         values = differences * gradients.inputs if self._keep_values else None
-        return _Part(frames, values, bands, neurons, gradients.inputs.any(1))
+        return _Part(frames, values, bands, neurons, gradients.inputs.flatten(1).any(1))
 
     def _pad_references(self, replicates: Mapping[ReplicateKey, Replicate], width: int) -> Tensor:
-        """References of the chunk on the device, ``(replicates, width)``, 0 in the padding."""
-        references = torch.zeros(len(replicates), width, dtype=self._evaluator.inputs.dtype)
+        """References of the chunk on the device, ``(replicates, width, ...)``, 0 in the padding."""
+        inputs, anyone = self._evaluator.inputs, next(iter(replicates.values())).reference
+        shape = (len(replicates), width, *inputs.shape[2:])
+        references = torch.zeros(shape, dtype=inputs.dtype, device=anyone.device)
         for own, replicate in zip(references, replicates.values(), strict=True):
             own[: len(replicate.reference)] = replicate.reference
         return references.to(self._evaluator.device)
@@ -191,7 +191,7 @@ class ChunkEvaluator:
 
     def _is_evaluated(self, key: ReplicateKey) -> bool:
         """Whether the model is asked about the reference itself: always for layer endpoints."""
-        return self._has_endpoints or Completeness.needs_reference(key[1], self._sampler.points_per_replicate)
+        return self._has_endpoints or self._sampler.needs_output(key[1])
 
     def _evaluate_references(self, keys: list[ReplicateKey], references: Tensor) -> Outputs:
         if not keys:

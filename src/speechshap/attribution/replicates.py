@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -57,6 +57,24 @@ def parts_of(points: Sequence[PathPoint], points_per_replicate: int) -> list[Rep
     ]
 
 
+class RunningEstimate(Protocol):
+    """Values of all utterances and their errors, to which the rows of one chunk after the other are added."""
+
+    def add(self, values: Tensor, weights: Tensor, parts: Sequence[ReplicatePart]) -> None:
+        """Add rows ``(R, ...)`` with their weights; rows may be smaller than the shape of a value."""
+
+    @property
+    def mean(self) -> Tensor:
+        """The estimates, ``(B, ...)``."""
+
+    @property
+    def num_replicates(self) -> list[int]:
+        """Independent replicates of each utterance."""
+
+    def standard_error(self) -> Tensor | None:
+        """Errors of the estimates, ``(B, ...)``; None where they are unknown."""
+
+
 class ReplicateMoments:
     """Running mean and sum of squared deviations of each utterance's replicates.
 
@@ -73,7 +91,7 @@ class ReplicateMoments:
 
     def __init__(self, num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
         self.count = [0] * num_utterances
-        self.mean = torch.zeros(num_utterances, *shape, dtype=dtype, device=device)
+        self.mean: Tensor = torch.zeros(num_utterances, *shape, dtype=dtype, device=device)
         self.squares = torch.zeros_like(self.mean)
         self._unfinished: Tensor | None = None  # the replicate that the last chunk did not complete
 
@@ -112,6 +130,11 @@ class ReplicateMoments:
         squares.addcmul_(shift, shift, value=known * new / (known + new))
         mean.add_(shift, alpha=new / (known + new))
 
+    @property
+    def num_replicates(self) -> list[int]:
+        """Replicates of each utterance."""
+        return self.count
+
     def standard_error(self) -> Tensor | None:
         """Standard error of the means, ``(B, ...)``; None where an utterance has fewer than two replicates."""
         if min(self.count) < 2:
@@ -129,6 +152,7 @@ def sum_dtype(device: torch.device) -> torch.dtype:
 def _sum_parts(values: Tensor, weights: Tensor, parts: Sequence[ReplicatePart], dtype: torch.dtype) -> Tensor:
     """Weighted sum of the rows of each part, ``(parts, ...)``."""
     index = [number for number, part in enumerate(parts) for _ in range(part.num_points)]
+    weights = weights.to(values.device, sum_dtype(values.device))
     weighted = values * weights.view(-1, *[1] * (values.ndim - 1))
     sums = values.new_zeros(len(parts), *values.shape[1:], dtype=dtype)
     return sums.index_add_(0, torch.tensor(index, device=values.device), weighted.to(dtype))

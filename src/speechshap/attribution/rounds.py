@@ -20,7 +20,7 @@ def advance_to(estimator: PathEstimator, sampler: PathSampler, n_samples: int) -
     Raises:
         GradientError: An utterance's gradients are all 0, or one is not finite.
     """
-    batch = len(estimator.replicates)
+    batch = len(estimator.done)
     goal = min(_FIRST_ROUND, n_samples)
     while True:
         estimator.advance([math.ceil(goal / sampler.points_per_replicate)] * batch)
@@ -48,7 +48,7 @@ def advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, toleran
     Raises:
         GradientError: An utterance's gradients are all 0, or one is not finite.
     """
-    batch = len(estimator.replicates)
+    batch = len(estimator.done)
     points = sampler.points_per_replicate
     most = max_samples // points
     goals = [min(_FIRST_ROUND // points, most)] * batch
@@ -56,11 +56,11 @@ def advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, toleran
         estimator.advance(goals)
         error = estimator.relative_error().amax(1).cpu()  # (B,)
         converged = error <= tolerance
-        active = [u for u in range(batch) if not converged[u] and estimator.replicates[u] < most]
+        active = [u for u in range(batch) if not converged[u] and estimator.done[u] < most]
         if not active:
             return converged
         for utterance in active:
-            done = estimator.replicates[utterance]
+            done = estimator.done[utterance]
             # A tenth more than the square-root law says, so that one more round is mostly enough.
             needed = min(2.0 * done, 1.1 * done * float(error[utterance] / tolerance) ** 2)
             goals[utterance] = min(most, max(done + 1, math.ceil(needed)))

@@ -14,8 +14,11 @@ from typing import Literal, NamedTuple, Protocol, get_args
 import torch
 from torch import Tensor
 
-from speechshap.attribution.baselines import Baseline, draw_reference
+from speechshap.attribution.baselines import Baseline
+from speechshap.attribution.completeness import Completeness, RunningGap
 from speechshap.attribution.draws import draw_generator
+from speechshap.attribution.evaluator import Evaluator
+from speechshap.attribution.replicates import PathPoint, ReplicateMoments, RunningEstimate
 
 Scheme = Literal["uniform", "antithetic", "stratified", "adaptive"]
 SCHEMES: tuple[str, ...] = get_args(Scheme)
@@ -127,9 +130,10 @@ class Replicate(NamedTuple):
     """A reference and points on its path.
 
     Attributes:
-        reference: ``(time,)`` of the utterance.
+        reference: As :meth:`Evaluator.draw_reference` draws it, ``(time, ...)``.
         alphas: ``(points,)`` float64.
-        weights: ``(points,)`` float64; the replicate's estimate is the mean of weight times integrand.
+        weights: ``(points,)`` float64; the replicate's estimate is the mean of weight times integrand. Of nested rules
+            ``(points, rules)``.
     """
 
     reference: Tensor
@@ -146,8 +150,22 @@ class Sampler(Protocol):
 
     points_per_replicate: int
 
+    def points(self, utterance: int, done: int, goal: int) -> list[PathPoint]:
+        """The points that an utterance lacks for its goal, of which so much is done."""
+
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """The replicate of this number for an utterance of the batch; the same one each time within a round."""
+
+    def needs_output(self, replicate: int) -> bool:
+        """Whether the output at the reference of a replicate is asked for, for the completeness gap."""
+
+    def running_estimate(
+        self, num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> RunningEstimate:
+        """What the points come to, with its error; nothing so far."""
+
+    def running_gap(self, num_utterances: int, num_targets: int) -> RunningGap:
+        """How far that is from completeness; nothing so far."""
 
     def observe(self, utterance: int, alphas: Tensor, squared_norms: Tensor) -> None:
         """Take note of the squared norms ``(points,)`` of the integrand at alphas ``(points,)``."""
@@ -161,9 +179,7 @@ class PathSampler:
     gradients of the same utterance.
 
     Args:
-        inputs: ``(batch, time)`` on the CPU.
-        lengths: Samples of each utterance.
-        ids: Names of the utterances.
+        evaluator: Has the batch.
         baseline: Draws the references.
         scheme: How the alphas of a replicate are drawn.
         seed: Of all draws.
@@ -172,18 +188,14 @@ class PathSampler:
 
     def __init__(
         self,
-        inputs: Tensor,
-        lengths: Sequence[int],
-        ids: Sequence[str],
+        evaluator: Evaluator,
         baseline: Baseline,
         scheme: Scheme,
         seed: int,
         density: PathDensity,
     ) -> None:
         self.points_per_replicate = POINTS_PER_REPLICATE[scheme]
-        self._inputs = inputs
-        self._lengths = lengths
-        self._ids = ids
+        self._evaluator = evaluator
         self._baseline = baseline
         self._scheme = scheme
         self._seed = seed
@@ -191,16 +203,15 @@ class PathSampler:
         self._prior = 0.5 if density == PathDensity.base() else 4.0
         self._base_squared = PathDensity.base().at(_CENTRES).square()
         self._expected = density.at(_CENTRES).square() / self._base_squared
-        self._densities = [density if scheme == "adaptive" else PathDensity.uniform()] * len(ids)
-        self._sums = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
-        self._counts = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
+        self._densities = [density if scheme == "adaptive" else PathDensity.uniform()] * len(evaluator)
+        self._sums = torch.zeros(len(evaluator), NUM_BINS, dtype=torch.float64)
+        self._counts = torch.zeros(len(evaluator), NUM_BINS, dtype=torch.float64)
 
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """Draw a replicate; the same one each time within a round."""
-        generator = draw_generator(self._seed, self._ids[utterance], replicate)
+        generator = draw_generator(self._seed, self._evaluator.ids[utterance], replicate)
         uniforms = torch.rand(self._num_uniforms, generator=generator, dtype=torch.float64)
-        waveform = self._inputs[utterance, : self._lengths[utterance]]
-        reference = draw_reference(self._baseline, waveform, self._ids[utterance], generator)
+        reference = self._evaluator.draw_reference(self._baseline, utterance, generator)
         if self._scheme == "antithetic":
             return Replicate(reference, torch.cat([uniforms, 1 - uniforms]), torch.ones(2, dtype=torch.float64))
         strata = (torch.arange(self._num_uniforms) + uniforms) / self._num_uniforms
@@ -209,6 +220,29 @@ class PathSampler:
     @property
     def _num_uniforms(self) -> int:
         return 1 if self._scheme == "antithetic" else self.points_per_replicate
+
+    def points(self, utterance: int, done: int, goal: int) -> list[PathPoint]:
+        """Those of the replicates from the one number to the other."""
+        numbers = range(self.points_per_replicate)
+        return [PathPoint(utterance, replicate, number) for replicate in range(done, goal) for number in numbers]
+
+    def needs_output(self, replicate: int) -> bool:
+        """True for a few replicates.
+
+        The output at the references varies much less than the sums of the points: a twentieth as many references as
+        points, two at least, suffice for its mean, and cost a fortieth of the gradients.
+        """
+        return replicate < 2 or replicate * self.points_per_replicate % 20 < self.points_per_replicate
+
+    def running_estimate(
+        self, num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> ReplicateMoments:
+        """Mean over the replicates, and its standard error."""
+        return ReplicateMoments(num_utterances, shape, dtype, device)
+
+    def running_gap(self, num_utterances: int, num_targets: int) -> Completeness:
+        """The gap, with a standard error over the replicates."""
+        return Completeness(num_utterances)
 
     def observe(self, utterance: int, alphas: Tensor, squared_norms: Tensor) -> None:
         """Take note of the squared norms ``(points,)`` of the integrand at alphas ``(points,)``."""
@@ -248,18 +282,21 @@ class GivenDraws(PathSampler):
         ValueError: They do not fit each other or the inputs, or an alpha is not from 0 to 1.
     """
 
-    def __init__(self, inputs: Tensor, lengths: Sequence[int], alphas: Tensor, references: Tensor) -> None:
-        expected = (len(alphas), inputs.shape[1])
+    def __init__(self, evaluator: Evaluator, alphas: Tensor, references: Tensor) -> None:
+        expected = (len(alphas), evaluator.num_samples)
         if references.shape != expected:
             raise ValueError(f"given `alphas` take `baselines` as a tensor {expected}, one for each")
         if alphas.ndim != 1 or not bool(((alphas >= 0) & (alphas <= 1)).all()):
             raise ValueError("`alphas` are not numbers from 0 to 1 in one dimension")
-        super().__init__(inputs, lengths, [""] * len(lengths), lambda *_: inputs[0], "uniform", 0, PathDensity.base())
+        super().__init__(evaluator, lambda waveform, _: waveform, "uniform", 0, PathDensity.base())
         self._alphas = alphas.detach().double().cpu()
         self._references = references.detach().cpu()
 
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """Pick the draw with the number of the replicate."""
-        one = torch.ones(1, dtype=torch.float64)
-        reference = self._references[replicate, : self._lengths[utterance]]
-        return Replicate(reference, self._alphas[replicate : replicate + 1], one)
+
+        def given(waveform: Tensor, _: torch.Generator) -> Tensor:
+            return self._references[replicate, : len(waveform)].to(waveform)
+
+        reference = self._evaluator.draw_reference(given, utterance, torch.Generator())
+        return Replicate(reference, self._alphas[replicate : replicate + 1], torch.ones(1, dtype=torch.float64))

@@ -12,6 +12,13 @@ from speechshap.errors import UserError, is_integer, require_at_least, require_c
 BASELINES = ("noise", "silence", "dataset")
 """Names of the reference distributions, which :func:`speechshap.attribution.baseline_from_settings` makes."""
 
+WAVEFORM = "waveform"
+"""The space of the waveforms themselves."""
+
+OWN_MEAN = "mean:utterance"
+"""Name of the reference that is an utterance's own mean feature."""
+
+_MEAN = "mean:"
 _OF_CLASS = "dataset:"
 
 
@@ -65,7 +72,9 @@ class ReferenceSettings(Settings):
     Attributes:
         baselines: What an utterance is compared with: Gaussian ``noise`` of its own mean and level, ``silence``, clips
             of the training split (``dataset``), or those of one class alone (``dataset:neutral``: why this emotion and
-            not a neutral voice?).
+            not a neutral voice?). Where a method has another ``space`` than the waveform, also the mean feature of one
+            of these (``mean:noise``, ``mean:dataset``, ``mean:dataset:neutral``) or of the utterance itself
+            (``mean:utterance``), a single reference without chance.
         snr_db: How far below the utterance's level the ``noise`` is, in decibels.
         n_references: Training clips to draw from, where ``baselines`` are of the ``dataset``.
 
@@ -86,20 +95,40 @@ class ReferenceSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.baselines not in BASELINES and not self.reference_label:
+        if self.baselines != OWN_MEAN and self.distribution not in BASELINES and not self.reference_label:
             raise UserError(f"`baselines` is {self.baselines!r}; expected {', '.join(BASELINES)}, or dataset:<class>")
+        if self.is_mean and self.is_of_waveforms:
+            raise UserError(
+                f"`baselines` is {self.baselines!r}, and a mean of waveforms sounds like none of them; expected another"
+                " reference, or a `space` of features"
+            )
         require_at_least(1, n_references=self.n_references)
+
+    @property
+    def is_of_waveforms(self) -> bool:
+        """Whether references are waveforms, and no features of these."""
+        return True
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether the reference is a mean feature."""
+        return isinstance(self.baselines, str) and self.baselines.startswith(_MEAN)
+
+    @property
+    def distribution(self) -> str:
+        """What is drawn, or what the mean is of."""
+        return self.baselines.removeprefix(_MEAN) if self.is_mean else self.baselines
 
     @property
     def from_dataset(self) -> bool:
         """Whether the references are training clips."""
-        return self.baselines == "dataset" or self.reference_label is not None
+        return self.distribution == "dataset" or self.reference_label is not None
 
     @property
     def reference_label(self) -> str | None:
         """The class whose training clips alone are drawn; None for those of all classes, and for no clips."""
-        is_of_class = isinstance(self.baselines, str) and self.baselines.startswith(_OF_CLASS)
-        return self.baselines.removeprefix(_OF_CLASS) if is_of_class else None
+        is_of_class = isinstance(self.baselines, str) and self.distribution.startswith(_OF_CLASS)
+        return self.distribution.removeprefix(_OF_CLASS) if is_of_class else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +136,10 @@ class PathSettings(ReferenceSettings):
     """Settings of the methods that take gradients along paths from references to an utterance.
 
     Attributes:
+        space: Where paths run: between ``waveform``s, between the features of the convolutional ``stem`` or of what
+            follows it (``projection``), between log-mel bins (``log_mel``, of Whisper), or between the outputs of any
+            module by its name. Frames and neurons can be explained from any of them, samples and frequencies from
+            waveforms, mel bins from the bins.
         layers: Layers whose neurons are explained: ``none``, ``all``, or numbers (the first being 1) or names, as a
             list or with commas between them.
         layer_method: Multiply a layer's gradient by the difference of its outputs for utterance and reference
@@ -117,14 +150,25 @@ class PathSettings(ReferenceSettings):
         UserError: A value is not legal.
     """
 
+    space: str = WAVEFORM
     layers: str = "none"
     layer_method: LayerMethod = "endpoint"
     spectrum: SpectralGrid | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.spectrum is not None and not self.is_of_waveforms:
+            raise UserError(
+                f"`spectrum` is for paths between waveforms; those of `space` {self.space!r} pass through no "
+                "frequencies of the sound (log_mel has its bins by itself)"
+            )
         object.__setattr__(self, "layers", _listed("layers", self.layers))
         require_choice("layer_method", self.layer_method, LAYER_METHODS)
+
+    @property
+    def is_of_waveforms(self) -> bool:
+        """Whether paths run between waveforms."""
+        return self.space == WAVEFORM
 
 
 def _listed(name: str, value: object) -> str:

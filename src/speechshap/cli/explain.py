@@ -23,7 +23,7 @@ from speechshap.cli.report import write_report_and_figures
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.preset import preset_baselines, preset_targets
-from speechshap.explaining.targets import TargetChoice, choose_layers
+from speechshap.explaining.targets import TargetChoice, choose_layers, choose_space
 from speechshap.models import load_classifier
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
 from speechshap.training.checkpoints import load_checkpoint
@@ -184,4 +184,6 @@ def _refuse_what_the_model_lacks(settings: Settings, classifier: Any) -> None:
     if classifier.classes is not None:
         TargetChoice(settings.targets, classifier.classes, classifier.is_regression)
     if isinstance(settings, PathSettings):
-        choose_layers(settings.layers, classifier.layers, classifier)
+        spaces = choose_space(settings.space, classifier.spaces, classifier.layers, classifier)
+        own = {name: space.module for name, space in spaces.items()}
+        choose_layers(settings.layers, {**classifier.layers, **own}, classifier)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechshap.attribution import (
+    WAVEFORM,
     Attribution,
     Baseline,
     Evaluator,
@@ -96,10 +97,11 @@ class BatchExplainer:
     ) -> None:
         if model.is_regression and settings.output != "logit":
             raise UserError(f'`output` is {settings.output!r}, but the model is a regression; expected "logit"')
-        layers, along_path = "none", False
+        layers, along_path, space = "none", False, WAVEFORM
         if isinstance(settings, PathSettings):
             layers, along_path = settings.layers, settings.layers != "none" and settings.layer_method == "path"
-        self.model = ExplainedModel(model, arithmetic, layers, options.gradient_checkpointing, along_path)
+            space = settings.space
+        self.model = ExplainedModel(model, arithmetic, layers, options.gradient_checkpointing, along_path, space)
         self.method_name, self.method = method, find_method(method)
         obstacle = self.method.obstacle and self.method.obstacle(self.model.module)
         if obstacle:
@@ -234,8 +236,8 @@ class BatchExplainer:
             size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
         return Evaluator(
             self.model.forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
-            grid=grid or self.model.classifier.grid, module=self.model.module, chunk_size=size,
-            progress=self.progress,
+            grid=grid or self.model.classifier.grid, module=self.model.module, spaces=self.model.spaces,
+            chunk_size=size, progress=self.progress,
         )  # fmt: skip
 
     def record(

@@ -8,11 +8,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from speechshap.attribution import WAVEFORM
 from speechshap.data import Batch
 from speechshap.errors import UserError
 from speechshap.explaining.options import Arithmetic
 from speechshap.explaining.own_model import OwnModel
-from speechshap.explaining.targets import choose_layers
+from speechshap.explaining.targets import choose_layers, choose_space
 from speechshap.frames import SAMPLE_RATE
 from speechshap.models import SpeechClassifier
 from speechshap.models.modes import evaluation_mode
@@ -29,13 +30,15 @@ class ExplainedModel:
         gradient_checkpointing: Compute activations again in the backward pass, where the classifier can.
         along_path: Whether layers are differentiated along the path: these slopes are gone when activations are
             computed again, so that a classifier that checkpoints goes without.
+        space: Where paths run, as :func:`speechshap.explaining.targets.choose_space` reads it.
 
     Attributes:
         module: The model as a module; of the user's own model that module.
         layers: The layers by name.
+        spaces: The space by its name; empty where paths run between waveforms.
 
     Raises:
-        UserError: There is no such layer, checkpointing is not possible, or a weight is not finite.
+        UserError: There is no such layer or space, checkpointing is not possible, or a weight is not finite.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class ExplainedModel:
         layers: str = "none",
         gradient_checkpointing: bool = False,
         along_path: bool = False,
+        space: str = WAVEFORM,
     ) -> None:
         if gradient_checkpointing and classifier.gradient_checkpointing is None:
             raise UserError("`gradient_checkpointing` is for the backbones of speechshap; leave it out for this model")
@@ -58,7 +62,9 @@ class ExplainedModel:
         _require_finite(self._module)
         self._checkpoints = gradient_checkpointing
         self._along_path = along_path
-        self.layers = choose_layers(layers, classifier.layers, self.module)
+        self.spaces = choose_space(space, classifier.spaces, classifier.layers, self.module)
+        own = {name: space.module for name, space in self.spaces.items()}
+        self.layers = choose_layers(layers, {**classifier.layers, **own}, self.module)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,9 +98,12 @@ class ExplainedModel:
             return (
                 f"it lasts {num_samples / SAMPLE_RATE:.6g} s, and the model hears {longest / SAMPLE_RATE:g} s at most"
             )
-        window = self.classifier.window if self.layers else None
+        window = self.classifier.window if self.layers or self.spaces else None
         if window is not None and num_samples > window:
-            return f"neurons are explained within a window of {window / SAMPLE_RATE:g} s; leave `layers` out"
+            what, way = ("neurons are explained", "leave `layers` out") if self.layers else (
+                "paths between features lie", "take `space` waveform"
+            )  # fmt: skip
+            return f"{what} within a window of {window / SAMPLE_RATE:g} s; {way}"
         return None
 
     def groups(self, batch: Batch) -> list[list[int]]:

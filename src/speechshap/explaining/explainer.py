@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Baseline, GradientSHAPSettings, SpectralGrid, Targets, as_baseline
+from speechshap.attribution import Baseline, Evaluator, GradientSHAPSettings, SpectralGrid, Targets, as_baseline
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods.gradient_shap import explain
 from speechshap.attribution.sampling import POINTS_PER_REPLICATE, PathDensity, PathSampler, Scheme
@@ -232,10 +232,8 @@ class GradientSHAP:
         """
         require_at_least(1, num_samples=num_samples)
         batch = self._read(waveform, sample_rate)
-        sampler = PathSampler(
-            batch.waveforms.cpu(), batch.lengths.tolist(), batch.ids, as_baseline(baselines), scheme, self.seed,
-            PathDensity.base(),
-        )  # fmt: skip
+        evaluator = Evaluator(self.model, batch.waveforms, batch.lengths, batch.ids)
+        sampler = PathSampler(evaluator, as_baseline(baselines), scheme, self.seed, PathDensity.base())
         count = self.num_samples if num_samples is None else num_samples
         return torch.stack([sampler.draw(0, number).reference for number in range(count)])
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from speechshap.errors import UserError
 from speechshap.frames import STRETCHES, FrameGrid
+from speechshap.spaces import Space
 
 
 class OwnModel(nn.Module):
@@ -51,6 +52,7 @@ class OwnModel(nn.Module):
         self.classes = _class_names(getattr(module, "classes", None) if classes is None else classes)
         self.second_argument = _second_argument(module)
         self.layers: dict[str, nn.Module] = {}
+        self.spaces: dict[str, Space] = {}
 
     @property
     def identity(self) -> dict[str, Any]:

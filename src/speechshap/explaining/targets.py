@@ -1,13 +1,14 @@
-"""Targets and layers, read from the words of a configuration."""
+"""Targets, layers and spaces, read from the words of a configuration."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
 from torch import Tensor, nn
 
-from speechshap.attribution import Target
+from speechshap.attribution import WAVEFORM, Target
 from speechshap.errors import UserError
+from speechshap.spaces import Space
 
 PREDICTED, RUNNER_UP, ALL = "predicted", "runner-up", "all"
 
@@ -162,3 +163,37 @@ def choose_layers(text: str, available: dict[str, nn.Module], module: nn.Module)
             raise UserError(f"`layers`: no layer {name!r}{hint} expected none, all, or some of {layers}")
         chosen[known] = available[known] if known in available else submodules[name]
     return chosen
+
+
+def choose_space(
+    name: str, available: Mapping[str, Space], layers: Mapping[str, nn.Module], module: nn.Module
+) -> dict[str, Space]:
+    """The space that paths run in, by its name; none where that is the waveforms.
+
+    Args:
+        name: ``waveform``, a space of the model, a layer of it (``layer_3``), or a submodule (``encoder.2``).
+        available: Spaces of the model by name.
+        layers: Layers of the model by name.
+        module: The model.
+
+    Raises:
+        UserError: There is no such space.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(1, 1))
+        >>> choose_space("0", {}, {}, model)["0"].module is model[0]
+        True
+    """
+    if name == WAVEFORM:
+        return {}
+    if name in available:
+        return {name: available[name]}
+    modules = {own: part for own, part in [*module.named_modules(), *layers.items()] if own}
+    if name not in modules:
+        near = get_close_matches(name, [WAVEFORM, *available, *modules], 1)
+        hint = f", did you mean {near[0]!r}?" if near else ";"
+        raise UserError(
+            f"`space`: no {name!r} in this model{hint} expected {', '.join([WAVEFORM, *available])}, or the name of a "
+            "module whose output has frames"
+        )
+    return {name: Space(module=modules[name])}

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechshap.data.audio import normalize_waveforms
 from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.spaces import Space
 
 Padding = Literal["masked", "published"]
 """``masked``: no result depends on padding. ``published``: the model runs with padding as its authors ran it."""
@@ -176,6 +177,11 @@ class Backbone(nn.Module, ABC):
     def layers(self) -> dict[str, nn.Module]:
         """Transformer layers by name, ``layer_1`` to ``layer_<num_layers>``."""
         return {f"layer_{number}": layer for number, layer in enumerate(self._encoder.layers, start=1)}
+
+    @property
+    @abstractmethod
+    def spaces(self) -> dict[str, Space]:
+        """What all that the layers hear passes through, by name: features of the stem, for instance."""
 
     def freeze(self) -> None:
         """Take all parameters out of training, and with them what training does at random (SpecAugment, LayerDrop)."""

@@ -14,6 +14,7 @@ from speechshap.models.backbone import Backbone
 from speechshap.models.pooling import masked_mean
 from speechshap.models.standardization import Standardization
 from speechshap.models.windows import Window, split_into_windows, split_waveform
+from speechshap.spaces import Space
 
 MIN_WINDOW_SECONDS = 1.0
 
@@ -96,6 +97,11 @@ class EmotionClassifier(nn.Module):
         layers = self.backbone.layers
         contributing = len(layers) if self.hidden_layer is None else self.hidden_layer
         return dict(list(layers.items())[:contributing])
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """Where paths may run other than between waveforms, by name."""
+        return self.backbone.spaces
 
     @property
     def grid(self) -> FrameGrid:

@@ -5,8 +5,9 @@ Notation: B utterances, T samples, M mel frames, N mel bins.
 
 from functools import lru_cache
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from speechshap.frames import SAMPLE_RATE
@@ -20,6 +21,30 @@ HOP = 160
 
 SHORTEST = WINDOW // 2 + 1
 """Samples that the reflection at the start of a clip needs."""
+
+
+class LogMel(nn.Module):
+    """:func:`log_mel` as a module, so that hooks find what Whisper hears.
+
+    Args:
+        num_bins: Mel bins.
+    """
+
+    def __init__(self, num_bins: int) -> None:
+        super().__init__()
+        self.num_bins = num_bins
+
+    @property
+    def frequencies(self) -> Tensor:
+        """Centres of the bins in Hz, ``(num_bins,)``."""
+        from transformers.audio_utils import hertz_to_mel, mel_to_hertz
+
+        highest = hertz_to_mel(SAMPLE_RATE / 2, "slaney")
+        return torch.from_numpy(mel_to_hertz(np.linspace(0, highest, self.num_bins + 2)[1:-1], "slaney")).float()
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
+        """``(B, T)`` to ``(B, N, T // 160)``, with the lengths of :func:`log_mel`."""
+        return log_mel(waveforms, lengths, self.num_bins)
 
 
 def log_mel(waveforms: Tensor, lengths: Tensor | None, num_bins: int) -> Tensor:

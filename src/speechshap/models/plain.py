@@ -10,6 +10,7 @@ from speechshap.data.audio import normalize_waveforms
 from speechshap.errors import UserError
 from speechshap.frames import STRETCHES, FrameGrid
 from speechshap.models.backbone import architecture
+from speechshap.spaces import Space
 
 
 class PlainClassifier(nn.Module):
@@ -106,6 +107,14 @@ class PlainClassifier(nn.Module):
         if found is None or self._frames_of_a_state != 1:
             return {}
         return {f"layer_{number}": layer for number, layer in enumerate(found, start=1)}
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """``stem``, where the model has the convolutions of wav2vec2."""
+        stem = getattr(self.model.base_model, "feature_extractor", None)
+        if not hasattr(self.model.config, "conv_kernel") or not isinstance(stem, nn.Module):
+            return {}
+        return {"stem": Space(module=stem, time_dim=2, skipped=(stem,))}
 
     @property
     def _frames_of_a_state(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from speechshap.frames import FrameGrid
+from speechshap.spaces import Space
 
 
 @runtime_checkable
@@ -17,6 +18,7 @@ class SpeechClassifier(Protocol):
         is_regression: Whether the outputs are values (arousal, valence) and not logits of classes.
         grid: Where the frames lie on the waveform.
         layers: Layers whose neurons can be explained, by name (``layer_1``); they have the frames of the grid.
+        spaces: Where paths may run other than between waveforms, by name.
         window: Samples within which each layer runs once: neurons of longer recordings cannot be explained. None: any.
         shortest: Samples that the shortest utterance must have.
         longest: Samples that the longest utterance may have; None: any.
@@ -40,6 +42,9 @@ class SpeechClassifier(Protocol):
 
     @property
     def layers(self) -> dict[str, nn.Module]: ...  # noqa: D102
+
+    @property
+    def spaces(self) -> Mapping[str, Space]: ...  # noqa: D102
 
     @property
     def window(self) -> int | None: ...  # noqa: D102

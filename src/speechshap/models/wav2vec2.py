@@ -11,6 +11,7 @@ from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models.accelerate import accelerate
 from speechshap.models.backbone import Backbone, Padding, numpy_follows_torch
 from speechshap.models.extractors import normalizes_waveforms
+from speechshap.spaces import Space
 
 
 class Wav2Vec2Backbone(Backbone):
@@ -57,6 +58,15 @@ class Wav2Vec2Backbone(Backbone):
     def probe(self) -> Tensor:
         """A tenth of a second; see :class:`Backbone`."""
         return torch.randn(1, SAMPLE_RATE // 10, generator=torch.Generator().manual_seed(0))
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """``stem`` and ``projection``; see :class:`Backbone`."""
+        stem, projection = self.model.feature_extractor, self.model.feature_projection
+        return {
+            "stem": Space(module=stem, time_dim=2, skipped=(stem,)),
+            "projection": Space(module=projection, skipped=(stem, projection)),
+        }
 
     def freeze_stem(self) -> None:
         """Take the parameters of the convolutional stem out of training."""

@@ -12,7 +12,8 @@ from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models.backbone import Backbone, Padding, numpy_follows_torch
 from speechshap.models.extractors import require_log_mel
-from speechshap.models.log_mel import HOP, SHORTEST, WINDOW, log_mel
+from speechshap.models.log_mel import HOP, SHORTEST, WINDOW, LogMel
+from speechshap.spaces import Space
 
 
 class WhisperBackbone(Backbone):
@@ -55,6 +56,8 @@ class WhisperBackbone(Backbone):
         self.num_layers = config.encoder_layers
         self.hidden_size = config.d_model
         self.longest = self.grid.hop * config.max_source_positions
+        self._log_mel = LogMel(encoder.num_mel_bins)
+        self._stem_output = nn.Identity()
         # Modules that the frames of an utterance pass behind each layer, apart from those of the silence after it.
         self._shown = nn.ModuleList(nn.Identity() for _ in range(self.num_layers)) if padding == "published" else None
 
@@ -88,6 +91,18 @@ class WhisperBackbone(Backbone):
         if self._shown is None:
             return super().layers
         return {f"layer_{number}": shown for number, shown in enumerate(self._shown, start=1)}
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """``log_mel``, and ``stem`` behind the two convolutions; see :class:`Backbone`."""
+        covers_padding = self.padding == "published"
+        return {
+            "log_mel": Space(
+                module=self._log_mel, time_dim=2, grid=FrameGrid(HOP, HOP, HOP // 2, HOP // 2),
+                covers_padding=covers_padding, skipped=(self._log_mel,), frequencies=self._log_mel.frequencies,
+            ),
+            "stem": Space(module=self._stem_output, covers_padding=covers_padding, skipped=(self._log_mel,)),
+        }  # fmt: skip
 
     def freeze_stem(self) -> None:
         """Take the parameters of the two convolutions out of training."""
@@ -155,7 +170,7 @@ class WhisperBackbone(Backbone):
         """
         encoder = self.model
         with torch.autocast(clips.device.type, enabled=False):
-            features = log_mel(clips, lengths, encoder.num_mel_bins)  # (batch, bins, mel frames)
+            features = self._log_mel(clips, lengths)  # (batch, bins, mel frames)
             outside = None
             if lengths is not None:
                 outside = torch.arange(features.shape[2], device=clips.device) >= (lengths // HOP)[:, None]
@@ -163,7 +178,7 @@ class WhisperBackbone(Backbone):
             hidden = functional.gelu(encoder.conv1(features))
             if outside is not None:  # zeros are what the second convolution sees after a clip
                 hidden = hidden.masked_fill(outside[:, None], 0)
-            hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+            hidden = self._stem_output(functional.gelu(encoder.conv2(hidden)).transpose(1, 2))
             return hidden + encoder.embed_positions.weight[: hidden.shape[1]]
 
     def _augmented(self, features: Tensor, outside: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
@@ -16,6 +17,7 @@ from speechshap.data.dataset import Batch
 from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
+from speechshap.spaces import Space
 from speechshap.training.classifier_module import predict
 from speechshap.training.divergence import refuse_loss, refuse_weights
 from speechshap.training.metrics import classification_metrics
@@ -171,6 +173,11 @@ class EmotionModule(pl.LightningModule):
     def layers(self) -> dict[str, nn.Module]:
         """Transformer layers that contribute to the head's input, by name (``layer_1``)."""
         return self.classifier.layers
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        """Where paths may run other than between waveforms, by name."""
+        return self.classifier.spaces
 
     @property
     def grid(self) -> FrameGrid:

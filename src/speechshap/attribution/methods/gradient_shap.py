@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from speechshap.attribution.attribution import Attribution
 from speechshap.attribution.baselines import Baseline, as_baseline
 from speechshap.attribution.errors import GradientError
-from speechshap.attribution.evaluator import NO_LAYERS, Evaluator
+from speechshap.attribution.evaluator import NO_LAYERS, NO_SPACES, Evaluator
+from speechshap.attribution.feature_evaluator import in_space
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods import Method
 from speechshap.attribution.path import PathEstimator
@@ -24,11 +25,12 @@ from speechshap.attribution.sampling import (
     PathSampler,
     Scheme,
 )
-from speechshap.attribution.settings import PathSettings
+from speechshap.attribution.settings import WAVEFORM, PathSettings
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Output, Targets
 from speechshap.errors import UserError, is_integer, require_at_least, require_choice
 from speechshap.frames import FrameGrid
+from speechshap.spaces import Space
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ def gradient_shap(
     seed: int = 0,
     layers: Mapping[str, nn.Module] = NO_LAYERS,
     *,
+    space: str | Space = WAVEFORM,
     layer_method: LayerMethod = "endpoint",
     against: int | Sequence[Any] | Tensor | None = None,
     output: Output = "logit",
@@ -144,6 +147,9 @@ def gradient_shap(
             not depend on it. Halved when the device runs out of memory.
         seed: Of the draws.
         layers: Modules that ``forward`` calls, by name, whose output's neurons are explained.
+        space: Where the paths run: between the waveforms, or between the outputs that a module of the model has for
+            them; of a model of :mod:`speechshap.models` also by its name (``"stem"``). There are frames and neurons
+            then, and no samples.
         layer_method: ``"endpoint"`` multiplies a layer's gradient by the difference of its outputs for utterance and
             reference (LayerGradientShap of Captum); ``"path"`` by its slope along the path (conductance, Dhamdhere et
             al. 2018), whose sum is that of the input attribution wherever all information passes through the layer.
@@ -185,19 +191,24 @@ def gradient_shap(
     """
     if alphas is not None:
         n_samples, scheme = len(alphas), "uniform"
+    spaces: Mapping[str, Space] = getattr(forward, "spaces", NO_SPACES)
+    if isinstance(space, Space):
+        spaces, space = {"given": space}, "given"
     settings = GradientSHAPSettings(
-        n_samples=n_samples, seed=seed, layer_method=layer_method, output=output, scheme=scheme,
+        n_samples=n_samples, seed=seed, space=space, layer_method=layer_method, output=output, scheme=scheme,
         density=density.heights, tolerance=tolerance, max_samples=max_samples, spectrum=spectrum,
     )  # fmt: skip
     evaluator = Evaluator(
-        forward, inputs, lengths, ids, layers=layers, grid=grid, chunk_size=chunk_size, progress=progress
-    )
+        forward, inputs, lengths, ids, layers=layers, grid=grid, spaces=spaces, chunk_size=chunk_size,
+        progress=progress,
+    )  # fmt: skip
+    evaluator = in_space(evaluator, space)
     baseline = as_baseline(baselines)
     sampler = _sampler(evaluator, baseline, settings)
     if alphas is not None:
         if not isinstance(baselines, Tensor):
             raise ValueError("given `alphas` take `baselines` as a tensor (n_samples, time), one for each")
-        sampler = GivenDraws(evaluator.inputs.cpu(), evaluator.lengths, alphas, baselines)
+        sampler = GivenDraws(evaluator, alphas, baselines)
     # A class stands in for the predicted ones, so that all shapes are looked at before the model is asked anything.
     asked = Targets.from_classes(len(evaluator), 0 if targets is None else targets, against, output)
     if targets is None:
@@ -235,6 +246,7 @@ def explain(
         >>> explain(evaluator, Targets.from_classes(3, 1), gaussian_noise(), settings).frames.shape
         torch.Size([3, 1, 2])
     """
+    evaluator = in_space(evaluator, settings.space)
     return _attribute(evaluator, targets, _sampler(evaluator, baseline, settings), settings, keep_values, keep_draws)
 
 
@@ -265,10 +277,7 @@ def learn(evaluators: Iterable[Evaluator], baseline: Baseline, settings: Gradien
 
 
 def _sampler(evaluator: Evaluator, baseline: Baseline, settings: GradientSHAPSettings) -> PathSampler:
-    return PathSampler(
-        evaluator.inputs.cpu(), evaluator.lengths, evaluator.ids, baseline, settings.scheme, settings.seed,
-        settings.path_density,
-    )  # fmt: skip
+    return PathSampler(evaluator, baseline, settings.scheme, settings.seed, settings.path_density)
 
 
 def _attribute(
