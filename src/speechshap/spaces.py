@@ -1,10 +1,23 @@
-"""Places within a model where paths from references to utterances can run."""
+"""Where an explanation looks: places within a model where paths can run, and bands of frequency."""
 
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from speechshap.frames import FrameGrid
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Bands:
+    """Bands and columns of a time-frequency attribution.
+
+    Attributes:
+        frequencies: Centres of the bands in Hz, ``(bands,)``.
+        columns: Where the columns lie on the waveform; the first is centred on its start.
+    """
+
+    frequencies: Tensor
+    columns: FrameGrid
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -19,7 +32,7 @@ class Space:
             those of the last frame.
         skipped: Modules that need not run where the points are given: nothing but this space hears what they give. The
             module itself may be one of them.
-        frequencies: Centres in Hz of the bands that its features are; None where they are no bands.
+        bands: Those that its features are, with its positions as columns; None where they are no bands.
     """
 
     module: nn.Module
@@ -27,4 +40,4 @@ class Space:
     grid: FrameGrid | None = None
     covers_padding: bool = False
     skipped: tuple[nn.Module, ...] = ()
-    frequencies: Tensor | None = None
+    bands: Bands | None = None

@@ -23,6 +23,7 @@ from speechshap.attribution.methods.gradient_shap import GradientSHAPSettings
 from speechshap.attribution.methods.integrated_gradients import IntegratedGradientsSettings
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
+from speechshap.spaces import Bands
 
 GRID = FrameGrid(hop=8, receptive_field=8)
 
@@ -76,7 +77,9 @@ def explain(
 
 @pytest.mark.parametrize("space", ["stem", "hidden"])
 @pytest.mark.parametrize(
-    "baseline", [silence, gaussian_noise(), MeanReference(gaussian_noise()), MeanReference(None)], ids=str
+    "baseline",
+    [silence, gaussian_noise(), MeanReference(gaussian_noise()), MeanReference(None)],
+    ids=["silence", "noise", "mean of noise", "own mean"],
 )
 def test_what_a_batch_sums_to_and_an_utterance_alone(model: Framewise, space: str, baseline: Baseline) -> None:
     waveforms, lengths = noise(2, 80, seed=0), [80, 56]
@@ -183,7 +186,8 @@ def test_what_goes_round_the_space_keeps_the_values_of_the_utterance() -> None:
 def test_positions_belong_to_the_frames_that_are_nearest() -> None:
     """Four positions of four samples for two frames of eight."""
     stem = nn.Conv1d(1, 3, 4, 4, bias=False).double().requires_grad_(False)
-    space = Space(module=stem, time_dim=2, grid=FrameGrid(4, 4), frequencies=torch.tensor([1.0, 2.0, 3.0]))
+    bands = Bands(torch.tensor([1.0, 2.0, 3.0]), FrameGrid(4, 4))
+    space = Space(module=stem, time_dim=2, grid=bands.columns, bands=bands)
     weights = torch.arange(4.0).double()
     evaluator = Evaluator(
         lambda x: (stem(x[:, None]).sum(1) * weights).sum(1, keepdim=True), noise(1, 16, seed=0), grid=GRID,
@@ -250,3 +254,20 @@ def test_a_mean_is_one_of_features(baselines: str) -> None:
 def test_a_mean_of_music() -> None:
     with pytest.raises(UserError, match="`baselines` is 'mean:music'"):
         GradientSHAPSettings(space="stem", baselines="mean:music")
+
+
+def test_a_mean_of_clips_is_computed_once_for_the_same_weights(model: Framewise) -> None:
+    clips = noise(3, 40, seed=5)
+    mean = MeanReference(from_references(clips), clips)
+
+    def draw() -> Tensor:
+        evaluator = in_space(evaluator_of(model, noise(1, 80, seed=0), [80]), "stem")
+        model.stem_calls = 0
+        return evaluator.draw_reference(mean, 0, torch.Generator())[0]
+
+    first = draw()
+    assert model.stem_calls == 3
+    assert torch.equal(draw(), first)
+    assert model.stem_calls == 1
+    model.stem.weight.data.mul_(2)
+    torch.testing.assert_close(draw(), model.stem(clips[:, None].double()).mean((0, 2)))

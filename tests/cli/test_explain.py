@@ -107,17 +107,17 @@ def test_another_method_has_options_of_its_own(tiny_checkpoint: Path, planted_ro
     ]  # fmt: skip
     occlusion = ["--explain.method", "occlusion", "--explain.stretch_frames", "10", "--explain.n_draws", "2"]
     explain([*arguments, *occlusion])
-    config = {"explain": {"preset": "textbook", "method": "integrated_gradients", "n_points": 6}}
+    config = {"explain": {"preset": "textbook", "method": "integrated_gradients", "n_points": 7}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     explain(["--config", "config.yaml", *arguments])
     table = rows(tmp_path / "out")
     settings = {method: json.loads(group.settings.iloc[0]) for method, group in table.groupby("method")}
     assert settings["occlusion"]["stretch_frames"] == 10
-    assert settings["integrated_gradients"]["n_points"] == 6
+    assert settings["integrated_gradients"]["n_points"] == 7
     assert "n_samples" not in settings["occlusion"]
     assert len(table) == 4
     with pytest.raises(UserError, match=r"--explain.n_points is an option of integrated_gradients; the method is occ"):
-        explain([*arguments, *occlusion, "--explain.n_points", "8"])
+        explain([*arguments, *occlusion, "--explain.n_points", "7"])
 
 
 def test_several_methods_from_options_and_from_a_configuration(run_folder: Path, tmp_path: Path) -> None:

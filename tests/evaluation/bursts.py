@@ -1,13 +1,14 @@
 """Clips whose evidence is known, and a small network that finds it: trained in seconds."""
 
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from speechshap.data import Stretch
 from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.spaces import Space
 
 CLASSES = ["neutral", "low", "high"]
 """Noise alone, and noise with a burst of a low or of a high tone."""
@@ -51,6 +52,7 @@ class Listener(nn.Module):
     longest = None
     one_by_one = False
     gradient_checkpointing = None
+    spaces: ClassVar[dict[str, Space]] = {}
 
     def __init__(self) -> None:
         super().__init__()

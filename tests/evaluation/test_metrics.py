@@ -143,7 +143,7 @@ def test_bands_and_frames_by_hand() -> None:
     cells = torch.zeros(1, 1, spectrum.num_bands, spectrum.num_frames(10 * HOP))
     cells[..., 40:81, :2] = -1.0  # what lies in the evidence
     whole = attribution_of(case, torch.tensor([WEIGHTS]), time_frequency=cells)
-    judged = Judged(case, whole, lambda evaluator, seed: whole, spectrum=spectrum)
+    judged = Judged(case, whole, lambda evaluator, seed: whole, bands=spectrum.bands)
     values = METRICS["time_frequency_auc"].compute(judged)
     assert {name: value.tolist() for name, value in values.items()} == {"signed": [0.0], "absolute": [1.0]}
     assert METRICS["time_frequency_auc"].compute(toy())["signed"].isnan().all()
@@ -208,7 +208,7 @@ WRONG = {"reversed in time": lambda frames: frames.flip(2), "of another clip": l
 
 @pytest.fixture(scope="module", params=["integrated_gradients", "occlusion"])
 def right_and_wrong(request: pytest.FixtureRequest) -> dict[str, Judged]:
-    settings = {"n_points": 8} if request.param == "integrated_gradients" else {}
+    settings = {"n_points": 7} if request.param == "integrated_gradients" else {}
     return {
         "right": explained(request.param, **settings),
         **{how: explained(request.param, change, **settings) for how, change in WRONG.items()},

@@ -69,7 +69,7 @@ def test_attributions_of_a_standardised_classifier_are_complete() -> None:
     classifier, (both, _) = standardized().double().requires_grad_(False), sounds(1200, 1200)
     waveform, reference, length = both[:1].double(), both[1:].double(), torch.tensor([1200])
     evaluator, targets = Evaluator(classifier, waveform, length), Targets.from_classes(1, 1)
-    result = explain(evaluator, targets, lambda *_: reference[0], IntegratedGradientsSettings(n_points=100))
+    result = explain(evaluator, targets, lambda *_: reference[0], IntegratedGradientsSettings(n_points=127))
     difference = (classifier(waveform, length) - classifier(reference, length))[0, 1]
     assert abs(float(difference)) > 0.01
     torch.testing.assert_close(result.frames.sum(), difference, rtol=0.01, atol=0)

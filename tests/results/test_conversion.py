@@ -87,7 +87,7 @@ def test_intervals_of_the_record_are_those_of_the_attribution(index: int) -> Non
 def test_an_utterance_has_its_own_numbers_without_padding() -> None:
     targets = [Target("happy")]
     found = attribution(targets)
-    explanation = convert(found, 1, targets, spectrum=SpectralGrid(num_mel_bands=4))
+    explanation = convert(found, 1, targets, bands=SpectralGrid(num_mel_bands=4).bands)
     assert (explanation.n_draws, explanation.frames.n_replicates, explanation.num_samples) == (20, 10, 2000)
     np.testing.assert_array_equal(explanation.frames.values, found.frames[1, :, :6])
     np.testing.assert_array_equal(explanation.frames.standard_error, found.frames_standard_error[1, :, :6])
@@ -129,7 +129,7 @@ def test_logits_are_told_beside_other_outputs(output: Output) -> None:
 def test_a_method_without_errors_has_none_in_the_record() -> None:
     targets = [Target("happy")]
     explanation = convert(
-        attribution(targets, errors=False, layers=True), 0, targets, spectrum=SpectralGrid(num_mel_bands=4)
+        attribution(targets, errors=False, layers=True), 0, targets, bands=SpectralGrid(num_mel_bands=4).bands
     )
     assert explanation.bands is not None
     for estimate in (explanation.frames, explanation.completeness_gap, explanation.bands.estimate):
@@ -144,7 +144,7 @@ def test_attributions_to_frames_alone_make_a_record() -> None:
         attribution(targets), values=None, values_standard_error=None, time_frequency=None,
         time_frequency_standard_error=None,
     )  # fmt: skip
-    explanation = convert(without, 0, targets, spectrum=SpectralGrid(), embedding=torch.arange(3))
+    explanation = convert(without, 0, targets, bands=SpectralGrid().bands, embedding=torch.arange(3))
     assert explanation.bands is None
     assert explanation.layers is None
     np.testing.assert_array_equal(explanation.embedding, [0, 1, 2])

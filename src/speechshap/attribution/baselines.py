@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.errors import NonFiniteReferenceError
-from speechshap.attribution.settings import OWN_MEAN, ReferenceSettings
+from speechshap.attribution.settings import OWN_MEAN, PathSettings, ReferenceSettings
 from speechshap.errors import UserError
 
 Baseline = Callable[[Tensor, torch.Generator], Tensor]
@@ -73,13 +73,13 @@ class MeanReference:
             same for every utterance.
 
     Attributes:
-        of_clips: Their mean feature by the identity of the module that gives the features, once it is known.
+        of_clips: Once it is known, the mean feature of the first clip, and that of all.
     """
 
     def __init__(self, baseline: Baseline | None, clips: Tensor | None = None) -> None:
         self.baseline = baseline
         self.clips = clips
-        self.of_clips: dict[int, Tensor] = {}
+        self.of_clips: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, waveform: Tensor, generator: torch.Generator) -> Tensor:
         """Raise a UserError: there is no such waveform."""
@@ -100,7 +100,8 @@ def as_baseline(baselines: str | Baseline | Tensor) -> Baseline:
         speechshap.errors.UserError: `baselines` is 'music'; expected noise, silence, dataset, or dataset:<class>
     """
     if isinstance(baselines, str):
-        return baseline_from_settings(ReferenceSettings(baselines=baselines))  # which check the name
+        # Which check the name; whether there are features to take a mean of shows when one is drawn.
+        return baseline_from_settings(PathSettings(baselines=baselines, space="features"))
     if isinstance(baselines, Tensor):
         if baselines.ndim != 2 or baselines.numel() == 0:
             raise ValueError(f"`baselines` have shape {tuple(baselines.shape)}; expected (references, time)")

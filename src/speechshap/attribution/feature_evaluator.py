@@ -131,13 +131,13 @@ class FeatureEvaluator(Evaluator):
 
     def band_shape(self, spectrum: SpectralGrid | None) -> tuple[int, int] | None:
         """Bands and columns of time-frequency attributions, where the features are bands."""
-        return None if self._space.frequencies is None else (self.inputs.shape[2], self.inputs.shape[1])
+        return None if self._space.bands is None else (self.inputs.shape[2], self.inputs.shape[1])
 
     def bands(
         self, differences: Tensor, gradients: Tensor, utterances: Sequence[int], spectrum: SpectralGrid | None
     ) -> Tensor | None:
         """Attributions of rows by band and column, ``(R, bands, columns)``, where the features are bands."""
-        return None if self._space.frequencies is None else (differences * gradients).transpose(1, 2)
+        return None if self._space.bands is None else (differences * gradients).transpose(1, 2)
 
     def _forward_of(self, utterances: Sequence[int]) -> Forward:
         index = self.indices(utterances)
@@ -179,11 +179,8 @@ class FeatureEvaluator(Evaluator):
 
     def _mean(self, mean: MeanReference, utterance: int) -> Tensor:
         """The mean feature ``(...)`` that an utterance is compared with, the same for all seeds."""
-        key = id(self._space.module)
-        if mean.clips is not None:  # the same for all utterances, and for those of other batches
-            if key not in mean.of_clips:
-                mean.of_clips[key] = torch.stack([self._features(clip).mean(0) for clip in mean.clips]).mean(0)
-            return mean.of_clips[key]
+        if mean.clips is not None:
+            return self._mean_of_clips(mean, mean.clips)
         if utterance not in self._means:
             if mean.baseline is None:
                 drawn = [self.inputs[utterance, : self.lengths[utterance]]]
@@ -192,3 +189,12 @@ class FeatureEvaluator(Evaluator):
                 drawn = [self.draw_reference(mean.baseline, utterance, generator) for generator in generators]
             self._means[utterance] = torch.cat(drawn).mean(0)
         return self._means[utterance]
+
+    def _mean_of_clips(self, mean: MeanReference, clips: Tensor) -> Tensor:
+        """The mean feature of clips ``(references, time)``, which other batches have as well."""
+        first = self._features(clips[0]).mean(0)
+        # The first clip tells whether it is that of this space, and of these weights.
+        if mean.of_clips is None or not torch.equal(mean.of_clips[0], first):
+            others = [self._features(clip).mean(0) for clip in clips[1:]]
+            mean.of_clips = first, torch.stack([first, *others]).mean(0)
+        return mean.of_clips[1]

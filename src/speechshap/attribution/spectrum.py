@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechshap.frames import FrameGrid
 from speechshap.mel import hertz, mel
+from speechshap.spaces import Bands
 
 _BLOCK_FRAMES = 2048  # transformed at a time: the coefficients of hours of sound would not fit into memory
 
@@ -71,6 +73,11 @@ class SpectralGrid:
         if self.num_mel_bands is None:
             return torch.linspace(0, highest, self.num_bins)
         return torch.from_numpy(hertz(np.linspace(0, mel(highest), self.num_mel_bands))).float()
+
+    @property
+    def bands(self) -> Bands:
+        """Its bands and frames."""
+        return Bands(self.frequencies, FrameGrid(self.hop, receptive_field=1, padding_after=1))
 
     @property
     def bin_shares(self) -> Tensor:

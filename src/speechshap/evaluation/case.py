@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from speechshap.attribution import Attribution, Baseline, Evaluator, SpectralGrid, Targets, UtteranceError
+from speechshap.attribution import Attribution, Baseline, Evaluator, Targets, UtteranceError
 from speechshap.data import Stretch
 from speechshap.evaluation.deletion import Curves, deletion_curves, insertion_curves
 from speechshap.evaluation.infidelity import Perturbations, perturb
 from speechshap.evaluation.localization import frames_inside
 from speechshap.evaluation.replacement import draw_references
+from speechshap.spaces import Bands
 
 
 class Case:
@@ -101,7 +102,7 @@ class Judged:
         attribution: Their explanation, of the case's targets.
         explain: Explains once more: another evaluator of the same utterances, with draws of this seed.
         seed: Of the draws of the explanation.
-        spectrum: Where the bands of its time-frequency attributions lie, if it has any.
+        bands: Of its time-frequency attributions, if it has any.
 
     Raises:
         UtteranceError: An attribution is not finite; the error names the utterance.
@@ -113,13 +114,13 @@ class Judged:
         attribution: Attribution,
         explain: Callable[[Evaluator, int], Attribution],
         seed: int = 0,
-        spectrum: SpectralGrid | None = None,
+        bands: Bands | None = None,
     ) -> None:
         self.case = case
         self.attribution = attribution
         self.frames = attribution.frames[:, 0]
         self.seed = seed
-        self.spectrum = spectrum
+        self.bands = bands
         self._explain = explain
         self._curves: dict[tuple[str, str], Curves] = {}
         finite = self.frames.isfinite().all(1).tolist()

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-from speechshap.attribution import SpectralGrid
 from speechshap.data import Stretch
 from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.spaces import Bands
 
 
 def frames_inside(stretches: Sequence[Stretch], grid: FrameGrid, num_samples: int) -> Tensor:
@@ -43,23 +43,24 @@ def frames_inside(stretches: Sequence[Stretch], grid: FrameGrid, num_samples: in
     return torch.bincount(owner, inside, minlength=count) * 2 > samples
 
 
-def cells_inside(stretches: Sequence[Stretch], spectrum: SpectralGrid, num_samples: int) -> Tensor:
-    """Bands and frames of a time-frequency attribution that lie in one of the stretches, ``(bands, frames)`` bool.
+def cells_inside(stretches: Sequence[Stretch], bands: Bands, num_samples: int) -> Tensor:
+    """Bands and columns of a time-frequency attribution that lie in one of the stretches, ``(bands, columns)`` bool.
 
-    A frame lies in it with its centre, a band with its own. A stretch whose frequencies are not known marks nothing.
+    A column lies in it with its centre, a band with its own. A stretch whose frequencies are not known marks nothing.
 
     Example:
-        >>> spectrum = SpectralGrid(window=8, hop=4, sample_rate=16000)  # bands of 0, 2, 4, 6 and 8 kHz
-        >>> cells_inside([Stretch(0.00025, 0.0005, 3000, 6500)], spectrum, 12).int()
+        >>> from speechshap.attribution import SpectralGrid
+        >>> bands = SpectralGrid(window=8, hop=4, sample_rate=16000).bands  # of 0, 2, 4, 6 and 8 kHz
+        >>> cells_inside([Stretch(0.00025, 0.0005, 3000, 6500)], bands, 12).int()
         tensor([[0, 0, 0, 0],
                 [0, 0, 0, 0],
                 [0, 1, 0, 0],
                 [0, 1, 0, 0],
                 [0, 0, 0, 0]], dtype=torch.int32)
     """
-    frequencies = spectrum.frequencies[:, None]
-    seconds = torch.arange(spectrum.num_frames(num_samples)) * spectrum.hop / spectrum.sample_rate
-    inside = torch.zeros(spectrum.num_bands, len(seconds), dtype=torch.bool)
+    frequencies = bands.frequencies[:, None]
+    seconds = torch.arange(bands.columns.num_frames(num_samples)) * bands.columns.hop_seconds
+    inside = torch.zeros(len(frequencies), len(seconds), dtype=torch.bool)
     for stretch in stretches:
         if stretch.low_hz is not None and stretch.high_hz is not None:
             in_band = (frequencies >= stretch.low_hz) & (frequencies <= stretch.high_hz)

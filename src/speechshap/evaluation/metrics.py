@@ -76,14 +76,14 @@ def _at_widths(judged: Judged, frames: Tensor) -> dict[str, Tensor]:
 
 
 def _cells(judged: Judged) -> Values:
-    bands, spectrum = judged.attribution.time_frequency, judged.spectrum
+    cells, bands = judged.attribution.time_frequency, judged.bands
     unknown = torch.full((len(judged.frames),), torch.nan)
-    if bands is None or spectrum is None:
+    if cells is None or bands is None:
         return {"signed": unknown, "absolute": unknown}
     values: dict[str, list[Tensor]] = {"signed": [], "absolute": []}
     for row, (stretches, length) in enumerate(zip(judged.case.stretches, judged.case.evaluator.lengths, strict=True)):
-        truth = cells_inside(stretches, spectrum, length).to(bands.device)
-        own = bands[row, 0, :, : truth.shape[1]].flatten()[None]
+        truth = cells_inside(stretches, bands, length).to(cells.device)
+        own = cells[row, 0, :, : truth.shape[1]].flatten()[None]
         for kind, scores in (("signed", own), ("absolute", own.abs())):
             values[kind].append(area_under_curve(scores, truth.flatten()[None], torch.ones_like(scores).bool()))
     return {kind: torch.cat(rows) for kind, rows in values.items()}

@@ -38,6 +38,7 @@ from speechshap.models import SpeechClassifier
 from speechshap.results.conversion import from_attribution, layer_tensors
 from speechshap.results.explanation import Explanation, Provenance
 from speechshap.results.fingerprint import fingerprint
+from speechshap.spaces import Bands, Space
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,13 @@ class BatchExplainer:
             baseline = baseline_from_settings(settings, references)
         self.baseline = baseline or silence  # which nothing is compared with, where the settings have no references
         self._references = references
+
+    @property
+    def bands(self) -> Bands | None:
+        """Of the time-frequency attributions; None where there are none."""
+        if self.settings.spectrum is not None:
+            return self.settings.spectrum.bands
+        return next((space.bands for space in self.model.spaces.values()), None)
 
     @property
     def settings_fingerprint(self) -> str:
@@ -229,14 +237,21 @@ class BatchExplainer:
                 self._fail(batch.ids[row], obstacle)
         return rows
 
-    def evaluator(self, batch: Batch, layers: Mapping[str, nn.Module], grid: FrameGrid | None = None) -> Evaluator:
-        """Evaluator of the model for a batch; frames are the model's unless a grid is given."""
+    def evaluator(
+        self,
+        batch: Batch,
+        layers: Mapping[str, nn.Module],
+        grid: FrameGrid | None = None,
+        spaces: Mapping[str, Space] | None = None,
+    ) -> Evaluator:
+        """Evaluator of the model for a batch; frames and space are the model's unless others are given."""
+        spaces = self.model.spaces if spaces is None else spaces
         size = self.options.chunk_size
         if size is None and self.model.classifier.gradient_checkpointing:
             size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
         return Evaluator(
             self.model.forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
-            grid=grid or self.model.classifier.grid, module=self.model.module, spaces=self.model.spaces,
+            grid=grid or self.model.classifier.grid, module=self.model.module, spaces=spaces,
             chunk_size=size, progress=self.progress,
         )  # fmt: skip
 
@@ -265,7 +280,7 @@ class BatchExplainer:
             targets=targets,
             grid=classifier.grid,
             num_samples=int(batch.lengths[index]),
-            spectrum=self.settings.spectrum,
+            bands=self.bands,
             embedding=embedding,
             provenance=provenance,
         )

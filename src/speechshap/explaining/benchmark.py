@@ -166,9 +166,14 @@ class Benchmark:
             for own in first.model.groups(batch) if rows else ():
                 self._judge_group(select_utterances(batch, own), [clips[row] for row in own])
 
+    def _evaluator(self, batch: Batch) -> Evaluator:
+        """Evaluator with the spaces of all methods."""
+        spaces = {name: space for method in self._methods for name, space in method.explainer.model.spaces.items()}
+        return self._model.evaluator(batch, layers={}, spaces=spaces)
+
     def _judge_group(self, batch: Batch, clips: Sequence[Clip]) -> None:
         """Judge utterances that may go through the model together; without those that fail."""
-        evaluator = self._model.evaluator(batch, layers={})
+        evaluator = self._evaluator(batch)
         targets = self._targets(evaluator.logits, [clip.utterance.label for clip in clips])
         cases: dict[tuple[str, ...], Case] = {}  # with what all methods have in common
         usable = self._judge_without_failures(None, batch, clips, targets, list(range(len(batch.ids))), cases)
@@ -243,7 +248,7 @@ class Benchmark:
 
     def _case(self, batch: Batch, clips: Sequence[Clip], targets: Sequence[Target]) -> Case:
         return Case(
-            self._model.evaluator(batch, layers={}),
+            self._evaluator(batch),
             Targets.from_names([[target] for target in targets], self.classes),
             self._operators,
             [clip.utterance.stretches for clip in clips],
@@ -277,7 +282,7 @@ class Benchmark:
         except UserError as error:
             raise _UnfitError(error) from error
         seconds = (_now(case.evaluator) - started) / len(case.evaluator)
-        judged = Judged(case, attribution, explain, seed, explainer.settings.spectrum)
+        judged = Judged(case, attribution, explain, seed, explainer.bands)
         scores = {
             (ATTRIBUTION, ""): judged.frames,
             (SECONDS, ""): torch.full((len(case.evaluator),), seconds),

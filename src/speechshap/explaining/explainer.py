@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from speechshap.attribution import Baseline, Evaluator, GradientSHAPSettings, SpectralGrid, Targets, as_baseline
+from speechshap.attribution import (
+    WAVEFORM,
+    Baseline,
+    Evaluator,
+    GradientSHAPSettings,
+    SpectralGrid,
+    Targets,
+    as_baseline,
+)
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.methods.gradient_shap import explain
 from speechshap.attribution.sampling import POINTS_PER_REPLICATE, PathDensity, PathSampler, Scheme
@@ -110,6 +118,7 @@ class GradientSHAP:
         *,
         resolution: Resolution = "frame",
         baselines: str | Baseline | Tensor = "noise",
+        space: str = WAVEFORM,
         against_class: int | str | None = None,
         output: Output = "logit",
         layers: list[int] | None = None,
@@ -130,6 +139,8 @@ class GradientSHAP:
                 None, which keeps one row per draw.
             resolution: ``"frame"`` (20 ms) or ``"sample"``, for the mode ``"frame"``.
             baselines: What the waveform is compared with, as in :func:`speechshap.attribution.gradient_shap`.
+            space: Where the paths run: ``"waveform"``, or between features: ``"stem"``, ``"projection"``, ``"log_mel"``
+                of Whisper, or a module's by its name. Few draws then say more; there are no samples and frequencies.
             against_class: Explain the target's contrast to this class.
             output: ``"logit"``, ``"log_odds"`` or ``"probability"``.
             layers: Numbers of the layers for the mode ``"neuron"``, the first being 1; None takes all.
@@ -181,7 +192,7 @@ class GradientSHAP:
         settings = GradientSHAPSettings(
             n_samples=self.num_samples, seed=self.seed, output=output, scheme=scheme, layer_method=layer_method,
             layers="none" if mode == "frame" else "all" if layers is None else ",".join(map(str, layers)),
-            spectrum=spectrum,
+            spectrum=spectrum, space=space,
         )  # fmt: skip
         with tqdm(total=self.num_samples, desc="explaining", unit="draw", delay=1, disable=not progress) as bar:
             explainer = BatchExplainer(

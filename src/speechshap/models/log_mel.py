@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechshap.frames import SAMPLE_RATE
+from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models.precision import full_precision
 
 WINDOW = 400
@@ -29,6 +29,9 @@ class LogMel(nn.Module):
     Args:
         num_bins: Mel bins.
     """
+
+    grid = FrameGrid(HOP, WINDOW + 1, WINDOW // 2, WINDOW // 2 + 1 - HOP)
+    """Where its frames lie: ``time // HOP`` of them, the first one centred on sample 0."""
 
     def __init__(self, num_bins: int) -> None:
         super().__init__()

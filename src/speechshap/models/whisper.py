@@ -13,7 +13,7 @@ from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models.backbone import Backbone, Padding, numpy_follows_torch
 from speechshap.models.extractors import require_log_mel
 from speechshap.models.log_mel import HOP, SHORTEST, WINDOW, LogMel
-from speechshap.spaces import Space
+from speechshap.spaces import Bands, Space
 
 
 class WhisperBackbone(Backbone):
@@ -95,11 +95,11 @@ class WhisperBackbone(Backbone):
     @property
     def spaces(self) -> dict[str, Space]:
         """``log_mel``, and ``stem`` behind the two convolutions; see :class:`Backbone`."""
-        covers_padding = self.padding == "published"
+        covers_padding, columns = self.padding == "published", self._log_mel.grid
         return {
             "log_mel": Space(
-                module=self._log_mel, time_dim=2, grid=FrameGrid(HOP, HOP, HOP // 2, HOP // 2),
-                covers_padding=covers_padding, skipped=(self._log_mel,), frequencies=self._log_mel.frequencies,
+                module=self._log_mel, time_dim=2, grid=columns, covers_padding=covers_padding,
+                skipped=(self._log_mel,), bands=Bands(self._log_mel.frequencies, columns),
             ),
             "stem": Space(module=self._stem_output, covers_padding=covers_padding, skipped=(self._log_mel,)),
         }  # fmt: skip

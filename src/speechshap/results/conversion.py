@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.attribution import Attribution
-from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import NO_CLASS, Target
-from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.frames import FrameGrid
 from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
+from speechshap.spaces import Bands
 
 
 def from_attribution(
@@ -27,7 +27,7 @@ def from_attribution(
     grid: FrameGrid,
     num_samples: int,
     provenance: Provenance,
-    spectrum: SpectralGrid | None = None,
+    bands: Bands | None = None,
     embedding: Tensor | None = None,
 ) -> Explanation:
     """The explanation of one utterance of a batch.
@@ -49,7 +49,7 @@ def from_attribution(
         grid: Where the frames lie on the waveform.
         num_samples: Length of the waveform in samples.
         provenance: What the attribution was computed from.
-        spectrum: Transform of the time-frequency attribution; None without one.
+        bands: Bands and columns of the time-frequency attribution; None without one.
         embedding: Input of the classifier's head, ``(features,)``; None where unknown.
     """
     outputs, n_replicates = attribution.outputs[index].tolist(), int(attribution.n_replicates[index])
@@ -72,15 +72,15 @@ def from_attribution(
         tensor[index].cpu() for tensor in (attribution.logits, attribution.targets.classes, attribution.targets.against)
     )
     subtracted = torch.where(against == NO_CLASS, 0, logits[against.clamp_min(0)])
-    bands = None
-    if spectrum is not None and attribution.time_frequency is not None:
-        bands = BandAttribution(
-            spectrum.frequencies.double().numpy(),
-            spectrum.hop / SAMPLE_RATE,
+    by_band = None
+    if bands is not None and attribution.time_frequency is not None:
+        by_band = BandAttribution(
+            bands.frequencies.double().numpy(),
+            bands.columns.hop_seconds,
             estimate(
                 attribution.time_frequency,
                 attribution.time_frequency_standard_error,
-                spectrum.num_frames(num_samples),
+                bands.columns.num_frames(num_samples),
             ),
         )
     return Explanation(
@@ -100,7 +100,7 @@ def from_attribution(
         n_draws=int(attribution.n_samples[index]),
         provenance=provenance,
         layers=_layers(attribution, index, columns) if attribution.layers else None,
-        bands=bands,
+        bands=by_band,
         embedding=None if embedding is None else _numpy(embedding),
     )
 

@@ -42,7 +42,7 @@ class Estimate:
     Attributes:
         values: Array of any shape.
         standard_error: Standard error of each value, of the same shape; None where the method gives none.
-        n_replicates: Independent replicates that the values are means of; None where unknown.
+        n_replicates: Independent replicates that the values are means of, 1 where nothing is drawn; None where unknown.
 
     Raises:
         ValueError: The shapes differ.
@@ -241,7 +241,9 @@ class Explanation:
             why = ": the output does not change between references and sound"
             return "the attribution is 0 everywhere" + (why if self.is_signed else "")
         if error >= NOISY or np.isinf(error):
-            return f"relative error {error:.2f}: mostly Monte Carlo noise; take more draws"
+            is_drawn = self.frames.n_replicates != 1
+            why = "mostly Monte Carlo noise; take more draws" if is_drawn else "the integral has not converged"
+            return f"relative error {error:.2f}: {why}"
         gap = float(self.completeness_gap.values[target])
         errors = self.completeness_gap.standard_error
         gap_error = 0.0 if errors is None else float(errors[target])

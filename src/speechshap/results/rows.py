@@ -22,7 +22,7 @@ from speechshap.results.explanation import (
 )
 from speechshap.results.parts import Row
 
-_OF_SETTINGS = ("seed", "baselines", "output")
+_OF_SETTINGS = ("seed", "baselines", "space", "output")
 """Settings that have a column of their own, to filter by."""
 
 SCHEMA = pa.schema(
@@ -48,6 +48,7 @@ SCHEMA = pa.schema(
         ("completeness_gap_standard_error", pa.float32()),
         ("relative_error", pa.float32()),
         ("baselines", pa.string()),
+        ("space", pa.string()),
         ("output", pa.string()),
         ("target_output", pa.float32()),
         ("n_replicates", pa.int64()),
