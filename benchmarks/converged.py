@@ -1,0 +1,219 @@
+"""What a converged explanation costs, by space and reference, on a trained model.
+
+    python benchmarks/converged.py --ckpt_path runs/demo/version_0/checkpoints/best.ckpt
+
+Converged means a relative error of 0.1. The first table asks for an expectation over references: each clip is
+explained by some draws; errors fall with the square root of the cost, which tells the cost of 0.1, of frames and of
+stretches of 100 ms. The cost of Captum's GradientShap comes from how its runs differ. The second table asks for one
+fixed reference: the nodes after which an explanation is within 0.1 of that with 255 nodes, and what the explanation
+itself says of its error; beside it Captum's LayerIntegratedGradients with as many steps. Everything runs in one
+process, on the same clips.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from captum.attr import LayerIntegratedGradients
+from harness import Clip, load_clips, machine, print_table
+from torch import Tensor
+from tqdm import tqdm
+
+from speechshap.attribution import Attribution, Evaluator, Targets, as_baseline, find_method
+from speechshap.attribution.baselines import MeanReference
+from speechshap.attribution.segments import sum_segments
+
+CONVERGED = 0.1
+NODES = (3, 7, 15, 31, 63)
+_TRUTH = 255
+
+
+class Cost(NamedTuple):
+    """Of a converged explanation."""
+
+    gradients: float
+    seconds: float
+
+
+def relative_errors(result: Attribution, segments: list[tuple[int, int]]) -> tuple[float, float]:
+    """Of the frames, and of the segments."""
+    assert result.relative_error is not None  # noqa: S101
+    assert result.segments_standard_error is not None  # noqa: S101
+    sums = sum_segments(result.frames[0, 0], segments)
+    return float(result.relative_error[0, 0]), float(result.segments_standard_error[0, 0].norm() / sums.norm())
+
+
+def tenths(num_frames: int) -> list[tuple[int, int]]:
+    """Stretches of 100 ms."""
+    return [(first, min(first + 5, num_frames)) for first in range(0, num_frames, 5)]
+
+
+def timed(run: Callable[[], Attribution]) -> tuple[Attribution, float]:
+    """What it gives, and the seconds that it takes."""
+    started = time.perf_counter()
+    return run(), time.perf_counter() - started
+
+
+def evaluator_of(clip: Clip) -> tuple[Evaluator, Targets, list[tuple[int, int]]]:
+    """Evaluator of a clip, its predicted class, and stretches of 100 ms."""
+    module = clip.forward.forward
+    segments = tenths(clip.grid.num_frames(clip.waveform.shape[1]))
+    evaluator = Evaluator(
+        module, clip.waveform, ids=[clip.name], grid=clip.grid, spaces=module.spaces, segments=[segments]
+    )
+    return evaluator, Targets.from_classes(1, evaluator.logits.argmax(1)), segments
+
+
+def drawn(clips: list[Clip], kind: str, n_samples: int, runs: int, spaces: list[str]) -> list[list[str]]:
+    """Rows of the first table for references of one kind."""
+    method = find_method("gradient_shap")
+    costs: dict[str, list[tuple[float, float, Cost]]] = {}
+    for clip in tqdm(clips, desc=kind):
+        evaluator, targets, segments = evaluator_of(clip)
+        for space in ["waveform", *spaces]:
+            settings = method.settings(n_samples=n_samples, space=space)
+            result, seconds = timed(lambda: method.explain(evaluator, targets, clip.baseline, settings))  # noqa: B023
+            frames, stretches = relative_errors(result, segments)
+            factor = (frames / CONVERGED) ** 2
+            costs.setdefault(space, []).append((frames, stretches, Cost(n_samples * factor, seconds * factor)))
+        captum, seconds = [], 0.0
+        for seed in range(runs):
+            started = time.perf_counter()
+            captum.append(clip.captum(n_samples, seed))
+            seconds += (time.perf_counter() - started) / runs
+        stacked = torch.stack(captum)
+        # The mean of the runs is noise, too.
+        size = (stacked.mean(0).square().sum() - stacked.var(0).sum() / runs).clamp_min(1e-12).sqrt()
+        frames = float(stacked.var(0).sum().sqrt() / size)
+        sums = sum_segments(stacked, segments)
+        size = (sums.mean(0).square().sum() - sums.var(0).sum() / runs).clamp_min(1e-12).sqrt()
+        factor = (frames / CONVERGED) ** 2
+        costs.setdefault("waveform, Captum's GradientShap", []).append(
+            (frames, float(sums.var(0).sum().sqrt() / size), Cost(n_samples * factor, seconds * factor))
+        )
+    return [
+        [
+            kind, space,
+            *(f"{_median([cost[column] for cost in own]):.2f}" for column in (0, 1)),
+            f"{_median([cost.gradients for *_, cost in own]):.0f}",
+            f"{_median([cost.seconds for *_, cost in own]):.1f}",
+        ]
+        for space, own in costs.items()
+    ]  # fmt: skip
+
+
+def fixed(clips: list[Clip], references: dict[str, object], spaces: list[str]) -> list[list[str]]:
+    """Rows of the second table."""
+    method = find_method("integrated_gradients")
+    rows = []
+    for space in ["waveform", *spaces]:
+        for name, baseline in references.items():
+            if space == "waveform" and isinstance(baseline, MeanReference):
+                continue
+            errors: dict[int, list[float]] = {nodes: [] for nodes in NODES}
+            told: dict[int, list[float]] = {nodes: [] for nodes in NODES}
+            seconds = []
+            for clip in tqdm(clips, desc=f"{space}, {name}"):
+                evaluator, targets, _ = evaluator_of(clip)
+
+                def explain(nodes: int) -> Attribution:
+                    settings = method.settings(n_points=nodes, space=space)  # noqa: B023
+                    return method.explain(evaluator, targets, baseline, settings)  # noqa: B023
+
+                truth = explain(_TRUTH).frames
+                for nodes in NODES:
+                    result, taken = timed(lambda: explain(nodes))  # noqa: B023
+                    errors[nodes].append(float((result.frames - truth).norm() / truth.norm()))
+                    told[nodes].append(float(result.relative_error))
+                    if nodes == 31:
+                        seconds.append(taken)
+            enough = [next((n for n in NODES if errors[n][clip] <= CONVERGED), None) for clip in range(len(clips))]
+            rows.append([
+                space, name, " ".join("more" if count is None else str(count) for count in enough),
+                *(f"{_median(errors[nodes]):.3f} ({_median(told[nodes]):.2f})" for nodes in (7, 15, 31, 63)),
+                f"{_median(seconds):.2f}",
+            ])  # fmt: skip
+    return rows
+
+
+def captum_layer(clips: list[Clip], space: str) -> list[str]:
+    """The same for Captum's LayerIntegratedGradients from one noise reference, which is of a waveform."""
+    method = find_method("integrated_gradients")
+    errors: dict[int, list[float]] = {nodes: [] for nodes in NODES}
+    seconds = []
+    for clip in tqdm(clips, desc="Captum"):
+        evaluator, targets, _ = evaluator_of(clip)
+        module = clip.forward.forward
+        noise, place = as_baseline("noise"), module.spaces[space]
+        settings = method.settings(n_points=_TRUTH, space=space)
+        truth = method.explain(evaluator, targets, noise, settings).frames[0, 0]
+        reference = evaluator.reference(noise, 0, settings.seed)[None]
+        length = torch.tensor([clip.waveform.shape[1]])
+        layer = LayerIntegratedGradients(lambda rows: module(rows, length.expand(len(rows))), place.module)  # noqa: B023
+        for nodes in NODES:
+            started = time.perf_counter()
+            values: Tensor = layer.attribute(
+                clip.waveform, reference, target=int(targets.classes), n_steps=nodes, internal_batch_size=4
+            )
+            taken = time.perf_counter() - started
+            frames = values.movedim(place.time_dim, 1)[0].sum(1)
+            errors[nodes].append(float((frames - truth).norm() / truth.norm()))
+            if nodes == 31:
+                seconds.append(taken)
+    enough = [next((n for n in NODES if errors[n][clip] <= CONVERGED), None) for clip in range(len(clips))]
+    return [
+        f"{space}, Captum's LayerIntegratedGradients", "noise, one", " ".join(
+            "more" if count is None else str(count) for count in enough
+        ), *(f"{_median(errors[nodes]):.3f}" for nodes in (7, 15, 31, 63)), f"{_median(seconds):.2f}",
+    ]  # fmt: skip
+
+
+def _median(values: list[float]) -> float:
+    return float(torch.tensor(values).median())
+
+
+def main() -> None:
+    """Print the two tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ckpt_path", type=Path, required=True)
+    parser.add_argument("--root", help="folder of the corpus; the planted-evidence corpus unless given")
+    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("--n_samples", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=6, help="of Captum, from whose differences its error comes")
+    parser.add_argument("--spaces", nargs="+", default=["stem"])
+    arguments = parser.parse_args()
+    title = f"{arguments.ckpt_path}, medians of {arguments.clips} clips, {machine()}"
+    rows = []
+    for kind in ("noise", "dataset"):
+        clips = load_clips(arguments.ckpt_path, arguments.root, arguments.clips, kind)
+        rows += drawn(clips, kind, arguments.n_samples, arguments.runs, arguments.spaces)
+    print_table(
+        f"{title}; expectation over references, {arguments.n_samples} draws",
+        [
+            "references", "paths between", "relative error of frames", "of 100 ms", "gradients for 0.1",
+            "seconds for 0.1",
+        ],
+        rows,
+    )  # fmt: skip
+    references = {
+        "mean of noise": MeanReference(as_baseline("noise")),
+        "own mean": MeanReference(None),
+        "silence": as_baseline("silence"),
+        "noise, one": as_baseline("noise"),
+    }
+    rows = fixed(clips, references, arguments.spaces)
+    rows += [captum_layer(clips, space) for space in arguments.spaces]
+    print_table(
+        f"{title}; one reference: error against {_TRUTH} nodes (and what is reported)",
+        [
+            "paths between", "reference", "nodes for 0.1, each clip", "7 nodes", "15", "31", "63", "seconds for 31",
+        ],
+        rows,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
