@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from speechshap.attribution import Evaluator, Targets, gradient_shap
 from speechshap.attribution.freezing import frozen_steps
+from speechshap.frames import FrameGrid
+from speechshap.spaces import Space
 
 WAVEFORMS = noise(2, 20, seed=0, dtype=torch.float32)
 TARGETS = Targets.from_classes(2, [[0, 1], [1, 2]])
@@ -68,6 +70,18 @@ def test_an_evaluator_of_other_waveforms_freezes_too() -> None:
     model = Model()
     list(Evaluator(model, WAVEFORMS).with_inputs(2 * WAVEFORMS).gradients(WAVEFORMS, [0, 1], TARGETS))
     assert model.seen == [False]
+
+
+def test_paths_between_features_freeze_too() -> None:
+    head = nn.Linear(10, 3)
+    model, seen = nn.Sequential(nn.Unflatten(1, (-1, 4)), nn.Linear(4, 2), nn.Flatten(), head), []
+    head.register_forward_pre_hook(lambda *_: seen.append(torch.is_grad_enabled() and head.weight.requires_grad))
+    space = Space(module=model[1])
+    result = gradient_shap(model, WAVEFORMS, targets=0, n_samples=4, space=space, grid=FrameGrid(4, 4))
+    assert result.frames.abs().sum() > 0
+    assert seen
+    assert not any(seen)
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_the_module_is_as_it_was_whenever_the_caller_has_the_floor() -> None:
