@@ -205,6 +205,7 @@ def test_the_benchmark_runs_whole_on_a_cpu(tmp_path: Path) -> None:
         assert words in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_machine_without_a_gpu_is_told_at_once() -> None:
     run = benchmark()
