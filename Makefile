@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo lint check test docs clean
+.PHONY: help install demo lint check test gpu docs clean
 
 help:
 	@echo "make demo   install, make the planted-evidence corpus, train a small WavLM on it, explain its predictions,"
 	@echo "            and judge three ways to explain them"
 	@echo "make check  install, run the linters, the type checker and the quick tests"
 	@echo "make test   install, run the linters, the type checker and all tests"
+	@echo "make gpu    run the tests and the benchmarks that need an NVIDIA GPU, install nothing, write benchmarks/gpu.md"
 	@echo "make docs   install, write the pages of the Python API to build/docs"
 	@echo "make clean  remove the environment (not the runs)"
 
@@ -48,6 +49,10 @@ check: lint
 
 test: lint
 	$(BIN)/pytest -n auto --cov
+
+# Machines with a GPU may have no network: it takes the environment, or else the Python that is there.
+gpu:
+	PYTHONPATH=src $(firstword $(wildcard $(BIN)/python) $(PYTHON)) benchmarks/gpu.py
 
 docs: install
 	$(BIN)/pdoc --docformat google --math --output-directory build/docs speechshap

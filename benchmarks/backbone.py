@@ -13,63 +13,18 @@ against transformers in single precision; --compile adds torch.compile, which ha
 import argparse
 import copy
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from harness import PeakMemory, machine, print_table
+from passes import PRECISIONS, SMALL, arithmetic, difference, gradient_pass, operations, seconds_of
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
 from speechshap.cli.allocator import keep_freed_memory
 from speechshap.models import accelerate
 from speechshap.models.gated_attention import GatedAttention
-
-SMALL = {
-    "hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 192, "conv_dim": [64] * 7,
-    "num_conv_pos_embeddings": 32, "num_conv_pos_embedding_groups": 4,
-}  # fmt: skip
-
-Pass = Callable[[Tensor], Tensor]
-"""Waveforms ``(batch, time)`` to the gradient of something with respect to them."""
-
-
-@contextmanager
-def arithmetic(precision: str, device: str) -> Iterator[None]:
-    """``fp32``, ``tf32`` or ``bf16``."""
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    with torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext():
-        yield
-
-
-def gradient_pass(model: nn.Module) -> Pass:
-    """Gradient of a sum of a few pooled features, as an explanation asks for."""
-
-    def run(waveforms: Tensor) -> Tensor:
-        waveforms = waveforms.clone().requires_grad_()
-        pooled = model(waveforms).last_hidden_state.mean(1)
-        return torch.autograd.grad(pooled[:, :8].float().sum(), waveforms)[0]
-
-    return run
-
-
-def synchronize(device: str) -> None:
-    """Wait for the GPU."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds_of(run: Callable[[], object], device: str) -> float:
-    """Wall time of a call."""
-    synchronize(device)
-    started = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - started
 
 
 def peak_gigabytes(run: Callable[[], object], device: str) -> float:
@@ -82,16 +37,6 @@ def peak_gigabytes(run: Callable[[], object], device: str) -> float:
     with PeakMemory() as memory:
         run()
     return memory.gigabytes
-
-
-def operations(model: nn.Module, waveforms: Tensor) -> float:
-    """Floating-point operations of a pass through transformers' model, gradients of parameters not counted."""
-    waveforms = waveforms.clone().requires_grad_()
-    with FlopCounterMode(display=False) as forward:
-        total = model(waveforms).last_hidden_state.sum()
-    with FlopCounterMode(display=False) as backward:
-        torch.autograd.grad(total, waveforms)
-    return forward.get_total_flops() + backward.get_total_flops()
 
 
 class Measured(NamedTuple):
@@ -124,11 +69,6 @@ def matrix_product(device: str) -> tuple[Callable[[], Tensor], int]:
     size = 8192 if device == "cuda" else 2048
     factors = torch.randn(2, size, size, device=device)
     return lambda: factors[0] @ factors[1], 2 * size**3
-
-
-def difference(one: Tensor, other: Tensor) -> str:
-    """Norm of the difference, relative to the other."""
-    return f"{float((one - other).norm() / other.norm()):.0e}"
 
 
 def compare(model: nn.Module, fast: nn.Module, arguments: argparse.Namespace, precision: str) -> list[list[str]]:
@@ -233,7 +173,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if has_gpu else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1, 3, 5, 10, 20], help="lengths of the clips")
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 64] if has_gpu else [1, 4])
-    parser.add_argument("--precisions", nargs="+", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="torch.compile for the stem and the layers")
     parser.add_argument("--small", action="store_true", help="a tiny model, clips of a second")
@@ -244,7 +184,7 @@ def main() -> None:
         keep_freed_memory()
     if arguments.small:
         arguments.seconds, arguments.batches = [1.0], [1, 4]
-    precisions = arguments.precisions or (["fp32", "tf32", "bf16"] if arguments.device == "cuda" else ["fp32"])
+    precisions = arguments.precisions or (PRECISIONS if arguments.device == "cuda" else ["fp32"])
     torch.manual_seed(0)
     config = AutoConfig.for_model("wavlm", **(SMALL if arguments.small else {}))
     model = AutoModel.from_config(config).eval().to(arguments.device)

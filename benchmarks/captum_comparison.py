@@ -16,6 +16,7 @@ import shap
 import torch
 from captum.attr import GradientShap, LayerGradientShap
 from harness import CountingForward, machine, print_table, timed
+from passes import TransformersClassifier
 from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
@@ -27,19 +28,6 @@ SMALL = {
     "hidden_size": 96, "num_hidden_layers": 12, "num_attention_heads": 4, "intermediate_size": 192,
     "conv_dim": [64] * 7, "num_conv_pos_embeddings": 32, "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
-
-
-class TransformersClassifier(nn.Module):
-    """Transformers' model with mean pooling and a linear head."""
-
-    def __init__(self, base: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.base = base
-        self.head = head
-
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Logits ``(batch, classes)`` of waveforms ``(batch, time)``."""
-        return self.head(self.base(waveforms).last_hidden_state.mean(1))
 
 
 def main() -> None:

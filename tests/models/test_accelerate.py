@@ -194,6 +194,50 @@ def test_position_bias_is_that_of_transformers_for_all_distances() -> None:
     assert torch.equal(bias, expected)
 
 
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_the_fused_attention_of_a_gpu_gives_the_same_and_gets_a_bias_that_it_need_not_copy(
+    is_masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, with the call that a GPU would get; 12 frames are no multiple of 8."""
+    model = make_model("wavlm")
+    waveforms, mask = make_waveforms()
+    given = mask if is_masked else None
+    expected_states, expected_gradient = states_and_gradient(model, waveforms, given)
+    biases = spy_on_fused_attention(monkeypatch)
+    states, gradient = states_and_gradient(accelerate(model), waveforms, given)
+    assert len(biases) == 2
+    for bias in biases:
+        assert bias.shape == (3, 2, 12, 12)
+        assert not any(stride % 8 for stride in bias.stride()[:3])
+    assert relative_difference(states[-1][0], expected_states[-1][0]) < 1e-5
+    assert relative_difference(gradient, expected_gradient) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bias_has_the_type_of_the_query(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels misread others."""
+    waveforms, mask = make_waveforms()
+    model = accelerate(make_model("wavlm"))
+    biases = spy_on_fused_attention(monkeypatch)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        model(waveforms, attention_mask=mask)
+    assert [bias.dtype for bias in biases] == [dtype] * 2
+
+
+def spy_on_fused_attention(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Have WavLM's attention do as on a GPU, and note the biases that the fused call gets."""
+    fused, biases = torch.nn.functional.scaled_dot_product_attention, []
+
+    def spy(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *others: object, **options: object) -> Tensor:
+        assert bias.dtype == query.dtype == key.dtype == value.dtype
+        biases.append(bias)
+        return fused(query, key, value, bias, *others, **options)
+
+    monkeypatch.setattr("speechshap.models.gated_attention._fused_alignment", lambda device: 8)
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", spy)
+    return biases
+
+
 def test_a_copy_keeps_nothing_of_the_original() -> None:
     fast = accelerate(make_model("wavlm")).requires_grad_(False)
     waveforms, _ = make_waveforms()

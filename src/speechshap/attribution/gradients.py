@@ -104,7 +104,9 @@ def gradients_of(
                 "the output of forward does not depend on its input in a way that autograd can follow; "
                 "it must not detach the waveforms, convert them to numpy, or run under no_grad"
             )
-    sources = [points, *hidden.values()]
+    # A layer that does not hear the points is no part of the graph, and its gradient is 0.
+    heard = [layer if layer.requires_grad else layer.detach().requires_grad_() for layer in hidden.values()]
+    sources = [points, *heard]
     for number, output in enumerate(explained, start=1):
         of_inputs, *of_layers = torch.autograd.grad(
             output.sum(), sources, retain_graph=number < len(explained), allow_unused=True, materialize_grads=True

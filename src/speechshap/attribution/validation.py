@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -165,7 +166,11 @@ def as_forward(forward: Callable[..., Tensor], lengths: Sequence[int]) -> Forwar
             f"`forward` takes {signature}, no lengths, and the utterances are of different lengths, {list(lengths)}; "
             "give a function of waveforms and lengths that does not look at padding, or one utterance at a time"
         )
-    return lambda waveforms, _: forward(waveforms)
+    return partial(_without_lengths, forward)
+
+
+def _without_lengths(forward: Callable[[Tensor], Tensor], waveforms: Tensor, _: Tensor) -> Tensor:
+    return forward(waveforms)
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
     """Keep up to 1 GB of freed memory for what is allocated next, where the C library is glibc.
 
     A gradient allocates and frees some hundred megabytes. glibc hands large pieces back to the system at once, which
-    then clears every page anew: 5 to 15 % of the time of an explanation on a CPU. For programs, not for libraries: it
+    then clears every page anew: 3 to 15 % of the time of an explanation on a CPU. For programs, not for libraries: it
     holds for the whole process.
     """
     if not sys.platform.startswith("linux"):

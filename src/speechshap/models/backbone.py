@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechshap.data.audio import normalize_waveforms
 from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.models.attention_kernels import without_cudnn_attention
 from speechshap.spaces import Space
 
 Padding = Literal["masked", "published"]
@@ -228,9 +229,14 @@ class Backbone(nn.Module, ABC):
 
     def _run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a part of the model; with gradient checkpointing it keeps nothing but its input."""
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            with without_cudnn_attention():
+                return function(*arguments, **options)
+
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return function(*arguments, **options)
-        return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=self.training, **options)
+            return run(*arguments, **options)
+        return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=self.training, **options)
 
     def _run_layers(
         self, hidden: Tensor, last: int, pass_on: Callable[[int, Tensor], Tensor] | None = None, **options: Any

@@ -40,7 +40,7 @@ class GatedAttention(WavLMAttention):
         Args:
             hidden_states: ``(B, F, D)``.
             attention_mask: ``(B, F)``, true or 1 for the frames of the utterance; None for all.
-            position_bias: ``(1, H, F, F)`` of an earlier layer; the first layer computes it.
+            position_bias: Of :meth:`position_bias`, from an earlier layer; the first layer computes it.
             index: Of the layer; not used.
             output_attentions: Return the attention weights too.
 
@@ -48,15 +48,17 @@ class GatedAttention(WavLMAttention):
             ``(B, F, D)``, attention weights ``(B, H, F, F)`` or None, and the position bias.
         """
         if position_bias is None:
-            position_bias = self.compute_bias(hidden_states.shape[1], hidden_states.shape[1])[None]
+            position_bias = self.position_bias(hidden_states)
         query, key, value = self.project(hidden_states)  # (B, H, F, d) each
-        bias = self.gate(hidden_states).to(query.dtype) * position_bias.to(query.dtype)
+        bias = position_bias.to(query.dtype) * self.gate(hidden_states).to(query.dtype)  # laid out as the first factor
+        frames, width = hidden_states.shape[1], position_bias.shape[3]
         if attention_mask is not None:
-            bias = bias.masked_fill(~attention_mask[:, None, None].bool(), -torch.inf)
+            mask = functional.pad(attention_mask.bool(), (0, width - frames))
+            bias = bias.masked_fill(~mask[:, None, None], -torch.inf)
+        bias = bias[..., :frames]
         dropout = self.dropout if self.training else 0.0
         weights = None
-        if output_attentions or self.config.output_attentions or query.device.type == "cpu":
-            # As quick as PyTorch's fused call with a bias that needs a gradient, which is not fused on a CPU.
+        if output_attentions or self.config.output_attentions or _fused_alignment(query.device) is None:
             scores = torch.baddbmm(bias.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2))
             weights = scores.softmax(-1).unflatten(0, bias.shape[:2])
             attended = functional.dropout(weights, dropout) @ value
@@ -87,6 +89,11 @@ class GatedAttention(WavLMAttention):
         first, second = projected.sigmoid().split(1, dim=3)  # (B, H, F, 1)
         return first * (second * self.gru_rel_pos_const - 1.0) + 2.0
 
+    def position_bias(self, hidden_states: Tensor) -> Tensor:
+        """Position bias of ``(B, F, D)``, ``(1, H, F, width)`` of which the first F columns count."""
+        frames, step = hidden_states.shape[1], _fused_alignment(hidden_states.device) or 1
+        return self.compute_bias(frames, -(-frames // step) * step)[None]
+
     def compute_bias(self, query_length: int, key_length: int) -> Tensor:
         """Position bias, ``(H, query_length, key_length)``: what each head adds for a distance of two frames."""
         if not is_plain(self.rel_attn_embed, nn.Embedding):
@@ -95,4 +102,12 @@ class GatedAttention(WavLMAttention):
         distances = torch.arange(1 - query_length, key_length, device=self.rel_attn_embed.weight.device)
         values = self.rel_attn_embed(self._relative_positions_bucket(distances))  # (distances, H)
         # Row q of the bias starts at the distance -q.
-        return values.T.unfold(1, key_length, 1).flip(1)
+        return values.T.unfold(1, key_length, 1).flip(1).contiguous()
+
+
+def _fused_alignment(device: torch.device) -> int | None:
+    """What the rows of a bias are stored in multiples of, lest the fused attention copies it in every layer.
+
+    None on a CPU, where a bias that needs a gradient is not fused, and explicit products are as quick.
+    """
+    return {"cpu": None, "cuda": 8}.get(device.type, 1)

@@ -104,6 +104,4 @@ class Wav2Vec2Backbone(Backbone):
         """Arguments of the layers beside the hidden states."""
         if self.model.config.model_type != "wavlm":
             return {"attention_mask": self._attention_mask(hidden, mask)}
-        frames = hidden.shape[1]
-        position_bias = self.model.encoder.layers[0].attention.compute_bias(frames, frames)[None]
-        return {"attention_mask": mask, "position_bias": position_bias}
+        return {"attention_mask": mask, "position_bias": self.model.encoder.layers[0].attention.position_bias(hidden)}
