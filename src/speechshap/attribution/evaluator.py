@@ -48,6 +48,8 @@ class Evaluator:
         module: What ``forward`` calls, for methods that look inside it; None where it is unknown.
         segments: Stretches of frames of each utterance, such as its words, whose sums get standard errors of their own;
             None for none.
+        num_decisive: How many of the segments of each utterance, from the first, draws go on for where they go on until
+            segments are known well enough; None for all.
         chunk_size: Rows that go through the model at once; None finds what the device does well. Halved when the
             device runs out of memory.
         progress: Called with the number of rows after each chunk.
@@ -61,6 +63,7 @@ class Evaluator:
         forward: As given, but as a function of waveforms and lengths in any case.
         module: As given.
         segments: As given; empty ones where none are.
+        num_decisive: As given, or that of all segments.
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
         num_frames: Most frames of an utterance.
@@ -89,6 +92,7 @@ class Evaluator:
         grid: FrameGrid = FrameGrid(),  # noqa: B008 - immutable
         module: nn.Module | None = None,
         segments: Sequence[Segments] | None = None,
+        num_decisive: Sequence[int] | None = None,
         chunk_size: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -105,6 +109,7 @@ class Evaluator:
         self.grid = grid
         self.module = module
         self.segments = validation.as_segments(segments, len(waveforms))
+        self.num_decisive = [len(own) for own in self.segments] if num_decisive is None else list(num_decisive)
         self.device = waveforms.device
         with torch.inference_mode(False):
             self._lengths = torch.tensor(self.lengths, device=self.device)
@@ -127,7 +132,8 @@ class Evaluator:
         """
         return Evaluator(
             self.forward, waveforms, self.lengths, self.ids, layers=self.layers, grid=self.grid, module=self.module,
-            segments=self.segments, chunk_size=self._chunk_size, progress=self._progress,
+            segments=self.segments, num_decisive=self.num_decisive, chunk_size=self._chunk_size,
+            progress=self._progress,
         )  # fmt: skip
 
     def __len__(self) -> int:
