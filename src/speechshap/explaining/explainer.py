@@ -190,9 +190,10 @@ class GradientSHAP:
             )  # fmt: skip
             if (obstacle := explainer.model.obstacle(int(batch.lengths))) is not None:
                 raise UserError(f"`waveform` cannot be explained: {obstacle}")
+            segments = explainer.segments(batch) if resolution == "frame" else None
             with explainer.model.ready():
                 evaluator = explainer.evaluator(
-                    batch, explainer.model.layers, FrameGrid(1, 1) if resolution == "sample" else None
+                    batch, explainer.model.layers, FrameGrid(1, 1) if resolution == "sample" else None, segments
                 )
                 names = explainer.model.class_names(evaluator.logits.shape[1])
                 target = class_number("target_class", target_class, names) if target_class is not None else None
@@ -204,7 +205,9 @@ class GradientSHAP:
                     keep_values=resolution == "sample", keep_draws=aggregate_frames != "mean",
                 )  # fmt: skip
         given = baselines if isinstance(baselines, str) else "given"
-        return result_from_attribution(attribution, explainer, batch, mode, resolution, aggregate_frames, given)
+        return result_from_attribution(
+            attribution, explainer, batch, mode, resolution, aggregate_frames, given, segments
+        )
 
     def generate_reference_samples(
         self,
