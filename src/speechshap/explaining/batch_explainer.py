@@ -259,8 +259,8 @@ class BatchExplainer:
         return Evaluator(
             self.model.forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
             grid=grid or self.model.classifier.grid, module=self.model.module, chunk_size=size,
-            progress=self.progress, segments=segments and [own.bounds for own in segments],
-            num_decisive=segments and [own.num_asked for own in segments],
+            progress=self.progress, segments=None if segments is None else [own.bounds for own in segments],
+            num_decisive=None if segments is None else [own.num_asked for own in segments],
         )  # fmt: skip
 
     def record(

@@ -60,7 +60,7 @@ def result_from_attribution(
         attribution=attribution,
         explanation=None
         if resolution == "sample"
-        else _record(explainer, attribution, batch, baselines, segments and segments[0]),
+        else _record(explainer, attribution, batch, baselines, None if segments is None else segments[0]),
         waveform=batch.waveforms[0].cpu().numpy(),
     )
 

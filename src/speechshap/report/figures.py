@@ -83,7 +83,7 @@ def explanation_figure(
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
 
     for number, (panel, tier) in enumerate(tiers.items()):
-        panels.draw_segments(axes[panel], tier)
+        panels.draw_segments(axes[panel], tier, _WIDTH - _LEFT - _RIGHT)
         axes[panel].set_ylabel(explanation.unit)
         legend = "" if number or tier.estimate.standard_error is None else ", with 95 % intervals; hollow: contains 0"
         _caption(axes[panel], f"{shortened(tier.tiers[0], _TIER_LETTERS)}{legend}")

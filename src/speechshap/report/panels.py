@@ -158,14 +158,15 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
     axes.legend(loc="upper right", fontsize="small", ncols=4, borderpad=0.3, handlelength=1.2, columnspacing=1.0)
 
 
-def draw_segments(axes: Axes, segments: SegmentAttribution) -> None:
+def draw_segments(axes: Axes, segments: SegmentAttribution, inches: float) -> None:
     """Draw a bar with its 95 % interval for each segment of a tier, and its label above it where there is room.
 
     A bar is orange above 0 and blue below. One whose interval contains 0 is no evidence: it is hollow.
 
     Args:
-        axes: Axes to draw on, in a figure.
+        axes: Axes to draw on.
         segments: Of one tier; those of the first target are drawn.
+        inches: Width of the axes.
     """
     values, reach = np.nan_to_num(segments.estimate.values[0]), segments.estimate.reach
     margin = np.zeros_like(values) if reach is None else np.nan_to_num(reach[0])
@@ -195,8 +196,6 @@ def draw_segments(axes: Axes, segments: SegmentAttribution) -> None:
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter(SHORT_NUMBERS)
-    figure = axes.get_figure()
-    inches = axes.get_position().width * (figure.get_figwidth() if figure is not None else 1.0)
     for middle, room, label in zip(middles, segments.ends - segments.starts, segments.labels, strict=True):
         letters = int(room / segments.ends[-1] * inches / _LETTER_INCHES)
         if label and letters >= min(len(label), _FEWEST_LETTERS):
