@@ -193,7 +193,7 @@ def test_a_text_grid_that_is_cut_off_never_passes_for_a_whole_one(stop: int, tmp
 def test_an_alignment_is_found_by_the_name_of_its_sound(tmp_path: Path) -> None:
     sound = tmp_path / "corpus" / "anna" / "a.1.wav"
     assert find_alignment(sound) is None
-    write(sound.with_suffix(".txt"), "what anna says")
+    write(sound.with_suffix(".txt"), "a.1\twhat anna says\n")
     assert find_alignment(sound) is None  # a transcript
     table = write(sound.with_suffix(".csv"), "start,end,label\n")
     assert find_alignment(sound) == table

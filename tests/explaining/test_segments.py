@@ -194,3 +194,21 @@ def test_methods_without_errors_have_the_sums_alone(
     assert row["segment_label"] == ["", "yes", ""]
     assert row["segment_standard_error"] is None
     assert sum(row["segment_attribution"]) == pytest.approx(sum(row["frame_attribution"]), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_draws_go_on_until_the_segments_are_known(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sound(tmp_path / "sounds" / "a.wav", 0.5)
+    auto = ["--explain.n_samples", "auto", "--explain.segment_seconds", "0.2", "--explain.tolerance", "0.4"]
+    auto += ["--explain.max_samples", "512"]
+    (of_frames,) = run(tiny_checkpoint, *auto).to_dict("records")
+    rows = run(tiny_checkpoint, *auto, "--explain.converge_on", "segments").to_dict("records")
+    of_segments = max(rows, key=lambda row: row["explained_at"])
+    assert len(rows) == 2
+    assert of_segments["n_samples"] != of_frames["n_samples"]
+    stretches = tier(pd.Series(of_segments), "200 ms")
+    assert np.linalg.norm(stretches.standard_error) <= 0.4 * np.linalg.norm(stretches.attribution)
+    assert of_frames["relative_error"] <= 0.4

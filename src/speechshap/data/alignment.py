@@ -58,7 +58,7 @@ class Tier(NamedTuple):
 def find_alignment(sound: Path, folder: Path | None = None) -> Path | None:
     """The alignment of a sound: the file that has its name, but for the suffix.
 
-    Text without a tab is a transcript, and none.
+    Text whose lines have fewer than two tabs is a transcript, and none.
 
     Args:
         sound: The sound file.
@@ -271,6 +271,6 @@ def _is_transcript(path: Path) -> bool:
     if path.suffix != ".txt":
         return False
     try:
-        return "\t" not in _decode(path.read_bytes())
+        return all(line.count("\t") < 2 for line in _decode(path.read_bytes()).splitlines())
     except (OSError, ValueError):
         return True

@@ -11,7 +11,7 @@ from speechshap.attribution.methods import find_method, method_names
 from speechshap.attribution.segments import LADDER_SECONDS, width_name
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-from speechshap.results.estimate import NOISY as NOISY
+from speechshap.results.estimate import NOISY
 from speechshap.results.estimate import Estimate as Estimate
 from speechshap.results.segments import Resolution, SegmentAttribution
 
