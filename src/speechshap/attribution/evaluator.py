@@ -255,9 +255,10 @@ class Evaluator:
     def sum_segments(self, frames: Tensor, utterances: Sequence[int]) -> Tensor:
         """Sum frames ``(R, ..., frames)`` of rows over the segments of their utterances, ``(R, ..., segments)``."""
         sums = frames.new_zeros(*frames.shape[:-1], self.num_segments)
-        for own, row, utterance in zip(sums, frames, utterances, strict=True):
+        for utterance in dict.fromkeys(utterances):
             segments = self.segments[utterance]
-            own[..., : len(segments)] = sum_segments(row, segments)
+            rows = [row for row, own in enumerate(utterances) if own == utterance]
+            sums[rows, ..., : len(segments)] = sum_segments(frames[rows], segments)
         return sums
 
     def lengths_of(self, utterances: Sequence[int]) -> Tensor:

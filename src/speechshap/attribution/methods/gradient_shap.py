@@ -44,7 +44,7 @@ class GradientSHAPSettings(PathSettings):
             ``auto`` draws until the relative error is within ``tolerance``.
         tolerance: Relative error to reach with ``auto``.
         converge_on: Whether that is the error of the ``frames`` or of the ``segments`` that were asked for, which mostly
-            takes fewer draws; of an utterance without any it is that of the frames.
+            takes fewer draws. Where an utterance has none of these it is that of the frames.
         max_samples: Where ``auto`` gives up.
         scheme: How the points on the paths are drawn.
         calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its
