@@ -43,8 +43,8 @@ class GradientSHAPSettings(PathSettings):
         n_samples: Points on the paths of each utterance; the error falls with the square root of their number.
             ``auto`` draws until the relative error is within ``tolerance``.
         tolerance: Relative error to reach with ``auto``.
-        converge_on: Whether that is the error of the ``frames`` or of the ``segments`` that were asked for, which mostly
-            takes fewer draws. Where an utterance has none of these it is that of the frames.
+        converge_on: Whether that is the error of the ``frames`` or of the ``segments`` that were asked for, which
+            mostly takes fewer draws. Where an utterance has none of these it is that of the frames.
         max_samples: Where ``auto`` gives up.
         scheme: How the points on the paths are drawn.
         calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its

@@ -116,8 +116,9 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         frames[utterance, :, :length] = draws.mean(0)
         if settings.n_draws > 1:
             errors[utterance, :, :length] = draws.std(0) / math.sqrt(settings.n_draws)
-            sums = evaluator.sum_segments(draws, [utterance] * settings.n_draws)
-            segment_errors[utterance] = sums.std(0) / math.sqrt(settings.n_draws)
+            if evaluator.num_segments:
+                sums = evaluator.sum_segments(draws, [utterance] * settings.n_draws)
+                segment_errors[utterance] = sums.std(0) / math.sqrt(settings.n_draws)
     counts = torch.tensor([len(own_stretches) for own_stretches in stretches], device=evaluator.device)
     return Attribution(
         frames=frames,
