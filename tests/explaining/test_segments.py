@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import write_sound
 
+from speechshap import EmotionModule, GradientSHAP
 from speechshap.attribution import Settings
 from speechshap.cli.explain import explain
 from speechshap.data.alignment import Interval, Tier
@@ -212,3 +213,15 @@ def test_draws_go_on_until_the_segments_are_known(
     stretches = tier(pd.Series(of_segments), "200 ms")
     assert np.linalg.norm(stretches.standard_error) <= 0.4 * np.linalg.norm(stretches.attribution)
     assert of_frames["relative_error"] <= 0.4
+
+
+def test_a_file_is_explained_with_its_words_from_python(tiny_module: EmotionModule, sound: Path) -> None:
+    explainer = GradientSHAP(model=tiny_module, num_samples=8)
+    result = explainer.explain(sound, segments="words,voiced", segment_seconds=0.1, progress=False)
+    tiers = result["explanation"].read_tiers
+    assert [tier.tiers[0] for tier in tiers] == ["words", "voiced", "100 ms"]
+    assert tiers[0].labels == ("", "so", "<b>it</b>", "")
+    for tier in tiers:
+        assert tier.estimate.values.sum() == pytest.approx(float(result["attributions"].sum()), rel=1e-3)
+        assert (tier.estimate.standard_error > 0).all()
+    assert explainer.explain(sound, resolution="sample", progress=False)["explanation"] is None
