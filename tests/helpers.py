@@ -1,7 +1,7 @@
 """Small things to test with."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from speechshap import files
+from speechshap.attribution.segments import equal_stretches
 from speechshap.attribution.targets import Target
 from speechshap.data.cues import CUES
 from speechshap.frames import SAMPLE_RATE, FrameGrid
@@ -25,6 +26,7 @@ from speechshap.results.explanation import (
     Provenance,
 )
 from speechshap.results.folder import file_name
+from speechshap.results.segments import SegmentAttribution
 from speechshap.results.writer import ResultsWriter
 
 TINY = {
@@ -73,6 +75,7 @@ def make_explanation(
     layers: int = 0,
     bands: int = 0,
     cues: bool = False,
+    words: Sequence[str] = (),
     relative_error: float | None = 0.2,
     settings: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
@@ -86,6 +89,7 @@ def make_explanation(
         layers: How many layers it has.
         bands: How many mel bands it has.
         cues: Whether it has cues.
+        words: What is said, in stretches of equal length; with them come stretches of 100 ms to choose from.
         relative_error: Relative error of every target; None leaves out all errors.
         settings: Settings that differ from the usual ones.
         provenance: Other fields of the provenance that do.
@@ -117,6 +121,15 @@ def make_explanation(
     if cues:
         evidence, rest = generator.normal(size=(2, count, len(CUES))).astype(np.float32)
         optional["cues"] = CueMeans(tuple(CUES), evidence, rest, ("significant",) * count)
+    if words:
+        edges = grid.edges(num_samples).numpy() / SAMPLE_RATE
+        bounds = [*equal_stretches(values.shape[1], values.shape[1] / len(words)), *equal_stretches(values.shape[1], 5)]
+        sums = np.stack([values[:, first:last].sum(1) for first, last in bounds], 1)
+        spread = None if relative_error is None else relative_error * np.abs(sums)
+        tiers = ("words",) * len(words) + ("100 ms",) * (len(bounds) - len(words))
+        labels = (*words, *[""] * (len(bounds) - len(words)))
+        first, last = (edges[[pair[side] for pair in bounds]] for side in (0, 1))
+        optional["segments"] = SegmentAttribution(tiers, labels, first, last, Estimate(sums, spread, REPLICATES))
     return Explanation(
         **{
             "utterance": "a.wav", "path": "a.wav", "speaker": "Anna", "label": "sad", "prediction": asked[0].label,

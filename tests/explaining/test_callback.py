@@ -261,9 +261,9 @@ def test_what_is_done_is_not_computed_again(
     explained: list[str] = []
     attribute = BatchExplainer._attribute
 
-    def spy(explainer: BatchExplainer, batch: Batch, targets: Any) -> Any:
+    def spy(explainer: BatchExplainer, batch: Batch, targets: Any, segments: Any) -> Any:
         explained.extend(batch.ids)
-        return attribute(explainer, batch, targets)
+        return attribute(explainer, batch, targets, segments)
 
     monkeypatch.setattr(BatchExplainer, "_attribute", spy)
     predict(tiny_checkpoint, planted_root, tmp_path)
@@ -416,11 +416,11 @@ def test_a_gradient_that_is_not_finite_costs_its_utterance_only(
     attempts = []
     attribute = BatchExplainer._attribute
 
-    def broken(explainer: BatchExplainer, batch: Batch, targets: Any) -> Any:
+    def broken(explainer: BatchExplainer, batch: Batch, targets: Any, segments: Any) -> Any:
         attempts.append(list(batch.ids))
         if len(attempts) == 1:
             raise NonFiniteGradientError(batch.ids[0])
-        return attribute(explainer, batch, targets)
+        return attribute(explainer, batch, targets, segments)
 
     monkeypatch.setattr(BatchExplainer, "_attribute", broken)
     predict(tiny_checkpoint, planted_root, tmp_path)
@@ -438,9 +438,9 @@ def test_what_calibration_learns_is_kept_and_used(
     densities = []
     attribute = BatchExplainer._attribute
 
-    def spy(explainer: BatchExplainer, batch: Batch, targets: Any) -> Any:
+    def spy(explainer: BatchExplainer, batch: Batch, targets: Any, segments: Any) -> Any:
         densities.append(explainer.settings.density)
-        return attribute(explainer, batch, targets)
+        return attribute(explainer, batch, targets, segments)
 
     monkeypatch.setattr(BatchExplainer, "_attribute", spy)
     predict(tiny_checkpoint, planted_root, tmp_path, calibration=2)

@@ -208,9 +208,9 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
     contrast = explainer.visualize_explanations(
         sound, 1, against_class=0, output="probability", spectrum=SpectralGrid(num_mel_bands=20), progress=False
     )
-    assert contrast.axes[0].get_title(loc="left") == "strongest frames: orange for happy - angry, blue against"
+    assert contrast.axes[0].get_title(loc="left").endswith("orange for happy - angry, blue against")
     assert contrast.axes[1].get_title(loc="left") == "spectrogram, time-frequency attribution to happy - angry"
-    assert contrast.axes[2].get_ylabel() == "probability a frame"
+    assert contrast.axes[2].get_ylabel().startswith("probability ")  # of a frame, or of longer stretches
 
 
 def test_a_picture_that_cannot_be_saved_is_told_before_anything_is_computed(

@@ -79,3 +79,13 @@ def test_it_is_a_dict_that_is_pickled(tiny_module: EmotionModule, resolution: st
     assert torch.equal(loaded["attributions"], result["attributions"])
     assert repr(loaded) == repr(result)
     assert loaded._repr_html_() == result._repr_html_()
+
+
+def test_words_that_are_known_to_count_are_printed() -> None:
+    result = made(words=["so", "", "it"], relative_error=0.2)
+    sums, margins = (part[0] for part in (result["explanation"].read_tiers[0].estimate.values,
+                                          result["explanation"].read_tiers[0].estimate.reach))  # fmt: skip
+    order = sorted([0, 2], key=lambda place: -abs(sums[place]))
+    expected = ", ".join(f"{['so', '', 'it'][place]} ({sums[place]:+.3g} ± {margins[place]:.2g})" for place in order)
+    assert repr(result).splitlines()[-1] == f"words: {expected}"
+    assert "words" not in repr(made(words=["so", "", "it"], relative_error=0.9))  # no word differs from 0

@@ -348,3 +348,87 @@ def test_several_methods_are_strips_on_one_time_axis() -> None:
 def test_methods_of_several_utterances_are_no_picture() -> None:
     with pytest.raises(UserError, match="`explanations` are of 2 utterances; expected those of one"):
         methods_figure([make_explanation(), make_explanation(utterance="b.wav")], None, 16000)
+
+
+def spoken(**fields: Any) -> Explanation:
+    """Three words, of which the second's interval contains 0."""
+    explanation = make_explanation(words=["<so>", "", "$it$"], **fields)
+    segments = explanation.segments
+    assert segments is not None
+    values, errors = segments.estimate.values.copy(), np.full_like(segments.estimate.values, 0.1)
+    values[0, :3] = [2.0, 0.1, -1.0]
+    return dataclasses.replace(
+        explanation, segments=dataclasses.replace(segments, estimate=Estimate(values, errors, 25))
+    )
+
+
+def test_a_bar_with_its_interval_stands_for_each_word() -> None:
+    explanation = spoken()
+    axes = panels(draw(explanation))["words, with 95 % intervals; hollow: contains 0"]
+    bars, intervals = axes.collections
+    (tier,) = explanation.read_tiers
+    for path, first, last, value in zip(bars.get_paths(), tier.starts, tier.ends, tier.estimate.values[0], strict=True):
+        corners = path.vertices
+        assert (corners[:, 0].min(), corners[:, 0].max()) == pytest.approx((first, last))
+        assert corners[np.abs(corners[:, 1]).argmax(), 1] == pytest.approx(value)
+    faces = bars.get_facecolors()
+    assert [tuple(face) for face in faces[[0, 2]]] == [to_rgba(SPEAKS_FOR), to_rgba(SPEAKS_AGAINST)]
+    assert faces[1, 3] == 0  # hollow: no evidence
+    reach = [line[:, 1] for line in intervals.get_segments()]
+    np.testing.assert_allclose(reach[0], [2 - 0.1 * T_24, 2 + 0.1 * T_24], rtol=1e-6)
+    assert [text.get_text() for text in axes.texts] == ["<so>", r"\$it\$"]
+    assert axes.get_ylabel() == "logits"
+
+
+def test_a_label_without_room_is_left_out_or_shortened() -> None:
+    words = ["incomprehensibilities", *["no"] * 60]
+    axes = panels(draw(make_explanation(words=words, seconds=3.0)))["words, with 95 % intervals; hollow: contains 0"]
+    assert not axes.texts
+    axes = panels(draw(make_explanation(words=words[:6], seconds=3.0)))[
+        "words, with 95 % intervals; hollow: contains 0"
+    ]
+    assert [text.get_text() for text in axes.texts][1:] == ["no"] * 5
+    assert "…" in axes.texts[0].get_text()
+
+
+def test_the_picture_has_the_finest_resolution_that_the_draws_support() -> None:
+    """Frames are mostly noise, and 100 ms are not: these are shown, and it is said."""
+    explanation = make_explanation(words=["so"], relative_error=0.7)
+    segments = explanation.segments
+    assert segments is not None
+    errors = 0.3 * np.abs(segments.estimate.values)
+    explanation = dataclasses.replace(
+        explanation, segments=dataclasses.replace(segments, estimate=Estimate(segments.estimate.values, errors, 25))
+    )
+    assert explanation.reservation() is None
+    figure = draw(explanation, top_k=7)
+    axes = panels(figure)["attribution of 100 ms each: relative error 0.30, but 0.70\nfor single frames"]
+    assert axes.get_ylabel() == "logits in 100 ms"
+    steps = axes.patches[0].get_data()
+    stretches = segments.tier("100 ms")
+    np.testing.assert_allclose(steps.values, stretches.estimate.values[0])
+    np.testing.assert_allclose(steps.edges, [*stretches.starts, stretches.ends[-1]])
+    assert caption(figure, 0) == "strongest 100 ms: orange for happy, blue against"
+    assert len(figure.axes[0].patches) == 2  # as much as 7 frames are
+    assert "relative error" not in figure.texts[1].get_text()
+
+
+def test_where_not_even_the_longest_stretches_are_known_it_is_said_of_these() -> None:
+    figure = draw(make_explanation(words=["so"], relative_error=0.7))
+    text = "relative error 0.70 even of 100 ms: mostly Monte Carlo\nnoise; take more draws"
+    assert panels(figure)[text].get_ylabel() == "logits in 100 ms"
+
+
+def test_frames_that_are_known_are_shown_as_they_are() -> None:
+    explanation = make_explanation(words=["so"], relative_error=0.2)
+    assert explanation.resolution().is_frames
+    assert "frame attribution" in panels(draw(explanation))
+
+
+def test_an_hour_of_words_is_drawn() -> None:
+    words = [f"word{number}" for number in range(5000)]
+    explanation = make_explanation(words=words, seconds=600.0)
+    assert (
+        len(panels(draw(explanation))["words, with 95 % intervals; hollow: contains 0"].collections[0].get_paths())
+        == 5000
+    )

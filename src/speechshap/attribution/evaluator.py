@@ -53,6 +53,8 @@ class Evaluator:
         spaces: Where else than between waveforms paths may run, by name.
         segments: Stretches of frames of each utterance, such as its words, whose sums get standard errors of their own;
             None for none.
+        num_decisive: How many of the segments of each utterance, from the first, draws go on for where they go on until
+            segments are known well enough; None for all.
         chunk_size: Rows that go through the model at once; None finds what the device does well. Halved when the
             device runs out of memory.
         progress: Called with the number of rows after each chunk.
@@ -69,6 +71,7 @@ class Evaluator:
         own_layer: Name of the layer that rows are points of; None where they are waveforms.
         spaces: As given.
         segments: As given; empty ones where none are.
+        num_decisive: As given, or that of all segments.
         device: Of the waveforms.
         frame_lengths: Frames of each utterance, ``(batch,)`` int64.
         num_samples: Samples of the longest row of waveforms.
@@ -99,6 +102,7 @@ class Evaluator:
         module: nn.Module | None = None,
         spaces: Mapping[str, Space] = NO_SPACES,
         segments: Sequence[Segments] | None = None,
+        num_decisive: Sequence[int] | None = None,
         chunk_size: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -116,6 +120,7 @@ class Evaluator:
         self.module = module
         self.spaces = spaces
         self.segments = validation.as_segments(segments, len(waveforms))
+        self.num_decisive = [len(own) for own in self.segments] if num_decisive is None else list(num_decisive)
         with torch.inference_mode(False):
             frames = [max(1, grid.num_frames(length)) for length in self.lengths]
             self.num_samples = waveforms.shape[1]
@@ -147,7 +152,8 @@ class Evaluator:
         """
         return Evaluator(
             self.forward, waveforms, self.lengths, self.ids, layers=self.layers, grid=self.grid, module=self.module,
-            spaces=self.spaces, segments=self.segments, chunk_size=self._chunk_size, progress=self._progress,
+            spaces=self.spaces, segments=self.segments, num_decisive=self.num_decisive, chunk_size=self._chunk_size,
+            progress=self._progress,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -305,9 +311,10 @@ class Evaluator:
     def sum_segments(self, frames: Tensor, utterances: Sequence[int]) -> Tensor:
         """Sum frames ``(R, ..., frames)`` of rows over the segments of their utterances, ``(R, ..., segments)``."""
         sums = frames.new_zeros(*frames.shape[:-1], self.num_segments)
-        for own, row, utterance in zip(sums, frames, utterances, strict=True):
+        for utterance in dict.fromkeys(utterances):
             segments = self.segments[utterance]
-            own[..., : len(segments)] = sum_segments(row, segments)
+            rows = [row for row, own in enumerate(utterances) if own == utterance]
+            sums[rows, ..., : len(segments)] = sum_segments(frames[rows], segments)
         return sums
 
     def lengths_of(self, utterances: Sequence[int]) -> Tensor:

@@ -64,14 +64,11 @@ class FeatureEvaluator(Evaluator):
     def __init__(self, base: Evaluator, name: str, space: Space) -> None:
         if base.grid.hop == 1:
             raise UserError(f'`space` is {name!r}, which has frames and no samples; expected "{WAVEFORM}" for these')
+        vars(self).update(vars(base))  # all that is not said here is as it is there
         self._base = base
         self._name = name
         self._space = space
         self._means: dict[int, Tensor] = {}
-        self.ids, self.segments, self.spaces = base.ids, base.segments, base.spaces
-        self.grid, self.module, self.forward = base.grid, base.module, base.forward
-        self.num_samples, self.num_frames, self.frame_lengths = base.num_samples, base.num_frames, base.frame_lengths
-        self._progress, self._chunk_size = base._progress, base._chunk_size
         self.own_layer = next((own for own, layer in base.layers.items() if layer is space.module), None)
         self.layers = {own: layer for own, layer in base.layers.items() if own != self.own_layer}
         recorded = [self._record(base.waveform(utterance)) for utterance in range(len(base))]

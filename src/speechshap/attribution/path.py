@@ -108,8 +108,12 @@ class PathEstimator:
             if not self._has_gradient[utterance]:
                 raise ZeroGradientError(self._evaluator.ids[utterance])
 
-    def relative_error(self) -> Tensor:
-        """Norm of the frames' standard errors relative to that of the frames so far, ``(B, K)``.
+    def relative_error(self, *, of_segments: bool = False) -> Tensor:
+        """Norm of the standard errors relative to that of the attributions so far, ``(B, K)``.
+
+        Args:
+            of_segments: Whether it is that of the decisive segments of each utterance, where it has any; else that of
+                the frames.
 
         Raises:
             ValueError: An utterance has fewer than two replicates.
@@ -117,7 +121,14 @@ class PathEstimator:
         error = self._frames.standard_error()
         if error is None:
             raise ValueError("fewer than two replicates have no standard error")
-        return relative_error(self._frames.mean, error)
+        result = relative_error(self._frames.mean, error)
+        segments, segments_error = _estimate(self._segments, error.dtype)
+        if of_segments and segments is not None and segments_error is not None:
+            for utterance, count in enumerate(self._evaluator.num_decisive):
+                if count:
+                    own = slice(count)
+                    result[utterance] = relative_error(segments[utterance, :, own], segments_error[utterance, :, own])
+        return result
 
     def attribution(self) -> Attribution:
         """What the replicates so far come to."""

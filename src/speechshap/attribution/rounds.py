@@ -31,7 +31,9 @@ def advance_to(estimator: PathEstimator, sampler: PathSampler, n_samples: int) -
             sampler.next_round(utterance)
 
 
-def advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, tolerance: float, max_samples: int) -> Tensor:
+def advance_to_tolerance(
+    estimator: PathEstimator, sampler: PathSampler, tolerance: float, max_samples: int, *, of_segments: bool = False
+) -> Tensor:
     """Draw until each utterance's relative error is within the tolerance for every target.
 
     The next round is as long as the error of the last one asks for, but at most doubles the draws.
@@ -41,6 +43,7 @@ def advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, toleran
         sampler: Its own.
         tolerance: Relative error to reach.
         max_samples: Points of an utterance at which it is given up.
+        of_segments: Whether the error is that of segments (:meth:`PathEstimator.relative_error`).
 
     Returns:
         Which utterances are within the tolerance, ``(B,)`` bool on the CPU.
@@ -54,7 +57,7 @@ def advance_to_tolerance(estimator: PathEstimator, sampler: PathSampler, toleran
     goals = [min(_FIRST_ROUND // points, most)] * batch
     while True:
         estimator.advance(goals)
-        error = estimator.relative_error().amax(1).cpu()  # (B,)
+        error = estimator.relative_error(of_segments=of_segments).amax(1).cpu()  # (B,)
         converged = error <= tolerance
         active = [u for u in range(batch) if not converged[u] and estimator.done[u] < most]
         if not active:

@@ -35,6 +35,10 @@ class Settings:
             with commas between them.
         output: Explain the ``logit``, the ``log_odds`` or the ``probability``.
         seed: Of the random draws.
+        segments: Stretches that people read, whose attributions get standard errors of their own: tiers of the
+            alignment that lies beside the sound, ``all`` or by their names (``words,phones``), and ``voiced`` for what
+            is voiced, unvoiced, or a pause; ``none`` for none.
+        segment_seconds: Length of stretches side by side that are such segments, too.
 
     Raises:
         UserError: A value is not legal.
@@ -50,10 +54,15 @@ class Settings:
     targets: str = "predicted"
     output: Output = "logit"
     seed: int = 0
+    segments: str = "all"
+    segment_seconds: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", _listed("targets", self.targets))
+        object.__setattr__(self, "segments", _listed("segments", self.segments))
         require_choice("output", self.output, OUTPUTS)
+        if self.segment_seconds is not None and not 0 < self.segment_seconds < float("inf"):
+            raise UserError(f"`segment_seconds` is {self.segment_seconds}; expected seconds, above 0")
 
     @property
     def spectrum(self) -> SpectralGrid | None:

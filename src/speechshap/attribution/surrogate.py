@@ -297,6 +297,7 @@ def _attribution(
     columns = 0 if spectrum is None else spectrum.num_frames(max(evaluator.lengths))
     cells = outputs.new_zeros(*outputs.shape, divisions[0][0].features.num_bands, columns)
     frame_errors, cell_errors = torch.zeros_like(frames), torch.zeros_like(cells)
+    segment_errors = outputs.new_zeros(*outputs.shape, evaluator.num_segments)
     has_errors = settings.n_draws > 1
     for utterance, (own, own_fits) in enumerate(zip(divisions, fits, strict=True)):
         pairs = [(division.features, fit) for division, fit in zip(own, own_fits, strict=True)]
@@ -306,7 +307,10 @@ def _attribution(
         # The divisions have the references in common, whose part of the errors is averaged before it is squared.
         known = [(features, fit.deviations) for features, fit in pairs if fit.deviations is not None]
         if known:
-            _put(frame_errors[utterance], _mean([features.by_frame(own) for features, own in known]).norm(dim=0))
+            deviations = _mean([features.by_frame(own) for features, own in known])  # (references, targets, frames)
+            _put(frame_errors[utterance], deviations.norm(dim=0))
+            sums = evaluator.sum_segments(deviations, [utterance] * len(deviations))
+            _put(segment_errors[utterance], sums.norm(dim=0))
             if spectrum is not None:
                 _put(cell_errors[utterance], _mean([features.by_column(own) for features, own in known]).norm(dim=0))
     gaps = [_mean([fit.gap for fit in own]) for own in fits]
@@ -314,6 +318,7 @@ def _attribution(
     return Attribution(
         frames=frames,
         frames_standard_error=frame_errors if has_errors else None,
+        segments_standard_error=segment_errors if has_errors and evaluator.num_segments else None,
         frame_lengths=evaluator.frame_lengths,
         targets=targets,
         logits=evaluator.logits,

@@ -39,6 +39,8 @@ _NEEDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "layer_method": ("layers", lambda layers: layers != "none"),
     "tolerance": ("n_samples", lambda n_samples: n_samples == "auto"),
     "max_samples": ("n_samples", lambda n_samples: n_samples == "auto"),
+    "converge_on": ("n_samples", lambda n_samples: n_samples == "auto"),
+    "alignments": ("segments", lambda segments: segments not in ("none", "voiced")),
     "log_every": ("draw", lambda draw: draw == "first"),
 }
 
@@ -183,6 +185,7 @@ def _as_options(settings: type[Settings]) -> type[Settings]:
     """Settings as options: what a preset decides may be left out, and several names may be a list, or a number."""
     names, several = {part.name for part in fields(settings)}, list[str | int] | str | int
     options = {"targets": (several | None, None), "baselines": (str | None, None), "layers": (several, "none")}
+    options["segments"] = (several, "all")
     widened = [(name, kind, field(default=usual)) for name, (kind, usual) in options.items() if name in names]
     return make_dataclass(settings.__name__, widened, bases=(settings,), frozen=True, kw_only=True)
 

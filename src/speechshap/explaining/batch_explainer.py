@@ -25,6 +25,7 @@ from speechshap.attribution import (
     find_method,
     silence,
 )
+from speechshap.attribution.segments import NamedSegments
 from speechshap.data import Batch
 from speechshap.data.batches import alone, select_utterances
 from speechshap.errors import UserError
@@ -32,6 +33,7 @@ from speechshap.explaining.cues import with_cues
 from speechshap.explaining.explained_model import ExplainedModel
 from speechshap.explaining.options import Arithmetic, RunOptions
 from speechshap.explaining.predictions import predicted_class
+from speechshap.explaining.segments import aligned_tiers, named_segments
 from speechshap.explaining.targets import TargetChoice
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
@@ -176,10 +178,23 @@ class BatchExplainer:
         return [choice.of(row) for row in logits]
 
     def fingerprints(self, batch: Batch) -> list[str]:
-        """Of each utterance: explanations with the same one hold the same numbers."""
+        """Of each utterance: explanations with the same one hold the same numbers, of the same segments."""
         common = self.settings_fingerprint
-        sounds = zip(batch.waveforms, batch.lengths.tolist(), strict=True)
-        return [fingerprint(common, waveform[:length]) for waveform, length in sounds]
+        utterances = zip(batch.waveforms, batch.lengths.tolist(), batch.paths, strict=True)
+        return [
+            fingerprint(common, waveform[:length], *aligned_tiers(path, self.settings, self.options.alignments))
+            for waveform, length, path in utterances
+        ]
+
+    def segments(self, batch: Batch) -> list[NamedSegments]:
+        """Segments of each utterance, of which the evaluator is told."""
+        grid = self.model.classifier.grid
+        return [
+            named_segments(
+                aligned_tiers(path, self.settings, self.options.alignments), waveform[:length], self.settings, grid
+            )
+            for waveform, length, path in zip(batch.waveforms, batch.lengths.tolist(), batch.paths, strict=True)
+        ]
 
     def explain(
         self, batch: Batch, targets: Sequence[Sequence[Target]], fingerprints: Sequence[str]
@@ -198,8 +213,9 @@ class BatchExplainer:
             attribution = None
             while rows and attribution is None:
                 chosen = select_utterances(batch, rows)
+                segments = self.segments(chosen)
                 try:
-                    attribution = self._attribute(chosen, [targets[row] for row in rows])
+                    attribution = self._attribute(chosen, [targets[row] for row in rows], segments)
                 except UtteranceError as error:
                     # The rest of the batch is still explained.
                     self._fail(error.utterance_id, str(error))
@@ -209,7 +225,9 @@ class BatchExplainer:
             embeddings = self.model.embed(chosen)
             for index, row in enumerate(rows):
                 provenance = self._provenance(fingerprints[row])
-                explanation = self.record(attribution, index, chosen, targets[row], provenance, embeddings[index])
+                explanation = self.record(
+                    attribution, index, chosen, targets[row], provenance, embeddings[index], segments[index]
+                )
                 if self.options.cues:
                     explanation = with_cues(explanation, chosen.waveforms[index])
                 neurons = layer_tensors(attribution, index, targets[row]) if self.model.layers else {}
@@ -242,6 +260,7 @@ class BatchExplainer:
         batch: Batch,
         layers: Mapping[str, nn.Module],
         grid: FrameGrid | None = None,
+        segments: Sequence[NamedSegments] | None = None,
         spaces: Mapping[str, Space] | None = None,
     ) -> Evaluator:
         """Evaluator of the model for a batch; frames and space are the model's unless others are given."""
@@ -251,8 +270,9 @@ class BatchExplainer:
             size = 1  # what checkpointing needs cannot be seen beforehand, and who asks for it lacks memory
         return Evaluator(
             self.model.forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
-            grid=grid or self.model.classifier.grid, module=self.model.module, spaces=spaces,
-            chunk_size=size, progress=self.progress,
+            grid=grid or self.model.classifier.grid, module=self.model.module, spaces=spaces, chunk_size=size,
+            progress=self.progress, segments=None if segments is None else [own.bounds for own in segments],
+            num_decisive=None if segments is None else [own.num_asked for own in segments],
         )  # fmt: skip
 
     def record(
@@ -263,6 +283,7 @@ class BatchExplainer:
         targets: Sequence[Target],
         provenance: Provenance,
         embedding: Tensor | None = None,
+        segments: NamedSegments | None = None,
     ) -> Explanation:
         """The record of one utterance of a batch."""
         classifier = self.model.classifier
@@ -282,6 +303,7 @@ class BatchExplainer:
             num_samples=int(batch.lengths[index]),
             bands=self.bands,
             embedding=embedding,
+            segments=segments,
             provenance=provenance,
         )
 
@@ -290,8 +312,10 @@ class BatchExplainer:
         by_method = "" if self.label is None else f" by {self.label}"
         logger.warning("%s is not explained%s: %s", utterance, by_method, reason)
 
-    def _attribute(self, batch: Batch, targets: Sequence[Sequence[Target]]) -> Attribution:
-        evaluator = self.evaluator(batch, self.model.layers)
+    def _attribute(
+        self, batch: Batch, targets: Sequence[Sequence[Target]], segments: Sequence[NamedSegments]
+    ) -> Attribution:
+        evaluator = self.evaluator(batch, self.model.layers, segments=segments)
         classes = self.model.class_names(evaluator.logits.shape[1])
         indices = Targets.from_names(targets, classes, self.settings.output)
         return self.method.explain(evaluator, indices, self.baseline, self.settings)

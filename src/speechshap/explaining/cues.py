@@ -16,6 +16,22 @@ _measured: dict[tuple[str, FrameGrid], dict[str, np.ndarray]] = {}
 """Of the last sounds, the oldest first."""
 
 
+def measured_cues(sound: Tensor, grid: FrameGrid) -> dict[str, np.ndarray]:
+    """The cues of a sound by name, ``(frames,)`` each (:func:`speechshap.data.cues.cues`).
+
+    Args:
+        sound: ``(time,)`` at 16 kHz, without padding.
+        grid: Where the frames lie.
+    """
+    sound = sound.float()
+    key = fingerprint(sound), grid
+    if key not in _measured:
+        while len(_measured) >= _KEPT:
+            del _measured[next(iter(_measured))]
+        _measured[key] = cues(sound.cpu().numpy(), grid)
+    return _measured[key]
+
+
 def with_cues(explanation: Explanation, waveform: Tensor) -> Explanation:
     """The explanation with the cues of its evidence and of the rest.
 
@@ -23,11 +39,5 @@ def with_cues(explanation: Explanation, waveform: Tensor) -> Explanation:
         explanation: The record.
         waveform: ``(time,)`` at 16 kHz; what follows the utterance is padding.
     """
-    sound = waveform[: explanation.num_samples].float()
-    key = fingerprint(sound), explanation.grid
-    if key not in _measured:
-        while len(_measured) >= _KEPT:
-            del _measured[next(iter(_measured))]
-        _measured[key] = cues(sound.cpu().numpy(), explanation.grid)
-    means = cue_means(explanation.frames, _measured[key], explanation.is_signed)
-    return replace(explanation, cues=means)
+    measured = measured_cues(waveform[: explanation.num_samples], explanation.grid)
+    return replace(explanation, cues=cue_means(explanation.frames, measured, explanation.is_signed))

@@ -125,6 +125,8 @@ class GradientSHAP:
         layer_method: LayerMethod = "endpoint",
         spectrum: SpectralGrid | None = None,
         scheme: Scheme = "adaptive",
+        segments: str = "all",
+        segment_seconds: float | None = None,
         sample_rate: float = SAMPLE_RATE,
         progress: bool = True,
     ) -> ExplanationResult:
@@ -148,6 +150,10 @@ class GradientSHAP:
             spectrum: Time-frequency transform to carry the attributions to as well
                 (``result["attribution"].time_frequency``).
             scheme: How the points on the paths are drawn.
+            segments: Stretches to sum frames over, with errors of their own (``result["explanation"].read_tiers``):
+                tiers of the alignment beside a sound file, ``"all"`` or by their names, and ``"voiced"``; for the
+                resolution ``"frame"``.
+            segment_seconds: Length of stretches side by side that are segments, too.
             sample_rate: Of a waveform that is not a file (Hz); another than 16 kHz is resampled.
             progress: Show a bar where it takes longer than a second.
 
@@ -192,7 +198,7 @@ class GradientSHAP:
         settings = GradientSHAPSettings(
             n_samples=self.num_samples, seed=self.seed, output=output, scheme=scheme, layer_method=layer_method,
             layers="none" if mode == "frame" else "all" if layers is None else ",".join(map(str, layers)),
-            spectrum=spectrum, space=space,
+            spectrum=spectrum, space=space, segments=segments, segment_seconds=segment_seconds,
         )  # fmt: skip
         with tqdm(total=self.num_samples, desc="explaining", unit="draw", delay=1, disable=not progress) as bar:
             explainer = BatchExplainer(
@@ -201,9 +207,10 @@ class GradientSHAP:
             )  # fmt: skip
             if (obstacle := explainer.model.obstacle(int(batch.lengths))) is not None:
                 raise UserError(f"`waveform` cannot be explained: {obstacle}")
+            named = explainer.segments(batch) if resolution == "frame" else None
             with explainer.model.ready():
                 evaluator = explainer.evaluator(
-                    batch, explainer.model.layers, FrameGrid(1, 1) if resolution == "sample" else None
+                    batch, explainer.model.layers, FrameGrid(1, 1) if resolution == "sample" else None, named
                 )
                 names = explainer.model.class_names(evaluator.logits.shape[1])
                 target = class_number("target_class", target_class, names) if target_class is not None else None
@@ -215,7 +222,7 @@ class GradientSHAP:
                     keep_values=resolution == "sample", keep_draws=aggregate_frames != "mean",
                 )  # fmt: skip
         given = baselines if isinstance(baselines, str) else "given"
-        return result_from_attribution(attribution, explainer, batch, mode, resolution, aggregate_frames, given)
+        return result_from_attribution(attribution, explainer, batch, mode, resolution, aggregate_frames, given, named)
 
     def generate_reference_samples(
         self,

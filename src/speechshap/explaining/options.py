@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
 
-from speechshap.errors import require_at_least, require_choice
+from speechshap.errors import UserError, require_at_least, require_choice
 from speechshap.report.selection import Selection
 
 
@@ -20,6 +21,8 @@ class RunOptions:
             out, a number chosen for the device.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them: less memory
             for each point of a chunk, for a third more time. Chunks are then of one point unless said otherwise.
+        alignments: Folder of the alignments that ``segments`` are read from, such as the output of the Montreal Forced
+            Aligner, each in the folders of its sound; left out, they lie beside the sounds.
         cues: Measure the prosody of the evidence and of the rest, for Parquet, report and the figure of the corpus.
         top_k_frames: Strongest frames to mark in a figure.
         draw: Utterances that TensorBoard shows: every ``log_every``-th from the ``first`` on, while the run goes on;
@@ -34,6 +37,7 @@ class RunOptions:
 
     chunk_size: int | None = None
     gradient_checkpointing: bool = False
+    alignments: str | None = None
     cues: bool = True
     top_k_frames: int = 20
     draw: Selection = "first"
@@ -41,6 +45,8 @@ class RunOptions:
     max_drawn: int = 100
 
     def __post_init__(self) -> None:
+        if self.alignments is not None and not Path(self.alignments).is_dir():
+            raise UserError(f"`alignments` is {self.alignments}, and there is no such folder")
         require_at_least(1, chunk_size=self.chunk_size, log_every=self.log_every)
         require_at_least(0, top_k_frames=self.top_k_frames, max_drawn=self.max_drawn)
         require_choice("draw", self.draw, get_args(Selection))

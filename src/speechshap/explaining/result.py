@@ -1,5 +1,6 @@
 """What is returned for an explained waveform, made from its attribution."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from speechshap.attribution import Attribution, Target
+from speechshap.attribution.segments import NamedSegments
 from speechshap.attribution.targets import NO_CLASS
 from speechshap.data import Batch
 from speechshap.explaining.batch_explainer import BatchExplainer
@@ -28,6 +30,7 @@ def result_from_attribution(
     resolution: Resolution,
     aggregation: Aggregation | None,
     baselines: str,
+    segments: Sequence[NamedSegments] | None = None,
 ) -> ExplanationResult:
     """The values of :meth:`speechshap.GradientSHAP.explain`, on the CPU.
 
@@ -40,6 +43,7 @@ def result_from_attribution(
         resolution: Of single samples there is no record.
         aggregation: Of the draws.
         baselines: Name of the references, for the record.
+        segments: Of the utterance, as the evaluator had them.
     """
     values, errors = _values(attribution, mode, aggregation)
     relative_error = attribution.relative_error
@@ -54,7 +58,9 @@ def result_from_attribution(
         relative_error=float(relative_error[0, 0]),
         completeness_gap=float(attribution.completeness_gap[0, 0]),
         attribution=attribution,
-        explanation=None if resolution == "sample" else _record(explainer, attribution, batch, baselines),
+        explanation=None
+        if resolution == "sample"
+        else _record(explainer, attribution, batch, baselines, None if segments is None else segments[0]),
         waveform=batch.waveforms[0].cpu().numpy(),
     )
 
@@ -91,7 +97,13 @@ def _prediction(explainer: BatchExplainer, logits: Tensor) -> dict[str, Any]:
     }
 
 
-def _record(explainer: BatchExplainer, attribution: Attribution, batch: Batch, baselines: str) -> Explanation:
+def _record(
+    explainer: BatchExplainer,
+    attribution: Attribution,
+    batch: Batch,
+    baselines: str,
+    segments: NamedSegments | None,
+) -> Explanation:
     """What was found, as :mod:`speechshap.report` shows it."""
     names = explainer.model.class_names(attribution.logits.shape[1])
     target, against = int(attribution.targets.classes[0, 0]), int(attribution.targets.against[0, 0])
@@ -99,5 +111,5 @@ def _record(explainer: BatchExplainer, attribution: Attribution, batch: Batch, b
     settings = explainer.settings.as_dict() | {"baselines": baselines}
     # Fingerprints tell the rows of runs apart; there is no run.
     provenance = Provenance("gradient_shap", settings, "", explainer.model.arithmetic.name, "", "", datetime.now(UTC))
-    explanation = explainer.record(attribution, 0, batch, asked, provenance)
+    explanation = explainer.record(attribution, 0, batch, asked, provenance, segments=segments)
     return replace(explanation, utterance=Path(batch.paths[0]).name or batch.ids[0])

@@ -13,6 +13,7 @@ from speechshap.report.rendering import render
 from speechshap.report.sound import LONGEST_SOUND_SECONDS, flac_base64
 from speechshap.report.wording import outputs_text
 from speechshap.results.explanation import Explanation
+from speechshap.results.segments import SegmentAttribution
 
 _MOST_STRETCHES = 3
 _SOUNDS = {"original": "the sound", "kept": "the evidence alone", "removed": "all but the evidence"}
@@ -60,7 +61,21 @@ def _summary(explanation: Explanation) -> list[str]:
     if stretches := strongest_stretches(explanation.frames.values[0], explanation.frame_edges):
         named = (f"{start:.2f} to {end:.2f} s ({total:+.3g})" for start, end, total in stretches[:_MOST_STRETCHES])
         lines.append(f"strongest: {', '.join(named)} {explanation.unit}")
+    lines += [f"{tier.tiers[0]}: {text}" for tier in explanation.read_tiers if (text := _known(tier))]
     return lines
+
+
+def _known(tier: SegmentAttribution) -> str:
+    """The strongest segments of a tier in which something is said and whose interval does not contain 0."""
+    values, reach = tier.estimate.values[0], tier.estimate.reach
+    margins = np.zeros_like(values) if reach is None else reach[0]
+    known = [
+        place for place in np.argsort(-np.abs(values)) if tier.labels[place] and abs(values[place]) > margins[place]
+    ]
+    return ", ".join(
+        f"{tier.labels[place]} ({values[place]:+.3g}" + (")" if reach is None else f" ± {margins[place]:.2g})")
+        for place in known[:_MOST_STRETCHES]
+    )
 
 
 def strongest_stretches(frames: np.ndarray, edges: np.ndarray) -> list[tuple[float, float, float]]:

@@ -1,5 +1,6 @@
 """Pictures of explanations as matplotlib figures, without global state."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -26,8 +27,8 @@ _WIDTH, _DPI = 5.2, 140  # inches
 _LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: margins, and the gap between panels and colour bars
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
 _HEIGHTS = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
-_STRIP = 0.38
-_CAPTION_LETTERS = 58
+_STRIP, _TIER = 0.38, 0.6
+_CAPTION_LETTERS, _TIER_LETTERS = 58, 20
 _SPECTROGRAM = "spectrogram, 80 dB from white to black"
 
 
@@ -37,9 +38,10 @@ def explanation_figure(
     """Draw everything that an explanation has on one time axis.
 
     From the top: the waveform with the strongest frames marked; the spectrogram under the time-frequency attribution;
-    the frame attribution of the first target with its 95 % interval, and that of the second (the runner-up among the
-    explained classes); all targets where there are more than two; the layers and their shares. All targets share one
-    colour scale.
+    a bar with its 95 % interval for each segment that was asked for, such as the words; the frame attribution of the
+    first target with its 95 % interval, and that of the second (the runner-up among the explained classes); all targets
+    where there are more than two; the layers and their shares. All targets share one colour scale. Where single frames
+    are not known well enough, longer stretches stand for them (:meth:`Explanation.resolution`).
 
     Args:
         waveform: ``(time,)``.
@@ -48,20 +50,24 @@ def explanation_figure(
         top_k_frames: How many frames to mark in the waveform.
     """
     targets = [str(target) for target in explanation.targets]
-    heights = dict(_HEIGHTS)
+    tiers = {f"tier {tier.tiers[0]}": tier for tier in explanation.read_tiers}
+    heights = {**_HEIGHTS, **dict.fromkeys(tiers, _TIER)}
+    heights["frames"] = heights.pop("frames")  # below the tiers
     if len(targets) > 2:
         heights["targets"] = min(2.2, 0.16 * len(targets) + 0.15)
     if explanation.layers is not None:
         heights["layers"] = min(2.2, 0.13 * len(explanation.layers.names) + 0.25)
-    reservation = explanation.reservation()
-    note = textwrap.fill(reservation or "frame attribution", _CAPTION_LETTERS)
+    reservation, shown = explanation.reservation(), explanation.resolution()
+    note = textwrap.fill(reservation or explanation.shown(), _CAPTION_LETTERS)
     figure, axes = _stack(heights, note.count("\n"))
     _title(figure, explanation)
 
     edges, frames = explanation.frame_edges, explanation.frames.values
+    # As much of the sound as so many frames are.
+    count = math.ceil(top_k_frames * shown.estimate.values.shape[1] / frames.shape[1])
     _draw_waveform(
-        axes["waveform"], waveform, sample_rate, frames[0], edges, targets[0] if explanation.is_signed else None,
-        top_k_frames,
+        axes["waveform"], waveform, sample_rate, shown.estimate.values[0], shown.edges,
+        targets[0] if explanation.is_signed else None, count, "frames" if shown.is_frames else shown.name,
     )  # fmt: skip
 
     bands = explanation.bands
@@ -76,7 +82,13 @@ def explanation_figure(
         _caption(axes["spectrogram"], f"spectrogram, time-frequency attribution to {targets[0]}")
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
 
-    panels.draw_frames(axes["frames"], explanation.frames, edges, targets[:2], explanation.unit)
+    for number, (panel, tier) in enumerate(tiers.items()):
+        panels.draw_segments(axes[panel], tier, _WIDTH - _LEFT - _RIGHT)
+        axes[panel].set_ylabel(explanation.unit)
+        legend = "" if number or tier.estimate.standard_error is None else ", with 95 % intervals; hollow: contains 0"
+        _caption(axes[panel], f"{shortened(tier.tiers[0], _TIER_LETTERS)}{legend}")
+
+    panels.draw_frames(axes["frames"], shown.estimate, shown.edges, targets[:2], f"{explanation.unit} {shown.each}")
     _caption(axes["frames"], note, warn=reservation is not None)
 
     if "targets" in heights:
@@ -152,7 +164,7 @@ def _audio_attribution_figure(
     _draw_waveform(axes["waveform"], waveform, sample_rate, frames, edges, "the class", top_k_frames)
     panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate))
     _caption(axes["spectrogram"], _SPECTROGRAM)
-    panels.draw_frames(axes["frames"], attribution, edges, ["attribution"], "attribution")
+    panels.draw_frames(axes["frames"], attribution, edges, ["attribution"], "attribution a frame")
     if not np.isfinite(frames).all():
         _caption(axes["frames"], f"{np.sum(~np.isfinite(frames))} of {frames.size} frames are not finite", warn=True)
     elif not frames.any():
@@ -169,12 +181,13 @@ def _draw_waveform(
     edges: np.ndarray,
     target: str | None,
     count: int,
+    what: str = "frames",
 ) -> None:
     """Draw the waveform with the strongest frames for and against a target; None where the sign says no such thing."""
     panels.draw_waveform(axes, waveform, sample_rate)
     panels.mark_frames(axes, frames, edges, count)
     said = "orange above 0, blue below" if target is None else f"orange for {target}, blue against"
-    _caption(axes, f"strongest frames: {said}")
+    _caption(axes, f"strongest {what}: {said}")
 
 
 def _stack(heights: dict[str, float], lines: int = 0, tall_caption: str = "frames") -> tuple[Figure, dict[str, Axes]]:
@@ -213,7 +226,8 @@ def _title(figure: Figure, explanation: Explanation, with_error: bool = True) ->
         parts.append(f"labelled {explanation.label}")
     if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):
         parts.append(f"explained {explanation.targets[0]}")
-    reservation, error = explanation.reservation() or "" if with_error else "", explanation.relative_error[0]
+    reservation = explanation.reservation() or "" if with_error else ""
+    error = explanation.relative_error[0] if explanation.resolution().is_frames else np.nan  # the caption tells it
     if with_error and np.isfinite(error) and "relative error" not in reservation:
         parts.append(f"relative error {error:.2f}")
     colour = WARNING if reservation else "black"

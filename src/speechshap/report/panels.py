@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -14,7 +15,8 @@ from speechshap.report.moments import strongest_frames
 from speechshap.report.spectrogram import Spectrogram, band_positions, is_mel, mel_ticks, waveform_outline
 from speechshap.report.strips import Strip
 from speechshap.report.wording import shortened
-from speechshap.results.explanation import Estimate
+from speechshap.results.estimate import Estimate
+from speechshap.results.segments import SegmentAttribution
 
 ATTRIBUTION_MAP = LinearSegmentedColormap.from_list("attribution", list(DIVERGING))
 
@@ -23,6 +25,9 @@ SATURATED = 0.995
 
 _ROW_LETTERS, _LEGEND_LETTERS = 12, 28
 """Letters that there is room for: of a name beside a row, and of all names together in the legend."""
+
+_LETTER_INCHES, _FEWEST_LETTERS = 0.062, 4
+"""Width of a letter of a segment's label, and the fewest that are legible in place of it."""
 
 _NO_POWERS = (1e-4, 1e5)
 """Sizes within which an axis needs no power of ten."""
@@ -122,14 +127,16 @@ def lay_over(axes: Axes, bands: np.ndarray, frequencies: np.ndarray, hop: float,
 
 
 def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence[str], unit: str) -> None:
-    """Draw frame attributions as steps, with the 95 % interval of the first target where it is known.
+    """Draw attributions of frames, or of longer stretches, as steps, with the 95 % interval of the first target.
+
+    There is no interval where it is not known.
 
     Args:
         axes: Axes to draw on.
         frames: ``(targets, frames)``; as many of the targets are drawn as have names.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
         names: Names of the targets.
-        unit: Unit of the attributions.
+        unit: Unit of one of the attributions (``logits a frame``).
     """
     values, reach = frames.values, frames.reach
     letters = _LEGEND_LETTERS // len(names)
@@ -144,11 +151,58 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
             label="95 % interval",
         )  # fmt: skip
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.set_ylabel(f"{unit} a frame")
+    axes.set_ylabel(unit)
     if not _NO_POWERS[0] <= np.nanmax(np.abs(values[: len(names)]), initial=0) < _NO_POWERS[1]:
         axes.yaxis.set_major_formatter(SHORT_NUMBERS)  # a common power of ten would stand where the caption is
     axes.margins(y=0.18)
     axes.legend(loc="upper right", fontsize="small", ncols=4, borderpad=0.3, handlelength=1.2, columnspacing=1.0)
+
+
+def draw_segments(axes: Axes, segments: SegmentAttribution, inches: float) -> None:
+    """Draw a bar with its 95 % interval for each segment of a tier, and its label above it where there is room.
+
+    A bar is orange above 0 and blue below. One whose interval contains 0 is no evidence: it is hollow.
+
+    Args:
+        axes: Axes to draw on.
+        segments: Of one tier; those of the first target are drawn.
+        inches: Width of the axes.
+    """
+    values, reach = np.nan_to_num(segments.estimate.values[0]), segments.estimate.reach
+    margin = np.zeros_like(values) if reach is None else np.nan_to_num(reach[0])
+    is_known = np.abs(values) > margin
+    corners = np.stack(
+        [
+            np.stack([segments.starts, np.zeros_like(values)], 1), np.stack([segments.starts, values], 1),
+            np.stack([segments.ends, values], 1), np.stack([segments.ends, np.zeros_like(values)], 1),
+        ],
+        1,
+    )  # fmt: skip
+    colours = np.where(values > 0, SPEAKS_FOR, SPEAKS_AGAINST)
+    axes.add_collection(
+        PolyCollection(
+            list(corners),
+            facecolors=np.where(is_known, colours, "none").tolist(),
+            edgecolors=np.where(is_known, "white", "0.6").tolist(),
+            linewidths=0.6,
+        )
+    )
+    middles = (segments.starts + segments.ends) / 2
+    if margin.any():
+        axes.vlines(middles, values - margin, values + margin, color=np.where(is_known, "0.1", "0.6"), linewidth=0.9)
+    low, high = min(0.0, float((values - margin).min(initial=0))), max(0.0, float((values + margin).max(initial=0)))
+    height = (high - low) or 1.0
+    axes.set_ylim(low - 0.08 * height, high + 0.45 * height)
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_formatter(SHORT_NUMBERS)
+    for middle, room, label in zip(middles, segments.ends - segments.starts, segments.labels, strict=True):
+        letters = int(room / segments.ends[-1] * inches / _LETTER_INCHES)
+        if label and letters >= min(len(label), _FEWEST_LETTERS):
+            axes.text(
+                middle, 0.97, plain(shortened(label, letters)), ha="center", va="top", fontsize="x-small",
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
 
 
 def draw_rows(

@@ -12,15 +12,15 @@ CAPTION = "methods, each as a share of its largest value; pale: the 95 % interva
 
 
 class Strip(NamedTuple):
-    """Frame attributions of one explanation to a target, in units of the largest of them.
+    """Attributions of one explanation to a target, in units of the largest of them: of frames, or of longer stretches.
 
     Attributes:
         name: What tells the explanation from the others.
         label: That, and what the largest amount is, or why the strip should not be relied on.
         is_warning: Whether the label says the latter.
-        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
-        shares: From -1 to 1, and from 0 where signs say nothing of the target, ``(frames,)``; NaN where unknown.
-        is_unsure: Whether the 95 % interval contains 0, ``(frames,)``; False where there is no interval.
+        edges: Bounds of the stretches in seconds, ``(stretches + 1,)``.
+        shares: From -1 to 1, and from 0 where signs say nothing of the target, ``(stretches,)``; NaN where unknown.
+        is_unsure: Whether the 95 % interval contains 0, ``(stretches,)``; False where there is no interval.
     """
 
     name: str
@@ -45,18 +45,20 @@ def strips(explanations: Sequence[Explanation], target: str) -> list[Strip]:
 
 
 def _strip(name: str, explanation: Explanation, target: str) -> Strip:
-    edges, count = explanation.frame_edges, explanation.frames.values.shape[1]
     targets = [str(each) for each in explanation.targets]
     if target not in targets:
+        count = explanation.frames.values.shape[1]
         unknown = np.full(count, np.nan), np.zeros(count, dtype=bool)
-        return Strip(name, f"{name}: does not explain {target}", False, edges, *unknown)
+        return Strip(name, f"{name}: does not explain {target}", False, explanation.frame_edges, *unknown)
     index = targets.index(target)
-    frames, reach = explanation.frames.values[index], explanation.frames.reach
+    shown = explanation.resolution(index)
+    frames, reach = shown.estimate.values[index], shown.estimate.reach
     finite = np.where(np.isfinite(frames), np.abs(frames), 0.0)
     largest = float(finite.max(initial=0.0))
     shares = np.where(np.isfinite(frames), frames, np.nan) / (largest or 1.0)
-    is_unsure = np.zeros(count, dtype=bool) if reach is None else np.abs(frames) <= reach[index]
+    is_unsure = np.zeros(len(frames), dtype=bool) if reach is None else np.abs(frames) <= reach[index]
     reservation = explanation.reservation(index)
     sign = "" if explanation.is_signed else ", without sign"
-    scale = f"largest {float(f'{largest:.2g}'):g} {explanation.unit}{sign}"  # no power of ten for hundreds
-    return Strip(name, f"{name}: {reservation or scale}", reservation is not None, edges, shares, is_unsure)
+    each = "" if shown.is_frames else f" {shown.each}"
+    scale = f"largest {float(f'{largest:.2g}'):g} {explanation.unit}{each}{sign}"  # no power of ten for hundreds
+    return Strip(name, f"{name}: {reservation or scale}", reservation is not None, shown.edges, shares, is_unsure)

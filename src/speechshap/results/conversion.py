@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.attribution import Attribution
+from speechshap.attribution.segments import NamedSegments, sum_segments
 from speechshap.attribution.targets import NO_CLASS, Target
-from speechshap.frames import FrameGrid
-from speechshap.results.explanation import BandAttribution, Estimate, Explanation, LayerAttribution, Provenance
+from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution, Provenance
+from speechshap.results.segments import SegmentAttribution
 from speechshap.spaces import Bands
 
 
@@ -29,6 +32,7 @@ def from_attribution(
     provenance: Provenance,
     bands: Bands | None = None,
     embedding: Tensor | None = None,
+    segments: NamedSegments | None = None,
 ) -> Explanation:
     """The explanation of one utterance of a batch.
 
@@ -51,6 +55,7 @@ def from_attribution(
         provenance: What the attribution was computed from.
         bands: Bands and columns of the time-frequency attribution; None without one.
         embedding: Input of the classifier's head, ``(features,)``; None where unknown.
+        segments: Segments of the utterance, the same that the evaluator had; None for none.
     """
     outputs, n_replicates = attribution.outputs[index].tolist(), int(attribution.n_replicates[index])
     columns = sorted(
@@ -102,6 +107,9 @@ def from_attribution(
         layers=_layers(attribution, index, columns) if attribution.layers else None,
         bands=by_band,
         embedding=None if embedding is None else _numpy(embedding),
+        segments=None
+        if segments is None
+        else _segments(attribution, index, columns, segments, grid.edges(num_samples)),
     )
 
 
@@ -135,6 +143,29 @@ def _layers(attribution: Attribution, index: int, columns: Sequence[int]) -> Lay
     ]  # fmt: skip
     mass = [values.abs().flatten(1).sum(1) for values in own]
     return LayerAttribution(tuple(attribution.layers), _numpy(torch.stack(frames, 1)), _numpy(torch.stack(mass, 1)))
+
+
+def _segments(
+    attribution: Attribution, index: int, columns: Sequence[int], segments: NamedSegments, edges: Tensor
+) -> SegmentAttribution | None:
+    errors = attribution.segments_standard_error
+    # What a picture chooses from by the errors is of no use without them.
+    count = segments.num_asked if errors is None else len(segments.bounds)
+    if not count:
+        return None
+    bounds, seconds = segments.bounds[:count], edges.numpy() / SAMPLE_RATE
+    sums = sum_segments(attribution.frames[index, columns].double(), bounds)
+    return SegmentAttribution(
+        segments.tiers[:count],
+        segments.labels[:count],
+        seconds[[first for first, _ in bounds]],
+        seconds[[end for _, end in bounds]],
+        Estimate(
+            _numpy(sums),
+            None if errors is None else _numpy(errors[index, columns, :count]),
+            int(attribution.n_replicates[index]),
+        ),
+    )
 
 
 def _within(attribution: Attribution, index: int, values: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """The record of an explanation, which estimators, Parquet, TensorBoard and the report share."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from speechshap.attribution.intervals import interval_reach
 from speechshap.attribution.methods import find_method, method_names
+from speechshap.attribution.segments import LADDER_SECONDS, width_name
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-
-NOISY = 0.5
-"""Relative error from which on pictures warn of Monte Carlo noise."""
+from speechshap.results.estimate import NOISY
+from speechshap.results.estimate import Estimate as Estimate
+from speechshap.results.segments import Resolution, SegmentAttribution
 
 UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
 """Unit of the attributions to each kind of output of a classifier."""
@@ -33,46 +32,6 @@ def unit_of(method: str, output: str, prediction: str | None) -> str:
         ('logits', '|gradient|')
     """
     return own_unit(method) or ("output units" if prediction is None else UNITS[output])
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Values and their standard errors.
-
-    Attributes:
-        values: Array of any shape.
-        standard_error: Standard error of each value, of the same shape; None where the method gives none.
-        n_replicates: Independent replicates that the values are means of, 1 where nothing is drawn; None where unknown.
-
-    Raises:
-        ValueError: The shapes differ.
-
-    Example:
-        >>> Estimate(np.array([1.0, 2.0]), np.array([0.5, 0.0]), n_replicates=16).reach.round(2)
-        array([1.07, 0.  ])
-    """
-
-    values: np.ndarray
-    standard_error: np.ndarray | None = None
-    n_replicates: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.standard_error is not None and self.standard_error.shape != self.values.shape:
-            raise ValueError(
-                f"standard errors of shape {self.standard_error.shape} for values of shape {self.values.shape}; "
-                "expected one for each value"
-            )
-
-    @property
-    def reach(self) -> np.ndarray | None:
-        """Half the width of the 95 % interval of each value; None where the errors are unknown.
-
-        From Student's t, with a degree of freedom for each replicate but one; where their number is unknown, from the
-        normal distribution, which is too narrow for few.
-        """
-        if self.standard_error is None:
-            return None
-        return interval_reach(math.inf if self.n_replicates is None else self.n_replicates - 1) * self.standard_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +139,7 @@ class Explanation:
         bands: Attribution by time and frequency, where asked for.
         embedding: Input of the classifier's head for the utterance, ``(features,)``; None where unknown.
         cues: Prosody of the evidence and of the rest, where asked for.
+        segments: Sums of the frames over stretches that people read, and over stretches of equal length.
     """
 
     utterance: str
@@ -201,6 +161,7 @@ class Explanation:
     bands: BandAttribution | None = None
     embedding: np.ndarray | None = None
     cues: CueMeans | None = None
+    segments: SegmentAttribution | None = None
 
     @property
     def duration(self) -> float:
@@ -225,25 +186,55 @@ class Explanation:
     @property
     def relative_error(self) -> np.ndarray:
         """Norm of the frames' standard errors relative to that of the frames, ``(targets,)``; NaN where unknown."""
-        if self.frames.standard_error is None:
-            return np.full(len(self.targets), np.nan)
-        error = np.linalg.norm(self.frames.standard_error, axis=1)
-        size = np.linalg.norm(self.frames.values, axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(error == 0, 0.0, error / size)
+        return self.frames.relative_error
+
+    @property
+    def read_tiers(self) -> list[SegmentAttribution]:
+        """Segments that were asked for, tier by tier, without the stretches that a picture chooses from by itself."""
+        if self.segments is None:
+            return []
+        asked = self.provenance.settings.get("segment_seconds")
+        unasked = {width_name(seconds) for seconds in LADDER_SECONDS if seconds != asked}
+        return [self.segments.tier(name) for name in self.segments.tier_names if name not in unasked]
+
+    def resolution(self, target: int = 0) -> Resolution:
+        r"""The finest resolution that the draws support for a target: frames, or stretches of equal length.
+
+        It is the finest whose relative error is below :data:`~speechshap.results.estimate.NOISY` or, where none is, the
+        coarsest. This is one number for a resolution and no test of each stretch, so that having many of them makes
+        nothing more likely. Where all is noise, it is about 1: the squared attributions of independent stretches are
+        then as large as their squared errors. They are :math:`1 / 0.5^2 = 4` times as large in at most 1 of 20
+        utterances, which happens with the two stretches of a sound of a second, and hardly ever with more.
+        """
+        frames = Resolution("frames", self.frame_edges, self.frames)
+        finer_first = [frames] if self.segments is None else [frames, *self.segments.ladder()]
+        known = (each for each in finer_first if not each.estimate.relative_error[target] >= NOISY)
+        return next(known, finer_first[-1])
+
+    def shown(self, target: int = 0) -> str:
+        """What a picture of a target shows, in words: at which :meth:`resolution`, and why."""
+        resolution = self.resolution(target)
+        if resolution.is_frames:
+            return "frame attribution"
+        errors = (estimate.relative_error[target] for estimate in (resolution.estimate, self.frames))
+        return "attribution of {} each: relative error {:.2f}, but {:.2f} for single frames".format(
+            resolution.name, *errors
+        )
 
     def reservation(self, target: int = 0) -> str | None:
-        """Why the attribution to a target should not be relied on; None where no such reason is known."""
-        frames, error = self.frames.values[target], float(self.relative_error[target])
+        """Why the attribution to a target, at its :meth:`resolution`, should not be relied on; None for no reason."""
+        frames, shown = self.frames.values[target], self.resolution(target)
+        error = float(shown.estimate.relative_error[target])
         if not np.isfinite(frames).all():
             return f"{np.sum(~np.isfinite(frames))} of {frames.size} frames have no finite attribution"
         if not frames.any():
             why = ": the output does not change between references and sound"
             return "the attribution is 0 everywhere" + (why if self.is_signed else "")
-        if error >= NOISY or np.isinf(error):
+        if error >= NOISY:
+            even = "" if shown.is_frames else f" even of {shown.name}"
             is_drawn = self.frames.n_replicates != 1
             why = "mostly Monte Carlo noise; take more draws" if is_drawn else "the integral has not converged"
-            return f"relative error {error:.2f}: {why}"
+            return f"relative error {error:.2f}{even}: {why}"
         gap = float(self.completeness_gap.values[target])
         errors = self.completeness_gap.standard_error
         gap_error = 0.0 if errors is None else float(errors[target])

@@ -21,6 +21,7 @@ from speechshap.results.explanation import (
     Provenance,
 )
 from speechshap.results.parts import Row
+from speechshap.results.segments import SegmentAttribution
 
 _OF_SETTINGS = ("seed", "baselines", "space", "output")
 """Settings that have a column of their own, to filter by."""
@@ -64,6 +65,12 @@ SCHEMA = pa.schema(
         ("cue_evidence", pa.list_(pa.float32())),
         ("cue_rest", pa.list_(pa.float32())),
         ("cue_rule", pa.string()),
+        ("segment_tier", pa.list_(pa.string())),
+        ("segment_label", pa.list_(pa.string())),
+        ("segment_start_seconds", pa.list_(pa.float64())),
+        ("segment_end_seconds", pa.list_(pa.float64())),
+        ("segment_attribution", pa.list_(pa.float32())),
+        ("segment_standard_error", pa.list_(pa.float32())),
         ("settings", pa.string()),
         ("model", pa.string()),
         ("precision", pa.string()),
@@ -81,6 +88,7 @@ the neurons of each layer and frame, ``layer_mass`` the sum of their absolute va
 attributions are lists of bands, each with a value for each column. ``embedding`` is the input of the classifier's head.
 ``cue_evidence`` and ``cue_rest`` are the means of the cues ``cue_names`` over the frames of the evidence, which
 ``cue_rule`` tells, and over the others.
+The columns ``segment_…`` have one element for each segment, those of a tier one after the other.
 ``settings`` holds all settings of the method as JSON. ``model`` is a fingerprint of the weights.
 ``settings_fingerprint`` is common to the rows of a run (weights, precision, references, settings); rows with the same
 ``fingerprint`` (of the sound, too) hold the same result."""
@@ -141,6 +149,11 @@ def to_rows(explanation: Explanation) -> list[Row]:
         if (cues := explanation.cues) is not None:
             row["cue_names"], row["cue_rule"] = list(cues.names), cues.rules[index]
             row["cue_evidence"], row["cue_rest"] = cues.evidence[index].tolist(), cues.rest[index].tolist()
+        if (segments := explanation.segments) is not None:
+            row["segment_tier"], row["segment_label"] = list(segments.tiers), list(segments.labels)
+            row["segment_start_seconds"] = segments.starts.tolist()
+            row["segment_end_seconds"] = segments.ends.tolist()
+            row |= _columns(segments.estimate, index, "segment_attribution", "segment_standard_error")
         rows.append({name: None if isinstance(value, float) and isnan(value) else value for name, value in row.items()})
     return rows
 
@@ -153,7 +166,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
     """
     rows = list({target_of(row): row for row in rows}.values())
     first = rows[0]
-    layers = bands = cues = None
+    layers = bands = cues = segments = None
     if first["layer_names"] is not None:
         layers = LayerAttribution(
             tuple(first["layer_names"]), _stack(rows, "layer_frame_attribution"), _stack(rows, "layer_mass")
@@ -171,6 +184,14 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
             _stack(rows, "cue_evidence"),
             _stack(rows, "cue_rest"),
             tuple(row["cue_rule"] for row in rows),
+        )
+    if first["segment_tier"] is not None:
+        segments = SegmentAttribution(
+            tuple(first["segment_tier"]),
+            tuple(first["segment_label"]),
+            np.asarray(first["segment_start_seconds"]),
+            np.asarray(first["segment_end_seconds"]),
+            _estimate(rows, "segment_attribution", "segment_standard_error"),
         )
     embedding = first.get("embedding")
     return Explanation(
@@ -201,6 +222,7 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
         bands=bands,
         embedding=None if embedding is None else np.asarray(embedding, dtype=np.float32),
         cues=cues,
+        segments=segments,
     )
 
 

@@ -45,6 +45,8 @@ class GradientSHAPSettings(PathSettings):
         n_samples: Points on the paths of each utterance; the error falls with the square root of their number.
             ``auto`` draws until the relative error is within ``tolerance``.
         tolerance: Relative error to reach with ``auto``.
+        converge_on: Whether that is the error of the ``frames`` or of the ``segments`` that were asked for, which
+            mostly takes fewer draws. Where an utterance has none of these it is that of the frames.
         max_samples: Where ``auto`` gives up.
         scheme: How the points on the paths are drawn.
         calibration: Utterances to learn first, before any is explained, where on the path the variance is; worth its
@@ -62,6 +64,7 @@ class GradientSHAPSettings(PathSettings):
 
     n_samples: int | Literal["auto"] = 50
     tolerance: float = 0.1
+    converge_on: Literal["frames", "segments"] = "frames"
     max_samples: int = 2000
     scheme: Scheme = "adaptive"
     calibration: int = 0
@@ -70,6 +73,7 @@ class GradientSHAPSettings(PathSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("scheme", self.scheme, SCHEMES)
+        require_choice("converge_on", self.converge_on, ("frames", "segments"))
         points = POINTS_PER_REPLICATE[self.scheme]
         least = 2 * points
         if self.n_samples != "auto" and not (is_integer(self.n_samples) and self.n_samples >= least):
@@ -294,7 +298,9 @@ def _attribute(
     )  # fmt: skip
     converged = None
     if settings.n_samples == "auto":
-        converged = advance_to_tolerance(estimator, sampler, settings.tolerance, settings.max_samples)
+        converged = advance_to_tolerance(
+            estimator, sampler, settings.tolerance, settings.max_samples, of_segments=settings.converge_on == "segments"
+        )
     else:
         advance_to(estimator, sampler, settings.n_samples)
     return replace(

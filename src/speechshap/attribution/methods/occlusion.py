@@ -106,6 +106,7 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
 
     frames = outputs.new_zeros(*outputs.shape, evaluator.num_frames)
     errors = torch.zeros_like(frames)
+    segment_errors = frames.new_zeros(*outputs.shape, evaluator.num_segments)
     start = 0
     for utterance, (own_stretches, length) in enumerate(zip(stretches, lengths, strict=True)):
         count = len(own_stretches)
@@ -115,10 +116,14 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
         frames[utterance, :, :length] = draws.mean(0)
         if settings.n_draws > 1:
             errors[utterance, :, :length] = draws.std(0) / math.sqrt(settings.n_draws)
+            if evaluator.num_segments:
+                sums = evaluator.sum_segments(draws, [utterance] * settings.n_draws)
+                segment_errors[utterance] = sums.std(0) / math.sqrt(settings.n_draws)
     counts = torch.tensor([len(own_stretches) for own_stretches in stretches], device=evaluator.device)
     return Attribution(
         frames=frames,
         frames_standard_error=errors if settings.n_draws > 1 else None,
+        segments_standard_error=segment_errors if settings.n_draws > 1 and evaluator.num_segments else None,
         frame_lengths=evaluator.frame_lengths,
         targets=targets,
         logits=evaluator.logits,

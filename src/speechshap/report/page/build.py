@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import logging
+import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
 from speechshap.report.page.compared import compared_by_target
 from speechshap.report.page.cues import cue_table
-from speechshap.report.page.interactive import interactive_figure
+from speechshap.report.page.interactive import frames_title, interactive_figure
+from speechshap.report.page.tiers import segment_rows
 from speechshap.report.summary import CAPTIONS
 from speechshap.report.wording import outputs_text, variant_names
 from speechshap.results.explanation import Explanation
@@ -129,7 +131,6 @@ class Variant:
             "name": self.name,
             "unit": explanation.unit,
             "signed": explanation.is_signed,
-            "edges": _numbers(explanation.frame_edges, 4),
             "figure": figure.to_dict(),
             "targets": [_target(explanation, target, waveform) for target in range(len(explanation.targets))],
         }
@@ -200,13 +201,19 @@ def _waveform(path: str, num_samples: int) -> np.ndarray | None:
 
 
 def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) -> dict[str, Any]:
-    frames, reach = explanation.frames.values[target], explanation.frames.reach
+    frames, shown = explanation.frames.values[target], explanation.resolution(target)
+    values, reach = shown.estimate.values[target], shown.estimate.reach
+    # As much of the sound as so many frames are.
+    count = math.ceil(TOP_K_FRAMES * len(values) / len(frames))
     return {
         "name": str(explanation.targets[target]),
         "reservation": explanation.reservation(target),
-        "values": _numbers(frames),
+        "title": frames_title(explanation, target),
+        "edges": _numbers(shown.edges, 4),
+        "values": _numbers(values),
         "reach": None if reach is None else _numbers(reach[target]),
-        "strongest": strongest_frames(frames, TOP_K_FRAMES).tolist(),
+        "strongest": strongest_frames(values, count).tolist(),
+        "segments": segment_rows(explanation, target),
         "cues": cue_table(explanation, target),
         "sounds": {} if waveform is None else _sounds(frames, explanation.frame_edges, waveform),
     }

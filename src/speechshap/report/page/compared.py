@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from speechshap.report.page.interactive import escape
+from speechshap.report.page.plotly_values import escape
 from speechshap.report.strips import Strip, strips
 from speechshap.results.explanation import Explanation
 

@@ -7,6 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.report.colours import CLASSES, SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.page.plotly_values import escape, float32
+from speechshap.report.page.tiers import tier_traces
 from speechshap.report.panels import SATURATED, band_limits, symmetric_scale
 from speechshap.report.spectrogram import (
     Spectrogram,
@@ -46,6 +48,8 @@ def interactive_figure(
             ``meta["compared"]``; 0 for no such panel.
     """
     heights = {} if waveform is None else {"waveform": 90, "spectrogram": 170}
+    tiers = {f"tier {tier.tiers[0]}": tier for tier in explanation.read_tiers}
+    heights |= dict.fromkeys(tiers, 110)
     heights["frames"] = 170
     if num_compared:
         heights["compared"] = 38 * num_compared
@@ -65,6 +69,9 @@ def interactive_figure(
         _scale_frequencies(figure, picture, axes["spectrogram"])
         if bands is not None:
             figure.add_traces(_overlays(bands, axes["spectrogram"], figure))
+    for panel, tier in tiers.items():
+        for target in range(len(explanation.targets)):
+            figure.add_traces(tier_traces(tier, target, axes[panel], explanation.unit))
     for target in range(len(explanation.targets)):
         figure.add_traces(_frames(explanation, target, axes["frames"]))
     if "targets" in axes:
@@ -76,19 +83,26 @@ def interactive_figure(
     return figure
 
 
+def frames_title(explanation: Explanation, target: int) -> str:
+    """What the panel of the frames shows of a target; the title is the annotation ``meta["frames"]`` of the layout."""
+    shown = explanation.resolution(target)
+    if not shown.is_frames:
+        return f"attribution {shown.each} ({explanation.unit}), as frames are mostly noise"
+    interval = "" if shown.estimate.standard_error is None else " with its 95 % interval"
+    return f"frame attribution ({explanation.unit}){interval}"
+
+
 def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanation) -> dict[str, Any]:
     """Panels below each other with one x axis, each with its own y axis."""
     inside = sum(heights.values()) + _GAP_PIXELS * (len(heights) - 1)
     titles = {
-        "waveform": "waveform, strongest frames marked",
+        "waveform": "waveform, strongest moments marked",
         "spectrogram": "spectrogram",
-        "frames": f"frame attribution ({explanation.unit})",
+        "frames": frames_title(explanation, 0),
         "compared": CAPTION,
         "targets": f"every target ({explanation.unit} a frame)",
         "layers": f"neurons of each layer, summed ({explanation.unit} a frame)",
     }
-    if explanation.frames.standard_error is not None:
-        titles["frames"] += " with its 95 % interval"
     if explanation.bands is not None:
         titles["spectrogram"] = f"spectrogram, time-frequency attribution ({explanation.unit}) over it"
     layout: dict[str, Any] = {
@@ -97,6 +111,7 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
         "hovermode": "x",
         "hoverdistance": -1,
         "dragmode": "zoom",
+        "barmode": "overlay",
         "showlegend": True,
         "annotations": [],
         "xaxis": {
@@ -104,6 +119,11 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
             "anchor": list(axes.values())[-1], "zeroline": False, "minallowed": 0, "maxallowed": explanation.duration,
         },
     }  # fmt: skip
+    tiers = [name.removeprefix("tier ") for name in heights if name.startswith("tier ")]
+    for number, tier in enumerate(tiers):
+        legend = " with 95 % intervals; hollow: the interval contains 0" if not number else ""
+        titles[f"tier {tier}"] = escape(tier) + (legend if explanation.frames.standard_error is not None else "")
+    layout["meta"] = {"frames": list(heights).index("frames")}
     top = 1.0
     for name, height in heights.items():
         bottom = top - height / inside
@@ -129,7 +149,7 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
 def _waveform(waveform: np.ndarray, sample_rate: int, axis: str) -> list[go.Scatter]:
     lowest, highest = waveform_outline(np.nan_to_num(waveform), _OUTLINE_COLUMNS)
     duration = len(waveform) / sample_rate
-    time = _float32(np.linspace(0, duration, len(lowest), endpoint=False) + duration / len(lowest) / 2)
+    time = float32(np.linspace(0, duration, len(lowest), endpoint=False) + duration / len(lowest) / 2)
     shared = {
         "x": time,
         "yaxis": axis,
@@ -139,15 +159,15 @@ def _waveform(waveform: np.ndarray, sample_rate: int, axis: str) -> list[go.Scat
         "showlegend": False,
     }
     return [
-        go.Scatter(y=_float32(lowest), hoverinfo="skip", **shared),
-        go.Scatter(y=_float32(highest), fill="tonexty", hovertemplate="%{x:.2f} s<extra></extra>", **shared),
+        go.Scatter(y=float32(lowest), hoverinfo="skip", **shared),
+        go.Scatter(y=float32(highest), fill="tonexty", hovertemplate="%{x:.2f} s<extra></extra>", **shared),
     ]
 
 
 def _spectrogram(picture: Spectrogram, axis: str) -> go.Heatmap:
     return go.Heatmap(
         z=np.round(picture.decibels).astype(np.int8), zmin=-80, zmax=0, x0=picture.start + picture.hop / 2,
-        dx=picture.hop, y=_float32(band_positions(picture.frequencies)), yaxis=axis, showscale=False,
+        dx=picture.hop, y=float32(band_positions(picture.frequencies)), yaxis=axis, showscale=False,
         hovertemplate="%{z} dB<extra></extra>", meta={"role": "spectrogram"},
     )  # fmt: skip
 
@@ -157,7 +177,7 @@ def _scale_shares(figure: go.Figure, num_compared: int, axis: str) -> None:
     figure.update_layout(
         {
             axis.replace("y", "yaxis"): {"range": [num_compared, 0], "visible": False},
-            "meta": {"compared": axis},
+            "meta": {**figure.layout.meta, "compared": axis},
             "coloraxis": {
                 "cmin": -100, "cmax": 100, "colorscale": _DIVERGING,
                 "colorbar": _colour_bar(figure, axis)
@@ -191,7 +211,7 @@ def _overlays(bands: BandAttribution, axis: str, figure: go.Figure) -> list[go.H
     return [
         go.Heatmap(
             z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=(factor - 1) * hop / 2, dx=factor * hop,
-            y=_float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
+            y=float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
             hoverinfo="skip", visible=target == 0, meta={"target": target},
         )
         for target in range(len(levels))
@@ -200,13 +220,15 @@ def _overlays(bands: BandAttribution, axis: str, figure: go.Figure) -> list[go.H
 
 def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter]:
     """Steps and, where it is known, their interval; behind them those of another target for comparison."""
-    edges = _float32(explanation.frame_edges)
-    values, reach = explanation.frames.values[target], explanation.frames.reach
+    shown = explanation.resolution(target)
+    edges = float32(shown.edges)
+    values, reach = shown.estimate.values[target], shown.estimate.reach
     shared = {"yaxis": axis, "mode": "lines", "visible": target == 0, "hoverinfo": "skip"}
     steps = {**shared, "x": edges}
     traces = []
     name = escape(str(explanation.targets[target]))
-    hover = f"{name}: %{{y:.3g}}"
+    each = "" if shown.is_frames else f" {shown.each}"
+    hover = f"{name}{each}: %{{y:.3g}}"
     customdata = []
     if reach is not None:
         bound = {**steps, "line": {"shape": "hv", "width": 0}, "meta": {"target": target}, "showlegend": False}
@@ -220,7 +242,7 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
         rival = 1 if target == 0 else 0
         line = {"shape": "hv", "width": 1.1, "color": CLASSES[2]}
         other = escape(str(explanation.targets[rival]))
-        rivals = explanation.frames.values[rival]
+        rivals = shown.estimate.values[rival]
         traces.append(go.Scatter(y=_steps(rivals), name=other, line=line, meta={"target": target}, **steps))
         hover += f"<br>{other}: %{{customdata[{len(customdata)}]:.3g}}"
         customdata.append(rivals)
@@ -231,8 +253,8 @@ def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter
         ),
         # The pointer reads values from the middles of the frames: steps have theirs at the bounds.
         go.Scatter(
-            x=(edges[:-1] + edges[1:]) / 2, y=_float32(values),
-            customdata=_float32(np.stack(customdata, 1)) if customdata else None,
+            x=(edges[:-1] + edges[1:]) / 2, y=float32(values),
+            customdata=float32(np.stack(customdata, 1)) if customdata else None,
             line={"width": 0}, hovertemplate=f"{hover}<extra></extra>", meta={"target": target}, showlegend=False,
             **{**shared, "hoverinfo": None},
         ),
@@ -244,7 +266,7 @@ def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatm
     frames = explanation.frames.values
     scale = symmetric_scale(frames)
     return go.Heatmap(
-        z=_float32(frames), x=_float32(explanation.frame_edges),
+        z=float32(frames), x=float32(explanation.frame_edges),
         y=[escape(str(target)) for target in explanation.targets], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax,
         colorscale=_DIVERGING, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
         hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"role": "targets"},
@@ -258,12 +280,12 @@ def _layers(layers: LayerAttribution, edges: np.ndarray, axis: str) -> list[Any]
     for target in range(len(shares)):
         traces += [
             go.Heatmap(
-                z=_float32(layers.frames[target]), x=_float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
+                z=float32(layers.frames[target]), x=float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
                 zmax=scale.vmax, colorscale=_DIVERGING, showscale=False, visible=target == 0,
                 hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
             ),
             go.Bar(
-                x=_float32(shares[target]), y=names, orientation="h", xaxis="x2", yaxis=axis,
+                x=float32(shares[target]), y=names, orientation="h", xaxis="x2", yaxis=axis,
                 marker={"color": "rgba(128,128,128,0.8)"}, hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
                 visible=target == 0, meta={"target": target}, showlegend=False,
             ),
@@ -281,13 +303,4 @@ def _colour_bar(figure: go.Figure, axis: str) -> dict[str, Any]:
 
 def _steps(values: np.ndarray) -> np.ndarray:
     """A value for each bound, the last one twice, as a line of the shape ``hv`` takes them."""
-    return _float32(np.append(values, values[-1]))
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values, dtype=np.float32)
-
-
-def escape(text: str) -> str:
-    """Escape what plotly would read as tags."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return float32(np.append(values, values[-1]))

@@ -9,7 +9,7 @@ const COLUMNS = [
   { key: "label", title: "Label" },
   { key: "prediction", title: "Prediction" },
   { key: "probability", title: "Prob.", says: "Probability of the prediction", digits: 2 },
-  { key: "error", title: "Error", says: "Relative error of the explanation", digits: 2 },
+  { key: "error", title: "Error", says: "Relative error of the frames", digits: 2 },
   { key: "gap", title: "Gap", says: "Completeness gap", digits: 2 },
   { key: "seconds", title: "Length", says: "Length in seconds", digits: 1 },
 ];
@@ -135,7 +135,6 @@ async function showVariant() {
   const same = variant.targets.findIndex((target) => target.name === state.targetName);
   state.target = Math.max(0, same);
   fillSelect(byId("target"), variant.targets.map((target) => target.name), state.target);
-  byId("moment").max = variant.edges.length - 2;
   const isHeard = variant.sound !== null;
   byId("no-sound").hidden = isHeard;
   byId("sounds").disabled = !isHeard;
@@ -154,11 +153,12 @@ async function showVariant() {
 
 function showTarget() {
   const [variant, target] = [variantNow(), targetNow()];
+  byId("moment").max = target.edges.length - 2;
   byId("reservation").hidden = target.reservation === null;
   byId("reservation").textContent = target.reservation ?? "";
   const list = target.strongest.map((frame) => {
-    const text = `${variant.edges[frame].toFixed(2)} s: ${value(frame)}`;
-    const button = element("button", { type: "button", textContent: text, onclick: () => hear(variant.edges[frame]) });
+    const text = `${target.edges[frame].toFixed(2)} s: ${value(frame)}`;
+    const button = element("button", { type: "button", textContent: text, onclick: () => hear(target.edges[frame]) });
     button.setAttribute("aria-label", `Play from ${text} ${variant.unit}`);
     return element("li", {}, button);
   });
@@ -168,11 +168,25 @@ function showTarget() {
     ? `${strongest}, in ${variant.unit}` +
       (target.reach === null ? "" : ", with their 95 % intervals")
     : `No moment speaks for or against ${target.name}`;
-  const where = target.strongest.slice(0, 3).map((frame) => `${variant.edges[frame].toFixed(2)} s (${value(frame)})`);
+  const where = target.strongest.slice(0, 3).map((frame) => `${target.edges[frame].toFixed(2)} s (${value(frame)})`);
   const sum = where.length ? `; strongest at ${where.join(", ")} ${variant.unit}` : "";
   byId("said").textContent = `Attribution to ${target.name} over time${sum}. The slider reads every moment.`;
+  showSegments(target.segments);
   showCues(target.cues);
-  showMoment();
+  setMoment(state.seconds);
+}
+
+function showSegments(segments) {
+  byId("segments").hidden = segments.length === 0;
+  byId("segments-heading").textContent = `Segments, in ${variantNow().unit}`;
+  byId("segment-rows").replaceChildren(...segments.map(([tier, label, first, last, size, reach]) => {
+    const play = element("button", { type: "button", textContent: label, onclick: () => hear(first) });
+    play.setAttribute("aria-label", `Play ${label} from ${first.toFixed(2)} s`);
+    return element("tr", { className: reach !== null && Math.abs(size) <= reach ? "unsure" : "" },
+      element("td", { textContent: tier }),
+      element("th", { scope: "row", title: `${first.toFixed(2)} to ${last.toFixed(2)} s` }, play),
+      element("td", { className: "number", textContent: amount(size, reach) }));
+  }));
 }
 
 function showCues(cues) {
@@ -186,13 +200,16 @@ function showCues(cues) {
 
 function value(frame) {
   const target = targetNow();
-  const [size, reach] = [target.values[frame], target.reach === null ? null : target.reach[frame]];
+  return amount(target.values[frame], target.reach === null ? null : target.reach[frame]);
+}
+
+function amount(size, reach) {
   if (size === null) return "not finite";
   const sign = size > 0 ? "+" : size < 0 ? "−" : "";
   const plain = (number) => {
-    const amount = Math.abs(number);
-    if (amount !== 0 && amount < 1e-3) return amount.toExponential(1);
-    return amount < 100 ? amount.toPrecision(2) : amount.toFixed(0);
+    const absolute = Math.abs(number);
+    if (absolute !== 0 && absolute < 1e-3) return absolute.toExponential(1);
+    return absolute < 100 ? absolute.toPrecision(2) : absolute.toFixed(0);
   };
   return reach === null ? `${sign}${plain(size)}` : `${sign}${plain(size)} ± ${plain(reach)}`;
 }
@@ -205,16 +222,17 @@ function themed(trace) {
   const ink = style("--ink");
   if (trace.meta?.role === "ink") trace.line = { ...trace.line, color: ink };
   if (trace.meta?.role === "ink" && trace.fill) trace.fillcolor = ink;
+  if (trace.meta?.role === "labels") trace.textfont = { color: ink, size: 11 };
   if (trace.meta?.role === "spectrogram") trace.colorscale = [[0, "rgba(128,128,128,0)"], [1, ink]];
   return trace;
 }
 
 function shapes() {
-  const [variant, target] = [variantNow(), targetNow()];
+  const target = targetNow();
   // Wide enough to be visible in a long sound.
-  const narrowest = variant.edges.at(-1) / 400;
+  const narrowest = target.edges.at(-1) / 400;
   const marks = target.strongest.map((frame) => {
-    const [begin, end] = [variant.edges[frame], variant.edges[frame + 1]];
+    const [begin, end] = [target.edges[frame], target.edges[frame + 1]];
     const widen = Math.max(0, narrowest - (end - begin)) / 2;
     return {
       type: "rect", xref: "x", yref: "y domain", x0: begin - widen, x1: end + widen, y0: 0, y1: 1,
@@ -237,6 +255,7 @@ function addComparison(data, layout) {
 
 function draw() {
   const { data, layout } = structuredClone(variantNow().figure);
+  layout.annotations[layout.meta.frames].text = targetNow().title;
   if (state.payload.length > 1) addComparison(data, layout);
   for (const trace of data) {
     themed(trace);
@@ -278,7 +297,7 @@ function secondsAt(x) {
 }
 
 function zoom(factor) {
-  const end = variantNow().edges.at(-1);
+  const end = targetNow().edges.at(-1);
   const [first, last] = picture.layout.xaxis.range;
   const width = Math.min(end, (last - first) * factor);
   const left = Math.min(Math.max(0, state.seconds - width / 2), end - width);
@@ -355,7 +374,7 @@ async function showCursor() {
 }
 
 function setMoment(seconds) {
-  const edges = variantNow().edges;
+  const edges = targetNow().edges;
   let frame = edges.findIndex((edge) => edge > seconds + 1e-6) - 1;
   if (frame < 0) frame = edges.length - 2;
   byId("moment").value = frame;
@@ -365,7 +384,7 @@ function setMoment(seconds) {
 function showMoment() {
   const variant = variantNow();
   const frame = Number(byId("moment").value);
-  const text = `${variant.edges[frame].toFixed(2)} s: ${value(frame)} ${variant.unit}`;
+  const text = `${targetNow().edges[frame].toFixed(2)} s: ${value(frame)} ${variant.unit}`;
   byId("at").textContent = text;
   byId("moment").setAttribute("aria-valuetext", text);
 }
@@ -432,7 +451,7 @@ function start() {
   for (const radio of document.querySelectorAll("input[name=sound]")) {
     radio.addEventListener("change", () => hear(state.seconds, !player.paused));
   }
-  byId("moment").addEventListener("input", () => hear(variantNow().edges[Number(byId("moment").value)], !player.paused));
+  byId("moment").addEventListener("input", () => hear(targetNow().edges[Number(byId("moment").value)], !player.paused));
   byId("closer").addEventListener("click", () => zoom(0.5));
   byId("wider").addEventListener("click", () => zoom(2));
   for (const event of ["play", "seeked"]) player.addEventListener(event, follow);

@@ -1,0 +1,65 @@
+"""Values with their standard errors."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechshap.attribution.intervals import interval_reach
+
+NOISY = 0.5
+"""Relative error from which on pictures warn of Monte Carlo noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Values and their standard errors.
+
+    Attributes:
+        values: Array of any shape.
+        standard_error: Standard error of each value, of the same shape; None where the method gives none.
+        n_replicates: Independent replicates that the values are means of, 1 where nothing is drawn; None where unknown.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Example:
+        >>> Estimate(np.array([1.0, 2.0]), np.array([0.5, 0.0]), n_replicates=16).reach.round(2)
+        array([1.07, 0.  ])
+    """
+
+    values: np.ndarray
+    standard_error: np.ndarray | None = None
+    n_replicates: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.standard_error is not None and self.standard_error.shape != self.values.shape:
+            raise ValueError(
+                f"standard errors of shape {self.standard_error.shape} for values of shape {self.values.shape}; "
+                "expected one for each value"
+            )
+
+    @property
+    def reach(self) -> np.ndarray | None:
+        """Half the width of the 95 % interval of each value; None where the errors are unknown.
+
+        From Student's t, with a degree of freedom for each replicate but one; where their number is unknown, from the
+        normal distribution, which is too narrow for few.
+        """
+        if self.standard_error is None:
+            return None
+        return interval_reach(math.inf if self.n_replicates is None else self.n_replicates - 1) * self.standard_error
+
+    @property
+    def relative_error(self) -> np.ndarray:
+        """Norm of the standard errors relative to that of the values, over the last dimension; NaN where unknown."""
+        if self.standard_error is None:
+            return np.full(self.values.shape[:-1], np.nan)
+        error, size = (np.linalg.norm(part, axis=-1) for part in (self.standard_error, self.values))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(error == 0, 0.0, error / size)
+
+    def part(self, chosen: np.ndarray) -> "Estimate":
+        """Some of the values, by their places in the last dimension."""
+        errors = self.standard_error
+        return Estimate(self.values[..., chosen], None if errors is None else errors[..., chosen], self.n_replicates)
