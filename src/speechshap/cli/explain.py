@@ -185,5 +185,4 @@ def _refuse_what_the_model_lacks(settings: Settings, classifier: Any) -> None:
         TargetChoice(settings.targets, classifier.classes, classifier.is_regression)
     if isinstance(settings, PathSettings):
         spaces = choose_space(settings.space, classifier.spaces, classifier.layers, classifier)
-        own = {name: space.module for name, space in spaces.items()}
-        choose_layers(settings.layers, {**classifier.layers, **own}, classifier)
+        choose_layers(settings.layers, classifier.layers, classifier, spaces)

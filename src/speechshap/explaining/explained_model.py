@@ -63,8 +63,7 @@ class ExplainedModel:
         self._checkpoints = gradient_checkpointing
         self._along_path = along_path
         self.spaces = choose_space(space, classifier.spaces, classifier.layers, self.module)
-        own = {name: space.module for name, space in self.spaces.items()}
-        self.layers = choose_layers(layers, {**classifier.layers, **own}, self.module)
+        self.layers = choose_layers(layers, classifier.layers, self.module, self.spaces)
 
     @cached_property
     def fingerprint(self) -> str:

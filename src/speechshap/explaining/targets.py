@@ -131,13 +131,16 @@ def _without_spaces(name: str) -> str:
     return ",".join(piece.strip() for piece in name.split(","))
 
 
-def choose_layers(text: str, available: dict[str, nn.Module], module: nn.Module) -> dict[str, nn.Module]:
+def choose_layers(
+    text: str, available: Mapping[str, nn.Module], module: nn.Module, spaces: Mapping[str, Space] | None = None
+) -> dict[str, nn.Module]:
     """Pick the layers whose neurons are explained.
 
     Args:
         text: ``none``, ``all``, or numbers (of ``layer_<number>``) and names with commas between them.
         available: Layers of the model by name.
         module: The model; its submodules may be named too (``encoder.2``).
+        spaces: That in which paths run, whose neurons may be explained as those of a layer.
 
     Raises:
         UserError: A layer does not exist.
@@ -151,8 +154,8 @@ def choose_layers(text: str, available: dict[str, nn.Module], module: nn.Module)
     if text == "all":
         if not available:
             raise UserError('`layers="all"`: the layers of this model are not known; name modules of it (`layers`)')
-        return available
-    submodules = dict(module.named_modules())
+        return dict(available)
+    submodules = {**dict(module.named_modules()), **{name: space.module for name, space in (spaces or {}).items()}}
     chosen = {}
     for name in (part.strip() for part in text.split(",")):
         known = f"layer_{name}" if f"layer_{name}" in available else name
