@@ -4,26 +4,29 @@
     python benchmarks/captum_comparison.py --small    # a tiny WavLM, 1 s: under a minute
 
 Captum and shap explain transformers' model as it is loaded (its parameters require gradients); ours has the same
-weights. What they do one class or one layer at a time is measured for one and multiplied; the table says so.
+weights. What they do one class or one layer at a time is measured for one and multiplied; the table says so. Of paths
+between features Captum's LayerIntegratedGradients is the peer; for neurons it has a path in each layer's own space.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import shap
 import torch
-from captum.attr import GradientShap, LayerGradientShap
+from captum.attr import GradientShap, LayerGradientShap, LayerIntegratedGradients
 from harness import CountingForward, machine, print_table, timed
 from passes import TransformersClassifier
 from torch import Tensor, nn
 
-from speechshap.attribution import gradient_shap
+from speechshap.attribution import Evaluator, Targets, find_method, gradient_shap
+from speechshap.attribution.evaluator import NO_LAYERS
 from speechshap.models import EmotionClassifier, build_backbone
 from speechshap.models.modes import evaluation_mode
 
 NUM_CLASSES = 8
+NODES = 31
 SMALL = {
     "hidden_size": 96, "num_hidden_layers": 12, "num_attention_heads": 4, "intermediate_size": 192,
     "conv_dim": [64] * 7, "num_conv_pos_embeddings": 32, "num_conv_pos_embedding_groups": 4,
@@ -71,6 +74,24 @@ def main() -> None:
             waveform, references, n_samples=few, stdevs=0.0, target=0
         )
 
+    method = find_method("integrated_gradients")
+
+    def explain_stem(classes: Any = 0, chosen: Mapping[str, nn.Module] = NO_LAYERS) -> Callable[[], Any]:
+        def run() -> Any:
+            with evaluation_mode(ours):
+                evaluator = Evaluator(ours, waveform, layers=chosen, spaces=ours.spaces)
+                targets = Targets.from_classes(1, classes)
+                return method.explain(evaluator, targets, lambda *_: references[0], method.settings(space="stem"))
+
+        return run
+
+    def captum_from(module: nn.Module) -> Callable[[], Any]:
+        return lambda: LayerIntegratedGradients(theirs, module).attribute(
+            waveform, references[:1], target=0, n_steps=NODES, internal_batch_size=few
+        )
+
+    stem = captum_from(plain.feature_extractor)
+
     def shap_values() -> Any:
         explainer = shap.GradientExplainer(theirs, references, batch_size=few)
         return explainer.shap_values(waveform, nsamples=few, ranked_outputs=1)
@@ -87,6 +108,10 @@ def main() -> None:
         (f"neurons of {num_layers} layers, path, {few} samples", captum_layer, num_layers,
          explain(few, layers=layers, layer_method="path")),
         (f"{NUM_CLASSES} classes, {few} samples", captum(few), NUM_CLASSES, explain(few, targets=all_targets)),
+        (f"path between stem features, {NODES} points", stem, 1, explain_stem()),
+        (f"the same, {NUM_CLASSES} classes", stem, NUM_CLASSES, explain_stem(all_targets)),
+        (f"the same, neurons of {num_layers} layers", captum_from(last_parts[num_layers // 2]), num_layers,
+         explain_stem(chosen=layers)),
     ]  # fmt: skip
     explain(4)()  # the first pass of a process is slower
     rows = []
