@@ -25,11 +25,12 @@ demo: install
 	$(BIN)/speechshap train fit --config demo
 	run=$$(ls -td runs/demo/version_* | head -n 1) && \
 	$(BIN)/speechshap train test --config demo --ckpt_path $$run/checkpoints/best.ckpt && \
-	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --report false && \
-	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.method gradient_shap \
-	    --explain.n_samples 300 --explain.layers all --explain.spectrum.num_mel_bands 64 && \
+	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.n_samples 1000 --report false && \
+	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.method integrated_gradients \
+	    --explain.space stem --explain.baselines mean:dataset:neutral --explain.layers all && \
 	$(BIN)/speechshap benchmark --ckpt_path $$run --data.max_utterances 30 --benchmark.methods \
-	    "kernel_shap(baselines=dataset:neutral), gradient_shap(n_samples=64), random"
+	    "kernel_shap(baselines=dataset:neutral), gradient_shap(space=stem, baselines=dataset:neutral, n_samples=64), \
+	    gradient_shap(n_samples=64), random"
 	@echo
 	@echo "Open the report (the line above) in a browser, or look at the explanations in TensorBoard"
 	@echo "(http://localhost:6006) with:"
