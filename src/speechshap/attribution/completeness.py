@@ -23,7 +23,7 @@ class Completeness:
     @staticmethod
     def needs_reference(replicate: int, points_per_replicate: int) -> bool:
         """Whether the output at the reference of a replicate is to be evaluated."""
-        return replicate < 2 or replicate * points_per_replicate % 20 < points_per_replicate
+        return 0 <= replicate < 2 or replicate * points_per_replicate % 20 < points_per_replicate
 
     def add_rows(self, keys: Sequence[tuple[int, int]], sums: Tensor) -> None:
         """Add the weighted sums ``(R, K)`` of the attributions of rows of (utterance, replicate)."""

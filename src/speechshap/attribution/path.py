@@ -12,7 +12,7 @@ from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.path_chunk import ChunkEvaluator, PathChunk, UnfinishedReplicate
 from speechshap.attribution.replicates import PathPoint, ReplicateMoments, parts_of, sum_dtype
-from speechshap.attribution.sampling import Sampler
+from speechshap.attribution.sampling import PILOT, PILOT_ALPHAS, Sampler
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
 
@@ -66,6 +66,7 @@ class PathEstimator:
         self._chunks = ChunkEvaluator(evaluator, self._targets, sampler, layer_method, spectrum, keep_values)
         self._unfinished = UnfinishedReplicate()
         self.replicates = [0] * len(evaluator)
+        self._pilot_points = 0  # of each utterance
         self._has_gradient = [False] * len(evaluator)
         self._kept: list[list[Tensor]] | None = [[] for _ in evaluator.ids] if keep_draws else None
         self._completeness = Completeness(len(evaluator))
@@ -86,6 +87,25 @@ class PathEstimator:
         self._neurons = {
             name: moments(*layer.shape[1:], dtype=torch.float32) for name, layer in evaluator.outputs.layers.items()
         }
+
+    def probe(self) -> None:
+        """Show the sampler the pilot of each utterance, which is no part of the estimate.
+
+        Raises:
+            NonFiniteGradientError: A gradient is not finite.
+        """
+        points = [
+            PathPoint(utterance, PILOT, number)
+            for utterance in range(len(self.replicates))
+            for number in range(len(PILOT_ALPHAS))
+        ]
+        evaluated = self._evaluator.evaluate_with_gradients(
+            [point.utterance for point in points],
+            lambda numbers: self._chunks.evaluate([points[number] for number in numbers], UnfinishedReplicate()),
+        )
+        for numbers, chunk in evaluated:
+            self._observe([points[number] for number in numbers], chunk)
+        self._pilot_points = len(PILOT_ALPHAS)
 
     def advance(self, goals: Sequence[int]) -> None:
         """Add replicates until each utterance has as many as its goal.
@@ -143,7 +163,7 @@ class PathEstimator:
             outputs=outputs,
             completeness_gap=gap.to(device, dtype),
             completeness_gap_standard_error=None if gap_error is None else gap_error.to(device, dtype),
-            n_samples=replicates * self._sampler.points_per_replicate,
+            n_samples=replicates * self._sampler.points_per_replicate + self._pilot_points,
             n_replicates=replicates,
             layers={name: moments.mean for name, moments in self._neurons.items()},
             layers_standard_error={name: error for name, error in errors.items() if error is not None},
@@ -168,13 +188,17 @@ class PathEstimator:
             self._neurons[name].add(neurons, share, parts)
         self._completeness.add_rows([point.key for point in points], chunk.frames.sum(2) * share[:, None])
         self._completeness.add_references(chunk.reference_keys, chunk.reference_outputs)
-        squared_norms = chunk.frames.square().sum((1, 2)).cpu()
+        self._observe(points, chunk)
         for number, point in enumerate(points):
             self._has_gradient[point.utterance] |= chunk.nonzero[number]
-            self._sampler.observe(point.utterance, chunk.alphas[number, None], squared_norms[number, None])
             if self._kept is not None:
                 self._kept[point.utterance].append((chunk.frames[number] * chunk.weights[number]).float())
         self._unfinished = chunk.unfinished
+
+    def _observe(self, points: list[PathPoint], chunk: PathChunk) -> None:
+        squared_norms = chunk.frames.square().sum((1, 2)).cpu()
+        for number, point in enumerate(points):
+            self._sampler.observe(point.utterance, chunk.alphas[number, None], squared_norms[number, None])
 
 
 def _estimate(moments: ReplicateMoments | None, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
