@@ -11,11 +11,11 @@ from speechshap.attribution.sampling import EDGES, NUM_BINS, PILOT, SCHEMES, Pat
 CENTRES = (torch.tensor(EDGES[1:], dtype=torch.float64) + torch.tensor(EDGES[:-1], dtype=torch.float64)) / 2
 
 
+BASE = PathDensity.base()
+
+
 def sampler(
-    scheme: Scheme = "adaptive",
-    ids: tuple[str, ...] = ("a", "b"),
-    seed: int = 0,
-    density: PathDensity = PathDensity.base(),
+    scheme: Scheme = "adaptive", ids: tuple[str, ...] = ("a", "b"), seed: int = 0, density: PathDensity = BASE
 ) -> PathSampler:
     inputs = torch.randn(len(ids), 10, generator=torch.Generator().manual_seed(0))
     return PathSampler(inputs, [10] * len(ids), ids, gaussian_noise(), scheme, seed, density)

@@ -206,10 +206,14 @@ class PathSampler:
         self._baseline = baseline
         self._scheme = scheme
         self._seed = seed
-        self.has_pilot = scheme == "adaptive" and density == PathDensity.uniform()
+        base = PathDensity.base()
+        expected = density if scheme == "adaptive" else base
+        self.has_pilot = expected == PathDensity.uniform()
         # A learnt density weighs as much as a few observations of each bin, others next to nothing.
-        self._prior = 0.5 if density in (PathDensity.uniform(), PathDensity.base()) else 4.0
-        self._expected = density.at(_CENTRES).square().repeat(len(ids), 1)
+        self._prior = 0.5 if expected in (PathDensity.uniform(), base) else 4.0
+        self._expected = expected.at(_CENTRES).square().repeat(len(ids), 1)
+        # What neighbouring bins have in common is the integrand relative to these.
+        self._shape = (expected if self.has_pilot else base).at(_CENTRES).square().repeat(len(ids), 1)
         self._densities = [density if scheme == "adaptive" else PathDensity.uniform()] * len(ids)
         self._sums = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
         self._counts = torch.zeros(len(ids), NUM_BINS, dtype=torch.float64)
@@ -245,11 +249,12 @@ class PathSampler:
         """
         distance = torch.arange(NUM_BINS, dtype=torch.float64)[:, None] - torch.arange(NUM_BINS)
         kernel = torch.exp(-0.5 * distance.square())
-        expected, counts = self._expected[utterance], self._counts[utterance]
-        ratios = self._sums[utterance] / expected
-        level = ratios.sum() / counts.sum()  # of the expectation, which is known in shape alone
-        pooled = (kernel @ ratios + self._prior * level) / (kernel @ counts + self._prior)
-        return pooled * expected / PathDensity.base().at(_CENTRES).square()
+        counts, shape = self._counts[utterance], self._shape[utterance]
+        sums, expected = self._sums[utterance] / shape, self._expected[utterance] / shape
+        # The level of the expectation is that of the observations.
+        level = sums.sum() / (expected * counts).sum().clamp_min(1e-300)
+        pooled = (kernel @ sums + self._prior * level * expected) / (kernel @ counts + self._prior)
+        return pooled * shape / PathDensity.base().at(_CENTRES).square()
 
     def after_pilot(self, utterance: int) -> None:
         """Draw from the base density from now on, if the integrand was far larger at an end than in the middle."""
@@ -257,7 +262,7 @@ class PathSampler:
         start, middle, end = self._sums[utterance][bins].sqrt().tolist()
         if max(start, end) > _SPIKE * middle:
             self._densities[utterance] = PathDensity.base()
-            self._expected[utterance] = PathDensity.base().at(_CENTRES).square()
+            self._expected[utterance] = self._shape[utterance] = PathDensity.base().at(_CENTRES).square()
 
     def next_round(self, utterance: int) -> None:
         """Draw from what was observed from now on; other schemes than ``adaptive`` stay as they are."""

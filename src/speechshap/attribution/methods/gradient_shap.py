@@ -138,8 +138,8 @@ def gradient_shap(
             ``(batch, targets)``; None takes the predicted one.
         lengths: ``(batch,)`` samples of each utterance; None takes all of ``time``.
         ids: Names of the utterances, unique within the batch; None numbers them.
-        n_samples: Points on the paths of each utterance, a pilot included, rounded up to whole replicates; ``"auto"`` draws until the
-            relative error of every target is within ``tolerance``.
+        n_samples: Points on the paths of each utterance, a pilot included, rounded up to whole replicates; ``"auto"``
+            draws until the relative error of every target is within ``tolerance``.
         chunk_size: Points that go through the model at once; None finds what the device does well. The result does
             not depend on it. Halved when the device runs out of memory.
         seed: Of the draws.
