@@ -15,9 +15,10 @@ import torch
 from captum.attr import GradientShap
 from torch import Tensor
 
-from speechshap import AudioDataModule, EmotionModule
+from speechshap import AudioDataModule
 from speechshap.attribution import Attribution, Baseline, as_baseline, gradient_shap
 from speechshap.data.audio import load_audio
+from speechshap.frames import FrameGrid
 from speechshap.training import load_checkpoint, read_checkpoint
 
 
@@ -42,12 +43,19 @@ class CountingForward:
 class Clip:
     """A clip, its truth, and what its explanations cost."""
 
-    def __init__(self, module: EmotionModule, waveform: Tensor, baseline: Baseline, name: str) -> None:
-        self.forward = CountingForward(module)
+    def __init__(
+        self,
+        model: Callable[[Tensor, Tensor], Tensor],
+        grid: FrameGrid,
+        waveform: Tensor,
+        baseline: Baseline,
+        name: str,
+    ) -> None:
+        self.forward = CountingForward(model)
         self.waveform = waveform[None]
         self.baseline = baseline
         self.name = name
-        self.grid = module.backbone.grid
+        self.grid = grid
 
     def explain(self, seed: int, **options: object) -> Attribution:
         """Explain the predicted class with the draws of a seed."""
@@ -84,7 +92,7 @@ def load_clips(checkpoint_path: Path, root: str | None, count: int, kind: str) -
     data.setup("predict")
     baseline = as_baseline("noise" if kind == "noise" else data.reference_set(64))
     return [
-        Clip(module, torch.from_numpy(load_audio(utterance.path)), baseline, utterance.id)
+        Clip(module, module.backbone.grid, torch.from_numpy(load_audio(utterance.path)), baseline, utterance.id)
         for utterance in data.predict_utterances
     ]
 

@@ -20,6 +20,9 @@ from speechshap.attribution.sampling import NUM_BINS, SCHEMES
 
 REFERENCE = Path(__file__).parent / "reference" / "gradient_shap.npz"
 
+BASE = PathDensity.base()
+"""What all adaptive sampling began with at the time."""
+
 FIELDS = (
     "values", "values_standard_error", "frames", "frames_standard_error", "frame_lengths", "logits", "outputs",
     "completeness_gap", "completeness_gap_standard_error", "n_samples", "n_replicates", "path_second_moments",
@@ -34,16 +37,15 @@ def convolution(**options: Any) -> Attribution:
             "hidden": model.hidden
         }  # fmt: skip
     lengths = torch.tensor([900, 1300, 620])
-    options = {"targets": torch.arange(3).expand(3, 3), "n_samples": 12, "chunk_size": 7, **options}
+    options = {"targets": torch.arange(3).expand(3, 3), "n_samples": 12, "chunk_size": 7, "density": BASE, **options}
     return gradient_shap(model, noise(3, 1300, seed=1), lengths=lengths, ids=["a", "b", "c"], **options)
 
 
 def wavlm(**options: Any) -> Attribution:
     model = seeded(TinyWavLM()).double()
     lengths = torch.tensor([1300, 2000])
-    return gradient_shap(
-        model, 0.1 * noise(2, 2000, seed=2), lengths=lengths, n_samples=8, chunk_size=3, layers=model.layers, **options
-    )
+    options = {"n_samples": 8, "chunk_size": 3, "density": BASE, **options}
+    return gradient_shap(model, 0.1 * noise(2, 2000, seed=2), lengths=lengths, layers=model.layers, **options)
 
 
 CASES: dict[str, Callable[[], Attribution]] = {

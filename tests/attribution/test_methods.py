@@ -138,7 +138,7 @@ def test_what_cannot_be_explained_teaches_nothing(caplog: pytest.LogCaptureFixtu
     learn = find_method("gradient_shap").learn
     assert learn([flat, steep], baseline, settings) == learn([steep], baseline, settings)
     assert "every gradient of utterance flat is 0" in caplog.text
-    assert learn([flat], baseline, settings).path_density == PathDensity.base()
+    assert learn([flat], baseline, settings).path_density == PathDensity.uniform()
 
 
 def test_attributions_need_neither_lightning_nor_transformers() -> None:

@@ -6,13 +6,20 @@ import torch
 
 from speechshap.attribution import Evaluator, PathDensity
 from speechshap.attribution.baselines import gaussian_noise
-from speechshap.attribution.sampling import EDGES, NUM_BINS, SCHEMES, PathSampler, Scheme, bin_of
+from speechshap.attribution.sampling import EDGES, NUM_BINS, PILOT, SCHEMES, PathSampler, Scheme, bin_of
+
+CENTRES = (torch.tensor(EDGES[1:], dtype=torch.float64) + torch.tensor(EDGES[:-1], dtype=torch.float64)) / 2
 
 
-def sampler(scheme: Scheme = "adaptive", ids: tuple[str, ...] = ("a", "b"), seed: int = 0) -> PathSampler:
+BASE = PathDensity.base()
+
+
+def sampler(
+    scheme: Scheme = "adaptive", ids: tuple[str, ...] = ("a", "b"), seed: int = 0, density: PathDensity = BASE
+) -> PathSampler:
     inputs = torch.randn(len(ids), 10, generator=torch.Generator().manual_seed(0))
     evaluator = Evaluator(lambda waveforms: waveforms, inputs, ids=ids)
-    return PathSampler(evaluator, gaussian_noise(), scheme, seed, PathDensity.base())
+    return PathSampler(evaluator, gaussian_noise(), scheme, seed, density)
 
 
 def heights(middle: float) -> tuple[float, ...]:
@@ -35,16 +42,24 @@ def test_points_are_distributed_as_the_density_says(density: PathDensity) -> Non
 
 def test_the_best_density_is_proportional_to_the_root_of_the_second_moment() -> None:
     ratios = torch.ones(NUM_BINS)
-    ratios[10] = 9.0
+    ratios[10] = 900.0
     base, learnt = PathDensity.base(), PathDensity.learnt(ratios)
     inside = torch.tensor([0.45], dtype=torch.float64)  # the eleventh bin: 0.4 to 0.5
     outside = torch.tensor([0.25], dtype=torch.float64)
-    expected = (0.2 + 0.8 * 3 / 1.17) / (0.2 + 0.8 / 1.17)  # mixed with the base density; bin mass 0.085
+    expected = (0.2 + 0.8 * 30 / 3.465) / (0.2 + 0.8 / 3.465)  # mixed with the base density; bin mass 0.085
     rise = float(learnt.at(inside) / learnt.at(outside)) / float(base.at(inside) / base.at(outside))
     assert rise == pytest.approx(expected, rel=0.2)  # heights are rounded
     few = PathDensity.learnt(ratios, observations=8)
     assert 1 < float(few.at(inside) / few.at(outside)) < rise
     assert PathDensity.learnt(ratios * (1 + 1e-6 * torch.arange(NUM_BINS))) == learnt
+
+
+def test_a_density_that_promises_little_is_uniform() -> None:
+    flat = 1 / PathDensity.base().at(CENTRES).square()
+    assert PathDensity.learnt(flat) == PathDensity.uniform()
+    assert PathDensity.learnt(flat * CENTRES) == PathDensity.uniform()
+    spike = 1 / (1.0001 - CENTRES).square()
+    assert float(PathDensity.learnt(flat * spike).at(torch.tensor([0.9999]))) > 10
 
 
 @pytest.mark.parametrize("wrong", [(), (1.0, -1.0, 3.0), (-1.0,) * NUM_BINS, (float("nan"),) * NUM_BINS])
@@ -87,3 +102,30 @@ def test_what_was_observed_moves_the_next_round_of_that_utterance_only() -> None
     plain.observe(0, alphas, torch.ones(NUM_BINS))
     plain.next_round(0)
     assert torch.equal(plain.draw(0, 0).alphas, sampler("stratified").draw(0, 0).alphas)
+
+
+@pytest.mark.parametrize(("norms", "stays_uniform"), [
+    ((1.0, 1.0, 1.0), True), ((0.1, 1.0, 10.0), True), ((0.1, 1.0, 50.0), False), ((50.0, 1.0, 1.0), False),
+])  # fmt: skip
+def test_the_pilot_of_an_utterance_finds_what_is_large_at_the_ends(
+    norms: tuple[float, ...], stays_uniform: bool
+) -> None:
+    own, plain = sampler(density=PathDensity.uniform()), sampler("stratified")
+    assert own.has_pilot
+    assert not plain.has_pilot
+    assert torch.equal(own.draw(0, 3).alphas, plain.draw(0, 3).alphas)
+    alphas = own.draw(0, PILOT).alphas
+    own.observe(0, alphas, torch.tensor(norms).square())
+    own.after_pilot(0)
+    assert torch.equal(own.draw(0, 3).alphas, plain.draw(0, 3).alphas) == stays_uniform
+    assert torch.equal(own.draw(1, 3).alphas, plain.draw(1, 3).alphas)  # another utterance has its own
+    assert torch.equal(own.draw(0, 3).reference, plain.draw(0, 3).reference)
+
+
+def test_what_is_level_along_the_path_keeps_uniform_points() -> None:
+    own = sampler(density=PathDensity.uniform())
+    for number in range(8):
+        alphas = own.draw(0, number).alphas
+        own.observe(0, alphas, torch.ones_like(alphas))
+    own.next_round(0)
+    assert torch.equal(own.draw(0, 9).weights, torch.ones(2, dtype=torch.float64))

@@ -11,7 +11,7 @@ from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.layers import LayerMethod
 from speechshap.attribution.path_chunk import ChunkEvaluator, PathChunk, UnfinishedReplicate
 from speechshap.attribution.replicates import PathPoint, RunningEstimate, parts_of, sum_dtype
-from speechshap.attribution.sampling import Sampler
+from speechshap.attribution.sampling import PILOT, PILOT_ALPHAS, Sampler
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
 
@@ -84,6 +84,24 @@ class PathEstimator:
         self._bands = None if band_shape is None else moments(*band_shape, dtype=exact)
         # Single precision, since there are many neurons.
         self._neurons = {name: moments(*shape, dtype=torch.float32) for name, shape in evaluator.neuron_shapes.items()}
+
+    def probe(self) -> None:
+        """Show the sampler the pilot of each utterance, which is no part of the estimate.
+
+        Raises:
+            NonFiniteGradientError: A gradient is not finite.
+        """
+        points = [
+            PathPoint(utterance, PILOT, number)
+            for utterance in range(len(self.done))
+            for number in range(len(PILOT_ALPHAS))
+        ]
+        evaluated = self._evaluator.evaluate_with_gradients(
+            [point.utterance for point in points],
+            lambda numbers: self._chunks.evaluate([points[number] for number in numbers], UnfinishedReplicate()),
+        )
+        for numbers, chunk in evaluated:
+            self._observe([points[number] for number in numbers], chunk)
 
     def advance(self, goals: Sequence[int]) -> None:
         """Add points until each utterance has come to its goal: so many replicates, or points of a single one.
@@ -175,14 +193,18 @@ class PathEstimator:
             self._neurons[name].add(neurons, share, parts)
         self._gap.add_rows(points, chunk.frames.sum(2), share)
         self._gap.add_references(chunk.reference_keys, chunk.reference_outputs)
-        squared_norms = chunk.frames.square().sum((1, 2)).cpu()
+        self._observe(points, chunk)
         for number, point in enumerate(points):
-            self._num_points[point.utterance] += 1
             self._has_gradient[point.utterance] |= chunk.nonzero[number]
-            self._sampler.observe(point.utterance, chunk.alphas[number, None], squared_norms[number, None])
             if self._kept is not None:
                 self._kept[point.utterance].append((chunk.frames[number] * chunk.weights[number]).float())
         self._unfinished = chunk.unfinished
+
+    def _observe(self, points: list[PathPoint], chunk: PathChunk) -> None:
+        squared_norms = chunk.frames.square().sum((1, 2)).cpu()
+        for number, point in enumerate(points):
+            self._num_points[point.utterance] += 1
+            self._sampler.observe(point.utterance, chunk.alphas[number, None], squared_norms[number, None])
 
 
 def _estimate(moments: RunningEstimate | None, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:

@@ -9,18 +9,22 @@ import math
 from torch import Tensor
 
 from speechshap.attribution.path import PathEstimator
-from speechshap.attribution.sampling import PathSampler
+from speechshap.attribution.sampling import PILOT_ALPHAS, PathSampler
 
 _FIRST_ROUND = 16  # points
+_PILOT_FROM = 32  # points: a pilot is not to take more than a tenth of them
 
 
 def advance_to(estimator: PathEstimator, sampler: PathSampler, n_samples: int) -> None:
     """Draw ``n_samples`` points for each utterance, rounded up to whole replicates; each round doubles what there is.
 
+    The points of a pilot are among them.
+
     Raises:
         GradientError: An utterance's gradients are all 0, or one is not finite.
     """
     batch = len(estimator.done)
+    n_samples -= _pilot(estimator, sampler, n_samples)
     goal = min(_FIRST_ROUND, n_samples)
     while True:
         estimator.advance([math.ceil(goal / sampler.points_per_replicate)] * batch)
@@ -42,7 +46,7 @@ def advance_to_tolerance(
         estimator: Of the batch.
         sampler: Its own.
         tolerance: Relative error to reach.
-        max_samples: Points of an utterance at which it is given up.
+        max_samples: Points of an utterance, those of a pilot included, at which it is given up.
         of_segments: Whether the error is that of segments (:meth:`PathEstimator.relative_error`).
 
     Returns:
@@ -53,7 +57,7 @@ def advance_to_tolerance(
     """
     batch = len(estimator.done)
     points = sampler.points_per_replicate
-    most = max_samples // points
+    most = (max_samples - _pilot(estimator, sampler, max_samples)) // points
     goals = [min(_FIRST_ROUND // points, most)] * batch
     while True:
         estimator.advance(goals)
@@ -68,3 +72,13 @@ def advance_to_tolerance(
             needed = min(2.0 * done, 1.1 * done * float(error[utterance] / tolerance) ** 2)
             goals[utterance] = min(most, max(done + 1, math.ceil(needed)))
             sampler.next_round(utterance)
+
+
+def _pilot(estimator: PathEstimator, sampler: PathSampler, n_samples: int) -> int:
+    """Let the sampler choose for each utterance what it draws from first; returns the points that this takes."""
+    if not sampler.has_pilot or n_samples < _PILOT_FROM:
+        return 0
+    estimator.probe()
+    for utterance in range(len(estimator.done)):
+        sampler.after_pilot(utterance)
+    return len(PILOT_ALPHAS)

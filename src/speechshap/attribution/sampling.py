@@ -37,6 +37,15 @@ how much: the integrand grows like 1 / (1 - alpha) towards the utterance, or 1 /
 
 NUM_BINS = len(EDGES) - 1
 
+PILOT = -1
+"""Number of the replicate that is asked first, where there is a pilot; it is no part of the estimate."""
+
+PILOT_ALPHAS = (3e-4, 0.5, 1 - 3e-4)
+"""Points of the pilot: near the ends, where few others fall, and one that these are compared with."""
+
+_SPIKE = 20.0  # times the norm in the middle: an end with more may hold most of the variance
+_GAIN = 1.25  # times less variance is what a density has to promise to be worth its unequal weights
+
 _END_SHARE = 0.15  # of the base density, spread evenly over the bins of the ends; no weight exceeds 1 / 0.85
 _DEFENSIVE_SHARE = 0.2  # of the base density in every learnt one
 _HALFWAY = 16  # observations after which half of the rest follows what was learnt: few show little of heavy tails
@@ -89,6 +98,8 @@ class PathDensity:
 
         :math:`q(\alpha) \propto \sqrt{E \lVert \Phi(\alpha) \rVert^2}` (Owen 2013, "Monte Carlo theory, methods and
         examples", section 9.1), mixed with the base density so that no point gets a great weight (Hesterberg 1995).
+        Unequal weights have a variance of their own, also where the integrand has none: the density is uniform unless
+        the second moment of a point is to be a fifth less than with uniform points.
 
         Args:
             ratios: :math:`E \lVert \Phi(\alpha) \rVert^2 / q_0(\alpha)^2` in each bin, ``(bins,)``, with the base
@@ -98,7 +109,10 @@ class PathDensity:
         base = torch.tensor(cls.base().heights, dtype=torch.float64)
         best = base * ratios.double().clamp_min(0).sqrt()
         share = 1 - (1 - _DEFENSIVE_SHARE) / (1 + _HALFWAY / observations)
-        heights = share * base + (1 - share) * best / (best * _WIDTHS).sum()
+        heights = share * base + (1 - share) * best / (best * _WIDTHS).sum()  # integrate to 1
+        moments = base.square() * ratios.double() * _WIDTHS
+        if _GAIN * (moments / heights).sum() > moments.sum():
+            return cls.uniform()
         return cls(tuple((_GRID ** (heights.log() / math.log(_GRID)).round()).tolist()))
 
     def at(self, alphas: Tensor) -> Tensor:
@@ -175,15 +189,20 @@ class PathSampler:
     """Draws the replicates of each utterance of a batch.
 
     The random numbers of a replicate depend on the seed, the utterance's id and the number of the replicate alone.
-    With the ``adaptive`` scheme alphas follow a density that is learnt, from one round to the next, from the
-    gradients of the same utterance.
+    With the ``adaptive`` scheme alphas follow a density that is learnt, from a pilot and from one round to the next,
+    from the gradients of the same utterance; it stays uniform where another one promises little.
 
     Args:
         evaluator: Has the batch.
         baseline: Draws the references.
         scheme: How the alphas of a replicate are drawn.
         seed: Of all draws.
-        density: What the first round of ``adaptive`` draws from; what is observed is pooled with it.
+        density: What the first round of ``adaptive`` draws from; what is observed is pooled with it. Where it is
+            uniform, a pilot decides.
+
+    Attributes:
+        points_per_replicate: Points on the path of one reference.
+        has_pilot: Whether :meth:`after_pilot` has something to decide.
     """
 
     def __init__(
@@ -199,19 +218,26 @@ class PathSampler:
         self._baseline = baseline
         self._scheme = scheme
         self._seed = seed
-        # A learnt density weighs as much as a few observations of each bin, the base density next to nothing.
-        self._prior = 0.5 if density == PathDensity.base() else 4.0
-        self._base_squared = PathDensity.base().at(_CENTRES).square()
-        self._expected = density.at(_CENTRES).square() / self._base_squared
+        base = PathDensity.base()
+        expected = density if scheme == "adaptive" else base
+        self.has_pilot = expected == PathDensity.uniform()
+        # A learnt density weighs as much as a few observations of each bin, others next to nothing.
+        self._prior = 0.5 if expected in (PathDensity.uniform(), base) else 4.0
+        self._expected = expected.at(_CENTRES).square().repeat(len(evaluator), 1)
+        # What neighbouring bins have in common is the integrand relative to these.
+        self._shape = (expected if self.has_pilot else base).at(_CENTRES).square().repeat(len(evaluator), 1)
         self._densities = [density if scheme == "adaptive" else PathDensity.uniform()] * len(evaluator)
         self._sums = torch.zeros(len(evaluator), NUM_BINS, dtype=torch.float64)
         self._counts = torch.zeros(len(evaluator), NUM_BINS, dtype=torch.float64)
 
     def draw(self, utterance: int, replicate: int) -> Replicate:
-        """Draw a replicate; the same one each time within a round."""
+        """Draw a replicate, or the pilot; the same one each time within a round."""
         generator = draw_generator(self._seed, self._evaluator.ids[utterance], replicate)
         uniforms = torch.rand(self._num_uniforms, generator=generator, dtype=torch.float64)
         reference = self._evaluator.draw_reference(self._baseline, utterance, generator)
+        if replicate == PILOT:
+            alphas = torch.tensor(PILOT_ALPHAS, dtype=torch.float64)
+            return Replicate(reference, alphas, torch.zeros_like(alphas))
         if self._scheme == "antithetic":
             return Replicate(reference, torch.cat([uniforms, 1 - uniforms]), torch.ones(2, dtype=torch.float64))
         strata = (torch.arange(self._num_uniforms) + uniforms) / self._num_uniforms
@@ -232,7 +258,7 @@ class PathSampler:
         The output at the references varies much less than the sums of the points: a twentieth as many references as
         points, two at least, suffice for its mean, and cost a fortieth of the gradients.
         """
-        return replicate < 2 or replicate * self.points_per_replicate % 20 < self.points_per_replicate
+        return 0 <= replicate < 2 or replicate * self.points_per_replicate % 20 < self.points_per_replicate
 
     def running_estimate(
         self, num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -247,9 +273,8 @@ class PathSampler:
     def observe(self, utterance: int, alphas: Tensor, squared_norms: Tensor) -> None:
         """Take note of the squared norms ``(points,)`` of the integrand at alphas ``(points,)``."""
         bins = bin_of(alphas)
-        ratios = squared_norms.double() / self._base_squared[bins]
-        self._sums[utterance].index_add_(0, bins, ratios)
-        self._counts[utterance].index_add_(0, bins, torch.ones_like(ratios))
+        self._sums[utterance].index_add_(0, bins, squared_norms.double())
+        self._counts[utterance].index_add_(0, bins, torch.ones_like(alphas))
 
     def second_moments(self, utterance: int) -> Tensor:
         """Second moment of the integrand relative to the squared base density in each bin, ``(bins,)``.
@@ -258,10 +283,20 @@ class PathSampler:
         """
         distance = torch.arange(NUM_BINS, dtype=torch.float64)[:, None] - torch.arange(NUM_BINS)
         kernel = torch.exp(-0.5 * distance.square())
-        sums, counts = self._sums[utterance], self._counts[utterance]
+        counts, shape = self._counts[utterance], self._shape[utterance]
+        sums, expected = self._sums[utterance] / shape, self._expected[utterance] / shape
         # The level of the expectation is that of the observations.
-        level = sums.sum() / (self._expected * counts).sum().clamp_min(1e-300)
-        return (kernel @ sums + self._prior * level * self._expected) / (kernel @ counts + self._prior)
+        level = sums.sum() / (expected * counts).sum().clamp_min(1e-300)
+        pooled = (kernel @ sums + self._prior * level * expected) / (kernel @ counts + self._prior)
+        return pooled * shape / PathDensity.base().at(_CENTRES).square()
+
+    def after_pilot(self, utterance: int) -> None:
+        """Draw from the base density from now on, if the integrand was far larger at an end than in the middle."""
+        bins = bin_of(torch.tensor(PILOT_ALPHAS, dtype=torch.float64))
+        start, middle, end = self._sums[utterance][bins].sqrt().tolist()
+        if max(start, end) > _SPIKE * middle:
+            self._densities[utterance] = PathDensity.base()
+            self._expected[utterance] = self._shape[utterance] = PathDensity.base().at(_CENTRES).square()
 
     def next_round(self, utterance: int) -> None:
         """Draw from what was observed from now on; other schemes than ``adaptive`` stay as they are."""

@@ -251,7 +251,7 @@ class GradientSHAP:
         require_at_least(1, num_samples=num_samples)
         batch = self._read(waveform, sample_rate)
         evaluator = Evaluator(self.model, batch.waveforms, batch.lengths, batch.ids)
-        sampler = PathSampler(evaluator, as_baseline(baselines), scheme, self.seed, PathDensity.base())
+        sampler = PathSampler(evaluator, as_baseline(baselines), scheme, self.seed, PathDensity.uniform())
         count = self.num_samples if num_samples is None else num_samples
         return torch.stack([sampler.draw(0, number).reference for number in range(count)])
 

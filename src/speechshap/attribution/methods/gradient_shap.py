@@ -95,7 +95,7 @@ class GradientSHAPSettings(PathSettings):
     @property
     def path_density(self) -> PathDensity:
         """The density that the first round draws from."""
-        return PathDensity.base() if self.density is None else PathDensity(tuple(self.density))
+        return PathDensity.uniform() if self.density is None else PathDensity(tuple(self.density))
 
 
 def gradient_shap(
@@ -115,7 +115,7 @@ def gradient_shap(
     against: int | Sequence[Any] | Tensor | None = None,
     output: Output = "logit",
     scheme: Scheme = "adaptive",
-    density: PathDensity = PathDensity.base(),  # noqa: B008 - immutable
+    density: PathDensity = PathDensity.uniform(),  # noqa: B008 - immutable
     alphas: Tensor | None = None,
     tolerance: float = 0.1,
     max_samples: int = 2000,
@@ -145,8 +145,8 @@ def gradient_shap(
             ``(batch, targets)``; None takes the predicted one.
         lengths: ``(batch,)`` samples of each utterance; None takes all of ``time``.
         ids: Names of the utterances, unique within the batch; None numbers them.
-        n_samples: Points on the paths of each utterance, rounded up to whole replicates; ``"auto"`` draws until the
-            relative error of every target is within ``tolerance``.
+        n_samples: Points on the paths of each utterance, a pilot included, rounded up to whole replicates; ``"auto"``
+            draws until the relative error of every target is within ``tolerance``.
         chunk_size: Points that go through the model at once; None finds what the device does well. The result does
             not depend on it. Halved when the device runs out of memory.
         seed: Of the draws.
@@ -161,10 +161,12 @@ def gradient_shap(
         output: Explain the ``"logit"``, the ``"log_odds"`` (Bolanos et al. 2025) or the ``"probability"``.
         scheme: How alphas are drawn; all keep the expectation. ``"uniform"``: one alpha and one reference a draw.
             ``"antithetic"``: pairs that mirror each other about 1/2, with one reference. ``"stratified"``: two to a
-            reference, one in each half. ``"adaptive"``: importance sampling, stratified; first with more points
-            towards the ends of the path, then, round by round, where the gradients of the same utterance were large.
+            reference, one in each half. ``"adaptive"``: like these, or by importance sampling where that promises less
+            variance: first with more points towards the ends of the path, if a pilot of three points finds large
+            gradients there, then, round by round, where the gradients of the same utterance were large.
         density: What the first round of ``"adaptive"`` draws from, for instance that of like utterances
-            (:meth:`PathDensity.learnt` from their :attr:`Attribution.path_second_moments`).
+            (:meth:`PathDensity.learnt` from their :attr:`Attribution.path_second_moments`); no pilot then, unless it is
+            uniform.
         alphas: ``(n_samples,)`` given points on the path; ``baselines`` are then ``(n_samples, time)``, one for each,
             and every utterance takes these.
         tolerance: Relative error to reach with ``n_samples="auto"``.
@@ -276,7 +278,7 @@ def learn(evaluators: Iterable[Evaluator], baseline: Baseline, settings: Gradien
             continue
         assert attribution.path_second_moments is not None  # noqa: S101 - for the type checker
         moments += [own / own.mean() for own in attribution.path_second_moments]
-    density = PathDensity.learnt(torch.stack(moments).mean(0)) if moments else PathDensity.base()
+    density = PathDensity.learnt(torch.stack(moments).mean(0)) if moments else PathDensity.uniform()
     return replace(settings, density=density.heights)
 
 
