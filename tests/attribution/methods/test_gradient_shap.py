@@ -185,7 +185,8 @@ def same(one: Attribution, other: Attribution, rows: list[int]) -> None:
         first, second = getattr(one, name)[rows], getattr(other, name)
         first = first[..., : second.shape[-1]] if first.ndim == 3 else first
         scale = float(second.abs().max())
-        torch.testing.assert_close(first, second, atol=1e-5 * scale, rtol=1e-5)
+        # The gap is a small difference of numbers that are rounded alike.
+        torch.testing.assert_close(first, second, atol=(3e-5 if "gap" in name else 1e-5) * scale, rtol=1e-5)
 
 
 def test_nothing_depends_on_chunk_batch_or_order(speech_model: TinyWavLM) -> None:
