@@ -1,7 +1,8 @@
 """Attributions stay what they were, for the same draws.
 
-``tests/reference/gradient_shap.npz`` was computed, in double precision, when GradientSHAP was the only method of this
-package. Run as a script, this file writes it anew with the version that Python finds::
+``tests/reference/gradient_shap.npz`` was computed, in double precision, when each point of a pair got a reference of
+its own. With shared ones the numbers were those of the time when GradientSHAP was the only method of this package. Run
+as a script, this file writes it anew with the version that Python finds::
 
     PYTHONPATH=src:tests python tests/test_parity.py
 """
@@ -21,7 +22,7 @@ from speechshap.attribution.sampling import NUM_BINS, SCHEMES
 REFERENCE = Path(__file__).parent / "reference" / "gradient_shap.npz"
 
 BASE = PathDensity.base()
-"""What all adaptive sampling began with at the time."""
+"""What adaptive sampling begins with where a pilot finds spikes; given, it takes none."""
 
 FIELDS = (
     "values", "values_standard_error", "frames", "frames_standard_error", "frame_lengths", "logits", "outputs",

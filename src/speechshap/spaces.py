@@ -26,12 +26,13 @@ class Space:
 
     Attributes:
         module: Gives the points, a tensor with the utterances in its first dimension, or a tuple that begins with one.
+            It runs once, and has as many positions as the grid has frames. Hooks of others work on the points.
         time_dim: Dimension of that tensor that is the time.
         grid: Where its positions lie on the waveform; None: where the frames of the model do.
         covers_padding: Whether it has positions for the silence that a model puts after each utterance; they count as
             those of the last frame.
-        skipped: Modules that need not run where the points are given: nothing but this space hears what they give. The
-            module itself may be one of them.
+        skipped: Modules that need not run where the points are given: nothing but this space hears what they give, and
+            it takes a tensor where they give a tuple. The module itself may be one of them.
         bands: Those that its features are, with its positions as columns; None where they are no bands.
     """
 

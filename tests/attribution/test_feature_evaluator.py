@@ -271,3 +271,65 @@ def test_a_mean_of_clips_is_computed_once_for_the_same_weights(model: Framewise)
     assert model.stem_calls == 1
     model.stem.weight.data.mul_(2)
     torch.testing.assert_close(draw(), model.stem(clips[:, None].double()).mean((0, 2)))
+
+
+def test_what_others_did_to_the_module_stays(model: Framewise) -> None:
+    """A forward of its own, as libraries that offload weights give it, and a hook that changes the output."""
+    own = model.stem.forward
+    model.stem.forward = lambda waveforms: 2 * own(waveforms)
+    handle = model.stem.register_forward_hook(lambda _, __, output: output + 1)
+    evaluator = evaluator_of(model, noise(1, 80, seed=0), [80])
+    result = explain(evaluator, silence, space="stem", n_points=63)
+    assert result.completeness_gap.abs().max() < 1e-6
+    handle.remove()
+    waveform = noise(1, 80, seed=1)[:, None]
+    torch.testing.assert_close(model.stem(waveform), 2 * own(waveform))
+
+
+def test_what_follows_may_work_in_place() -> None:
+    linear = nn.Linear(8, 3).double().requires_grad_(False)
+    evaluator = Evaluator(
+        lambda x: linear(x.unflatten(1, (-1, 8))).relu_().sum(1), noise(1, 80, seed=0), grid=GRID,
+        spaces={"linear": Space(module=linear)},
+    )  # fmt: skip
+    result = explain(evaluator, gaussian_noise(), space="linear", n_points=255)
+    assert result.completeness_gap.abs().max() < 0.02
+
+
+def test_more_positions_than_frames_are_refused() -> None:
+    linear = nn.Linear(4, 3).double().requires_grad_(False)
+    evaluator = Evaluator(
+        lambda x: linear(x.unflatten(1, (-1, 4))).sum(1), noise(1, 80, seed=0), grid=GRID,
+        spaces={"linear": Space(module=linear)},
+    )  # fmt: skip
+    with pytest.raises(UserError, match="has 20 positions in dimension 1 for an utterance that has 10"):
+        explain(evaluator, silence, space="linear")
+
+
+def test_a_mean_is_one_of_the_sound_and_not_of_what_a_model_puts_after_it() -> None:
+    stem = nn.Conv1d(1, 3, 8, 8, bias=False).double().requires_grad_(False)
+    silent = nn.functional.pad
+    evaluator = Evaluator(
+        lambda x: stem(silent(x, (0, 160 - x.shape[1]))[:, None]).sum(2), noise(1, 80, seed=0), grid=GRID,
+        spaces={"stem": Space(module=stem, time_dim=2, covers_padding=True)},
+    )  # fmt: skip
+    features = in_space(evaluator, "stem")
+    assert features.lengths == [20]
+    reference = features.draw_reference(MeanReference(None), 0, torch.Generator())
+    torch.testing.assert_close(reference[:10], features.inputs[0, :10].mean(0).expand(10, 3))
+    assert torch.equal(reference[10:], features.inputs[0, 10:])
+
+
+def test_a_clip_that_is_not_heard_at_once_counts_as_a_whole() -> None:
+    """The model hears a second at a time, and the clips have two."""
+    stem = nn.Conv1d(1, 3, 8, 8, bias=False).double().requires_grad_(False)
+
+    def forward(waveforms: Tensor) -> Tensor:
+        return sum(stem(window[:, None]).sum(2) for window in waveforms.split(16_000, 1))
+
+    evaluator = Evaluator(forward, noise(1, 80, seed=0), grid=GRID, spaces={"stem": Space(module=stem, time_dim=2)})
+    clips = noise(2, 32_000, seed=5)
+    mean = in_space(evaluator, "stem").draw_reference(
+        MeanReference(from_references(clips), clips), 0, torch.Generator()
+    )
+    torch.testing.assert_close(mean[0], stem(clips[:, None]).mean((0, 2)), atol=1e-9, rtol=1e-6)

@@ -88,7 +88,7 @@ def test_gradient_shap_by_its_name_is_the_function() -> None:
         ({"output": "loss"}, "`output` is 'loss'; expected logit, log_odds, probability"),
         ({"baselines": "music"}, "`baselines` is 'music'; expected noise, silence, dataset"),
         ({"n_references": 0}, "`n_references` is 0; expected 1 at least"),
-        ({"n_samples": 3}, "`n_samples` is 3; expected auto, or 4 at least: an error bar needs two references"),
+        ({"n_samples": 3}, "`n_samples` is 3; expected auto, or 4 at least: an error bar needs two replicates"),
         ({"n_samples": 1, "scheme": "uniform"}, "`n_samples` is 1; expected auto, or 2 at least"),
         ({"n_samples": True, "scheme": "uniform"}, "`n_samples` is True"),
         ({"max_samples": 3}, "`max_samples` is 3; expected 4 at least"),

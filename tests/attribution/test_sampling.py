@@ -6,6 +6,7 @@ import torch
 
 from speechshap.attribution import Evaluator, PathDensity
 from speechshap.attribution.baselines import gaussian_noise
+from speechshap.attribution.replicates import PathPoint
 from speechshap.attribution.sampling import EDGES, NUM_BINS, PILOT, SCHEMES, PathSampler, Scheme, bin_of
 
 CENTRES = (torch.tensor(EDGES[1:], dtype=torch.float64) + torch.tensor(EDGES[:-1], dtype=torch.float64)) / 2
@@ -75,7 +76,21 @@ def test_draws_belong_to_the_seed_the_id_and_the_number(scheme: Scheme) -> None:
     assert torch.equal(one.draw(1, 7).alphas, other.draw(0, 7).alphas)
     for different in (one.draw(1, 8), one.draw(0, 7), sampler(scheme, seed=1).draw(1, 7)):
         assert not torch.equal(one.draw(1, 7).alphas, different.alphas)
-        assert not torch.equal(one.draw(1, 7).reference, different.reference)
+    references = [
+        one.reference((1, 7, 0)),
+        one.reference((1, 8, 0)),
+        one.reference((0, 7, 0)),
+        one.reference((1, 7, 1)),
+    ]
+    assert all(not torch.equal(references[0], different) for different in references[1:])
+
+
+@pytest.mark.parametrize(("scheme", "expected"), [("uniform", [0, 0]), ("antithetic", [0]), ("stratified", [0, 1])])
+def test_points_share_a_reference_where_they_mirror_each_other_alone(scheme: Scheme, expected: list[int]) -> None:
+    keys = list(dict.fromkeys(sampler(scheme).reference_key(point) for point in sampler(scheme).points(1, 4, 5)))
+    assert keys == [(1, 4, number) for number in dict.fromkeys(expected)]
+    pilot = [PathPoint(1, PILOT, number) for number in range(3)]
+    assert {sampler(scheme).reference_key(point) for point in pilot} == {(1, PILOT, 0)}
 
 
 def test_schemes_place_their_alphas_as_they_say() -> None:
@@ -119,7 +134,7 @@ def test_the_pilot_of_an_utterance_finds_what_is_large_at_the_ends(
     own.after_pilot(0)
     assert torch.equal(own.draw(0, 3).alphas, plain.draw(0, 3).alphas) == stays_uniform
     assert torch.equal(own.draw(1, 3).alphas, plain.draw(1, 3).alphas)  # another utterance has its own
-    assert torch.equal(own.draw(0, 3).reference, plain.draw(0, 3).reference)
+    assert torch.equal(own.reference((0, 3, 1)), plain.reference((0, 3, 1)))
 
 
 def test_what_is_level_along_the_path_keeps_uniform_points() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechshap.data.alignment import AlignmentError, Interval, Tier, find_alignment, read_alignment
+from speechshap.data.alignment import AlignmentError, Interval, Tier, find_alignment, read_alignment, table_tiers
 
 LONG = """File type = "ooTextFile"
 Object class = "TextGrid"
@@ -212,3 +212,12 @@ def test_of_two_sounds_of_one_name_each_has_the_alignment_of_its_folder(tmp_path
     for name in ("anna", "bert"):
         expected = write(tmp_path / "aligned" / name / "a.TextGrid", SHORT)
         assert find_alignment(Path("corpus", name, "a.wav"), tmp_path / "aligned") == expected
+
+
+@pytest.mark.parametrize(
+    "times", ["7\t100\t400", "100\t400", "100\t400\t300", "Anna\t0.1\t0.4\t0.3", "7\t100\t400\t300"]
+)  # fmt: skip
+def test_numbers_of_elan_that_are_no_begin_and_end(times: str) -> None:
+    """A participant's number before them, a duration behind."""
+    (tier,) = table_tiers(f"words\t{times}\tyes, well, I, mean, it, so\n")
+    assert tier.intervals == [Interval(0.1, 0.4, "yes, well, I, mean, it, so")]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from speechshap.attribution.quadrature import NestedSums
-from speechshap.attribution.replicates import PathPoint, ReplicateKey, parts_of
+from speechshap.attribution.replicates import PathPoint, ReferenceKey, parts_of
 
 
 class RunningGap(Protocol):
@@ -16,7 +16,7 @@ class RunningGap(Protocol):
     def add_rows(self, points: Sequence[PathPoint], sums: Tensor, weights: Tensor) -> None:
         """Add the sums ``(R, K)`` of the attributions of points with their weights."""
 
-    def add_references(self, keys: Sequence[ReplicateKey], outputs: Tensor) -> None:
+    def add_references(self, keys: Sequence[ReferenceKey], outputs: Tensor) -> None:
         """Add the explained outputs ``(R, K)`` at references."""
 
     def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -34,7 +34,7 @@ class Completeness:
 
     def __init__(self, num_utterances: int) -> None:
         self._sums: list[dict[int, Tensor]] = [{} for _ in range(num_utterances)]
-        self._references: list[dict[int, Tensor]] = [{} for _ in range(num_utterances)]
+        self._references: list[dict[int, list[Tensor]]] = [{} for _ in range(num_utterances)]
 
     def add_rows(self, points: Sequence[PathPoint], sums: Tensor, weights: Tensor) -> None:
         """Add the sums ``(R, K)`` of the attributions of points with their weights ``(R,)``."""
@@ -43,10 +43,10 @@ class Completeness:
             own = self._sums[utterance]
             own[replicate] = own[replicate] + value if replicate in own else value
 
-    def add_references(self, keys: Sequence[ReplicateKey], outputs: Tensor) -> None:
-        """Add the explained outputs ``(R, K)`` at the references of (utterance, replicate)."""
-        for (utterance, replicate), value in zip(keys, outputs.cpu().double(), strict=True):
-            self._references[utterance][replicate] = value
+    def add_references(self, keys: Sequence[ReferenceKey], outputs: Tensor) -> None:
+        """Add the explained outputs ``(R, K)`` at references; of several of a replicate the mean counts."""
+        for (utterance, replicate, _), value in zip(keys, outputs.cpu().double(), strict=True):
+            self._references[utterance].setdefault(replicate, []).append(value)
 
     def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
         r"""Gap and standard error, ``(B, K)`` each, of utterances with the explained outputs ``(B, K)``.
@@ -63,7 +63,7 @@ class Completeness:
 
     def _gap(self, utterance: int, output: Tensor) -> tuple[Tensor, Tensor | None]:
         sums = torch.stack(list(self._sums[utterance].values()))  # (n, K)
-        references = torch.stack(list(self._references[utterance].values()))  # (m, K)
+        references = torch.stack([torch.stack(own).mean(0) for own in self._references[utterance].values()])  # (m, K)
         n, m = len(sums), len(references)
         gap = sums.mean(0) + references.mean(0) - output
         if n < 2:
@@ -91,9 +91,9 @@ class FixedCompleteness:
         """Add the sums ``(R, K)`` of the attributions of points with their weights ``(R, rules)``."""
         self._sums.add(sums.cpu().double(), weights, parts_of(points, 0))
 
-    def add_references(self, keys: Sequence[ReplicateKey], outputs: Tensor) -> None:
+    def add_references(self, keys: Sequence[ReferenceKey], outputs: Tensor) -> None:
         """Take the explained outputs ``(R, K)`` at the references."""
-        for (utterance, _), output in zip(keys, outputs.cpu().double(), strict=True):
+        for (utterance, *_), output in zip(keys, outputs.cpu().double(), strict=True):
             self._references[utterance] = output
 
     def gap(self, outputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,10 @@ from speechshap.attribution.replicates import sum_dtype
 from speechshap.attribution.settings import WAVEFORM
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.errors import UserError, require_choice
+from speechshap.frames import SAMPLE_RATE
 from speechshap.spaces import Space
+
+_PIECE = SAMPLE_RATE  # samples of a clip that go through a model whose window it exceeds: no window is shorter
 
 _MEAN_DRAWS = 8  # references that a mean is taken of, where it is of a distribution: each has features by the hundred
 
@@ -80,12 +83,12 @@ class FeatureEvaluator(Evaluator):
     def _hold_features(self, features: Sequence[Tensor]) -> None:
         """Take the points ``(positions, ...)`` of each utterance."""
         grid = self._space.grid or self.grid
-        self.lengths = [max(1, grid.num_frames(length)) for length in self._base.lengths]
+        self.lengths = [self._num_positions(length) for length in self._base.lengths]
         if self._space.covers_padding:
             self.lengths = [len(own) for own in features]
         owners = torch.zeros(len(features), max(self.lengths), dtype=torch.int64)
         for row, length, own in zip(owners, self.lengths, features, strict=True):
-            if len(own) < length:
+            if len(own) != length:
                 raise UserError(
                     f"`space`: the output of {self._name} has {len(own)} positions in dimension {self._space.time_dim} "
                     f"for an utterance that has {length}"
@@ -116,7 +119,10 @@ class FeatureEvaluator(Evaluator):
     def draw_reference(self, baseline: Baseline, utterance: int, generator: torch.Generator) -> Tensor:
         """Draw a reference for an utterance, ``(positions, ...)``; errors as for :meth:`Evaluator.reference`."""
         if isinstance(baseline, MeanReference):
-            return self._mean(baseline, utterance).expand(self.lengths[utterance], *self.inputs.shape[2:])
+            reference = self.inputs[utterance, : self.lengths[utterance]].clone()
+            # What a model puts after the sound is the same in both.
+            reference[: self._num_positions(self._base.lengths[utterance])] = self._mean(baseline, utterance)
+            return reference
         waveform = self._base.draw_reference(baseline, utterance, generator)
         return self._features(waveform.to(self.device))[: self.lengths[utterance]]
 
@@ -180,18 +186,31 @@ class FeatureEvaluator(Evaluator):
             return self._mean_of_clips(mean, mean.clips)
         if utterance not in self._means:
             if mean.baseline is None:
-                drawn = [self.inputs[utterance, : self.lengths[utterance]]]
+                drawn = [self.inputs[utterance]]
             else:
                 generators = [draw_generator(0, self.ids[utterance], number) for number in range(_MEAN_DRAWS)]
                 drawn = [self.draw_reference(mean.baseline, utterance, generator) for generator in generators]
-            self._means[utterance] = torch.cat(drawn).mean(0)
+            count = self._num_positions(self._base.lengths[utterance])
+            self._means[utterance] = torch.cat([own[:count] for own in drawn]).mean(0)
         return self._means[utterance]
 
     def _mean_of_clips(self, mean: MeanReference, clips: Tensor) -> Tensor:
         """The mean feature of clips ``(references, time)``, which other batches have as well."""
-        first = self._features(clips[0]).mean(0)
+        first = self._mean_of_clip(clips[0])
         # The first clip tells whether it is that of this space, and of these weights.
         if mean.of_clips is None or not torch.equal(mean.of_clips[0], first):
-            others = [self._features(clip).mean(0) for clip in clips[1:]]
+            others = [self._mean_of_clip(clip) for clip in clips[1:]]
             mean.of_clips = first, torch.stack([first, *others]).mean(0)
         return mean.of_clips[1]
+
+    def _mean_of_clip(self, clip: Tensor) -> Tensor:
+        """The mean feature ``(...)`` of a clip ``(time,)``; of one that is not heard at once, piece by piece."""
+        count, features = self._num_positions(len(clip)), self._features(clip)
+        if len(features) >= count:
+            return features[:count].mean(0)
+        pieces = [piece for piece in clip.split(_PIECE) if len(piece) == _PIECE]
+        return torch.cat([self._features(piece)[: self._num_positions(_PIECE)] for piece in pieces]).mean(0)
+
+    def _num_positions(self, samples: int) -> int:
+        """Positions of a sound, without those of the padding after it."""
+        return max(1, (self._space.grid or self.grid).num_frames(samples))

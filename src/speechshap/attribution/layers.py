@@ -15,8 +15,12 @@ LAYER_METHODS: tuple[str, ...] = get_args(LayerMethod)
 
 
 @contextmanager
-def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def caught_outputs(layers: Mapping[str, nn.Module], *, as_computed: bool = False) -> Iterator[dict[str, Tensor]]:
     """Record the outputs of layers by name; of a tuple the first member.
+
+    Args:
+        layers: By name.
+        as_computed: Record what the layers compute themselves, before hooks of others change it.
 
     Raises:
         UserError: The output of a layer is no tensor, it runs more than once, or what follows it works in place on its
@@ -50,7 +54,9 @@ def caught_outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor
     handles: list[RemovableHandle] = []
     try:
         for name, layer in layers.items():
-            handles.append(layer.register_forward_hook(lambda _, __, output, name=name: catch(name, output)))
+            handles.append(
+                layer.register_forward_hook(lambda _, __, output, name=name: catch(name, output), prepend=as_computed)
+            )
         yield caught
         for name, tensor in caught.items():
             if tensor._version != versions[name]:
@@ -86,7 +92,7 @@ def outputs_until(name: str, modules: Mapping[str, nn.Module], run: Callable[[],
         raise _Reached
 
     caught: dict[str, Tensor] = {}
-    with caught_outputs(modules) as found, suppress(_Reached):
+    with caught_outputs(modules, as_computed=True) as found, suppress(_Reached):
         handle = modules[name].register_forward_hook(stop)
         try:
             run()
@@ -116,8 +122,9 @@ def replaced_output(space: Space, points: Tensor, unheard: Mapping[nn.Module, Te
         >>> torch.equal(outputs, model[1](torch.zeros(4, 5, 3)))
         True
     """
-    rows = points.movedim(1, space.time_dim)
+    rows = points.movedim(1, space.time_dim).clone()  # so that what follows may work in place
     skipped = {module: unheard.get(module, rows) for module in space.skipped}
+    own = {module: vars(module)["forward"] for module in skipped if "forward" in vars(module)}
     calls = 0
 
     def replace(_: nn.Module, __: Any, output: Any) -> Any:
@@ -136,4 +143,5 @@ def replaced_output(space: Space, points: Tensor, unheard: Mapping[nn.Module, Te
     finally:
         for module in skipped:
             vars(module).pop("forward", None)  # what stood in for the method of its class
+            vars(module).update({"forward": own[module]} if module in own else {})
         handle.remove()

@@ -9,7 +9,7 @@ from speechshap.attribution.attribution import Attribution, relative_error
 from speechshap.attribution.errors import ZeroGradientError
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.layers import LayerMethod
-from speechshap.attribution.path_chunk import ChunkEvaluator, PathChunk, UnfinishedReplicate
+from speechshap.attribution.path_chunk import ChunkEvaluator, PathChunk, UnfinishedPath
 from speechshap.attribution.replicates import PathPoint, RunningEstimate, parts_of, sum_dtype
 from speechshap.attribution.sampling import PILOT, PILOT_ALPHAS, Sampler
 from speechshap.attribution.spectrum import SpectralGrid
@@ -19,7 +19,7 @@ from speechshap.attribution.targets import Targets
 class PathEstimator:
     """Attributes a batch, as many replicates at a time as it is asked for.
 
-    A replicate is one reference with points on its path, whose weighted mean estimates the attributions. Random
+    A replicate is a few points on paths, whose weighted mean estimates the attributions. Random
     replicates are averaged, and their variance gives the standard error; of a single fixed one it is the quadrature
     that has an error.
 
@@ -45,7 +45,7 @@ class PathEstimator:
         >>> sampler = PathSampler(evaluator, gaussian_noise(), "adaptive", 0, PathDensity.base())
         >>> estimator = PathEstimator(evaluator, Targets.from_classes(1, 0), sampler)
         >>> estimator.advance([3])
-        >>> estimator.attribution().n_samples  # two points for each of three references
+        >>> estimator.attribution().n_samples  # two points in each of three replicates
         tensor([6])
     """
 
@@ -65,7 +65,7 @@ class PathEstimator:
         self._sampler = sampler
         keep_values = keep_values and evaluator.is_of_waveforms
         self._chunks = ChunkEvaluator(evaluator, self._targets, sampler, layer_method, spectrum, keep_values)
-        self._unfinished = UnfinishedReplicate()
+        self._unfinished = UnfinishedPath()
         self.done = [0] * len(evaluator)
         self._num_points = [0] * len(evaluator)
         self._has_gradient = [False] * len(evaluator)
@@ -98,7 +98,7 @@ class PathEstimator:
         ]
         evaluated = self._evaluator.evaluate_with_gradients(
             [point.utterance for point in points],
-            lambda numbers: self._chunks.evaluate([points[number] for number in numbers], UnfinishedReplicate()),
+            lambda numbers: self._chunks.evaluate([points[number] for number in numbers], UnfinishedPath()),
         )
         for numbers, chunk in evaluated:
             self._observe([points[number] for number in numbers], chunk)

@@ -14,23 +14,23 @@ from speechshap.attribution.errors import NonFiniteGradientError
 from speechshap.attribution.evaluator import Evaluator, within
 from speechshap.attribution.gradients import Gradients, Outputs
 from speechshap.attribution.layers import LayerMethod
-from speechshap.attribution.replicates import PathPoint, ReplicateKey
-from speechshap.attribution.sampling import Replicate, Sampler
+from speechshap.attribution.replicates import PathPoint, ReferenceKey
+from speechshap.attribution.sampling import Sampler
 from speechshap.attribution.spectrum import SpectralGrid
 from speechshap.attribution.targets import Targets
 
 
 @dataclass(frozen=True, slots=True)
-class UnfinishedReplicate:
-    """A replicate that goes on in the next chunk, where it is neither drawn nor evaluated again.
+class UnfinishedPath:
+    """A path that goes on in the next chunk, where its reference is neither drawn nor evaluated again.
 
     Attributes:
-        replicates: It alone, by its key; empty where the chunk ended with a replicate.
-        reference_layers: Outputs of the layers at its reference, likewise.
+        references: Its reference alone, by its key; empty where the chunk ended with a path.
+        reference_layers: Outputs of the layers there, likewise.
     """
 
-    replicates: dict[ReplicateKey, Replicate] = field(default_factory=dict)
-    reference_layers: dict[ReplicateKey, dict[str, Tensor]] = field(default_factory=dict)
+    references: dict[ReferenceKey, Tensor] = field(default_factory=dict)
+    reference_layers: dict[ReferenceKey, dict[str, Tensor]] = field(default_factory=dict)
 
 
 class PathChunk(NamedTuple):
@@ -44,7 +44,7 @@ class PathChunk(NamedTuple):
         bands: ``(R, K, bands, frames)``, where there is a spectrum.
         neurons: ``(R, K, ...)`` for each layer.
         nonzero: Whether a point has a gradient other than 0.
-        reference_keys: Replicates whose references the model was asked about.
+        reference_keys: References that the model was asked about.
         reference_outputs: Explained outputs at these, ``(references, K)``.
         unfinished: What the next chunk goes on with.
     """
@@ -56,9 +56,9 @@ class PathChunk(NamedTuple):
     bands: Tensor | None
     neurons: dict[str, Tensor]
     nonzero: list[bool]
-    reference_keys: list[ReplicateKey]
+    reference_keys: list[ReferenceKey]
     reference_outputs: Tensor
-    unfinished: UnfinishedReplicate
+    unfinished: UnfinishedPath
 
 
 class _Part(NamedTuple):
@@ -103,7 +103,7 @@ class ChunkEvaluator:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def evaluate(self, points: list[PathPoint], known: UnfinishedReplicate) -> PathChunk:
+    def evaluate(self, points: list[PathPoint], known: UnfinishedPath) -> PathChunk:
         """Send points through the model; it changes nothing, so that it can be tried again in smaller parts.
 
         Args:
@@ -113,21 +113,23 @@ class ChunkEvaluator:
         Raises:
             NonFiniteGradientError: A gradient is not finite.
         """
-        keys = dict.fromkeys(point.key for point in points)
-        drawn = {key: known.replicates.get(key) or self._sampler.draw(*key) for key in keys}
-        alphas = torch.stack([drawn[point.key].alphas[point.number] for point in points])
-        weights = torch.stack([drawn[point.key].weights[point.number] for point in points])
-        last = points[-1]
-        is_finished = last.number == self._sampler.points_per_replicate - 1
-        unfinished = {} if is_finished else {last.key: drawn[last.key]}
+        replicates = {key: self._sampler.draw(*key) for key in dict.fromkeys(point.key for point in points)}
+        alphas = torch.stack([replicates[point.key].alphas[point.number] for point in points])
+        weights = torch.stack([replicates[point.key].weights[point.number] for point in points])
+        keys = [self._sampler.reference_key(point) for point in points]
+        drawn = {
+            key: known.references[key] if key in known.references else self._sampler.reference(key)
+            for key in dict.fromkeys(keys)
+        }
+        unfinished = {keys[-1]: drawn[keys[-1]]} if self._goes_on(points[-1]) else {}
         references = self._pad_references(drawn, max(self._evaluator.lengths[point.utterance] for point in points))
         index = {key: number for number, key in enumerate(drawn)}
-        asked = [key for key in drawn if key not in known.replicates and self._is_evaluated(key)]
+        asked = [key for key in drawn if key not in known.references and self._is_evaluated(key)]
         at_references = self._evaluate_references(asked, references[[index[key] for key in asked]])
         reference_layers = {**known.reference_layers, **_split_layers(asked, at_references)}
-        references = references[[index[point.key] for point in points]]  # (R, T)
+        references = references[[index[key] for key in keys]]  # (R, T)
         del drawn  # each copy of hours of sound counts
-        parts = self._parts(points, alphas, references, reference_layers)
+        parts = self._parts(points, alphas, references, [reference_layers.get(key, {}) for key in keys])
         return PathChunk(
             alphas=alphas,
             weights=weights,
@@ -138,15 +140,22 @@ class ChunkEvaluator:
             nonzero=torch.stack([part.nonzero for part in parts]).any(0).tolist(),
             reference_keys=asked,
             reference_outputs=self._targets(at_references.logits, self._evaluator.indices([key[0] for key in asked])),
-            unfinished=UnfinishedReplicate(unfinished, {key: reference_layers.get(key, {}) for key in unfinished}),
+            unfinished=UnfinishedPath(unfinished, {key: reference_layers.get(key, {}) for key in unfinished}),
         )
+
+    def _goes_on(self, point: PathPoint) -> bool:
+        """Whether another point of its replicate lies on the same path."""
+        if point.number == self._sampler.points_per_replicate - 1:
+            return False
+        following = point._replace(number=point.number + 1)
+        return self._sampler.reference_key(following) == self._sampler.reference_key(point)
 
     def _parts(
         self,
         points: list[PathPoint],
         alphas: Tensor,
         references: Tensor,
-        reference_layers: Mapping[ReplicateKey, Mapping[str, Tensor]],
+        reference_layers: Sequence[Mapping[str, Tensor]],
     ) -> list[_Part]:
         """What rows with these references ``(R, T)``, which are changed, came to for each target."""
         evaluator, utterances = self._evaluator, [point.utterance for point in points]
@@ -155,7 +164,7 @@ class ChunkEvaluator:
         factors: dict[str, Tensor] = {}
         parts = []
         for gradients in evaluator.gradients(waveforms, utterances, self._targets, directions):
-            factors = factors or self._layer_factors(points, gradients, reference_layers)
+            factors = factors or self._layer_factors(utterances, gradients, reference_layers)
             parts.append(self._part(points, differences, gradients, factors))
             del gradients  # before those of the next target are computed
         return parts
@@ -176,44 +185,44 @@ class ChunkEvaluator:
         values = differences * gradients.inputs if self._keep_values else None
         return _Part(frames, values, bands, neurons, gradients.inputs.flatten(1).any(1))
 
-    def _pad_references(self, replicates: Mapping[ReplicateKey, Replicate], width: int) -> Tensor:
-        """References of the chunk on the device, ``(replicates, width, ...)``, 0 in the padding."""
-        inputs, anyone = self._evaluator.inputs, next(iter(replicates.values())).reference
-        shape = (len(replicates), width, *inputs.shape[2:])
+    def _pad_references(self, drawn: Mapping[ReferenceKey, Tensor], width: int) -> Tensor:
+        """References of the chunk on the device, ``(references, width, ...)``, 0 in the padding."""
+        inputs, anyone = self._evaluator.inputs, next(iter(drawn.values()))
+        shape = (len(drawn), width, *inputs.shape[2:])
         references = torch.zeros(shape, dtype=inputs.dtype, device=anyone.device)
-        for own, replicate in zip(references, replicates.values(), strict=True):
-            own[: len(replicate.reference)] = replicate.reference
+        for own, reference in zip(references, drawn.values(), strict=True):
+            own[: len(reference)] = reference
         return references.to(self._evaluator.device)
 
     @property
     def _has_endpoints(self) -> bool:
         return bool(self._evaluator.layers) and not self._is_along_path
 
-    def _is_evaluated(self, key: ReplicateKey) -> bool:
+    def _is_evaluated(self, key: ReferenceKey) -> bool:
         """Whether the model is asked about the reference itself: always for layer endpoints."""
-        return self._has_endpoints or self._sampler.needs_output(key[1])
+        return self._has_endpoints or self._sampler.needs_output(key)
 
-    def _evaluate_references(self, keys: list[ReplicateKey], references: Tensor) -> Outputs:
+    def _evaluate_references(self, keys: list[ReferenceKey], references: Tensor) -> Outputs:
         if not keys:
             return Outputs(references.new_zeros(0, self._evaluator.logits.shape[1]), {})
         return self._evaluator.outputs_at(references, [key[0] for key in keys], with_layers=self._has_endpoints)
 
     def _layer_factors(
         self,
-        points: list[PathPoint],
+        utterances: list[int],
         gradients: Gradients,
-        reference_layers: Mapping[ReplicateKey, Mapping[str, Tensor]],
+        reference_layers: Sequence[Mapping[str, Tensor]],
     ) -> dict[str, Tensor]:
         """What multiplies each layer's gradient, ``(R, ...)``: its slope on the path, or its endpoints' difference."""
         if self._is_along_path:
             return gradients.layer_slopes
         factors = {name: torch.zeros_like(gradient) for name, gradient in gradients.layers.items()}
         for name, differences in factors.items():
-            for own_differences, point in zip(differences, points, strict=True):
-                reference = reference_layers[point.key][name]
+            for own_differences, utterance, layers in zip(differences, utterances, reference_layers, strict=True):
+                reference = layers[name]
                 # The reference may have been evaluated in a chunk of another width; what is beyond either is padding.
                 common = within([min(sizes) for sizes in zip(own_differences.shape, reference.shape, strict=True)])
-                own = self._evaluator.outputs.layers[name][point.utterance]
+                own = self._evaluator.outputs.layers[name][utterance]
                 own_differences[common] = own[common].float() - reference[common].float()
         return factors
 
@@ -236,7 +245,7 @@ def _waveforms_at(
     return points, references
 
 
-def _split_layers(keys: list[ReplicateKey], outputs: Outputs) -> dict[ReplicateKey, dict[str, Tensor]]:
+def _split_layers(keys: list[ReferenceKey], outputs: Outputs) -> dict[ReferenceKey, dict[str, Tensor]]:
     return {key: {name: layer[row] for name, layer in outputs.layers.items()} for row, key in enumerate(keys)}
 
 

@@ -84,7 +84,7 @@ class NestedSums:
         self, sizes: Sequence[int], num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device
     ) -> None:
         self._sizes = sizes
-        self._sums = torch.zeros(num_utterances, len(sizes), *shape, dtype=dtype, device=device)
+        self._sums = [torch.zeros(num_utterances, *shape, dtype=dtype, device=device) for _ in sizes]  # of each rule
         self._counts = [0] * num_utterances
 
     def add(self, values: Tensor, weights: Tensor, parts: Sequence[ReplicatePart]) -> None:
@@ -95,12 +95,12 @@ class NestedSums:
             self._counts[utterance] += 1
             for rule, weight in enumerate(own_weights):
                 if weight:
-                    self._sums[utterance, rule][where].add_(value, alpha=weight)
+                    self._sums[rule][utterance][where].add_(value, alpha=weight)
 
     @property
     def mean(self) -> Tensor:
         """Integrals by the largest rule whose nodes are all there, ``(B, ...)``."""
-        return torch.stack([sums[rule] for sums, rule in zip(self._sums, self._rules, strict=True)])
+        return torch.stack([self._sums[rule][utterance] for utterance, rule in enumerate(self._rules)])
 
     @property
     def num_replicates(self) -> list[int]:
@@ -109,7 +109,10 @@ class NestedSums:
 
     def difference(self) -> Tensor:
         """By how much the largest rule differs from the one before, ``(B, ...)``."""
-        return torch.stack([sums[rule] - sums[rule - 1] for sums, rule in zip(self._sums, self._rules, strict=True)])
+        return torch.stack([
+            self._sums[rule][utterance] - self._sums[rule - 1][utterance]
+            for utterance, rule in enumerate(self._rules)
+        ])  # fmt: skip
 
     def standard_error(self) -> Tensor:
         """Size of the difference, ``(B, ...)``."""

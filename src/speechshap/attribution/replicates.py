@@ -12,6 +12,9 @@ _BLOCK = 2**21  # numbers that are summed at a time: copies of all that hours of
 ReplicateKey = tuple[int, int]
 """Batch index of the utterance, and number of the replicate."""
 
+ReferenceKey = tuple[int, int, int]
+"""The same, and number of a reference within the replicate."""
+
 
 class PathPoint(NamedTuple):
     """A point on a path: the batch index of its utterance, its replicate, and its number in that."""

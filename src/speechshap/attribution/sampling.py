@@ -1,6 +1,6 @@
 """Where on the paths the gradients are taken: references and alphas of every draw, and their weights.
 
-A *replicate* is one reference with the points on its path; replicates are the independent repetitions that a standard
+A *replicate* is a few points in different parts of paths; replicates are the independent repetitions that a standard
 error is computed from. Every scheme keeps the expectation: the weighted mean over the points of a replicate has the
 expectation of one uniformly drawn point.
 """
@@ -18,7 +18,7 @@ from speechshap.attribution.baselines import Baseline
 from speechshap.attribution.completeness import Completeness, RunningGap
 from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.evaluator import Evaluator
-from speechshap.attribution.replicates import PathPoint, ReplicateMoments, RunningEstimate
+from speechshap.attribution.replicates import PathPoint, ReferenceKey, ReplicateMoments, RunningEstimate
 
 Scheme = Literal["uniform", "antithetic", "stratified", "adaptive"]
 SCHEMES: tuple[str, ...] = get_args(Scheme)
@@ -141,16 +141,14 @@ def bin_of(alphas: Tensor) -> Tensor:
 
 
 class Replicate(NamedTuple):
-    """A reference and points on its path.
+    """Points on paths.
 
     Attributes:
-        reference: As :meth:`Evaluator.draw_reference` draws it, ``(time, ...)``.
         alphas: ``(points,)`` float64.
         weights: ``(points,)`` float64; the replicate's estimate is the mean of weight times integrand. Of nested rules
             ``(points, rules)``.
     """
 
-    reference: Tensor
     alphas: Tensor
     weights: Tensor
 
@@ -159,7 +157,7 @@ class Sampler(Protocol):
     """Places the points on the paths.
 
     Attributes:
-        points_per_replicate: Points on the path of one reference.
+        points_per_replicate: Points of a replicate.
     """
 
     points_per_replicate: int
@@ -170,8 +168,14 @@ class Sampler(Protocol):
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """The replicate of this number for an utterance of the batch; the same one each time within a round."""
 
-    def needs_output(self, replicate: int) -> bool:
-        """Whether the output at the reference of a replicate is asked for, for the completeness gap."""
+    def reference_key(self, point: PathPoint) -> ReferenceKey:
+        """Which reference the path of a point begins at."""
+
+    def reference(self, key: ReferenceKey) -> Tensor:
+        """That reference, as :meth:`Evaluator.draw_reference` draws it, ``(time, ...)``; the same one each time."""
+
+    def needs_output(self, key: ReferenceKey) -> bool:
+        """Whether the output at a reference is asked for, for the completeness gap."""
 
     def running_estimate(
         self, num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -201,7 +205,7 @@ class PathSampler:
             uniform, a pilot decides.
 
     Attributes:
-        points_per_replicate: Points on the path of one reference.
+        points_per_replicate: Points of a replicate.
         has_pilot: Whether :meth:`after_pilot` has something to decide.
     """
 
@@ -232,33 +236,50 @@ class PathSampler:
 
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """Draw a replicate, or the pilot; the same one each time within a round."""
-        generator = draw_generator(self._seed, self._evaluator.ids[utterance], replicate)
-        uniforms = torch.rand(self._num_uniforms, generator=generator, dtype=torch.float64)
-        reference = self._evaluator.draw_reference(self._baseline, utterance, generator)
         if replicate == PILOT:
             alphas = torch.tensor(PILOT_ALPHAS, dtype=torch.float64)
-            return Replicate(reference, alphas, torch.zeros_like(alphas))
+            return Replicate(alphas, torch.zeros_like(alphas))
+        references = range(self._num_references)
+        uniforms = torch.cat([self._start((utterance, replicate, number))[1] for number in references])
         if self._scheme == "antithetic":
-            return Replicate(reference, torch.cat([uniforms, 1 - uniforms]), torch.ones(2, dtype=torch.float64))
-        strata = (torch.arange(self._num_uniforms) + uniforms) / self._num_uniforms
-        return Replicate(reference, *self._densities[utterance].points(strata))
+            return Replicate(torch.cat([uniforms, 1 - uniforms]), torch.ones(2, dtype=torch.float64))
+        strata = (torch.arange(len(uniforms)) + uniforms) / len(uniforms)
+        return Replicate(*self._densities[utterance].points(strata))
+
+    def reference_key(self, point: PathPoint) -> ReferenceKey:
+        """One for each point, but for points that mirror each other, and a pilot: what they share varies with it."""
+        number = 0 if point.replicate == PILOT else point.number % self._num_references
+        return point.utterance, point.replicate, number
+
+    def reference(self, key: ReferenceKey) -> Tensor:
+        """Draw a reference; the same one each time."""
+        return self._evaluator.draw_reference(self._baseline, key[0], self._start(key)[0])
 
     @property
-    def _num_uniforms(self) -> int:
+    def _num_references(self) -> int:
         return 1 if self._scheme == "antithetic" else self.points_per_replicate
+
+    def _start(self, key: ReferenceKey) -> tuple[torch.Generator, Tensor]:
+        """Generator of a reference, and what it draws before, the uniform number of an alpha ``(1,)``."""
+        utterance, replicate, number = key
+        draw = replicate * self._num_references + number
+        generator = draw_generator(self._seed, self._evaluator.ids[utterance], draw)
+        return generator, torch.rand(1, generator=generator, dtype=torch.float64)
 
     def points(self, utterance: int, done: int, goal: int) -> list[PathPoint]:
         """Those of the replicates from the one number to the other."""
         numbers = range(self.points_per_replicate)
         return [PathPoint(utterance, replicate, number) for replicate in range(done, goal) for number in numbers]
 
-    def needs_output(self, replicate: int) -> bool:
-        """True for a few replicates.
+    def needs_output(self, key: ReferenceKey) -> bool:
+        """True for the first reference of a few replicates.
 
         The output at the references varies much less than the sums of the points: a twentieth as many references as
         points, two at least, suffice for its mean, and cost a fortieth of the gradients.
         """
-        return 0 <= replicate < 2 or replicate * self.points_per_replicate % 20 < self.points_per_replicate
+        _, replicate, number = key
+        is_one_of_few = replicate * self.points_per_replicate % 20 < self.points_per_replicate
+        return number == 0 and (0 <= replicate < 2 or is_one_of_few)
 
     def running_estimate(
         self, num_utterances: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -329,9 +350,12 @@ class GivenDraws(PathSampler):
 
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """Pick the draw with the number of the replicate."""
+        return Replicate(self._alphas[replicate : replicate + 1], torch.ones(1, dtype=torch.float64))
+
+    def reference(self, key: ReferenceKey) -> Tensor:
+        """Pick the reference with the number of the replicate."""
 
         def given(waveform: Tensor, _: torch.Generator) -> Tensor:
-            return self._references[replicate, : len(waveform)].to(waveform)
+            return self._references[key[1], : len(waveform)].to(waveform)
 
-        reference = self._evaluator.draw_reference(given, utterance, torch.Generator())
-        return Replicate(reference, self._alphas[replicate : replicate + 1], torch.ones(1, dtype=torch.float64))
+        return self._evaluator.draw_reference(given, key[0], torch.Generator())

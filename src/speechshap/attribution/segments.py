@@ -1,5 +1,6 @@
 """Stretches of frames that people read: words, pauses, tenths of a second."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -33,12 +34,14 @@ class NamedSegments(NamedTuple):
     def with_tier(
         self, name: str, labels: Sequence[str], bounds: Segments, *, is_asked: bool = True
     ) -> "NamedSegments":
-        """These and those of another tier.
+        """These and those of another tier, whose name gets a number if there is such a one.
 
         Example:
             >>> NamedSegments().with_tier("words", ["yes"], [(0, 3)])
             NamedSegments(tiers=('words',), labels=('yes',), bounds=((0, 3),), num_asked=1)
         """
+        names = [name, *(f"{name} ({number})" for number in range(2, len(self.tiers) + 3))]
+        name = next(own for own in names if own not in self.tiers)
         return NamedSegments(
             (*self.tiers, *[name] * len(labels)),
             (*self.labels, *labels),
@@ -84,14 +87,17 @@ def frames_between(edges: Sequence[float], start: float, end: float) -> tuple[in
         >>> frames_between(edges, 0.012, 0.045), frames_between(edges, 0.021, 0.027), frames_between(edges, 0.07, 0.09)
         ((1, 2), (1, 2), (3, 3))
     """
-    bounds = torch.as_tensor(edges, dtype=torch.float64)
-    middles = (bounds[1:] + bounds[:-1]) / 2
-    first, last = torch.searchsorted(middles, torch.tensor([start, end], dtype=torch.float64)).tolist()
-    if first < last or start >= bounds[-1]:
+    first, last = _nearest(edges, start), _nearest(edges, end)
+    if first < last or start >= edges[-1]:
         return first, last
-    inside = int(torch.searchsorted(bounds, torch.tensor((start + end) / 2, dtype=torch.float64), right=True)) - 1
-    inside = max(0, min(inside, len(middles) - 1))
+    inside = max(0, min(bisect_right(edges, (start + end) / 2) - 1, len(edges) - 2))
     return inside, inside + 1
+
+
+def _nearest(edges: Sequence[float], time: float) -> int:
+    """Number of the bound that is nearest to a time, the earlier one of two as near."""
+    after = min(max(bisect_right(edges, time), 1), len(edges) - 1)
+    return after if time > (edges[after - 1] + edges[after]) / 2 else after - 1
 
 
 def equal_stretches(num_frames: int, frames: float) -> list[tuple[int, int]]:

@@ -33,15 +33,16 @@ _TRAINER_OPTIONS = {
 
 
 # Options that have an effect for some values of another one.
-_NEEDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "snr_db": ("baselines", lambda baselines: baselines == "noise"),
-    "n_references": ("baselines", lambda baselines: baselines.startswith("dataset")),
-    "layer_method": ("layers", lambda layers: layers != "none"),
-    "tolerance": ("n_samples", lambda n_samples: n_samples == "auto"),
-    "max_samples": ("n_samples", lambda n_samples: n_samples == "auto"),
-    "converge_on": ("n_samples", lambda n_samples: n_samples == "auto"),
-    "alignments": ("segments", lambda segments: segments not in ("none", "voiced")),
-    "log_every": ("draw", lambda draw: draw == "first"),
+_NEEDED: dict[str, tuple[Sequence[str], Callable[[Any], bool]]] = {
+    "snr_db": (["baselines"], lambda baselines: baselines in ("noise", "mean:noise")),
+    "n_references": (["baselines"], lambda baselines: baselines.removeprefix("mean:").startswith("dataset")),
+    "layer_method": (["layers"], lambda layers: layers != "none"),
+    "tolerance": (["n_samples", "n_points"], lambda count: count == "auto"),
+    "max_samples": (["n_samples"], lambda n_samples: n_samples == "auto"),
+    "max_points": (["n_points"], lambda n_points: n_points == "auto"),
+    "converge_on": (["n_samples"], lambda n_samples: n_samples == "auto"),
+    "alignments": (["segments"], lambda segments: segments not in ("none", "voiced")),
+    "log_every": (["draw"], lambda draw: draw == "first"),
 }
 
 _TRAINING_GROUPS = {
@@ -84,7 +85,8 @@ def _without_effect(settings: Settings, options: RunOptions) -> Iterator[tuple[s
     """Options that were given, the one that leaves them without effect, and its value."""
     values = {**vars(settings), **vars(options)}
     defaults = {part.name: part.default for kind in (type(settings), RunOptions) for part in fields(kind)}
-    for name, (other, has_effect) in _NEEDED.items():
+    for name, (others, has_effect) in _NEEDED.items():
+        other = next((other for other in others if other in values), "")
         if values.get(name) != defaults.get(name) and not has_effect(values[other]):
             yield name, other, values[other]
 

@@ -165,7 +165,8 @@ def table_tiers(text: str) -> list[Tier]:
     if not lines:
         raise ValueError(f"it is empty; {_EXPECTED}")
     header = lines[0][1]
-    delimiter = max("\t,;", key=header.count)
+    # Labels may have any number of commas, and no tab.
+    delimiter = "\t" if header.count("\t") >= 2 else max("\t,;", key=header.count)
     names = [name.strip().lower() for name in _cells(header, delimiter)]
     found: dict[str, list[Interval]] = {}
     intervals_of: Callable[[list[str]], Iterator[tuple[str, Interval]]] = _of_elan_row
@@ -212,13 +213,19 @@ def _of_elan_row(cells: list[str]) -> Iterator[tuple[str, Interval]]:
     name, *between, label = (cell.strip() for cell in cells)
     if _CLOCK.fullmatch(name):
         raise ValueError("it names no tier; export the names of the tiers, too")
-    clocks = [cell for cell in between if _CLOCK.fullmatch(cell)]
-    decimals = [cell for cell in between if re.fullmatch(r"\d+\.\d+", cell)]
-    milliseconds = [f"{int(cell) / 1000}" for cell in between if re.fullmatch(r"\d+", cell)]
+    clocks = [_seconds(cell) for cell in between if _CLOCK.fullmatch(cell)]
+    decimals = [float(cell) for cell in between if re.fullmatch(r"\d+\.\d+", cell)]
+    milliseconds = [int(cell) / 1000 for cell in between if re.fullmatch(r"\d+", cell)]
     times = next((kind for kind in (clocks, decimals, milliseconds) if len(kind) >= 2), None)
     if times is None:
         raise ValueError("it has no begin and end")
-    yield name, Interval(_seconds(times[0]), _seconds(times[1]), _label(label))
+    yield name, Interval(*_begin_and_end(times), _label(label))
+
+
+def _begin_and_end(times: Sequence[float]) -> tuple[float, float]:
+    """Begin and end of numbers that may begin with a participant's and end with a duration."""
+    *_, begin, end, last = [0.0, *times]
+    return (begin, end) if len(times) > 2 and abs(end - begin - last) < 0.0015 else (end, last)
 
 
 def _of_elan_columns(header: list[str], cells: list[str]) -> Iterator[tuple[str, Interval]]:

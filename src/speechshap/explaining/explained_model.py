@@ -54,6 +54,11 @@ class ExplainedModel:
             raise UserError("`gradient_checkpointing` is for the backbones of speechshap; leave it out for this model")
         if gradient_checkpointing and along_path:
             raise UserError('`gradient_checkpointing` does not go with `layer_method="path"`; leave one out')
+        if gradient_checkpointing and space not in (WAVEFORM, "stem", "projection", *classifier.layers):
+            raise UserError(
+                f"`gradient_checkpointing` does not go with `space` {space!r}, within what is computed again; leave one"
+                " out, or take the stem, the projection or a whole layer"
+            )
         self.classifier = classifier
         self.arithmetic = arithmetic
         self._module = cast(nn.Module, classifier)

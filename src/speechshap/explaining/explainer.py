@@ -235,7 +235,7 @@ class GradientSHAP:
     ) -> Tensor:
         """References that :meth:`explain` compares a waveform with, in their order, ``(num_samples, time)``.
 
-        One reference is used per replicate, that is for every two draws of the default scheme.
+        Each draw has one of its own, but for the pairs of the antithetic scheme.
 
         Args:
             waveform: As for :meth:`explain`.
@@ -253,7 +253,8 @@ class GradientSHAP:
         evaluator = Evaluator(self.model, batch.waveforms, batch.lengths, batch.ids)
         sampler = PathSampler(evaluator, as_baseline(baselines), scheme, self.seed, PathDensity.uniform())
         count = self.num_samples if num_samples is None else num_samples
-        return torch.stack([sampler.draw(0, number).reference for number in range(count)])
+        keys = dict.fromkeys(map(sampler.reference_key, sampler.points(0, 0, count)))
+        return torch.stack([sampler.reference(key) for key in list(keys)[:count]])
 
     def visualize_explanations(
         self,

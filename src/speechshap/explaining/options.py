@@ -1,4 +1,4 @@
-"""How a run computes and shows: nothing here changes a number of an explanation."""
+"""How a run computes and shows: nothing here changes an attribution."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,7 @@ from speechshap.report.selection import Selection
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run computes and shows; nothing here changes a number of an explanation.
+    """How a run computes and shows; nothing here changes an attribution.
 
     Attributes:
         chunk_size: Points on the paths, or other variants of an utterance, that go through the model at once; left

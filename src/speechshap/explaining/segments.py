@@ -34,6 +34,8 @@ def aligned_tiers(path: str, settings: Settings, folder: str | None = None) -> l
         return []
     alignment = find_alignment(Path(path), None if folder is None else Path(folder))
     if alignment is None:
+        if asked != ["all"]:
+            _warn_of_no_alignment(settings.segments, folder)
         return []
     changed = alignment.stat().st_mtime_ns
     tiers = _read(alignment, changed)
@@ -107,6 +109,12 @@ def _read(path: Path, changed: int) -> tuple[Tier, ...]:
     except AlignmentError as error:
         logger.warning("%s; its utterance is explained without it", error)
         return ()
+
+
+@lru_cache(maxsize=1)
+def _warn_of_no_alignment(segments: str, folder: str | None) -> None:
+    where = "beside them" if folder is None else f"in {folder}"
+    logger.warning("there are sounds without an alignment %s (`segments` is %s); explained without", where, segments)
 
 
 @lru_cache(maxsize=64)

@@ -79,7 +79,7 @@ class GradientSHAPSettings(PathSettings):
         if self.n_samples != "auto" and not (is_integer(self.n_samples) and self.n_samples >= least):
             raise UserError(
                 f"`n_samples` is {self.n_samples!r}; expected auto, or {least} at least: an error bar needs two "
-                f"references, each with {points} of the points in {self.scheme} sampling"
+                f"replicates, each with {points} of the points in {self.scheme} sampling"
             )
         require_at_least(least, max_samples=self.max_samples)
         if not self.tolerance > 0:
@@ -160,10 +160,10 @@ def gradient_shap(
         against: Classes whose output is subtracted from that of the target, in the same shape; -1 for none.
         output: Explain the ``"logit"``, the ``"log_odds"`` (Bolanos et al. 2025) or the ``"probability"``.
         scheme: How alphas are drawn; all keep the expectation. ``"uniform"``: one alpha and one reference a draw.
-            ``"antithetic"``: pairs that mirror each other about 1/2, with one reference. ``"stratified"``: two to a
-            reference, one in each half. ``"adaptive"``: like these, or by importance sampling where that promises less
-            variance: first with more points towards the ends of the path, if a pilot of three points finds large
-            gradients there, then, round by round, where the gradients of the same utterance were large.
+            ``"antithetic"``: pairs that mirror each other about 1/2, with one reference. ``"stratified"``: two, one
+            in each half, with a reference each. ``"adaptive"``: like these, or by importance sampling where that
+            promises less variance: first with more points towards the ends of the path, if a pilot of three points
+            finds large gradients there, then, round by round, where the gradients of the same utterance were large.
         density: What the first round of ``"adaptive"`` draws from, for instance that of like utterances
             (:meth:`PathDensity.learnt` from their :attr:`Attribution.path_second_moments`); no pilot then, unless it is
             uniform.

@@ -15,7 +15,7 @@ from speechshap.attribution.feature_evaluator import in_space
 from speechshap.attribution.methods import Method
 from speechshap.attribution.path import PathEstimator
 from speechshap.attribution.quadrature import NestedRules, NestedSums
-from speechshap.attribution.replicates import PathPoint
+from speechshap.attribution.replicates import PathPoint, ReferenceKey
 from speechshap.attribution.sampling import Replicate
 from speechshap.attribution.settings import PathSettings
 from speechshap.attribution.targets import Targets
@@ -84,9 +84,17 @@ class Quadrature:
     def draw(self, utterance: int, replicate: int) -> Replicate:
         """The only replicate of an utterance."""
         weights = self._rules.weights * self.points_per_replicate  # of a mean over the points
-        return Replicate(self._references[utterance], self._rules.nodes, weights)
+        return Replicate(self._rules.nodes, weights)
 
-    def needs_output(self, replicate: int) -> bool:
+    def reference_key(self, point: PathPoint) -> ReferenceKey:
+        """The only one of an utterance."""
+        return point.utterance, 0, 0
+
+    def reference(self, key: ReferenceKey) -> Tensor:
+        """The reference of an utterance."""
+        return self._references[key[0]]
+
+    def needs_output(self, key: ReferenceKey) -> bool:
         """Whether the output at the reference is asked for: there is one alone."""
         return True
 
@@ -141,7 +149,8 @@ def explain(
         >>> evaluator = Evaluator(lambda waveforms: waveforms.pow(3), torch.tensor([[1.0, 2.0]]))
         >>> targets = Targets.from_classes(1, 1)
         >>> silence = lambda waveform, generator: torch.zeros_like(waveform)
-        >>> explain(evaluator, targets, silence, IntegratedGradientsSettings(n_points=3), keep_values=True).values
+        >>> result = explain(evaluator, targets, silence, IntegratedGradientsSettings(n_points=3), keep_values=True)
+        >>> result.values.round(decimals=3)
         tensor([[[0., 8.]]])
     """
     evaluator = in_space(evaluator, settings.space)
