@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from speechshap.attribution import Attribution, Evaluator, Targets, as_baseline, find_method
 from speechshap.attribution.baselines import MeanReference
-from speechshap.attribution.segments import sum_segments
+from speechshap.attribution.segments import equal_stretches, sum_segments
 
 CONVERGED = 0.1
 NODES = (3, 7, 15, 31, 63)
@@ -46,9 +47,10 @@ def relative_errors(result: Attribution, segments: list[tuple[int, int]]) -> tup
     return float(result.relative_error[0, 0]), float(result.segments_standard_error[0, 0].norm() / sums.norm())
 
 
-def tenths(num_frames: int) -> list[tuple[int, int]]:
-    """Stretches of 100 ms."""
-    return [(first, min(first + 5, num_frames)) for first in range(0, num_frames, 5)]
+def relative_spread(runs: Tensor) -> float:
+    """Deviation of runs ``(runs, …)`` relative to the size of what they estimate: their mean's, less its noise."""
+    size = runs.mean(0).square().sum() - runs.var(0).sum() / len(runs)
+    return float((runs.var(0).sum() / size.clamp_min(1e-12)).sqrt())
 
 
 def timed(run: Callable[[], Attribution]) -> tuple[Attribution, float]:
@@ -60,7 +62,7 @@ def timed(run: Callable[[], Attribution]) -> tuple[Attribution, float]:
 def evaluator_of(clip: Clip) -> tuple[Evaluator, Targets, list[tuple[int, int]]]:
     """Evaluator of a clip, its predicted class, and stretches of 100 ms."""
     module = clip.forward.forward
-    segments = tenths(clip.grid.num_frames(clip.waveform.shape[1]))
+    segments = equal_stretches(clip.grid.num_frames(clip.waveform.shape[1]), 0.1 / clip.grid.hop_seconds)
     evaluator = Evaluator(
         module, clip.waveform, ids=[clip.name], grid=clip.grid, spaces=module.spaces, segments=[segments]
     )
@@ -85,24 +87,27 @@ def drawn(clips: list[Clip], kind: str, n_samples: int, runs: int, spaces: list[
             captum.append(clip.captum(n_samples, seed))
             seconds += (time.perf_counter() - started) / runs
         stacked = torch.stack(captum)
-        # The mean of the runs is noise, too.
-        size = (stacked.mean(0).square().sum() - stacked.var(0).sum() / runs).clamp_min(1e-12).sqrt()
-        frames = float(stacked.var(0).sum().sqrt() / size)
-        sums = sum_segments(stacked, segments)
-        size = (sums.mean(0).square().sum() - sums.var(0).sum() / runs).clamp_min(1e-12).sqrt()
+        frames, stretches = relative_spread(stacked), relative_spread(sum_segments(stacked, segments))
         factor = (frames / CONVERGED) ** 2
         costs.setdefault("waveform, Captum's GradientShap", []).append(
-            (frames, float(sums.var(0).sum().sqrt() / size), Cost(n_samples * factor, seconds * factor))
+            (frames, stretches, Cost(n_samples * factor, seconds * factor))
         )
     return [
         [
             kind, space,
-            *(f"{_median([cost[column] for cost in own]):.2f}" for column in (0, 1)),
-            f"{_median([cost.gradients for *_, cost in own]):.0f}",
-            f"{_median([cost.seconds for *_, cost in own]):.1f}",
+            *(f"{median([cost[column] for cost in own]):.2f}" for column in (0, 1)),
+            f"{median([cost.gradients for *_, cost in own]):.0f}",
+            f"{median([cost.seconds for *_, cost in own]):.1f}",
         ]
         for space, own in costs.items()
     ]  # fmt: skip
+
+
+def enough(errors: dict[int, list[float]]) -> str:
+    """Nodes after which each clip is converged, of errors by number of nodes."""
+    by_clip = zip(*errors.values(), strict=True)
+    found = [next((n for n, error in zip(errors, own, strict=True) if error <= CONVERGED), "more") for own in by_clip]
+    return " ".join(map(str, found))
 
 
 def fixed(clips: list[Clip], references: dict[str, object], spaces: list[str]) -> list[list[str]]:
@@ -130,11 +135,10 @@ def fixed(clips: list[Clip], references: dict[str, object], spaces: list[str]) -
                     told[nodes].append(float(result.relative_error))
                     if nodes == 31:
                         seconds.append(taken)
-            enough = [next((n for n in NODES if errors[n][clip] <= CONVERGED), None) for clip in range(len(clips))]
             rows.append([
-                space, name, " ".join("more" if count is None else str(count) for count in enough),
-                *(f"{_median(errors[nodes]):.3f} ({_median(told[nodes]):.2f})" for nodes in (7, 15, 31, 63)),
-                f"{_median(seconds):.2f}",
+                space, name, enough(errors),
+                *(f"{median(errors[nodes]):.3f} ({median(told[nodes]):.2f})" for nodes in (7, 15, 31, 63)),
+                f"{median(seconds):.2f}",
             ])  # fmt: skip
     return rows
 
@@ -163,16 +167,11 @@ def captum_layer(clips: list[Clip], space: str) -> list[str]:
             errors[nodes].append(float((frames - truth).norm() / truth.norm()))
             if nodes == 31:
                 seconds.append(taken)
-    enough = [next((n for n in NODES if errors[n][clip] <= CONVERGED), None) for clip in range(len(clips))]
     return [
-        f"{space}, Captum's LayerIntegratedGradients", "noise, one", " ".join(
-            "more" if count is None else str(count) for count in enough
-        ), *(f"{_median(errors[nodes]):.3f}" for nodes in (7, 15, 31, 63)), f"{_median(seconds):.2f}",
+        f"{space}, Captum's LayerIntegratedGradients", "noise, one", enough(errors),
+        *(f"{median(errors[nodes]):.3f}" for nodes in (7, 15, 31, 63)),
+        f"{median(seconds):.2f}",
     ]  # fmt: skip
-
-
-def _median(values: list[float]) -> float:
-    return float(torch.tensor(values).median())
 
 
 def main() -> None:

@@ -17,14 +17,8 @@ from speechshap.attribution.targets import Target
 from speechshap.data.cues import CUES
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.mel import hertz, mel
-from speechshap.results.explanation import (
-    BandAttribution,
-    CueMeans,
-    Estimate,
-    Explanation,
-    LayerAttribution,
-    Provenance,
-)
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import BandAttribution, CueMeans, Explanation, LayerAttribution, Provenance
 from speechshap.results.folder import file_name
 from speechshap.results.segments import SegmentAttribution
 from speechshap.results.writer import ResultsWriter

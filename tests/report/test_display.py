@@ -17,7 +17,7 @@ from speechshap.report.display import Display
 from speechshap.report.rendering import Rendering
 from speechshap.report.selection import Selection
 from speechshap.report.tensorboard import ExplanationLog
-from speechshap.results.explanation import Estimate
+from speechshap.results.estimate import Estimate
 from speechshap.results.folder import ResultsFolder
 
 

@@ -15,7 +15,8 @@ from speechshap.mel import hertz, mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
 from speechshap.report.figures import explanation_figure, methods_figure, visualize_audio_attributions
 from speechshap.report.panels import ATTRIBUTION_MAP
-from speechshap.results.explanation import BandAttribution, Estimate, Explanation
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import BandAttribution, Explanation
 
 RATE = 16000
 T_24 = 2.063899  # the 97.5 % quantile of Student's t with 24 degrees of freedom, from a table

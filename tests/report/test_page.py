@@ -26,7 +26,7 @@ from speechshap.files import locked
 from speechshap.report import sound
 from speechshap.report.page import write_report
 from speechshap.report.page.build import ReportEntry
-from speechshap.results.explanation import Estimate
+from speechshap.results.estimate import Estimate
 from speechshap.results.folder import ResultsFolder
 
 HOSTILE = "<img src=x onerror=alert(1)> & </script><b>$x$</b>.wav"

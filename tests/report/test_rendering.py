@@ -10,7 +10,8 @@ from helpers import make_explanation
 from PIL import Image
 
 from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError, render
-from speechshap.results.explanation import Estimate, Explanation
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import Explanation
 
 
 def waveform() -> np.ndarray:

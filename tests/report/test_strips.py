@@ -3,7 +3,8 @@ import pytest
 from helpers import make_explanation
 
 from speechshap.report.strips import strips
-from speechshap.results.explanation import Estimate, Explanation
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import Explanation
 
 
 def explained(method: str, frames: list[float], error: list[float] | None = None, target: str = "sad") -> Explanation:

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from speechshap.report.rendering import render
 from speechshap.report.sound import LONGEST_SOUND_SECONDS
 from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
-from speechshap.results.explanation import Estimate
+from speechshap.results.estimate import Estimate
 from speechshap.results.rows import GROUPED_BY, to_rows
 
 NAMES = ["a/first.wav", "<img src=x onerror=alert(1)>.wav"]

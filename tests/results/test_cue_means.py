@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from speechshap.results.cue_means import cue_means, evidence_frames
-from speechshap.results.explanation import Estimate
+from speechshap.results.estimate import Estimate
 
 
 def test_evidence_is_what_speaks_for_the_class_beyond_its_error() -> None:

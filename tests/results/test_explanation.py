@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers import make_explanation
 
-from speechshap.results.explanation import Estimate, LayerAttribution, unit_of
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import LayerAttribution, unit_of
 
 FRAMES = np.array([[3.0, -4.0]], np.float32)
 

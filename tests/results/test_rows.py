@@ -9,7 +9,8 @@ from helpers import PADDED_GRIDS, make_explanation
 
 from speechshap.attribution.targets import Target
 from speechshap.frames import FrameGrid
-from speechshap.results.explanation import Estimate, Explanation
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import Explanation
 from speechshap.results.rows import SCHEMA, SHOWN, by_utterance, explaining_prediction, from_rows, target_of, to_rows
 
 HOSTILE = ("a - b", "müde, traurig", "<i>\"$x$'</i>", "悲しい")

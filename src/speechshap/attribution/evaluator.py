@@ -90,6 +90,9 @@ class Evaluator:
                 [1., 2.]])
     """
 
+    is_of_waveforms = True
+    own_layer: str | None = None
+
     def __init__(
         self,
         forward: Callable[..., Tensor],
@@ -140,9 +143,6 @@ class Evaluator:
         longest_bytes = inputs[0, : max(self.lengths)].nbytes
         self._forward_size = ForwardChunkSize(self._chunk_size, self.device, longest_bytes)
         self._gradient_size = GradientChunkSize(self._chunk_size, self.device, longest_bytes)
-
-    is_of_waveforms = True
-    own_layer: str | None = None
 
     def with_inputs(self, waveforms: Tensor) -> "Evaluator":
         """The same model for other waveforms ``(batch, time)`` of the utterances: nothing that was computed is kept.

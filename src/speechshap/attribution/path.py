@@ -19,9 +19,8 @@ from speechshap.attribution.targets import Targets
 class PathEstimator:
     """Attributes a batch, as many replicates at a time as it is asked for.
 
-    A replicate is a few points on paths, whose weighted mean estimates the attributions. Random
-    replicates are averaged, and their variance gives the standard error; of a single fixed one it is the quadrature
-    that has an error.
+    A replicate is a few points on paths, whose weighted mean estimates the attributions. Random replicates are
+    averaged, and their variance gives the standard error; of a single fixed one it is the quadrature that has an error.
 
     Args:
         evaluator: Has the batch, the model and its layers.

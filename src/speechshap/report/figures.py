@@ -20,7 +20,8 @@ from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
 from speechshap.report.strips import CAPTION, strips
 from speechshap.report.wording import outputs_text, shortened
-from speechshap.results.explanation import Estimate, Explanation
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import Explanation
 
 # TensorBoard shows pictures 350 pixels wide, and full size after a click: text is legible in narrow ones only.
 _WIDTH, _DPI = 5.2, 140  # inches

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from speechshap.results.explanation import CueMeans, Estimate
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import CueMeans
 
 TOP_SHARE = 0.2
 """Share of the frames that count as evidence where none is significant."""

@@ -11,8 +11,7 @@ from speechshap.attribution.methods import find_method, method_names
 from speechshap.attribution.segments import LADDER_SECONDS, width_name
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-from speechshap.results.estimate import NOISY
-from speechshap.results.estimate import Estimate as Estimate
+from speechshap.results.estimate import NOISY, Estimate
 from speechshap.results.segments import Resolution, SegmentAttribution
 
 UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}

@@ -12,14 +12,8 @@ import pyarrow as pa
 
 from speechshap.attribution.targets import Target
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-from speechshap.results.explanation import (
-    BandAttribution,
-    CueMeans,
-    Estimate,
-    Explanation,
-    LayerAttribution,
-    Provenance,
-)
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import BandAttribution, CueMeans, Explanation, LayerAttribution, Provenance
 from speechshap.results.parts import Row
 from speechshap.results.segments import SegmentAttribution
 

@@ -1,5 +1,7 @@
 """What plotly is given: text without tags, numbers in single precision."""
 
+import html
+
 import numpy as np
 
 
@@ -15,4 +17,4 @@ def escape(text: str) -> str:
         >>> escape("<b>")
         '&lt;b&gt;'
     """
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(text, quote=False)
