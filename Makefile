@@ -25,9 +25,10 @@ demo: install
 	$(BIN)/speechshap train fit --config demo
 	run=$$(ls -td runs/demo/version_* | head -n 1) && \
 	$(BIN)/speechshap train test --config demo --ckpt_path $$run/checkpoints/best.ckpt && \
-	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.n_samples 1000 --report false && \
+	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.n_samples 2000 \
+	    --explain.n_draws 64 --report false && \
 	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.method integrated_gradients \
-	    --explain.space stem --explain.baselines mean:dataset:neutral --explain.layers all && \
+	    --explain.space stem --explain.baselines mean:dataset:neutral --explain.n_points auto --explain.layers all && \
 	$(BIN)/speechshap benchmark --ckpt_path $$run --data.max_utterances 30 --benchmark.methods \
 	    "kernel_shap(baselines=dataset:neutral), gradient_shap(space=stem, baselines=dataset:neutral, n_samples=64), \
 	    gradient_shap(n_samples=64), random"

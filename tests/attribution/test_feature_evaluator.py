@@ -145,6 +145,13 @@ def test_neurons_of_the_space_sum_to_the_frames(model: Framewise) -> None:
         )
 
 
+def test_layers_before_the_space_are_refused(model: Framewise) -> None:
+    layers = {"stem": model.stem, "hidden": model.hidden}
+    evaluator = evaluator_of(model, noise(2, 80, seed=0), [80, 56], layers=layers)
+    with pytest.raises(UserError, match="`layers`: stem runs before hidden, which is the `space`"):
+        explain(evaluator, gaussian_noise(), space="hidden")
+
+
 def test_mean_references(model: Framewise) -> None:
     waveforms = noise(2, 80, seed=0)
     evaluator = in_space(evaluator_of(model, waveforms, [80, 56]), "stem")

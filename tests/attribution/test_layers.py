@@ -7,6 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechshap.attribution import gradient_shap
 from speechshap.attribution.layers import LayerMethod
+from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 
 
@@ -149,13 +150,13 @@ def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:
 
 def test_a_layer_that_runs_more_than_once_is_refused() -> None:
     layer = nn.Linear(4, 4)
-    with pytest.raises(ValueError, match="layer twice runs more than once within forward"):
+    with pytest.raises(ValueError, match="twice runs more than once within forward"):
         gradient_shap(lambda x, lengths: layer(layer(x)), torch.randn(1, 4), n_samples=4, layers={"twice": layer})
 
 
 def test_a_layer_whose_output_is_changed_in_place_is_refused() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True))
-    with pytest.raises(ValueError, match="the output of layer first is changed in place; name what follows"):
+    with pytest.raises(ValueError, match="the output of first is changed in place; name what follows"):
         gradient_shap(lambda x, lengths: model(x), torch.randn(1, 4), n_samples=4, layers={"first": model[0]})
 
 
@@ -177,3 +178,13 @@ def test_checkpointing_of_activations_changes_no_neuron() -> None:
     torch.testing.assert_close(again.values, plain.values)
     for layer in layers:
         torch.testing.assert_close(again.layers[layer], plain.layers[layer])
+
+
+def test_path_under_autocast_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2))
+    waveforms = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(UserError, match='`layer_method` is "path", whose forward-mode derivatives'),
+    ):
+        gradient_shap(model, waveforms, layers={"first": model[0]}, layer_method="path", n_samples=4)

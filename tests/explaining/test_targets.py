@@ -9,6 +9,7 @@ from speechshap.attribution import GradientSHAPSettings, Target
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.targets import TargetChoice, choose_layers
+from speechshap.spaces import Space
 
 
 def test_one_class_is_the_prediction() -> None:
@@ -122,6 +123,8 @@ def test_layers_are_named_by_number_or_as_modules() -> None:
     layers = {"layer_1": module[0], "layer_2": module[1]}
     assert choose_layers("none", layers, module) == {}
     assert choose_layers("all", layers, module) == layers
+    space = {"layer_2": Space(module=module[1])}
+    assert choose_layers("all", layers, module, space) == {"layer_2": module[1]}
     assert choose_layers("2, 1.0", layers, module) == {"layer_2": module[1], "1.0": module[1][0]}
     with pytest.raises(UserError, match=r"no layer 'layr_2', did you mean 'layer_2'[?] expected none"):
         choose_layers("layr_2", layers, module)

@@ -9,7 +9,7 @@ from speechshap.attribution.baselines import Baseline, MeanReference
 from speechshap.attribution.draws import draw_generator
 from speechshap.attribution.evaluator import Evaluator
 from speechshap.attribution.gradients import Forward, Outputs
-from speechshap.attribution.layers import outputs_until, replaced_output
+from speechshap.attribution.layers import caught_outputs, outputs_until, replaced_output
 from speechshap.attribution.replicates import sum_dtype
 from speechshap.attribution.settings import WAVEFORM
 from speechshap.attribution.spectrum import SpectralGrid
@@ -59,7 +59,8 @@ class FeatureEvaluator(Evaluator):
         lengths: Positions of each utterance, as numbers.
 
     Raises:
-        UserError: The module does not run, runs more than once, or has fewer positions than there must be.
+        UserError: The module does not run, runs more than once, or has fewer positions than there must be; or a layer
+            runs before it.
     """
 
     is_of_waveforms = False
@@ -74,7 +75,14 @@ class FeatureEvaluator(Evaluator):
         self._means: dict[int, Tensor] = {}
         self.own_layer = next((own for own, layer in base.layers.items() if layer is space.module), None)
         self.layers = {own: layer for own, layer in base.layers.items() if own != self.own_layer}
-        recorded = [self._record(base.waveform(utterance)) for utterance in range(len(base))]
+        with caught_outputs(self.layers, as_computed=True) as earlier:
+            first = self._record(base.waveform(0))
+        if earlier:
+            raise UserError(
+                f"`layers`: {', '.join(earlier)} runs before {name}, which is the `space`, so that nothing changes "
+                "there along the path; expected layers that run after it"
+            )
+        recorded = [first, *(self._record(base.waveform(utterance)) for utterance in range(1, len(base)))]
         longest = max(range(len(base)), key=base.lengths.__getitem__)
         self._unheard = {module: recorded[longest][module] for module in space.skipped if module is not space.module}
         self._dtype = recorded[0][space.module].dtype

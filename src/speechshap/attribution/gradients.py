@@ -86,11 +86,17 @@ def gradients_of(
 
     Raises:
         RuntimeError: The output does not depend on the points.
+        UserError: There are directions and autocast.
     """
     points = points.detach().requires_grad_()
     slopes: dict[str, Tensor] = {}
     with torch.enable_grad():
         if layers and directions is not None:
+            if torch.is_autocast_enabled(points.device.type):
+                raise UserError(
+                    '`layer_method` is "path", whose forward-mode derivatives PyTorch does not have under autocast; '
+                    'expected "endpoint", or a precision of 32 bits'
+                )
             # The fused attention kernels have no forward-mode derivative.
             with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
                 logits, hidden = outputs_of(forward, forward_ad.make_dual(points, directions), lengths, layers)

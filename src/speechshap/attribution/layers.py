@@ -15,11 +15,14 @@ LAYER_METHODS: tuple[str, ...] = get_args(LayerMethod)
 
 
 @contextmanager
-def caught_outputs(layers: Mapping[str, nn.Module], *, as_computed: bool = False) -> Iterator[dict[str, Tensor]]:
+def caught_outputs(
+    layers: Mapping[str, nn.Module], parameter: Literal["layers", "space"] = "layers", *, as_computed: bool = False
+) -> Iterator[dict[str, Tensor]]:
     """Record the outputs of layers by name; of a tuple the first member.
 
     Args:
         layers: By name.
+        parameter: That which names them, for messages.
         as_computed: Record what the layers compute themselves, before hooks of others change it.
 
     Raises:
@@ -41,12 +44,12 @@ def caught_outputs(layers: Mapping[str, nn.Module], *, as_computed: bool = False
         tensor = output[0] if isinstance(output, tuple) else output
         if not isinstance(tensor, Tensor):
             raise UserError(
-                f"`layers`: the output of layer {name} is a {type(output).__name__}; expected a tensor or a tuple of "
+                f"`{parameter}`: the output of {name} is a {type(output).__name__}; expected a tensor or a tuple of "
                 "them"
             )
         if name in caught:
             raise UserError(
-                f"`layers`: layer {name} runs more than once within forward; its neurons have no single attribution"
+                f"`{parameter}`: {name} runs more than once within forward; its output has no single attribution"
             )
         caught[name] = tensor
         versions[name] = tensor._version
@@ -60,7 +63,7 @@ def caught_outputs(layers: Mapping[str, nn.Module], *, as_computed: bool = False
         yield caught
         for name, tensor in caught.items():
             if tensor._version != versions[name]:
-                raise UserError(f"`layers`: the output of layer {name} is changed in place; name what follows")
+                raise UserError(f"`{parameter}`: the output of {name} is changed in place; name what follows")
     finally:
         for handle in handles:
             handle.remove()
@@ -92,7 +95,7 @@ def outputs_until(name: str, modules: Mapping[str, nn.Module], run: Callable[[],
         raise _Reached
 
     caught: dict[str, Tensor] = {}
-    with caught_outputs(modules, as_computed=True) as found, suppress(_Reached):
+    with caught_outputs(modules, "space", as_computed=True) as found, suppress(_Reached):
         handle = modules[name].register_forward_hook(stop)
         try:
             run()

@@ -140,7 +140,8 @@ def choose_layers(
         text: ``none``, ``all``, or numbers (of ``layer_<number>``) and names with commas between them.
         available: Layers of the model by name.
         module: The model; its submodules may be named too (``encoder.2``).
-        spaces: That in which paths run, whose neurons may be explained as those of a layer.
+        spaces: That in which paths run, whose neurons may be explained as those of a layer; the layers before it are
+            not among all.
 
     Raises:
         UserError: A layer does not exist.
@@ -154,7 +155,9 @@ def choose_layers(
     if text == "all":
         if not available:
             raise UserError('`layers="all"`: the layers of this model are not known; name modules of it (`layers`)')
-        return dict(available)
+        places = [space.module for space in (spaces or {}).values()]
+        first = next((number for number, layer in enumerate(available.values()) if layer in places), 0)
+        return dict(list(available.items())[first:])
     submodules = {**dict(module.named_modules()), **{name: space.module for name, space in (spaces or {}).items()}}
     chosen = {}
     for name in (part.strip() for part in text.split(",")):
