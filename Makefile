@@ -28,7 +28,7 @@ demo: install
 	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.n_samples 2000 \
 	    --explain.n_draws 64 --report false && \
 	$(BIN)/speechshap explain --ckpt_path $$run --data.max_utterances 12 --explain.method integrated_gradients \
-	    --explain.space stem --explain.baselines mean:dataset:neutral --explain.n_points auto --explain.layers all && \
+	    --explain.n_points auto --explain.layers all && \
 	$(BIN)/speechshap benchmark --ckpt_path $$run --data.max_utterances 30 --benchmark.methods \
 	    "kernel_shap(baselines=dataset:neutral), gradient_shap(space=stem, baselines=dataset:neutral, n_samples=64), \
 	    gradient_shap(n_samples=64), random"

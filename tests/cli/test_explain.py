@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -200,12 +201,15 @@ def test_a_speech_transformer_is_no_network_for_deep_lift(tiny_checkpoint: Path,
         )
 
 
+def classifier_of(*classes: str, spaces: Sequence[str] = ()) -> SimpleNamespace:
+    """What the preset asks a model for."""
+    return SimpleNamespace(classes=list(classes), is_regression=False, spaces=spaces)
+
+
 def wanting(arguments: list[str], caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is told of settings, which come before anything that needs the model."""
     _, options = parse(["--explain.preset", "textbook", *arguments], "explain")
-    fill_in_preset(
-        options, SimpleNamespace(classes=["happy", "sad"], is_regression=False), find_clips=lambda label: None
-    )
+    fill_in_preset(options, classifier_of("happy", "sad"), find_clips=lambda label: None)
     callback = make_callback(options)
     warn_of_options_without_effect(callback.methods, callback.options)
     return [message for message in caplog.messages if not message.startswith("asked as in the preset")]
@@ -242,9 +246,30 @@ def test_an_option_that_others_leave_without_effect_is_told(
 def test_training_clips_are_looked_for_where_a_method_needs_them(methods: str, baselines: str | None) -> None:
     looked_for: list[str] = []
     _, options = parse(["--explain.methods", methods], "explain")
-    fill_in_preset(options, SimpleNamespace(classes=["neutral", "sad"], is_regression=False), looked_for.append)
+    fill_in_preset(options, classifier_of("neutral", "sad"), looked_for.append)
     assert options.explain.baselines == baselines
     assert looked_for == ([] if baselines is None else ["neutral"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spaces", "space", "baselines"),
+    [
+        (["method=gradient_shap"], ["stem"], "stem", "dataset:neutral"),
+        (["method=integrated_gradients"], ["stem"], "stem", "mean:dataset:neutral"),
+        (["method=integrated_gradients", "baselines=silence"], ["stem"], "stem", "silence"),
+        (["method=integrated_gradients", "space=waveform"], ["stem"], "waveform", "dataset:neutral"),
+        (["method=gradient_shap", "spectrum.num_mel_bands=16"], ["stem"], "waveform", "dataset:neutral"),
+        (["method=integrated_gradients"], [], "waveform", "dataset:neutral"),
+        (["preset=textbook"], ["stem"], "waveform", "noise"),
+    ],
+)
+def test_paths_run_between_features_of_the_stem_unless_frequencies_are_asked_for(
+    arguments: list[str], spaces: list[str], space: str, baselines: str
+) -> None:
+    _, options = parse([f"--explain.{argument}" for argument in arguments], "explain")
+    fill_in_preset(options, classifier_of("neutral", "sad", spaces=spaces), lambda label: None)
+    assert (options.explain.space, options.explain.baselines) == (space, baselines)
+    make_callback(options)
 
 
 def test_a_classifier_without_its_corpus_is_explained_against_noise(

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from jsonargparse import Namespace
 
 from speechshap.attribution import PathSettings, ReferenceSettings, Settings, SpectralGrid, parse_methods
+from speechshap.attribution.settings import WAVEFORM
 from speechshap.cli.arithmetic import set_matmul_precision
 from speechshap.cli.checkpoint_data import read_checkpoint_and_options, refuse_missing_corpus
 from speechshap.cli.configs import config_paths
@@ -22,7 +23,7 @@ from speechshap.cli.flags import parameters_as_flags, rewritten_messages, switch
 from speechshap.cli.report import write_report_and_figures
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
-from speechshap.explaining.preset import preset_baselines, preset_targets
+from speechshap.explaining.preset import as_one_reference, preset_baselines, preset_space, preset_targets
 from speechshap.explaining.targets import TargetChoice, choose_layers, choose_space
 from speechshap.models import load_classifier
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
@@ -95,7 +96,7 @@ def _explain(arguments: list[str], program: str) -> None:
 
 
 def fill_in_preset(options: Namespace, classifier: Any, find_clips: Callable[[str], object]) -> None:
-    """Set targets and references as the preset has them, where they are left out and a method has them.
+    """Set targets, space and references as the preset has them, where they are left out and a method has them.
 
     Args:
         options: Of the command line, which are changed.
@@ -108,8 +109,14 @@ def fill_in_preset(options: Namespace, classifier: Any, find_clips: Callable[[st
     if explained.targets is None:
         explained.targets = preset_targets(explained.preset, classes)
         filled.append(f"`targets` {explained.targets}")
+    if explained.get("space", "") is None:
+        asks_for_frequencies = explained.spectrum is not None
+        explained.space = WAVEFORM if asks_for_frequencies else preset_space(explained.preset, classifier.spaces)
+        filled.append(f"`space` {explained.space}")
     if explained.get("baselines", "") is None and (explained.methods is None or _takes_baselines(explained.methods)):
         explained.baselines = preset_baselines(explained.preset, classes, find_clips)
+        if explained.get("method") == "integrated_gradients" and explained.space != WAVEFORM:
+            explained.baselines = as_one_reference(explained.baselines)
         filled.append(f"`baselines` {explained.baselines}")
     if filled:
         logger.info("asked as in the preset %s: %s", explained.preset, ", ".join(filled))

@@ -139,10 +139,11 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
         "--explain.preset",
         type=Preset,
         default="recommended",
-        help="Method, references and targets where they are left out. recommended: KernelSHAP of stretches of 400 ms, "
-        "why this emotion and not a neutral voice, compared with training clips of neutral voices (noise, where the "
-        "corpus of the training is not there; the predicted class and noise, where the model has no neutral class). "
-        "textbook: GradientSHAP of the predicted class, compared with noise.",
+        help="Method, space, references and targets where they are left out. recommended: KernelSHAP of stretches of "
+        "400 ms, why this emotion and not a neutral voice, compared with training clips of neutral voices (noise, "
+        "where the corpus of the training is not there; the predicted class and noise, where the model has no neutral "
+        "class); paths of gradient_shap and integrated_gradients run between features of the stem. textbook: "
+        "GradientSHAP of the predicted class, compared with noise, along paths between waveforms.",
     )
     if method is not None:
         parser.add_argument(
@@ -186,8 +187,13 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
 def _as_options(settings: type[Settings]) -> type[Settings]:
     """Settings as options: what a preset decides may be left out, and several names may be a list, or a number."""
     names, several = {part.name for part in fields(settings)}, list[str | int] | str | int
-    options = {"targets": (several | None, None), "baselines": (str | None, None), "layers": (several, "none")}
-    options["segments"] = (several, "all")
+    options: dict[str, tuple[Any, Any]] = {
+        "targets": (several | None, None),
+        "space": (str | None, None),
+        "baselines": (str | None, None),
+        "layers": (several, "none"),
+        "segments": (several, "all"),
+    }
     widened = [(name, kind, field(default=usual)) for name, (kind, usual) in options.items() if name in names]
     return make_dataclass(settings.__name__, widened, bases=(settings,), frozen=True, kw_only=True)
 

@@ -1,9 +1,10 @@
 """How predictions are explained where nothing else is said."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Literal
 
+from speechshap.attribution.settings import WAVEFORM
 from speechshap.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,26 @@ def preset_baselines(preset: Preset, classes: Sequence[str], find_clips: Callabl
         logger.warning("sounds are compared with noise, and not with neutral voices of the training: %s", error)
         return "noise"
     return f"dataset:{NEUTRAL}"
+
+
+def preset_space(preset: Preset, spaces: Container[str]) -> str:
+    """Where a preset has paths run: between the features of the stem, where a model has these.
+
+    Example:
+        >>> preset_space("recommended", {"stem"}), preset_space("textbook", {"stem"})
+        ('stem', 'waveform')
+    """
+    return "stem" if preset == "recommended" and "stem" in spaces else WAVEFORM
+
+
+def as_one_reference(baselines: str) -> str:
+    """For a path between features from a single reference: the mean of those that a preset compares with.
+
+    Example:
+        >>> as_one_reference("dataset:neutral")
+        'mean:dataset:neutral'
+    """
+    return f"mean:{baselines}"
 
 
 def _is_contrast(preset: Preset, classes: Sequence[str]) -> bool:
