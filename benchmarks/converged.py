@@ -29,8 +29,7 @@ from speechshap.attribution.segments import equal_stretches, sum_segments
 
 CONVERGED = 0.1
 NODES = (3, 7, 15, 31, 63)
-WAVEFORM_NODES = (*NODES, 127, 255, 511)
-_TRUTH, _WAVEFORM_TRUTH = 255, 1023  # nodes
+_TRUTH = 255  # nodes
 
 
 class Cost(NamedTuple):
@@ -129,12 +128,17 @@ class Quadrature:
         ]
 
 
-def fixed(clips: list[Clip], references: dict[str, object], spaces: list[str]) -> list[list[str]]:
-    """Rows of the second table."""
+def rules_up_to(most: int) -> tuple[int, ...]:
+    """Nodes of the nested rules."""
+    return tuple(2**power - 1 for power in range(2, most.bit_length() + 1))
+
+
+def fixed(clips: list[Clip], references: dict[str, object], spaces: list[str], most: int) -> list[list[str]]:
+    """Rows of the second table; rules between waveforms have so many nodes at most."""
     method = find_method("integrated_gradients")
     rows = []
     for space in ["waveform", *spaces]:
-        nodes, many = (WAVEFORM_NODES, _WAVEFORM_TRUTH) if space == "waveform" else (NODES, _TRUTH)
+        nodes, many = (rules_up_to(most), 2 * most + 1) if space == "waveform" else (NODES, _TRUTH)
         for name, baseline in references.items():
             if space == "waveform" and isinstance(baseline, MeanReference):
                 continue
@@ -189,6 +193,7 @@ def main() -> None:
     parser.add_argument("--n_samples", type=int, default=64)
     parser.add_argument("--runs", type=int, default=6, help="of Captum, from whose differences its error comes")
     parser.add_argument("--spaces", nargs="+", default=["stem"])
+    parser.add_argument("--most", type=int, default=511, help="nodes of the largest rule between waveforms")
     arguments = parser.parse_args()
     title = f"{arguments.ckpt_path}, medians of {arguments.clips} clips, {machine()}"
     rows = []
@@ -209,10 +214,11 @@ def main() -> None:
         "silence": as_baseline("silence"),
         "noise, one": as_baseline("noise"),
     }
-    rows = fixed(clips, references, arguments.spaces)
+    rows = fixed(clips, references, arguments.spaces, arguments.most)
     rows += [captum_layer(clips, space) for space in arguments.spaces]
     print_table(
-        f"{title}; one reference: error against {_TRUTH} nodes, {_WAVEFORM_TRUTH} of waveforms (and what is reported)",
+        f"{title}; one reference: error against {_TRUTH} nodes, {2 * arguments.most + 1} between waveforms "
+        "(and what is reported)",
         ["paths between", "reference", "nodes for 0.1, each clip", "seconds", "7 nodes", "15", "31", "63"],
         rows,
     )  # fmt: skip
