@@ -103,7 +103,7 @@ def drawn(clips: list[Clip], kind: str, n_samples: int, runs: int, spaces: list[
     ]  # fmt: skip
 
 
-class Quadrature:
+class ByNodes:
     """Errors and seconds of explanations of some clips from one reference, by number of nodes."""
 
     def __init__(self, nodes: tuple[int, ...]) -> None:
@@ -142,7 +142,7 @@ def fixed(clips: list[Clip], references: dict[str, object], spaces: list[str], m
         for name, baseline in references.items():
             if space == "waveform" and isinstance(baseline, MeanReference):
                 continue
-            found = Quadrature(nodes)
+            found = ByNodes(nodes)
             for clip in tqdm(clips, desc=f"{space}, {name}"):
                 evaluator, targets, _ = evaluator_of(clip)
 
@@ -163,7 +163,7 @@ def fixed(clips: list[Clip], references: dict[str, object], spaces: list[str], m
 def captum_layer(clips: list[Clip], space: str) -> list[str]:
     """The same for Captum's LayerIntegratedGradients from one noise reference, which is of a waveform."""
     method = find_method("integrated_gradients")
-    found = Quadrature(NODES)
+    found = ByNodes(NODES)
     for clip in tqdm(clips, desc="Captum"):
         evaluator, targets, _ = evaluator_of(clip)
         module = clip.forward.forward

@@ -150,13 +150,13 @@ def test_a_layer_that_the_output_does_not_hear_gets_zero() -> None:
 
 def test_a_layer_that_runs_more_than_once_is_refused() -> None:
     layer = nn.Linear(4, 4)
-    with pytest.raises(ValueError, match="twice runs more than once within forward"):
+    with pytest.raises(ValueError, match="`layers`: twice runs more than once within forward"):
         gradient_shap(lambda x, lengths: layer(layer(x)), torch.randn(1, 4), n_samples=4, layers={"twice": layer})
 
 
 def test_a_layer_whose_output_is_changed_in_place_is_refused() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True))
-    with pytest.raises(ValueError, match="the output of first is changed in place; name what follows"):
+    with pytest.raises(ValueError, match="`layers`: the output of first is changed in place; name what follows"):
         gradient_shap(lambda x, lengths: model(x), torch.randn(1, 4), n_samples=4, layers={"first": model[0]})
 
 

@@ -23,7 +23,7 @@ from speechshap.cli.flags import parameters_as_flags, rewritten_messages, switch
 from speechshap.cli.report import write_report_and_figures
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
-from speechshap.explaining.preset import as_one_reference, preset_baselines, preset_space, preset_targets
+from speechshap.explaining.preset import as_single_reference, preset_baselines, preset_space, preset_targets
 from speechshap.explaining.targets import TargetChoice, choose_layers, choose_space
 from speechshap.models import load_classifier
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
@@ -114,9 +114,8 @@ def fill_in_preset(options: Namespace, classifier: Any, find_clips: Callable[[st
         explained.space = WAVEFORM if asks_for_frequencies else preset_space(explained.preset, classifier.spaces)
         filled.append(f"`space` {explained.space}")
     if explained.get("baselines", "") is None and (explained.methods is None or _takes_baselines(explained.methods)):
-        explained.baselines = preset_baselines(explained.preset, classes, find_clips)
-        if explained.get("method") == "integrated_gradients" and explained.space != WAVEFORM:
-            explained.baselines = as_one_reference(explained.baselines)
+        baselines = preset_baselines(explained.preset, classes, find_clips)
+        explained.baselines = as_single_reference(baselines, explained.get("method"), explained.get("space", WAVEFORM))
         filled.append(f"`baselines` {explained.baselines}")
     if filled:
         logger.info("asked as in the preset %s: %s", explained.preset, ", ".join(filled))

@@ -62,14 +62,17 @@ def preset_space(preset: Preset, spaces: Container[str]) -> str:
     return "stem" if preset == "recommended" and "stem" in spaces else WAVEFORM
 
 
-def as_one_reference(baselines: str) -> str:
-    """For a path between features from a single reference: the mean of those that a preset compares with.
+def as_single_reference(baselines: str, method: str | None, space: str) -> str:
+    """The mean of what sounds are compared with, for a path between features from one reference; else the same.
 
     Example:
-        >>> as_one_reference("dataset:neutral")
+        >>> as_single_reference("dataset:neutral", "integrated_gradients", "stem")
         'mean:dataset:neutral'
+        >>> as_single_reference("dataset:neutral", "gradient_shap", "stem")
+        'dataset:neutral'
     """
-    return f"mean:{baselines}"
+    has_mean = method == "integrated_gradients" and space != WAVEFORM
+    return f"mean:{baselines}" if has_mean else baselines
 
 
 def _is_contrast(preset: Preset, classes: Sequence[str]) -> bool:
