@@ -201,6 +201,18 @@ def test_a_speech_transformer_is_no_network_for_deep_lift(tiny_checkpoint: Path,
         )
 
 
+def test_layers_along_the_path_are_refused_in_mixed_precision(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match='--explain.layer_method is "path", whose forward-mode derivatives'):
+        explain(
+            ["--ckpt_path", str(tiny_checkpoint), "--data.root", str(planted_root), "--data.max_utterances", "1",
+             "--explain.method", "gradient_shap", "--explain.n_samples", "4", "--explain.layers", "all",
+             "--explain.layer_method", "path", "--trainer.precision", "bf16-mixed", "--trainer.accelerator", "cpu",
+             "--explain.output_dir", str(tmp_path)]
+        )  # fmt: skip
+
+
 def classifier_of(*classes: str, spaces: Sequence[str] = ()) -> SimpleNamespace:
     """What the preset asks a model for."""
     return SimpleNamespace(classes=list(classes), is_regression=False, spaces=spaces)

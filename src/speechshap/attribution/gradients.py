@@ -92,11 +92,7 @@ def gradients_of(
     slopes: dict[str, Tensor] = {}
     with torch.enable_grad():
         if layers and directions is not None:
-            if torch.is_autocast_enabled(points.device.type):
-                raise UserError(
-                    '`layer_method` is "path", whose forward-mode derivatives PyTorch does not have under autocast; '
-                    'expected "endpoint", or a precision of 32 bits'
-                )
+            refuse_autocast(points.device)
             # The fused attention kernels have no forward-mode derivative.
             with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
                 logits, hidden = outputs_of(forward, forward_ad.make_dual(points, directions), lengths, layers)
@@ -119,6 +115,15 @@ def gradients_of(
         )
         yield Gradients(of_inputs, {name: part.float() for name, part in zip(layers, of_layers, strict=True)}, slopes)
         del of_inputs, of_layers  # before those of the next target are computed
+
+
+def refuse_autocast(device: torch.device) -> None:
+    """Raise a UserError where autocast is on, whose casts have no forward-mode derivative (``layer_method`` path)."""
+    if torch.is_autocast_enabled(device.type):
+        raise UserError(
+            '`layer_method` is "path", whose forward-mode derivatives PyTorch does not have under autocast; '
+            'expected "endpoint", or a precision of 32 bits'
+        )
 
 
 def _check_logits(logits: Any, rows: int) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from jsonargparse import Namespace
 
-from speechshap.attribution import PathSettings, ReferenceSettings, Settings, SpectralGrid, parse_methods
-from speechshap.attribution.settings import WAVEFORM
+from speechshap.attribution import WAVEFORM, PathSettings, ReferenceSettings, Settings, SpectralGrid, parse_methods
 from speechshap.cli.arithmetic import set_matmul_precision
 from speechshap.cli.checkpoint_data import read_checkpoint_and_options, refuse_missing_corpus
 from speechshap.cli.configs import config_paths

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from speechshap.attribution import WAVEFORM
+from speechshap.attribution.gradients import refuse_autocast
 from speechshap.data import Batch
 from speechshap.errors import UserError
 from speechshap.explaining.options import Arithmetic
@@ -132,8 +133,14 @@ class ExplainedModel:
                 self.classifier.gradient_checkpointing = kept
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Outputs ``(batch, classes)``, in single precision, of waveforms ``(batch, time)``."""
+        """Outputs ``(batch, classes)``, in single precision, of waveforms ``(batch, time)``.
+
+        Raises:
+            UserError: Layers are differentiated along the path, and the precision is one of autocast.
+        """
         with self.arithmetic.context():
+            if self._along_path:
+                refuse_autocast(waveforms.device)
             return self.classifier(self.arithmetic.convert(waveforms), lengths).float()
 
     def embed(self, batch: Batch) -> Sequence[Tensor | None]:

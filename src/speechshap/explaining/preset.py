@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Container, Sequence
 from typing import Literal
 
-from speechshap.attribution.settings import WAVEFORM
+from speechshap.attribution import WAVEFORM
 from speechshap.errors import UserError
 
 logger = logging.getLogger(__name__)
