@@ -204,7 +204,7 @@ def test_a_speech_transformer_is_no_network_for_deep_lift(tiny_checkpoint: Path,
 def test_layers_along_the_path_are_refused_in_mixed_precision(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match='--explain.layer_method is "path", whose forward-mode derivatives'):
+    with pytest.raises(UserError, match=r'--explain\.layer_method is "path", whose forward-mode derivatives'):
         explain(
             ["--ckpt_path", str(tiny_checkpoint), "--data.root", str(planted_root), "--data.max_utterances", "1",
              "--explain.method", "gradient_shap", "--explain.n_samples", "4", "--explain.layers", "all",
