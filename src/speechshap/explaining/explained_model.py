@@ -39,7 +39,8 @@ class ExplainedModel:
         spaces: The space by its name; empty where paths run between waveforms.
 
     Raises:
-        UserError: There is no such layer or space, checkpointing is not possible, or a weight is not finite.
+        UserError: There is no such layer or space, checkpointing is not possible, a weight is not finite, or layers
+            are differentiated along the path in a precision of autocast.
     """
 
     def __init__(
@@ -68,6 +69,9 @@ class ExplainedModel:
         _require_finite(self._module)
         self._checkpoints = gradient_checkpointing
         self._along_path = along_path
+        if along_path:
+            with arithmetic.context():
+                refuse_autocast(self.device)
         self.spaces = choose_space(space, classifier.spaces, classifier.layers, self.module)
         self.layers = choose_layers(layers, classifier.layers, self.module, self.spaces)
 
@@ -133,14 +137,8 @@ class ExplainedModel:
                 self.classifier.gradient_checkpointing = kept
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Outputs ``(batch, classes)``, in single precision, of waveforms ``(batch, time)``.
-
-        Raises:
-            UserError: Layers are differentiated along the path, and the precision is one of autocast.
-        """
+        """Outputs ``(batch, classes)``, in single precision, of waveforms ``(batch, time)``."""
         with self.arithmetic.context():
-            if self._along_path:
-                refuse_autocast(waveforms.device)
             return self.classifier(self.arithmetic.convert(waveforms), lengths).float()
 
     def embed(self, batch: Batch) -> Sequence[Tensor | None]:
