@@ -296,6 +296,7 @@ POOLINGS = [
     {"pooling": "mean_std", "hidden_units": 0},
     {"pooling": "attentive", "num_queries": 2, "convolutions": 1, "dropout": 0.3, "hidden_units": 8},
     {"head": torch.nn.Linear(64, 3), "pooling": "attentive"},
+    {"head": torch.nn.Linear(256, 3), "convolutions": 1, "dropout": 0.0},
 ]
 
 
