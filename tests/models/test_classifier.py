@@ -1,19 +1,14 @@
 import pytest
 import torch
 from helpers import tiny_config
-from torch import Tensor, nn
+from models.tiny import sounds
+from torch import nn
 
 from speechshap.attribution import Evaluator, Targets
 from speechshap.attribution.methods.integrated_gradients import IntegratedGradientsSettings, explain
 from speechshap.models import EmotionClassifier, build_backbone, masked_mean, mlp_head
 from speechshap.models.standardization import Moments
 from speechshap.results.fingerprint import fingerprint
-
-
-def sounds(*lengths: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    waveforms = torch.randn(len(lengths), max(lengths), generator=generator)
-    return waveforms * (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]), torch.tensor(lengths)
 
 
 def standardized(
@@ -43,14 +38,16 @@ def test_each_state_is_standardised_before_the_weighted_sum(hidden_layer: int | 
     expected = torch.stack(parts).sum(0)
     torch.testing.assert_close(classifier.embed(waveforms, lengths), expected)
     torch.testing.assert_close(classifier(waveforms, lengths), classifier.head(expected))
-    torch.testing.assert_close(classifier.pool(waveforms, lengths), pooled[numbers])
+    features = classifier.features(waveforms, lengths)
+    torch.testing.assert_close(features.values, pooled[numbers][:, :, None])
+    assert features.frame_lengths.tolist() == [1, 1]
 
 
 def test_a_long_recording_is_standardised_after_the_mean_over_all_its_windows() -> None:
     classifier, (waveforms, lengths) = standardized(window_seconds=1.0), sounds(40_000, 9_000)
     mean, deviation = classifier.standardization.mean[:, None], classifier.standardization.deviation[:, None]
     plain = EmotionClassifier(classifier.backbone, classifier.head, window_seconds=1.0)
-    expected = (plain.pool(waveforms, lengths) - mean) / deviation
+    expected = (plain.features(waveforms, lengths).values[:, :, 0] - mean) / deviation
     weighted = (classifier.layer_weights.softmax(0)[:, None, None] * expected).sum(0)
     torch.testing.assert_close(classifier.embed(waveforms, lengths), weighted)
 
@@ -85,11 +82,3 @@ def test_a_fingerprint_tells_what_a_classifier_is_standardised_by() -> None:
         after = fingerprint(classifier.state_dict(), classifier.identity)
         assert after != before
         before = after
-
-
-def test_dropout_of_the_default_head() -> None:
-    head, features = mlp_head(8, 2, dropout=0.5), torch.randn(4000, 8, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
-    hidden = head[:2](features)
-    share = float((head[:3](features) == 0)[hidden > 0].float().mean())
-    assert share == pytest.approx(0.5, abs=0.01)
