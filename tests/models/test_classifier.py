@@ -43,14 +43,16 @@ def test_each_state_is_standardised_before_the_weighted_sum(hidden_layer: int | 
     expected = torch.stack(parts).sum(0)
     torch.testing.assert_close(classifier.embed(waveforms, lengths), expected)
     torch.testing.assert_close(classifier(waveforms, lengths), classifier.head(expected))
-    torch.testing.assert_close(classifier.pool(waveforms, lengths), pooled[numbers])
+    features = classifier.features(waveforms, lengths)
+    torch.testing.assert_close(features.values, pooled[numbers][:, :, None])
+    assert features.frame_lengths.tolist() == [1, 1]
 
 
 def test_a_long_recording_is_standardised_after_the_mean_over_all_its_windows() -> None:
     classifier, (waveforms, lengths) = standardized(window_seconds=1.0), sounds(40_000, 9_000)
     mean, deviation = classifier.standardization.mean[:, None], classifier.standardization.deviation[:, None]
     plain = EmotionClassifier(classifier.backbone, classifier.head, window_seconds=1.0)
-    expected = (plain.pool(waveforms, lengths) - mean) / deviation
+    expected = (plain.features(waveforms, lengths).values[:, :, 0] - mean) / deviation
     weighted = (classifier.layer_weights.softmax(0)[:, None, None] * expected).sum(0)
     torch.testing.assert_close(classifier.embed(waveforms, lengths), weighted)
 
@@ -85,11 +87,3 @@ def test_a_fingerprint_tells_what_a_classifier_is_standardised_by() -> None:
         after = fingerprint(classifier.state_dict(), classifier.identity)
         assert after != before
         before = after
-
-
-def test_dropout_of_the_default_head() -> None:
-    head, features = mlp_head(8, 2, dropout=0.5), torch.randn(4000, 8, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
-    hidden = head[:2](features)
-    share = float((head[:3](features) == 0)[hidden > 0].float().mean())
-    assert share == pytest.approx(0.5, abs=0.01)

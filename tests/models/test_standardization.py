@@ -36,7 +36,7 @@ def test_a_small_deviation_around_a_large_mean_is_kept() -> None:
     """Sums of squares would lose it."""
     values = 1e6 + 0.1 * torch.randn(1, 200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     moments = reduce(merge_moments, map(moments_of, values.split(9, 1)))
-    deviation = (moments.squares / moments.num_utterances).sqrt()
+    deviation = (moments.squares / moments.num_values).sqrt()
     torch.testing.assert_close(deviation, values.std(1, correction=0), rtol=1e-8, atol=0)
 
 

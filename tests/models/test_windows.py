@@ -197,7 +197,7 @@ def test_masks_and_dropout_of_training_are_the_same_when_a_window_is_computed_ag
         return list(torch.autograd.grad(classifier(waveforms, lengths)[0, 0], parameters, allow_unused=True))
 
     found = gradients()
-    monkeypatch.setattr("speechshap.models.classifier.checkpoint", lambda f, *args, **_: f(*args))
+    monkeypatch.setattr("speechshap.models.features.checkpoint", lambda f, *args, **_: f(*args))
     for gradient, expected in zip(found, gradients(), strict=True):
         torch.testing.assert_close(gradient, expected)
 

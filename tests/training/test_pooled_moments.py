@@ -12,13 +12,13 @@ import torch
 from families import family_config, of_each_kind
 from helpers import tiny_config, unmeasured
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from speechshap.data import Batch
 from speechshap.explaining.explained_model import ExplainedModel
 from speechshap.explaining.loading import load_model
 from speechshap.explaining.options import Arithmetic
+from speechshap.models import Features
 from speechshap.models.standardization import Standardization
 from speechshap.training import AudioDataModule, EmotionModule, EpochSeed
 
@@ -29,18 +29,18 @@ QUIET: dict[str, Any] = {
 
 
 class Watching(EmotionModule):
-    """Notes what goes through the pool before the first training step, and what the training goes on with."""
+    """Notes whose features are asked for before the first training step, and what the training goes on with."""
 
     def on_train_start(self) -> None:
         self.seen: list[int] = []
-        pool = self.classifier.pool
+        features_of = self.features_of
 
-        def note(waveforms: Tensor, lengths: Tensor) -> Tensor:
-            self.seen.append(len(lengths))
+        def note(batch: Any) -> Features:
+            self.seen.append(len(batch.ids))
             assert not any(module.training for module in self.classifier.modules())
-            return pool(waveforms, lengths)
+            return features_of(batch)
 
-        self.classifier.pool = note  # type: ignore[method-assign]
+        self.features_of = note  # type: ignore[method-assign]
         modes = [module.training for module in self.modules()]
         trained = [parameter.requires_grad for parameter in self.parameters()]
         before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
@@ -51,7 +51,7 @@ class Watching(EmotionModule):
         assert before[2] == after[2]
         assert modes == [module.training for module in self.modules()]
         assert trained == [parameter.requires_grad for parameter in self.parameters()]
-        self.classifier.pool = pool  # type: ignore[method-assign]
+        self.features_of = features_of  # type: ignore[method-assign]
 
 
 def module_and_data(root: Path, family: str = "wavlm", **options: Any) -> tuple[Watching, AudioDataModule]:
@@ -78,8 +78,8 @@ def test_moments_are_those_of_each_training_utterance_alone(planted_root: Path, 
     for batch in data.train_dataloader():
         rows = zip(batch.waveforms, batch.lengths, strict=True)
         with torch.no_grad():
-            features += [module.eval().classifier.pool(row[None, :length], length[None]) for row, length in rows]
-    for state, values in enumerate(torch.cat(features, 1)):
+            features += [module.eval().classifier.features(row[None, :length], length[None]) for row, length in rows]
+    for state, values in enumerate(torch.cat([each.values[:, :, 0] for each in features], 1)):
         scaler = StandardScaler().fit(values.double().numpy())
         np.testing.assert_allclose(standardization(module).mean[state], scaler.mean_, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(standardization(module).deviation[state], scaler.scale_, rtol=1e-4, atol=1e-6)
@@ -91,7 +91,7 @@ def test_moments_are_in_the_precision_of_the_training(planted_root: Path) -> Non
     for enabled in (True, False):
         batches = data.train_dataloader()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            features = [module.eval().classifier.pool(batch.waveforms, batch.lengths) for batch in batches]
+            features = [module.eval().features_of(batch).values[:, :, 0] for batch in batches]
         mean = torch.cat(features, 1).double().mean(1).float()
         assert torch.allclose(standardization(module).mean, mean, rtol=1e-5, atol=1e-7) is enabled
 

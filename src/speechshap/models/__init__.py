@@ -3,10 +3,12 @@
 from speechshap.models.accelerate import accelerate
 from speechshap.models.backbone import Backbone, Padding
 from speechshap.models.backbones import BACKBONES, wrap_backbone
-from speechshap.models.classifier import EmotionClassifier, mlp_head
+from speechshap.models.classifier import EmotionClassifier
+from speechshap.models.features import Features
+from speechshap.models.heads import mlp_head
 from speechshap.models.loading import build_backbone, load_backbone
 from speechshap.models.plain import PlainClassifier
-from speechshap.models.pooling import masked_mean
+from speechshap.models.pooling import Pooling, PoolingName, masked_mean
 from speechshap.models.pretrained import from_transformers, load_classifier
 from speechshap.models.protocols import SpeechClassifier
 from speechshap.models.standardization import Standardization
@@ -17,8 +19,11 @@ __all__ = [
     "BACKBONES",
     "Backbone",
     "EmotionClassifier",
+    "Features",
     "Padding",
     "PlainClassifier",
+    "Pooling",
+    "PoolingName",
     "SpeechClassifier",
     "Standardization",
     "Wav2Vec2Backbone",

@@ -1,53 +1,54 @@
-"""Pooled states at mean 0 and variance 1 over the training utterances."""
+"""Features at mean 0 and variance 1 over the training utterances."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from speechshap.models.pooling import at_least_single
+
 _RESOLUTION = 1e-6
 """Deviation, as a share of the mean, that single precision cannot tell from rounding."""
 
 
 class Moments(NamedTuple):
-    """Moments of the features of some utterances, in double precision.
+    """Moments of each feature over utterances, or over frames.
 
     Attributes:
-        num_utterances: How many these are.
+        num_values: How many these are.
         mean: ``(states, size)``.
         squares: Sum of the squared differences from the mean, ``(states, size)``.
     """
 
-    num_utterances: int
+    num_values: int
     mean: Tensor
     squares: Tensor
 
 
-def moments_of(pooled: Tensor) -> Moments:
-    """Moments of pooled states ``(states, batch, size)``, computed on the CPU: not every device has double precision.
+def moments_of(values: Tensor) -> Moments:
+    """Moments of values ``(states, count, size)``, differentiably.
 
     Example:
         >>> moments = moments_of(torch.tensor([[[1.0], [3.0]]]))
-        >>> moments.num_utterances, moments.mean.item(), moments.squares.item()
+        >>> moments.num_values, moments.mean.item(), moments.squares.item()
         (2, 2.0, 2.0)
     """
-    values = pooled.detach().cpu().double()
     mean = values.mean(1)
-    return Moments(values.shape[1], mean, (values - mean[:, None]).square().sum(1))
+    return Moments(values.shape[1], mean, (at_least_single(values) - mean[:, None]).square().sum(1))
 
 
 def merge_moments(one: Moments, other: Moments) -> Moments:
-    """Moments of two sets of utterances taken together (Chan, Golub and LeVeque 1979).
+    """Moments of two sets taken together (Chan, Golub and LeVeque 1979), differentiably.
 
     Example:
         >>> values = torch.tensor([[[1.0], [3.0], [8.0]]])
         >>> merge_moments(moments_of(values[:, :2]), moments_of(values[:, 2:])) == moments_of(values)
         True
     """
-    total = one.num_utterances + other.num_utterances
+    total = one.num_values + other.num_values
     difference = other.mean - one.mean
-    mean = one.mean + difference * (other.num_utterances / total)
-    between = difference.square() * (one.num_utterances * other.num_utterances / total)
+    mean = one.mean + difference * (other.num_values / total)
+    between = difference.square() * (one.num_values * other.num_values / total)
     return Moments(total, mean, one.squares + other.squares + between)
 
 
@@ -58,11 +59,11 @@ class Standardization(nn.Module):
     nothing, and noise must not be blown up.
 
     Args:
-        num_states: Hidden states that are pooled.
+        num_states: Hidden states that the head hears.
         size: Features of each.
 
     Attributes:
-        num_utterances: Those that it was fitted to; 0 before.
+        num_utterances: Utterances, or frames, that it was fitted to; 0 before.
         mean: Their mean, ``(states, size)``.
         deviation: Their standard deviation (of the population), ``(states, size)``.
 
@@ -87,17 +88,18 @@ class Standardization(nn.Module):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it has the moments of any utterances."""
+        """Whether it has moments."""
         return bool(self.num_utterances)
 
     def fit(self, moments: Moments) -> None:
-        """Take over the moments of the training utterances."""
-        deviation = (moments.squares / moments.num_utterances).sqrt()
+        """Take over the moments of the training utterances, or of their frames."""
+        deviation = (moments.squares / moments.num_values).sqrt()
         is_constant = deviation <= _RESOLUTION * moments.mean.abs()
-        self.num_utterances.fill_(moments.num_utterances)
+        self.num_utterances.fill_(moments.num_values)
         self.mean.copy_(moments.mean)
         self.deviation.copy_(deviation.masked_fill(is_constant, 1))
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Standardise pooled states ``(states, batch, size)``."""
-        return (pooled - self.mean[:, None]) / self.deviation[:, None]
+    def forward(self, values: Tensor) -> Tensor:
+        """Standardise values ``(states, ..., size)``."""
+        shape = (len(values), *[1] * (values.ndim - 2), -1)
+        return (values - self.mean.view(shape)) / self.deviation.view(shape)

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -14,22 +14,40 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from speechshap.data.batches import read_batch
 from speechshap.data.dataset import Batch
-from speechshap.errors import UserError
+from speechshap.data.splits import draw_subset
+from speechshap.errors import UserError, require_at_least, require_choice
 from speechshap.frames import SAMPLE_RATE, FrameGrid
-from speechshap.models import Backbone, EmotionClassifier, Padding, build_backbone, load_backbone, mlp_head
+from speechshap.models import (
+    Backbone,
+    EmotionClassifier,
+    Features,
+    Padding,
+    Pooling,
+    PoolingName,
+    build_backbone,
+    load_backbone,
+    mlp_head,
+)
+from speechshap.models.heads import require_fit
 from speechshap.spaces import Space
 from speechshap.training.classifier_module import predict
 from speechshap.training.divergence import refuse_loss, refuse_weights
+from speechshap.training.feature_batches import FeatureBatch
+from speechshap.training.losses import balanced_weights, classification_loss
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.optimizing import adamw
 from speechshap.training.pooled_moments import pooled_moments
 from speechshap.training.precision import refuse_half_precision
 
 Freeze = Literal["backbone", "stem", "none"]
+ClassWeights = Literal["none", "balanced"]
 
 STAGES = ("val", "test")
 
 DROPOUT = 0.1
+"""Of the default head, and of convolutions."""
+
+HIDDEN_UNITS = 256
 """Of the default head."""
 
 
@@ -47,9 +65,10 @@ class EmotionModule(pl.LightningModule):
             Where it is given, the backbone is made from it with random weights, and ``backbone`` is not loaded.
         hidden_layer: Hidden state that the head takes (0 is the stem's output); left out, the softmax-weighted sum
             of all of them.
-        head: Pooled features ``(batch, hidden size)`` to logits ``(batch, classes)``; left out,
-            ``Linear(hidden size, 256) - ReLU - Dropout - Linear(256, classes)``. A checkpoint remembers a head
-            that came from a configuration; one given in Python has to be given to ``load_from_checkpoint`` again.
+        head: Pooled features ``(batch, pooled size)`` to logits ``(batch, classes)``; left out,
+            ``Linear(pooled size, hidden units) - ReLU - Dropout - Linear(hidden units, classes)``. A checkpoint
+            remembers a head that came from a configuration; one given in Python has to be given to
+            ``load_from_checkpoint`` again.
         window_seconds: A longer recording goes through the backbone in overlapping windows of this length, so that
             memory stays bounded; see :class:`speechshap.models.EmotionClassifier`. Whisper's are of 30 s at most.
         padding: ``masked`` keeps every result what it is for the utterance alone; ``published`` pads as the authors of
@@ -62,11 +81,22 @@ class EmotionModule(pl.LightningModule):
         weight_decay: Weight decay of AdamW.
         warmup_fraction: Share of the training steps during which the learning rate rises from 0; it falls linearly
             to 0 over the rest.
-        standardize: Bring each feature of each hidden state, after the mean over time, to mean 0 and variance 1 over
-            the training utterances. A pass over these before the first step of a module finds the numbers, which
-            checkpoints keep and no later training changes: they are those of the backbone as it was loaded.
-        dropout: Share of the hidden units that the default head drops in training.
+        standardize: Bring each feature of each hidden state to mean 0 and variance 1 over the training utterances: its
+            mean (or deviation) over time, or its frames where pooling is attentive or there are convolutions. A pass
+            over the utterances before the first step of a module finds the numbers, which checkpoints keep and no later
+            training changes: they are those of the backbone as it was loaded.
+        dropout: Share of the hidden units of the default head, and of the channels of convolutions, that are dropped in
+            training.
         label_smoothing: Share of the training loss that asks for all classes alike.
+        pooling: What is taken of the frames of an utterance: their ``mean``; ``mean_std``, which adds the standard
+            deviation; or ``attentive``, mean and standard deviation weighted by learnt attention.
+        num_queries: Attentions of ``attentive`` pooling, each with a mean and a standard deviation of its own.
+        convolutions: Number of pointwise convolutions (256 channels, ReLU, dropout) before the pooling.
+        hidden_units: Hidden units of the default head; 0 makes it a single linear layer.
+        class_weights: ``balanced`` lets each class count alike in the training loss, however many utterances it has;
+            ``none`` lets each utterance count alike.
+        focal_gamma: Exponent of the focal loss, which discounts utterances that are classified well already; 2 is
+            customary, 0 is cross-entropy.
 
     Attributes:
         trained_steps: Optimiser steps of the checkpoint that was loaded; 0 without one.
@@ -104,6 +134,12 @@ class EmotionModule(pl.LightningModule):
         standardize: bool = False,
         dropout: float = DROPOUT,
         label_smoothing: float = 0.0,
+        pooling: PoolingName = "mean",
+        num_queries: int = 1,
+        convolutions: int = 0,
+        hidden_units: int = HIDDEN_UNITS,
+        class_weights: ClassWeights = "none",
+        focal_gamma: float = 0.0,
     ) -> None:
         super().__init__()
         if len(classes) < 2:
@@ -117,8 +153,11 @@ class EmotionModule(pl.LightningModule):
         for name, share in (("dropout", dropout), ("label_smoothing", label_smoothing)):
             if not 0 <= share < 1:
                 raise UserError(f"`{name}` is {share}; expected a share from 0 to less than 1")
-        if head is not None and dropout != DROPOUT:
-            raise UserError(f"`dropout` is {dropout}, but only the default head takes it; set it in `head` itself")
+        if not 0 <= focal_gamma < math.inf:
+            raise UserError(f"`focal_gamma` is {focal_gamma}; expected 0 at least")
+        require_choice("class_weights", class_weights, get_args(ClassWeights))
+        require_at_least(0, hidden_units=hidden_units, convolutions=convolutions)
+        _refuse_unused(head is not None, dropout, hidden_units, convolutions)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
             self.save_hyperparameters()
@@ -138,17 +177,20 @@ class EmotionModule(pl.LightningModule):
         self.weight_decay = weight_decay
         self.warmup_fraction = warmup_fraction
         self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.focal_gamma = focal_gamma
+        self._loss_weights: Tensor | None = None
         if freeze == "backbone":
             speech_backbone.freeze()
         elif freeze == "stem":
             speech_backbone.freeze_stem()
+        pooled = Pooling(pooling, speech_backbone.hidden_size, num_queries, convolutions, dropout)
+        if head is None:
+            head = mlp_head(pooled.size, len(classes), dropout, hidden_units)
+        else:
+            require_fit(head, pooled.size, len(classes))
         self.classifier = EmotionClassifier(
-            speech_backbone,
-            head or mlp_head(speech_backbone.hidden_size, len(classes), dropout),
-            hidden_layer,
-            window_seconds,
-            classes,
-            standardize=standardize,
+            speech_backbone, head, hidden_layer, window_seconds, classes, standardize=standardize, pooling=pooled
         )
         self.train()  # transformers loads models in eval mode, in which there would be no dropout and no SpecAugment
         self.metrics = nn.ModuleDict(
@@ -163,6 +205,11 @@ class EmotionModule(pl.LightningModule):
         """Names of the metrics that training (``train``) and validation (``val``) log."""
         metrics = cast(MetricCollection, self.metrics["val_metrics"])
         return {"train": ["train/loss", "train/padding_fraction"], "val": ["val/loss", *map(str, metrics.keys())]}
+
+    @property
+    def trains_head_only(self) -> bool:
+        """Whether nothing is trained before the features that the head hears, so that they stay the same."""
+        return self.freeze_option == "backbone"
 
     @property
     def backbone(self) -> Backbone:
@@ -218,8 +265,21 @@ class EmotionModule(pl.LightningModule):
         return self.classifier(waveforms, lengths)
 
     def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Pooled features of each utterance, ``(batch, hidden size)``; arguments as for :meth:`forward`."""
+        """Pooled features of each utterance, ``(batch, pooled size)``; arguments as for :meth:`forward`."""
         return self.classifier.embed(waveforms, lengths)
+
+    def features_of(self, batch: Batch | FeatureBatch) -> Features:
+        """What the head hears of a batch, which may have been computed before."""
+        if isinstance(batch, FeatureBatch):
+            return batch.features
+        return self.classifier.features(batch.waveforms, batch.lengths)
+
+    def logits(self, batch: Batch | FeatureBatch) -> Tensor:
+        """Logits ``(batch, classes)`` of a batch of waveforms or of features."""
+        if isinstance(batch, FeatureBatch):
+            return self.classifier.classify(batch.features)
+        logits: Tensor = self(batch.waveforms, batch.lengths)
+        return logits
 
     def attention_weights(self, waveforms: Tensor, lengths: Tensor) -> dict[int, Tensor]:
         """Attention weights of the layers; see :meth:`speechshap.models.EmotionClassifier.attention_weights`."""
@@ -243,6 +303,19 @@ class EmotionModule(pl.LightningModule):
             )
         if self.longest is not None and hasattr(data, "refuse_longer_than") and stage != "predict":
             data.refuse_longer_than(self.longest / SAMPLE_RATE)
+        if self.class_weights == "balanced" and stage == "fit":
+            self._loss_weights = self._balanced_weights(data)
+
+    def _balanced_weights(self, data: Any) -> Tensor:
+        """Weights of the classes by the training utterances, all of which each process knows."""
+        splits = getattr(data, "splits", None)
+        if splits is None:
+            raise UserError(
+                "`class_weights` is balanced, which counts the training utterances of an AudioDataModule; give the "
+                "trainer one as `datamodule`, or take none"
+            )
+        utterances = draw_subset(splits.train, data.max_utterances, data.split_seed)
+        return balanced_weights([utterance.label for utterance in utterances], self.classes)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint whose classes are not those of the model, and note how far it was trained."""
@@ -254,10 +327,10 @@ class EmotionModule(pl.LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """Find what the pooled states are standardised by, where this was asked for and has not been done."""
+        """Find what the features are standardised by, where this was asked for and has not been done."""
         standardization = self.classifier.standardization
         if standardization is not None and not standardization.is_fitted:
-            standardization.fit(pooled_moments(self.trainer, self.classifier))
+            standardization.fit(pooled_moments(self.trainer, self.classifier, self.features_of))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to save weights that are NaN or infinite, so that the checkpoints before them are kept.
@@ -267,24 +340,25 @@ class EmotionModule(pl.LightningModule):
         """
         refuse_weights(checkpoint["state_dict"], checkpoint["global_step"])
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy of a batch.
+    def training_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
+        """Loss of a batch.
 
         Raises:
             UserError: It is NaN or infinite.
         """
-        logits = self(batch.waveforms, batch.lengths)
-        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        loss = classification_loss(
+            self.logits(batch), batch.labels, self._loss_weights, self.focal_gamma, self.label_smoothing
+        )
         refuse_loss(loss, self.global_step, self.current_epoch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
         self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
         """Loss and metrics of a validation batch."""
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
         """Loss and metrics of a test batch."""
         self._evaluate(batch, "test")
 
@@ -295,8 +369,8 @@ class EmotionModule(pl.LightningModule):
         """
         return predict(self, read_batch(batch, takes_lengths=True))
 
-    def _evaluate(self, batch: Batch, stage: str) -> None:
-        logits = self(batch.waveforms, batch.lengths)
+    def _evaluate(self, batch: Batch | FeatureBatch, stage: str) -> None:
+        logits = self.logits(batch)
         loss = functional.cross_entropy(logits, batch.labels)
         metrics = cast(MetricCollection, self.metrics[f"{stage}_metrics"])
         metrics.update(logits, batch.labels)
@@ -320,3 +394,17 @@ class EmotionModule(pl.LightningModule):
         """AdamW with linear warm-up and linear decay over the run."""
         total = int(self.trainer.estimated_stepping_batches)
         return adamw(self.parameters(), self.learning_rate, self.weight_decay, self.warmup_fraction, total)
+
+
+def _refuse_unused(has_head: bool, dropout: float, hidden_units: int, convolutions: int) -> None:
+    """Raise a UserError for an option of the default head that nothing takes."""
+    if has_head and hidden_units != HIDDEN_UNITS:
+        raise UserError(
+            f"`hidden_units` is {hidden_units}, but only the default head takes it; set it in `head` itself"
+        )
+    if dropout == DROPOUT or convolutions:
+        return
+    if has_head:
+        raise UserError(f"`dropout` is {dropout}, but only the default head takes it; set it in `head` itself")
+    if hidden_units == 0:
+        raise UserError(f"`dropout` is {dropout}, but a linear head drops nothing; leave it out, or add `hidden_units`")
