@@ -424,13 +424,16 @@ def test_a_disk_that_becomes_full_ends_the_run_in_one_line(
     assert not list(cache.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("value", ["off", "false"])
-def test_off_is_what_yaml_makes_of_it(planted_root: Path, cache: Path, tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize("value", ["auto", "off", "false"])
+def test_off_is_understood_in_a_configuration_where_yaml_reads_it_as_false(
+    planted_root: Path, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
     config = tmp_path / "off.yaml"
     backbone = json.dumps(family_config("wavlm"))
     config.write_text(f"data:\n  cache: {value}\nmodel:\n  backbone_config: {backbone}\n")
-    train(["fit", "--config", str(config), "--data.root", str(planted_root), "--trainer.fast_dev_run", "1"])
-    assert not (tmp_path / "off").exists()
+    options = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "1", "--trainer.logger", "false"]
+    train(["fit", "--config", str(config), "--data.root", str(planted_root), *options])
+    assert ("cached features" in caplog.text) is (value == "auto")
 
 
 @pytest.mark.parametrize("value", [True, ""])

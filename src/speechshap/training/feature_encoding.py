@@ -83,7 +83,7 @@ def stored_features(
         return None
     encoder = _Encoder(trainer, catalogue, options)
     cache = FeatureCache(options.root, encoder.about)
-    if not _opened(trainer, cache, options):
+    if not trainer.strategy.reduce_boolean_decision(_opened(trainer, cache, options)):
         return None
     digests = {each.id: catalogue.digest(each) for each in utterances}
     by_digest = {digests[each.id]: each for each in reversed(utterances)}
