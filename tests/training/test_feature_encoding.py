@@ -363,11 +363,15 @@ def test_no_name_of_the_users_is_in_the_cache(planted_root: Path, cache: Path) -
 def test_a_run_that_would_make_the_cache_too_large_goes_without(
     planted_root: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    module = fit(planted_root, cache, data={"cache_gigabytes": 1e-6})
+    cache.mkdir()
+    (cache / "of_another_run").write_bytes(bytes(15_000))
+    # 60 recordings with three states of 32 numbers take 23 kB.
+    module = fit(planted_root, cache, data={"cache_gigabytes": 38e-6})
     assert module.kinds == {Batch}
-    assert entries(cache) == []
+    assert len(list(cache.iterdir())) == 1
     (said,) = [message for message in caplog.messages if "cache_gigabytes" in message]
-    assert re.search(r"0\.02\d+ MB are needed beside 0\.00\d+ MB in ", said)
+    assert re.search(r"0\.023 MB are needed beside 0\.015 MB in ", said)
+    assert fit(planted_root, cache, data={"cache_gigabytes": 39e-6}).kinds == {FeatureBatch}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attentive"])

@@ -83,8 +83,6 @@ def stored_features(
         return None
     encoder = _Encoder(trainer, catalogue, options)
     cache = FeatureCache(options.root, encoder.about)
-    if not trainer.strategy.reduce_boolean_decision(_opened(trainer, cache, options)):
-        return None
     digests = {each.id: catalogue.digest(each) for each in utterances}
     by_digest = {digests[each.id]: each for each in reversed(utterances)}
     is_quiet = not trainer.is_global_zero
@@ -95,6 +93,8 @@ def stored_features(
     missing, too_large = trainer.strategy.broadcast((missing, too_large))
     if missing and too_large is not None:
         _tell(trainer, "%s", too_large)
+        return None
+    if not trainer.strategy.reduce_boolean_decision(_opened(trainer, cache, options)):
         return None
     damaged = sum(cache.path(digest).exists() for digest in missing)
     if damaged and not is_quiet:
@@ -121,7 +121,9 @@ def obstacle(trainer: pl.Trainer) -> str | None:
     module, data = trainer.lightning_module, getattr(trainer, "datamodule", None)
     if getattr(data, "transform", None) is not None:
         return "`transform` changes the recordings in each epoch"
-    if not (isinstance(module, EmotionModule) and module.trains_head_only):
+    if not isinstance(module, EmotionModule):
+        return f"a {type(module).__name__} hears waveforms"
+    if not module.trains_head_only:
         return "the backbone is trained, too"
     if module.backbone.depends_on_batch:
         return "with this `padding`, what the head hears of a recording changes with those of its batch"
