@@ -1,19 +1,14 @@
 import pytest
 import torch
 from helpers import tiny_config
-from torch import Tensor, nn
+from models.tiny import sounds
+from torch import nn
 
 from speechshap.attribution import Evaluator, Targets
 from speechshap.attribution.methods.integrated_gradients import IntegratedGradientsSettings, explain
 from speechshap.fingerprint import fingerprint
 from speechshap.models import EmotionClassifier, build_backbone, masked_mean, mlp_head
 from speechshap.models.standardization import Moments
-
-
-def sounds(*lengths: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    waveforms = torch.randn(len(lengths), max(lengths), generator=generator)
-    return waveforms * (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]), torch.tensor(lengths)
 
 
 def standardized(

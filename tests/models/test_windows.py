@@ -1,15 +1,17 @@
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from families import family_config
 from helpers import WHISPER_GRID, tiny_config
+from models.tiny import POOLINGS
 from torch import Tensor, nn
 
 from speechshap.attribution import gradient_shap
 from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
-from speechshap.models import Backbone, EmotionClassifier, build_backbone
+from speechshap.models import Backbone, EmotionClassifier, Pooling, build_backbone
 from speechshap.models.windows import split_into_windows, split_waveform
 
 
@@ -71,14 +73,17 @@ class LocalBackbone(nn.Module):
         return [torch.stack([frames.sin().sum(2), frames.square().sum(2)], 2)] * 2, frame_lengths
 
 
-def test_windows_of_a_local_backbone_give_what_it_gives_for_the_whole() -> None:
+@pytest.mark.parametrize("options", POOLINGS)
+def test_windows_of_a_local_backbone_give_what_it_gives_for_the_whole(options: dict) -> None:
     torch.manual_seed(0)
     lengths = torch.tensor([70_000, 16_000, 41_017])
     waveforms = torch.randn(3, 70_000) * (torch.arange(70_000) < lengths[:, None])
-    head = nn.Linear(2, 3)
+    pooling = Pooling(num_features=2, **options).eval()
+    head = nn.Linear(pooling.size, 3)
     results = []
     for window_seconds in (10.0, 1.0):
-        classifier = EmotionClassifier(LocalBackbone(), head, window_seconds=window_seconds)  # type: ignore[arg-type]
+        backbone: Any = LocalBackbone()
+        classifier = EmotionClassifier(backbone, head, window_seconds=window_seconds, pooling=pooling)
         values = waveforms.clone().requires_grad_()
         logits = classifier(values, lengths)
         results.append((logits, torch.autograd.grad(logits[:, 1].sum(), values)[0]))

@@ -11,6 +11,7 @@ import torch
 from families import FAMILIES, family_config, make_model, of_each_kind, save
 from helpers import WHISPER_GRID, tiny_config
 from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.utils.class_weight import compute_class_weight
 from transformers import AutoConfig, AutoModel
 
 from speechshap.data import Batch
@@ -18,6 +19,7 @@ from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier, masked_mean
 from speechshap.training import AudioDataModule, EmotionModule
+from speechshap.training.feature_batches import FeatureBatch
 
 CLASSES = ["angry", "happy", "sad"]
 
@@ -223,6 +225,19 @@ def test_classes_of_model_data_and_checkpoint_have_to_agree(tiny_checkpoint: Pat
         ({"dropout": float("nan")}, "`dropout` is nan; expected a share from 0 to less than 1"),
         ({"label_smoothing": -0.1}, "`label_smoothing` is -0.1; expected a share from 0 to less than 1"),
         ({"dropout": 0.3, "head": torch.nn.Linear(32, 3)}, "`dropout` is 0.3, but only the default head takes it"),
+        ({"dropout": 0.3, "hidden_units": 0}, "`dropout` is 0.3, but a linear head drops nothing; leave it out, or"),
+        ({"hidden_units": 8, "head": torch.nn.Linear(32, 3)}, "`hidden_units` is 8, but only the default head takes"),
+        ({"hidden_units": -1}, "`hidden_units` is -1; expected 0 at least"),
+        ({"pooling": "max"}, "`pooling` is 'max'; expected mean, mean_std, attentive"),
+        ({"num_queries": 2}, "`num_queries` is 2, but mean has no queries; take `pooling` attentive"),
+        ({"convolutions": 1.5}, "`convolutions` is 1.5; expected an integer, 0 at least"),
+        ({"class_weights": "inverse"}, "`class_weights` is 'inverse'; expected none, balanced"),
+        ({"focal_gamma": -1.0}, "`focal_gamma` is -1.0; expected 0 at least"),
+        ({"focal_gamma": float("nan")}, "`focal_gamma` is nan; expected 0 at least"),
+        (
+            {"pooling": "mean_std", "head": torch.nn.Linear(32, 3)},
+            r"`head` does not take what the pooling gives, \(batch, 64\)",
+        ),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
@@ -254,6 +269,124 @@ def test_a_checkpoint_from_before_standardisation_loads_as_it_was(tiny_checkpoin
     batch = make_batch([0, 1])
     assert torch.equal(former(batch.waveforms, batch.lengths), module(batch.waveforms, batch.lengths))
     assert former.identity == module.identity
+
+
+@of_each_kind
+def test_a_checkpoint_from_before_the_poolings_loads_as_it_was(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    for name in ("pooling", "num_queries", "convolutions", "hidden_units", "class_weights", "focal_gamma"):
+        del content["hyper_parameters"][name]
+    content["hyper_parameters"]["standardize"] = True
+    shape = (3, 32)
+    moments = {"num_utterances": torch.tensor(9), "mean": torch.randn(shape), "deviation": torch.rand(shape) + 0.5}
+    content["state_dict"] |= {f"classifier.standardization.{name}": value for name, value in moments.items()}
+    torch.save(content, tmp_path / "former.ckpt")
+    module = EmotionModule.load_from_checkpoint(tmp_path / "former.ckpt", weights_only=True).eval()
+    batch = make_batch([0, 1])
+    states, frames = module.backbone(batch.waveforms, batch.lengths)
+    pooled = [(masked_mean(state, frames) - mean) / deviation for state, mean, deviation in zip(
+        states, moments["mean"], moments["deviation"], strict=True
+    )]  # fmt: skip
+    weights = content["state_dict"]["classifier.layer_weights"].softmax(0)
+    expected = sum(weight * values for weight, values in zip(weights, pooled, strict=True))
+    torch.testing.assert_close(module.embed(batch.waveforms, batch.lengths), expected)
+
+
+POOLINGS = [
+    {"pooling": "mean_std", "hidden_units": 0},
+    {"pooling": "attentive", "num_queries": 2, "convolutions": 1, "dropout": 0.3, "hidden_units": 8},
+    {"head": torch.nn.Linear(64, 3), "pooling": "attentive"},
+    {"head": torch.nn.Linear(256, 3), "convolutions": 1, "dropout": 0.0},
+]
+
+
+@of_each_kind
+@pytest.mark.parametrize("options", POOLINGS)
+def test_features_of_a_batch_are_trained_on_and_tested_as_its_waveforms_are(options: Any, family: str) -> None:
+    module = EmotionModule(CLASSES, backbone_config=family_config(family), **options).eval()
+    batch, logged = make_batch([0, 1, 2, 2]), {}
+    assert module.trains_head_only
+    with torch.no_grad():
+        features = FeatureBatch(module.features_of(batch), *batch[2:])
+    module.log = lambda name, value, **options: logged.update({name: value})  # type: ignore[method-assign, assignment]
+    module.log_dict = lambda *args, **options: None  # type: ignore[method-assign, assignment]
+    assert module.features_of(features) is features.features
+    torch.testing.assert_close(module.logits(features), module(batch.waveforms, batch.lengths))
+    losses, gradients = zip(*(_loss_and_gradients(module, one) for one in (batch, features)), strict=True)
+    torch.testing.assert_close(losses[1], losses[0])
+    for found, expected in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(found, expected)
+    for one in (batch, features):
+        module.test_step(one, 0)
+        torch.testing.assert_close(logged["test/loss"], losses[0])
+
+
+def _loss_and_gradients(module: EmotionModule, batch: Any) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    loss = module.training_step(batch, 0)
+    return loss, torch.autograd.grad(loss, [each for each in module.parameters() if each.requires_grad])
+
+
+@pytest.mark.parametrize("freeze", ["stem", "none"])
+def test_a_backbone_that_is_trained_changes_the_features(freeze: Any) -> None:
+    assert not EmotionModule(CLASSES, backbone_config=tiny_config(), freeze=freeze).trains_head_only
+
+
+@pytest.mark.parametrize("options", POOLINGS[:2])
+def test_a_checkpoint_has_the_pooling_and_the_losses(options: Any, planted_root: Path, tmp_path: Path) -> None:
+    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=8)
+    module = EmotionModule(
+        data.classes, backbone_config=tiny_config(), standardize=True, class_weights="balanced", focal_gamma=2.0,
+        label_smoothing=0.1, **options,
+    )  # fmt: skip
+    trainer = pl.Trainer(
+        max_steps=2, limit_val_batches=0, logger=False, accelerator="cpu", enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    again = EmotionModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True).eval()
+    assert again.hparams["focal_gamma"] == 2.0
+    assert again.identity == module.identity
+    batch = make_batch([0, 1])
+    expected = module.eval()(batch.waveforms, batch.lengths)
+    assert torch.equal(again(batch.waveforms, batch.lengths), expected)
+
+
+def test_classes_are_weighted_by_the_utterances_that_are_trained_on(planted_root: Path, tmp_path: Path) -> None:
+    losses: list[tuple[torch.Tensor, torch.Tensor, list[int]]] = []
+
+    class Watching(EmotionModule):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            loss = super().training_step(batch, batch_idx)
+            logits = self(batch.waveforms, batch.lengths)
+            losses.append((loss.detach(), logits.detach().log_softmax(1), batch.labels.tolist()))
+            return loss
+
+    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=3, max_utterances=13)
+    module = Watching(data.classes, backbone_config=tiny_config(), class_weights="balanced", hidden_units=0)
+    trainer = pl.Trainer(
+        max_epochs=1, limit_val_batches=0, logger=False, accelerator="cpu", enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    labels = [label for _, _, batch in losses for label in batch]
+    assert len(labels) == 13
+    assert len(set(np.bincount(labels))) > 1
+    present = np.unique(labels)
+    weights = dict(zip(present, compute_class_weight("balanced", classes=present, y=labels), strict=True))
+    for loss, logs, batch in losses:
+        total = -sum(weights[label] * float(row[label]) for row, label in zip(logs, batch, strict=True))
+        assert float(loss) == pytest.approx(total / sum(weights[label] for label in batch), rel=1e-5)
+
+
+def test_balanced_classes_need_data_whose_labels_are_known(tmp_path: Path) -> None:
+    module = EmotionModule(CLASSES, backbone_config=tiny_config(), class_weights="balanced")
+    trainer = pl.Trainer(
+        max_steps=1, logger=False, accelerator="cpu", enable_checkpointing=False, default_root_dir=tmp_path
+    )
+    loader = torch.utils.data.DataLoader([make_batch([0, 1])], batch_size=None)
+    with pytest.raises(UserError, match="`class_weights` is balanced, which counts the training utterances of an Au"):
+        trainer.fit(module, loader)
 
 
 @of_each_kind

@@ -85,6 +85,24 @@ def test_moments_are_those_of_each_training_utterance_alone(planted_root: Path, 
         np.testing.assert_allclose(standardization(module).deviation[state], scaler.scale_, rtol=1e-4, atol=1e-6)
 
 
+@of_each_kind
+@pytest.mark.parametrize("options", [{"pooling": "attentive"}, {"convolutions": 1}])
+def test_moments_of_frames_are_those_of_all_without_padding(planted_root: Path, family: str, options: Any) -> None:
+    module, data = module_and_data(planted_root, family, freeze="none", learning_rate=1e-12, **options)
+    pl.Trainer(**QUIET).fit(module, data)
+    features = []
+    for batch in data.train_dataloader():
+        with torch.no_grad():
+            states, frames = module.eval().backbone(batch.waveforms, batch.lengths)
+        features += [torch.stack(states)[:, row, :count] for row, count in enumerate(frames)]
+    together = torch.cat(features, 1)
+    assert int(standardization(module).num_utterances) == together.shape[1] > 20 * len(features)
+    for state, values in enumerate(together):
+        scaler = StandardScaler().fit(values.double().numpy())
+        np.testing.assert_allclose(standardization(module).mean[state], scaler.mean_, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(standardization(module).deviation[state], scaler.scale_, rtol=1e-4, atol=1e-6)
+
+
 def test_moments_are_in_the_precision_of_the_training(planted_root: Path) -> None:
     module, data = module_and_data(planted_root)
     pl.Trainer(**QUIET, precision="bf16-mixed").fit(module, data)

@@ -1,9 +1,8 @@
 """LightningModule that trains an emotion classifier."""
 
-import math
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -15,7 +14,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from speechshap.data.batches import read_batch
 from speechshap.data.dataset import Batch
 from speechshap.data.splits import draw_subset
-from speechshap.errors import UserError, require_at_least, require_choice
+from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.models import (
     Backbone,
@@ -32,6 +31,7 @@ from speechshap.models.heads import require_fit
 from speechshap.spaces import Space
 from speechshap.training.classifier_module import predict
 from speechshap.training.divergence import refuse_loss, refuse_weights
+from speechshap.training.emotion_options import DROPOUT, HIDDEN_UNITS, ClassWeights, Freeze, check_options
 from speechshap.training.feature_batches import FeatureBatch
 from speechshap.training.losses import balanced_weights, classification_loss
 from speechshap.training.metrics import classification_metrics
@@ -39,16 +39,7 @@ from speechshap.training.optimizing import adamw
 from speechshap.training.pooled_moments import pooled_moments
 from speechshap.training.precision import refuse_half_precision
 
-Freeze = Literal["backbone", "stem", "none"]
-ClassWeights = Literal["none", "balanced"]
-
 STAGES = ("val", "test")
-
-DROPOUT = 0.1
-"""Of the default head, and of convolutions."""
-
-HIDDEN_UNITS = 256
-"""Of the default head."""
 
 
 class EmotionModule(pl.LightningModule):
@@ -142,22 +133,11 @@ class EmotionModule(pl.LightningModule):
         focal_gamma: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(classes) < 2:
-            raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {classes}")
-        if not 0 < learning_rate < math.inf:
-            raise UserError(f"`learning_rate` is {learning_rate}; expected a number above 0")
-        if not 0 <= weight_decay < math.inf:
-            raise UserError(f"`weight_decay` is {weight_decay}; expected 0 at least")
-        if not 0 <= warmup_fraction <= 1:
-            raise UserError(f"`warmup_fraction` is {warmup_fraction}; expected a share from 0 to 1")
-        for name, share in (("dropout", dropout), ("label_smoothing", label_smoothing)):
-            if not 0 <= share < 1:
-                raise UserError(f"`{name}` is {share}; expected a share from 0 to less than 1")
-        if not 0 <= focal_gamma < math.inf:
-            raise UserError(f"`focal_gamma` is {focal_gamma}; expected 0 at least")
-        require_choice("class_weights", class_weights, get_args(ClassWeights))
-        require_at_least(0, hidden_units=hidden_units, convolutions=convolutions)
-        _refuse_unused(head is not None, dropout, hidden_units, convolutions)
+        check_options(
+            classes=classes, has_head=head is not None, learning_rate=learning_rate, weight_decay=weight_decay,
+            warmup_fraction=warmup_fraction, dropout=dropout, label_smoothing=label_smoothing,
+            convolutions=convolutions, hidden_units=hidden_units, class_weights=class_weights, focal_gamma=focal_gamma,
+        )  # fmt: skip
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
             self.save_hyperparameters()
@@ -394,17 +374,3 @@ class EmotionModule(pl.LightningModule):
         """AdamW with linear warm-up and linear decay over the run."""
         total = int(self.trainer.estimated_stepping_batches)
         return adamw(self.parameters(), self.learning_rate, self.weight_decay, self.warmup_fraction, total)
-
-
-def _refuse_unused(has_head: bool, dropout: float, hidden_units: int, convolutions: int) -> None:
-    """Raise a UserError for an option of the default head that nothing takes."""
-    if has_head and hidden_units != HIDDEN_UNITS:
-        raise UserError(
-            f"`hidden_units` is {hidden_units}, but only the default head takes it; set it in `head` itself"
-        )
-    if dropout == DROPOUT or convolutions:
-        return
-    if has_head:
-        raise UserError(f"`dropout` is {dropout}, but only the default head takes it; set it in `head` itself")
-    if hidden_units == 0:
-        raise UserError(f"`dropout` is {dropout}, but a linear head drops nothing; leave it out, or add `hidden_units`")

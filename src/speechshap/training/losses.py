@@ -60,8 +60,9 @@ def classification_loss(
     logs = logits.log_softmax(1)
     # The least positive number stands for 0, where the slope of a power below 1 is infinite.
     others = (-logs.expm1()).clamp_min(torch.finfo(logs.dtype).tiny)  # 1 - p
-    expected = functional.one_hot(labels, logs.shape[1]) * (1 - label_smoothing) + label_smoothing / logs.shape[1]
-    terms = -expected.to(logs.dtype) * others**focal_gamma * logs
+    certain = functional.one_hot(labels, logs.shape[1]).to(logs.dtype)
+    expected = certain * (1 - label_smoothing) + label_smoothing / logs.shape[1]
+    terms = -expected * others**focal_gamma * logs
     if weights is None:
         return terms.sum(1).mean()
     return (terms * weights).sum() / weights[labels].sum()
