@@ -28,8 +28,8 @@ from speechshap.data import Batch
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.errors import UserError
 from speechshap.explaining.batch_explainer import BatchExplainer
+from speechshap.fingerprint import fingerprint
 from speechshap.report.rendering import BackgroundRenderer, RenderingError
-from speechshap.results.fingerprint import fingerprint
 from speechshap.results.neurons import neuron_file
 
 

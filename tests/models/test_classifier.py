@@ -6,9 +6,9 @@ from torch import nn
 
 from speechshap.attribution import Evaluator, Targets
 from speechshap.attribution.methods.integrated_gradients import IntegratedGradientsSettings, explain
+from speechshap.fingerprint import fingerprint
 from speechshap.models import EmotionClassifier, build_backbone, masked_mean, mlp_head
 from speechshap.models.standardization import Moments
-from speechshap.results.fingerprint import fingerprint
 
 
 def standardized(

@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock
 from helpers import full_from, make_explanation, without_locks, write_part
 
+from speechshap import run_lock
 from speechshap.attribution.targets import Target
 from speechshap.errors import UserError
-from speechshap.results import run_lock
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
 from speechshap.results.writer import ResultsWriter

@@ -3,11 +3,10 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import distributed
 from torch.utils.data import DataLoader, DistributedSampler
-
-from speechshap.data.dataset import Batch
 
 _BUCKET_RATIO = 1.1
 """Utterances whose lengths differ by less than this factor are shuffled with each other."""
@@ -115,12 +114,12 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         return batches
 
 
-class EpochLoader(DataLoader[Batch]):
+class EpochLoader(DataLoader[Any]):
     """DataLoader that draws the order of an epoch, and starts its workers, when the first batch is asked for.
 
     Lightning asks for the iterator of a resumed training before it tells the sampler which epoch it is.
     """
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Batches of an epoch."""
         yield from super().__iter__()

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from speechshap.data.audio import AudioFileError
+from speechshap.data.audio import AudioFacts, AudioFileError
 from speechshap.data.checking import FileChecker, add_to_list
 from speechshap.data.choosing import (
     ChosenSplit,
@@ -330,10 +330,17 @@ class Catalogue:
 
     def seconds(self, utterance: Utterance) -> float:
         """Length of a usable utterance."""
+        return self._facts(utterance).seconds
+
+    def digest(self, utterance: Utterance) -> str:
+        """Digest of the samples of a usable utterance, whatever its file is called."""
+        return self._facts(utterance).digest
+
+    def _facts(self, utterance: Utterance) -> AudioFacts:
         facts = self._checker.facts(utterance)
         if facts is None:
             raise KeyError(f"{utterance.id} has not been checked, or cannot be used")
-        return facts.seconds
+        return facts
 
     def _hint(self) -> str:
         in_manifest = not self.files and self.listing.name == "manifest"

@@ -97,8 +97,11 @@ class UtteranceDataset(Dataset[Batch]):
         waveform = torch.from_numpy(load_audio(utterance.path, self.sample_rate))
         if self.transform is not None:
             waveform = self.transform(waveform)
-        label = UNKNOWN_LABEL if utterance.label is None else self.class_index.get(utterance.label, UNKNOWN_LABEL)
-        return Example(waveform, label, utterance)
+        return Example(waveform, self.label(utterance), utterance)
+
+    def label(self, utterance: Utterance) -> int:
+        """Class index of an utterance, -1 where its label is unknown."""
+        return UNKNOWN_LABEL if utterance.label is None else self.class_index.get(utterance.label, UNKNOWN_LABEL)
 
 
 def collate(examples: Sequence[Example]) -> Batch:

@@ -35,11 +35,11 @@ from speechshap.explaining.options import Arithmetic, RunOptions
 from speechshap.explaining.predictions import predicted_class
 from speechshap.explaining.segments import aligned_tiers, named_segments
 from speechshap.explaining.targets import TargetChoice
+from speechshap.fingerprint import fingerprint
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
 from speechshap.results.conversion import from_attribution, layer_tensors
 from speechshap.results.explanation import Explanation, Provenance
-from speechshap.results.fingerprint import fingerprint
 from speechshap.spaces import Bands, Space
 
 logger = logging.getLogger(__name__)

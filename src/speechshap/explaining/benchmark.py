@@ -31,8 +31,8 @@ from speechshap.evaluation.metrics import METRICS
 from speechshap.evaluation.reliance import reliance
 from speechshap.explaining.batch_explainer import BatchExplainer
 from speechshap.explaining.options import Arithmetic, RunOptions
+from speechshap.fingerprint import fingerprint
 from speechshap.models import SpeechClassifier
-from speechshap.results.fingerprint import fingerprint
 from speechshap.results.parts import PartsWriter, Row
 
 logger = logging.getLogger(__name__)

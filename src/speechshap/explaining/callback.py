@@ -23,7 +23,7 @@ from speechshap.explaining.termination import Termination
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
 from speechshap.models.precision import has_rounded_convolutions, rounded_matmul
-from speechshap.results.run_lock import new_run_id
+from speechshap.run_lock import new_run_id
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
 from speechshap.training.run_folder import results_folder
 

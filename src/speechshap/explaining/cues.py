@@ -6,10 +6,10 @@ import numpy as np
 from torch import Tensor
 
 from speechshap.data.cues import cues
+from speechshap.fingerprint import fingerprint
 from speechshap.frames import FrameGrid
 from speechshap.results.cue_means import cue_means
 from speechshap.results.explanation import Explanation
-from speechshap.results.fingerprint import fingerprint
 
 _KEPT = 64
 _measured: dict[tuple[str, FrameGrid], dict[str, np.ndarray]] = {}

@@ -15,10 +15,10 @@ from speechshap.errors import UserError
 from speechshap.explaining.options import Arithmetic
 from speechshap.explaining.own_model import OwnModel
 from speechshap.explaining.targets import choose_layers, choose_space
+from speechshap.fingerprint import fingerprint
 from speechshap.frames import SAMPLE_RATE
 from speechshap.models import SpeechClassifier
 from speechshap.models.modes import evaluation_mode
-from speechshap.results.fingerprint import fingerprint
 
 
 class ExplainedModel:

@@ -74,7 +74,7 @@ class Place(NamedTuple):
         num_ranks: Processes of the run.
         step: Training step of the model, which is the step of figures and sounds.
         share: Gives every process what the first one passes to it.
-        run: Id that the processes of a run have in common (:func:`speechshap.results.run_lock.new_run_id`); None
+        run: Id that the processes of a run have in common (:func:`speechshap.run_lock.new_run_id`); None
             makes one, for a run of one process.
     """
 

@@ -40,6 +40,7 @@ class Backbone(nn.Module, ABC):
         num_layers: Transformer layers; there is one more hidden state than that.
         hidden_size: Features of a frame.
         supports_float16: Whether the activations stay within the range of half precision (up to 65504).
+        depends_on_batch: Whether the states of an utterance change with those that share its batch.
         padding_of_transformers: Padding with which an utterance alone comes out as it does in transformers.
         published_use: How the published use differs from masked padding, for messages.
         key_mapping: Names of weights in checkpoints of larger models (regular expressions), and what stands for them in
@@ -56,6 +57,7 @@ class Backbone(nn.Module, ABC):
     num_layers: int
     hidden_size: int
     supports_float16: bool = True
+    depends_on_batch: bool = False
     padding_of_transformers: ClassVar[Padding] = "masked"
     published_use: ClassVar[str]
     key_mapping: ClassVar[dict[str, str] | None] = None

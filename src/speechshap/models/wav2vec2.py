@@ -49,6 +49,7 @@ class Wav2Vec2Backbone(Backbone):
         self.num_layers = config.num_hidden_layers
         self.hidden_size = config.hidden_size
         self.supports_float16 = config.model_type != "wavlm"  # WavLM large exceeds it
+        self.depends_on_batch = padding == "published"
 
     @classmethod
     def normalizes(cls, config: Any, extractor: Any, parameter: str) -> bool:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from speechshap.data.audio import AudioFileError, load_audio
+from speechshap.fingerprint import fingerprint
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError, render, render_methods
 from speechshap.report.selection import RANKED_BY, Selection, select
 from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog, Picture
 from speechshap.results.explanation import Explanation
-from speechshap.results.fingerprint import fingerprint
 from speechshap.results.folder import ResultsFolder
 from speechshap.results.parts import Row
 from speechshap.results.rows import GROUPED_BY, by_utterance

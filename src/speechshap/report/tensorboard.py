@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from speechshap.files import EXPLANATIONS
+from speechshap.fingerprint import fingerprint
 from speechshap.report.events import MarkedEvents
 from speechshap.report.rendering import Rendering
 from speechshap.report.settings_run import write_settings_run
 from speechshap.report.sound import LONGEST_SOUND_SECONDS
-from speechshap.results.fingerprint import fingerprint
 from speechshap.results.parts import Row
 from speechshap.results.rows import explaining_prediction, target_of
 

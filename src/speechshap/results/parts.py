@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from speechshap.data.wording import counted
 from speechshap.files import remove_partial, whole_file
-from speechshap.results.run_lock import RUN_ID, RunLock, new_run_id
+from speechshap.run_lock import RUN_ID, RunLock, new_run_id
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Expression
@@ -144,7 +144,7 @@ class PartsWriter:
 
     Args:
         results: Where the parts go; the folder is made if it is not there.
-        run: Id of the run, common to its ranks (:func:`speechshap.results.run_lock.new_run_id`); None makes one.
+        run: Id of the run, common to its ranks (:func:`speechshap.run_lock.new_run_id`); None makes one.
         rank: Rank of this process in the run.
         leftovers: Patterns of what a killed process may have left half-written, beside its parts.
 

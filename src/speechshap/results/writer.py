@@ -17,7 +17,7 @@ class ResultsWriter(PartsWriter):
 
     Args:
         folder: Where the parts go; made if it is not there.
-        run: Id of the run, common to its ranks (:func:`speechshap.results.run_lock.new_run_id`); None makes one.
+        run: Id of the run, common to its ranks (:func:`speechshap.run_lock.new_run_id`); None makes one.
         rank: Rank of this process in the run.
 
     Raises:

@@ -14,12 +14,14 @@ from speechshap.data.batching import EpochLoader, LengthBatchSampler
 from speechshap.data.catalogue import Catalogue
 from speechshap.data.choosing import SpeakerOverlap
 from speechshap.data.corpora import CorpusName
-from speechshap.data.dataset import Batch, Transform, UtteranceDataset, load_waveforms, repeated_to_longest
+from speechshap.data.dataset import Transform, UtteranceDataset, load_waveforms, repeated_to_longest
 from speechshap.data.splits import Folds, SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
 from speechshap.files import EXPLANATIONS
+from speechshap.training.feature_dataset import FeatureDataset, StoredFeatures
+from speechshap.training.feature_encoding import EncodingOptions, is_running, stored_features
 from speechshap.training.run_folder import run_folder
 
 CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers", "folds", "fold")
@@ -63,6 +65,10 @@ class AudioDataModule(pl.LightningDataModule):
         batch_size: Largest number of utterances in a batch. They have similar lengths, so that there is little padding.
         batch_seconds: Largest length of a padded batch (longest utterance times number of utterances).
         num_workers: Number of processes that decode files; 0 decodes in the training process.
+        cache: Where features are kept that a frozen backbone gives, so that it hears each recording once: ``auto``
+            (the folder speechshap/features of the user's cache), another folder, or ``off``. They are kept where the
+            head alone is trained, without ``transform``; a head is then trained to the same weights in far less time.
+        cache_gigabytes: Largest size of that folder; a run that would exceed it goes without.
         transform: Augmentation of the training waveforms, ``(time,)`` to ``(time,)``.
         on_bad_file: ``skip`` leaves out files that cannot be used and lists them in ``skipped.csv``; ``raise`` ends the
             run.
@@ -97,6 +103,8 @@ class AudioDataModule(pl.LightningDataModule):
         batch_size: int = 16,
         batch_seconds: float = 120.0,
         num_workers: int = 0,
+        cache: str | bool = "auto",  # YAML reads off as false
+        cache_gigabytes: float = 20.0,
         transform: Transform | None = None,
         on_bad_file: Literal["skip", "raise"] = "skip",
         max_samples: int | None = None,
@@ -109,6 +117,10 @@ class AudioDataModule(pl.LightningDataModule):
         require_at_least(0, num_workers=num_workers)
         if not batch_seconds > 0:
             raise UserError(f"`batch_seconds` is {batch_seconds}; expected a time above 0")
+        if cache is True or cache == "":
+            raise UserError(f"`cache` is {cache!r}; expected auto, off or a folder")
+        if not cache_gigabytes > 0:
+            raise UserError(f"`cache_gigabytes` is {cache_gigabytes}; expected a size above 0")
         self.catalogue = Catalogue(
             Path(root).expanduser() if root else None,
             corpus,
@@ -131,9 +143,12 @@ class AudioDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.batch_seconds = batch_seconds
         self.num_workers = num_workers
+        self.cache = "off" if cache is False else str(cache)
+        self.cache_gigabytes = cache_gigabytes
         self.transform = transform
         self.split_seed = split_seed
         self.predict_utterances: list[Utterance] = []
+        self._stored: list[StoredFeatures | None] = []  # none or one: of the stage, once they were asked for
         self.save_hyperparameters(*CORPUS_OPTIONS, *SPLIT_OPTIONS, logger=False)
 
     @property
@@ -168,6 +183,7 @@ class AudioDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Choose the utterances of a stage and check their files; later stages keep the splits of the first."""
+        self._stored = []
         if self.trainer is not None:
             # The folder is broadcast, so that every rank has to ask for it.
             folder = run_folder(self.trainer)
@@ -200,19 +216,19 @@ class AudioDataModule(pl.LightningDataModule):
         """
         self.catalogue.load_state(state_dict)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled training batches."""
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled training batches; of waveforms, or of features that are kept."""
         return self._loader(self._part("train"), "train")
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches."""
         return self._loader(self._part("val"), "evaluate")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test batches."""
         return self._loader(self._part("test"), "evaluate")
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
+    def predict_dataloader(self) -> DataLoader[Any]:
         """Batches to explain.
 
         Raises:
@@ -248,7 +264,8 @@ class AudioDataModule(pl.LightningDataModule):
             raise RuntimeError("setup has to be called before the batches are asked for")
         return draw_subset(self.splits._asdict()[name], self.max_utterances, self.split_seed)
 
-    def _loader(self, utterances: list[Utterance], use: Literal["train", "evaluate", "explain"]) -> DataLoader[Batch]:
+    def _loader(self, utterances: list[Utterance], use: Literal["train", "evaluate", "explain"]) -> DataLoader[Any]:
+        stored = None if use == "explain" else self._stored_features()
         sampler = LengthBatchSampler(
             [self.catalogue.seconds(utterance) for utterance in utterances],
             self.batch_size,
@@ -258,12 +275,33 @@ class AudioDataModule(pl.LightningDataModule):
             repeat=use != "explain",
         )
         transform = self.transform if use == "train" else None
+        waveforms = UtteranceDataset(utterances, self.classes, transform)
+        num_workers = self.num_workers if stored is None else 0
         return EpochLoader(
-            UtteranceDataset(utterances, self.classes, transform),
+            waveforms if stored is None else FeatureDataset(waveforms, stored),
             batch_size=None,  # the sampler makes the batches
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             # Workers that draw random numbers start anew, with seeds of their epoch.
-            persistent_workers=self.num_workers > 0 and transform is None,
+            persistent_workers=num_workers > 0 and transform is None,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _stored_features(self) -> StoredFeatures | None:
+        """Features of all that the stage hears; None where waveforms go through the model."""
+        trainer = self.trainer
+        if self.cache == "off" or trainer is None or not is_running(trainer):
+            return None
+        if not self._stored:
+            parts: dict[TrainerFn | None, tuple[SplitName, ...]] = {
+                TrainerFn.VALIDATING: ("val",),
+                TrainerFn.TESTING: ("test",),
+            }
+            # The test comes after the training, and a recording is for test in one fold and trained on in another.
+            names = parts.get(trainer.state.fn, ("train", "val", "test"))
+            options = EncodingOptions(
+                self.cache, self.cache_gigabytes, self.batch_size, self.batch_seconds, self.num_workers
+            )
+            utterances = [utterance for name in names for utterance in self._part(name)]
+            self._stored = [stored_features(trainer, self.catalogue, utterances, options)]
+        return self._stored[0]

@@ -52,7 +52,7 @@ def _moments_of_batches(trainer: pl.Trainer, features_of: Callable[[Any], Featur
     for batch in tqdm(
         batches, desc="standardising", unit="batch", total=total, delay=1, leave=False, disable=not is_shown
     ):
-        moved = _moved(trainer, batch)
+        moved = moved_batch(trainer, batch)
         with trainer.precision_plugin.forward_context():
             features = features_of(moved)
         yield _precise_moments(features)
@@ -65,7 +65,7 @@ def _precise_moments(features: Features) -> Moments:
     return Moments(of_states[0].num_values, torch.cat(means), torch.cat(squares))
 
 
-def _moved(trainer: pl.Trainer, batch: Any) -> Any:
+def moved_batch(trainer: pl.Trainer, batch: Any) -> Any:
     """A batch as a training step gets it."""
     converted = trainer.precision_plugin.convert_input(batch)
     prepared = trainer.lightning_module._on_before_batch_transfer(converted, dataloader_idx=0)

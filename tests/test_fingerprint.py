@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from speechshap.results.fingerprint import fingerprint
+from speechshap.fingerprint import fingerprint
 
 TENSOR = torch.arange(6.0)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from speechshap import run_lock
 from speechshap.errors import UserError
-from speechshap.results import run_lock
-from speechshap.results.run_lock import RunLock, new_run_id
+from speechshap.run_lock import RunLock, new_run_id
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from speechshap.results.run_lock import RunLock
+from speechshap.run_lock import RunLock
 
 lock = RunLock(Path(sys.argv[1]), sys.argv[2], 0)
 with lock.register():
