@@ -24,7 +24,9 @@ from speechshap.training import (
     ConfusionMatrixCallback,
     EmotionModule,
     EpochSeed,
+    Hyperparameters,
     RunCheckpoint,
+    SavePredictions,
     WholeCheckpointIO,
     find_checkpoint,
     read_checkpoint,
@@ -123,7 +125,7 @@ class TrainCLI(LightningCLI):
         with trainer_mistakes(options):
             trainer = super().instantiate_trainer(**own, **kwargs)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.append(EpochSeed())
+        callbacks += [EpochSeed(), Hyperparameters(), SavePredictions()]
         if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         has_no_folder = run_folder(trainer) is None
@@ -136,18 +138,19 @@ class TrainCLI(LightningCLI):
         return trainer
 
     def _logger(self) -> Any:
-        """The logger that the options describe, or one in the folder of the run that is resumed."""
+        """The logger that the options describe, or one in the folder of the run that goes on or is tested."""
         given = self._get(self.config_init, "trainer").logger
-        if self.subcommand != "fit" or self._checkpoint is None:
+        if self.subcommand == "validate" or self._checkpoint is None:
             return given
+        goes_on = self.subcommand == "fit"
         options = self._get(self.config, "trainer").logger
         default = {name: _LOGGER["init_args"][name] for name in ("save_dir", "name")}  # type: ignore[index]
-        resumed = logger_of_run(given, options, default, self._checkpoint, self._steps)
-        if resumed is given:
+        of_run = logger_of_run(given, options, default, self._checkpoint, self._steps if goes_on else None)
+        if goes_on and of_run is given:
             logger.info("the training goes on in a new folder, with a copy of the best checkpoint so far")
-        else:
+        elif goes_on:
             self.config[self.subcommand].ckpt_path = None  # config.yaml of the run starts it from its beginning
-        return resumed
+        return of_run
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

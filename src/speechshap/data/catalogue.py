@@ -132,6 +132,11 @@ class Catalogue:
             return list(CLASSES)
         return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
 
+    @property
+    def split_origin(self) -> str:
+        """How the splits were made, in words that follow "split"; empty before they are set up."""
+        return self._chosen.origin if self._chosen else ""
+
     def set_up_splits(self, stage: str) -> Splits:
         """Choose the splits and check their files (once), and check that they can be used in a stage.
 
