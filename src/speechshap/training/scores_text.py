@@ -87,6 +87,17 @@ def scores_table(scores: ClassificationScores, classes: Sequence[str], counts: S
     return table(["score", "value", "95 % interval", "utterances"], rows)
 
 
+def precise(mean: Mean) -> str:
+    """A score with its interval, in thousandths as papers give them.
+
+    Example:
+        >>> precise(Mean(0.71234, 0.64, 0.78))
+        '0.712 (0.640 to 0.780)'
+    """
+    interval = _interval(mean)
+    return f"{_value(mean)} ({interval})" if interval else _value(mean)
+
+
 def legend(counts: SpeakerCounts) -> str:
     """What the scores are, and what their intervals say."""
     known = [name for name in counts.speakers if name]
