@@ -15,7 +15,7 @@ from speechshap.report.cross_validation import csv_text, markdown, scores_table,
 from speechshap.training.cross_validation import CrossValidation, FoldRun, Results
 from speechshap.training.predictions import AboutTest, Predictions
 
-ABOUT = AboutTest("my corpus", "by speaker", "speaker-independent: none is heard", True, 0, "best.ckpt")
+ABOUT = AboutTest("my corpus", "by speaker", None, "speaker-independent: none is heard", True, 0, "best.ckpt")
 
 
 def predictions(
@@ -57,7 +57,7 @@ def test_the_text_has_each_fold_and_says_what_is_missing() -> None:
     text = markdown(results(), "speechshap cross-validate --folds 2")
     assert "- folds: 2, each with 2 seeds\n" in text
     assert "- tested: 24 utterances of 3 speakers: Anna, Ben, Carol\n" in text
-    assert "- speakers: speaker-independent: none is heard\n" in text
+    assert "- speakers: speaker-independent: in none of the 4 tests is a speaker heard in training\n" in text
     assert "- command: `speechshap cross-validate --folds 2`\n" in text
     assert text.count("| Anna, Ben ") == 2
     assert "missing" not in text
@@ -85,7 +85,9 @@ def test_names_of_the_corpus_are_shown_letter_by_letter() -> None:
 def test_voices_that_were_heard_in_training_are_told_with_the_title() -> None:
     heard = ABOUT._replace(is_independent=False, overlap="speaker-dependent: 3 of 3 are heard")
     found = results(about=heard)
-    assert markdown(found, "").startswith("# Cross-validation (speaker-dependent)\n")
+    text = markdown(found, "")
+    assert text.startswith("# Cross-validation (speaker-dependent)\n")
+    assert "speaker-dependent: in 4 of the 4 tests speakers are heard in training" in text
 
 
 def test_the_files_are_whole_and_tensorboard_shows_them(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError, Namespace
@@ -54,6 +54,12 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
         arguments: Of the command line.
         program: What was called.
     """
+    if arguments[:1] == ["predict"]:
+        explain = program.replace("train", "explain")
+        raise UserError(
+            f"{program} has no predict: {explain} predicts, and explains each prediction; for instance {explain} "
+            "--ckpt_path runs/emotion/version_0 --data.files recordings"
+        )
     options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
     with parameters_as_flags(lambda: flags_of(**options)):
         arguments = config_paths(switched_on(arguments, switches_of(**options)))
@@ -64,16 +70,29 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
             raise
 
 
-class TrainCLI(LightningCLI):
-    """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project."""
+def check_options(options: Namespace) -> None:
+    """Refuse options that are for another command, and set the arithmetic.
 
-    def __init__(self, arguments: list[str], program: str) -> None:
-        if arguments[:1] == ["predict"]:
-            explain = program.replace("train", "explain")
-            raise UserError(
-                f"{program} has no predict: {explain} predicts, and explains each prediction; for instance {explain} "
-                "--ckpt_path runs/emotion/version_0 --data.files recordings"
-            )
+    Raises:
+        UserError: There are files to explain, or the seed is out of range.
+    """
+    set_matmul_precision(options.float32_matmul_precision)
+    if options.data.files:
+        raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
+    if not 0 <= options.seed_everything <= _LARGEST_SEED:
+        raise UserError(f"--seed_everything is {options.seed_everything}; expected 0 to {_LARGEST_SEED}")
+
+
+class TrainCLI(LightningCLI):
+    """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project.
+
+    Args:
+        arguments: Of the command line, or options by name.
+        program: What was called.
+        run: Whether there are subcommands, one of which is run.
+    """
+
+    def __init__(self, arguments: list[str] | dict[str, Any], program: str, run: bool = True) -> None:
         super().__init__(
             EmotionModule,
             AudioDataModule,
@@ -86,6 +105,7 @@ class TrainCLI(LightningCLI):
                 "log_every_n_steps": 5,
             },
             args=arguments,
+            run=run,
             auto_configure_optimizers=False,
             parser_kwargs={
                 "prog": program,
@@ -161,11 +181,7 @@ class TrainCLI(LightningCLI):
         """Parse, and refuse a checkpoint that cannot be read before anything else happens."""
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
-        set_matmul_precision(options.float32_matmul_precision)
-        if options.data.files:
-            raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
-        if not 0 <= options.seed_everything <= _LARGEST_SEED:
-            raise UserError(f"--seed_everything is {options.seed_everything}; expected 0 to {_LARGEST_SEED}")
+        check_options(options)
         self._checkpoint: Path | None = None
         self._data_state: dict[str, Any] = {}
         self._model_options: dict[str, Any] = {}
@@ -203,8 +219,12 @@ class TrainCLI(LightningCLI):
                 self._tell_run()
         except BaseException as error:
             if is_interruption(error):
-                sys.exit(f"interrupted; {self._way_on()}")
+                self.end_interrupted()
             raise
+
+    def end_interrupted(self) -> NoReturn:
+        """End a run that was interrupted."""
+        sys.exit(f"interrupted; {self._way_on()}")
 
     def _tell_run(self) -> None:
         """Say where the run is, and what comes next."""

@@ -133,9 +133,9 @@ class Catalogue:
         return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
 
     @property
-    def split_origin(self) -> str:
-        """How the splits were made, in words that follow "split"; empty before they are set up."""
-        return self._chosen.origin if self._chosen else ""
+    def chosen(self) -> ChosenSplit | None:
+        """The splits before files were checked, and where they come from; None before they are set up."""
+        return self._chosen
 
     def set_up_splits(self, stage: str) -> Splits:
         """Choose the splits and check their files (once), and check that they can be used in a stage.

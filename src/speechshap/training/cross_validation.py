@@ -1,7 +1,9 @@
 """Cross-validation: its folder, the runs in it, and what their tests say together."""
 
 import re
+import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +80,15 @@ class CrossValidation:
             'fold 2 of 5, seed 0'
         """
         return f"fold {run.fold} of {self.num_folds}, seed {run.seed}"
+
+    def remove_unstarted(self) -> None:
+        """Remove the folder if no process has begun a fold, or is at one: a mistake in the options is no folder."""
+        if any(self.folder_of(run).exists() for run in self.runs()):
+            return
+        with suppress(BlockingIOError), ExitStack() as stack:
+            for path in (self.folder / ".locks").glob("*"):
+                stack.enter_context(locked(path, 0, or_raise=BlockingIOError, stays=True))
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def results(self) -> "Results":
         """Of the runs that are finished so far."""

@@ -8,7 +8,6 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from speechshap.training.datamodule import AudioDataModule
-from speechshap.training.emotion_module import EmotionModule
 
 BEST = "val/uar_best"
 """The best validation recall so far; TensorBoard's table of runs shows the latest value of a curve."""
@@ -16,8 +15,10 @@ BEST = "val/uar_best"
 METRICS = (BEST, "test/uar")
 """What TensorBoard's table of runs has of each; the second when the run has been tested."""
 
-_OF_DATA = ("batch_size", "max_utterances")
-_OF_TRAINER = ("max_epochs", "precision", "accumulate_grad_batches", "gradient_clip_val")
+OF_DATA = ("batch_size", "max_utterances")
+OF_TRAINER = ("max_epochs", "precision", "accumulate_grad_batches", "gradient_clip_val")
+"""Options beside those of the module, and those that a checkpoint keeps of the data."""
+
 _LEFT_OUT = ("backbone_config", "_instantiator", "classes")
 
 
@@ -73,15 +74,37 @@ def write_hyperparameters(writer: Any, parameters: Mapping[str, bool | int | flo
 def hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, bool | int | float | str]:
     """What a training was asked for, without what has no influence on its scores."""
     data: Any = getattr(trainer, "datamodule", None)
-    options: dict[str, Any] = dict(module.hparams)
-    if isinstance(module, EmotionModule):
-        config = module.backbone.export_config()
-        options["architecture"] = f"{config.get('model_type')} {len(module.layers)} x {module.backbone.hidden_size}"
+    of_data: dict[str, Any] = {}
     if isinstance(data, AudioDataModule):
-        options |= {**data.hparams, **{name: getattr(data, name) for name in _OF_DATA}}
-    options |= {name: getattr(trainer, name, None) for name in _OF_TRAINER}
-    options["seed"] = os.environ.get("PL_GLOBAL_SEED")
-    return flattened({name: value for name, value in options.items() if name not in _LEFT_OUT})
+        of_data = {**data.hparams, **{name: getattr(data, name) for name in OF_DATA}}
+    others = {**{name: getattr(trainer, name, None) for name in OF_TRAINER}, "seed": os.environ.get("PL_GLOBAL_SEED")}
+    return comparable(module.hparams, of_data, others)
+
+
+def comparable(
+    model: Mapping[str, Any], data: Mapping[str, Any], others: Mapping[str, Any]
+) -> dict[str, bool | int | float | str]:
+    """Hyperparameters as runs are compared by them: of a backbone its kind and size, not all of its configuration.
+
+    Args:
+        model: Hyperparameters of the module.
+        data: Those of the data.
+        others: Those of the training.
+
+    Example:
+        >>> config = {"model_type": "wavlm", "num_hidden_layers": 12, "hidden_size": 768, "do_normalize": True}
+        >>> comparable({"learning_rate": 0.01, "backbone_config": config}, {"split_by": "speaker"}, {"seed": 0})
+        {'learning_rate': 0.01, 'architecture': 'wavlm 12 x 768', 'split_by': 'speaker', 'seed': 0}
+    """
+    options = {name: value for name, value in model.items() if name not in _LEFT_OUT}
+    if config := model.get("backbone_config"):
+        # The latter of each pair are Whisper's names.
+        layers, size = (
+            config.get(name, config.get(of_whisper))
+            for name, of_whisper in (("num_hidden_layers", "encoder_layers"), ("hidden_size", "d_model"))
+        )
+        options["architecture"] = f"{config.get('model_type')} {layers} x {size}"
+    return flattened({**options, **data, **others})
 
 
 def flattened(options: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

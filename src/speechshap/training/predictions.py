@@ -22,6 +22,7 @@ class AboutTest(NamedTuple):
     Attributes:
         corpus: Its name and place.
         split: How the test split was made, in words that follow "split".
+        fold: Number of the fold that was tested, from 1; None without folds.
         overlap: Whether speakers of the test are heard in training, in one line; empty where that was not looked at.
         is_independent: Whether none of them is; None where that is not known.
         num_skipped: Files that were left out.
@@ -30,6 +31,7 @@ class AboutTest(NamedTuple):
 
     corpus: str = ""
     split: str = ""
+    fold: int | None = None
     overlap: str = ""
     is_independent: bool | None = None
     num_skipped: int = 0

@@ -1,6 +1,7 @@
 """The predictions and the scores of a test, in the folder of the run that is tested."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,9 +9,9 @@ import numpy as np
 import pytorch_lightning as pl
 from torch import Tensor, distributed
 
-from speechshap.data.dataset import Batch
+from speechshap.data.choosing import ChosenSplit
 from speechshap.files import whole_file
-from speechshap.training.checkpoints import run_of
+from speechshap.training.checkpoints import read_checkpoint, run_of
 from speechshap.training.datamodule import AudioDataModule
 from speechshap.training.emotion_module import EmotionModule
 from speechshap.training.predictions import AboutTest, Predictions, write_predictions
@@ -85,11 +86,15 @@ def about_test(trainer: pl.Trainer) -> AboutTest:
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, AudioDataModule):
         return AboutTest(checkpoint=name)
-    catalogue, overlap = data.catalogue, getattr(data, "speaker_overlap", None)
+    catalogue, overlap, chosen = data.catalogue, data.speaker_overlap, data.catalogue.chosen
+    options: Mapping[str, Any] = data.hparams
+    if chosen is not None and chosen.source == "checkpoint" and checkpoint is not None:
+        options = read_checkpoint(checkpoint).get("datamodule_hyper_parameters", {})
     listing = catalogue.listing
     return AboutTest(
         corpus=f"{listing.name} ({catalogue.root})" if catalogue.root else listing.name,
-        split=catalogue.split_origin,
+        split="" if chosen is None else split_text(chosen, options),
+        fold=options.get("fold"),
         overlap="" if overlap is None else str(overlap),
         is_independent=None if overlap is None else overlap.is_independent,
         num_skipped=len(data.skipped),
@@ -97,7 +102,31 @@ def about_test(trainer: pl.Trainer) -> AboutTest:
     )
 
 
-def _rows(logits: Tensor, batch: Batch) -> dict[str, _Row]:
+def split_text(chosen: ChosenSplit, options: Mapping[str, Any]) -> str:
+    """How splits were made, in words that follow "split".
+
+    Args:
+        chosen: The splits.
+        options: That they were drawn with.
+
+    Example:
+        >>> from speechshap.data.splits import Splits
+        >>> chosen = ChosenSplit(Splits([], [], []), "checkpoint", "as the checkpoint was trained with")
+        >>> split_text(chosen, {"split_by": "speaker", "split_seed": 0})
+        'by speaker, seed 0'
+        >>> split_text(chosen, {"split_by": "utterance", "split_seed": 0, "folds": 5, "fold": 2})
+        'into 5 folds by utterance, seed 0'
+    """
+    folds = options.get("folds")
+    drawn = f"by {options.get('split_by')}, seed {options.get('split_seed')}"
+    if isinstance(folds, int):
+        return f"into {folds} folds {drawn}"
+    if folds is not None:
+        return "into the folds of the manifest" if folds == "emobox" else f"into a fold for each {folds}"
+    return drawn if chosen.source == "checkpoint" and "split_by" in options else chosen.origin
+
+
+def _rows(logits: Tensor, batch: Any) -> dict[str, _Row]:
     probabilities = logits.detach().float().softmax(-1).cpu().tolist()
     rows = zip(batch.paths, batch.speakers, batch.labels.tolist(), probabilities, strict=True)
     return dict(zip(batch.ids, rows, strict=True))

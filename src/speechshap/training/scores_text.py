@@ -21,10 +21,12 @@ def scores_markdown(predictions: Predictions) -> str:
     """What was tested, and its scores, in Markdown."""
     counts = predictions.counts
     scores = classification_scores(counts)
+    about = predictions.about
     facts = {
         "tested": f"{counted(len(predictions.true), 'utterance')} {speakers_text(counts)}",
-        **about_facts([predictions.about]),
-        "checkpoint": plain(predictions.about.checkpoint),
+        **about_facts([about]),
+        "fold": "" if about.fold is None else str(about.fold),
+        "checkpoint": plain(about.checkpoint),
     }
     return (
         "\n\n".join(
@@ -41,12 +43,29 @@ def scores_markdown(predictions: Predictions) -> str:
 
 def about_facts(tests: Sequence[AboutTest]) -> dict[str, str]:
     """Corpus, split, speakers and files that were left out, of one or several tests."""
-    facts = {
-        name: "; ".join(dict.fromkeys(plain(getattr(test, field)) for test in tests if getattr(test, field)))
-        for name, field in (("corpus", "corpus"), ("split", "split"), ("speakers", "overlap"))
-    }
     most = max(test.num_skipped for test in tests)
-    return {**facts, "left out": f"{counted(most, 'file')} (`skipped.csv`)" if most else ""}
+    return {
+        "corpus": "; ".join(dict.fromkeys(plain(test.corpus) for test in tests if test.corpus)),
+        "split": "; ".join(dict.fromkeys(plain(test.split) for test in tests if test.split)),
+        "speakers": plain(overlap_text(tests)),
+        "left out": f"{counted(most, 'file')} (`skipped.csv` of the run)" if most else "",
+    }
+
+
+def overlap_text(tests: Sequence[AboutTest]) -> str:
+    """Whether speakers that are tested are heard in training, in one line.
+
+    Example:
+        >>> overlap_text([AboutTest(is_independent=True), AboutTest(is_independent=True)])
+        'speaker-independent: in none of the 2 tests is a speaker heard in training'
+    """
+    lines = dict.fromkeys(test.overlap for test in tests if test.overlap)
+    dependent = sum(test.is_independent is False for test in tests)
+    if len(tests) > 1 and dependent:
+        return f"speaker-dependent: in {dependent} of the {len(tests)} tests speakers are heard in training"
+    if len(tests) > 1 and all(test.is_independent for test in tests):
+        return f"speaker-independent: in none of the {len(tests)} tests is a speaker heard in training"
+    return "; ".join(lines)
 
 
 def warning_text(tests: Sequence[AboutTest]) -> str:
