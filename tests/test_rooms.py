@@ -12,7 +12,7 @@ import speechshap
 
 PACKAGE = Path(speechshap.__file__).parent
 
-GROUND_FLOOR = ("errors", "files", "fingerprint", "frames", "mel", "run_lock", "spaces")
+GROUND_FLOOR = ("bootstrap", "errors", "files", "fingerprint", "frames", "markdown", "mel", "run_lock", "spaces")
 ROOMS = ("data", "models", "training", "attribution", "evaluation", "results", "report", "explaining", "cli")
 """From the ground up; ``attribution`` stands beside ``data`` and ``models`` and knows neither."""
 

@@ -38,7 +38,14 @@ def test_help_names_the_commands_and_the_configurations(
     assert call(*arguments) == 0
     told = capsys.readouterr().out
     assert told.startswith("usage: speechshap <command> [options]\n")
-    for words in ("train", "explain", "report", "speechshap train fit --config demo", *config_names()):
+    for words in (
+        "train",
+        "cross-validate",
+        "explain",
+        "report",
+        "speechshap train fit --config demo",
+        *config_names(),
+    ):
         assert words in told
 
 
@@ -64,8 +71,8 @@ def test_the_version_is_that_of_the_package(call: Callable[..., object], capsys:
 
 def test_a_mistyped_command_is_one_line(call: Callable[..., object]) -> None:
     assert call("trian", "fit") == (
-        "error: there is no command 'trian', but train, explain, benchmark, report; did you mean train? "
-        "(--help tells more)"
+        "error: there is no command 'trian', but train, cross-validate, explain, benchmark, report; "
+        "did you mean train? (--help tells more)"
     )
 
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
 from helpers import tiny_config, unmeasured, write_sound
+from sklearn.metrics import balanced_accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -107,7 +109,7 @@ def test_a_training_that_was_killed_and_resumed_equals_an_undisturbed_one(
         one, other = (content(tmp_path / run / RUN / f"checkpoints/{name}.ckpt") for run in ("undisturbed", "killed"))
         assert_equal(one, other)
     curves = [EventAccumulator(str(tmp_path / run / RUN)).Reload() for run in ("undisturbed", "killed")]
-    for tag in ("val/uar", "val/loss", "train/loss"):
+    for tag in ("val/uar", "val/uar_best", "val/loss", "train/loss"):
         one, other = ([(event.step, event.value) for event in curve.Scalars(tag)] for curve in curves)
         assert one == other
     assert [image.step for image in curves[1].Images("val/confusion_matrix")] == [3, 7, 11]
@@ -274,6 +276,27 @@ def test_a_run_folder_is_tested_with_its_best_checkpoint(config: str, capsys: py
     (RUN / "checkpoints" / "last.ckpt").unlink()
     train(["test", "--config", config, "--ckpt_path", str(RUN), "--trainer.logger=false"])
     assert "test/uar" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["with its configuration", "by the run alone"])
+def test_a_test_leaves_its_scores_in_the_run_that_is_tested(config: str, named: bool) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    before = (RUN / "config.yaml").read_bytes()
+    train(["test", *(["--config", config] if named else []), "--ckpt_path", str(RUN)])
+    assert [str(path) for path in Path("runs").glob("*/*") if path.is_dir()] == [str(RUN)]
+    assert (RUN / "config.yaml").read_bytes() == before
+    assert yaml.safe_load((RUN / "config-test.yaml").read_text())["ckpt_path"] == str(RUN / "checkpoints/best.ckpt")
+    rows = pd.read_parquet(RUN / "test_predictions.parquet")
+    scores = EventAccumulator(str(RUN)).Reload().Scalars("test/uar")
+    assert scores[-1].value == pytest.approx(balanced_accuracy_score(rows.label, rows.prediction))
+    assert "of 1 speaker: " in (RUN / "test_scores.md").read_text()
+
+
+def test_a_test_of_another_experiment_has_a_folder_of_its_own(config: str) -> None:
+    fit(config, "--trainer.max_epochs", "1")
+    train(["test", "--config", config, "--ckpt_path", str(RUN), "--trainer.logger.init_args.name", "other"])
+    assert Path("runs/other/version_0/test_predictions.parquet").is_file()
+    assert not (RUN / "test_predictions.parquet").exists()
 
 
 FULL = """

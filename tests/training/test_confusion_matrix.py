@@ -75,3 +75,8 @@ def test_confusion_matrix_shows_counts_and_shares() -> None:
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0"]
     assert axes.get_title() == "4 utterances"
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 0]])
+
+
+def test_the_title_says_what_the_numbers_are_not() -> None:
+    figure = confusion_matrix_figure(np.array([[3, 1], [0, 0]]), ["happy", "sad"], "speaker-dependent")
+    assert figure.axes[0].get_title() == "4 utterances, speaker-dependent"

@@ -10,7 +10,7 @@ from speechshap.cli.configs import config_names
 
 
 class Command(NamedTuple):
-    """A command: the function of the same name in a module of this package that has the name, too.
+    """A command: the function of the same name (with an underscore for a hyphen) in a module of this package.
 
     Attributes:
         summary: For the list of all commands.
@@ -23,6 +23,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("fit, validate or test a classifier of emotions"),
+    "cross-validate": Command(
+        "train and test every fold of a corpus",
+        "interrupted; finished folds and whole epochs stay, and the same command goes on from there",
+    ),
     "explain": Command(
         "explain its predictions, or those of another model",
         "interrupted; what is written stays, and the same command goes on from there",
@@ -70,7 +74,7 @@ def main(command: str | None = None) -> None:
         arguments.remove(first)
         _run(first, arguments, program=f"speechshap {first}")
     elif first in ("-h", "--help"):
-        commands = "\n".join(f"  {name:10}{about.summary}" for name, about in COMMANDS.items())
+        commands = "\n".join(f"  {name:16}{about.summary}" for name, about in COMMANDS.items())
         print(_HELP.format(commands=commands, configs=", ".join(config_names())), end="")
     elif first == "--version":
         print(f"speechshap {version('speechshap')}")
@@ -83,5 +87,6 @@ def main(command: str | None = None) -> None:
 def _run(name: str, arguments: list[str], program: str) -> None:
     from speechshap.cli.program import run
 
-    function = getattr(import_module(f"speechshap.cli.{name}"), name)
+    function_name = name.replace("-", "_")
+    function = getattr(import_module(f"speechshap.cli.{function_name}"), function_name)
     run(lambda given: function(given, program), COMMANDS[name].interrupted, arguments)

@@ -1,4 +1,4 @@
-"""What ``speechshap train`` writes beside Lightning, and where a resumed training writes."""
+"""What ``speechshap train`` writes beside Lightning, and where a training that goes on, or a test, writes."""
 
 import logging
 from pathlib import Path
@@ -20,13 +20,16 @@ class SaveConfig(SaveConfigCallback):
     """Save the options of a run in its folder, if it has one; the file appears when it is whole.
 
     What lies there under that name stays, and may be the user's own: other options go to ``config-2.yaml``, and so on.
+    Those of a test go to ``config-test.yaml``, since its run has the options of its training.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Save them once."""
         folder = run_folder(trainer)  # asked for by all processes
         if folder is not None and trainer.is_global_zero and not self.already_saved:
-            write_beside(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
+            path = folder / self.config_filename
+            path = path.with_stem(f"{path.stem}-test") if stage == "test" else path
+            write_beside(path, self.parser.dump(self.config, skip_none=False))
             self.already_saved = True
 
 
@@ -49,26 +52,29 @@ def write_beside(path: Path, text: str) -> Path:
     return place
 
 
-def logger_of_run(given: Any, options: Namespace, default: dict[str, Any], checkpoint: Path, step: int) -> Any:
-    """Logger of a resumed training: that of the run which was interrupted, unless another experiment is named.
+def logger_of_run(
+    given: Any, options: Namespace, default: dict[str, Any], checkpoint: Path, step: int | None = None
+) -> Any:
+    """Logger of the run that a checkpoint belongs to, unless another experiment is named.
 
     Args:
         given: Logger made from the options.
         options: Its options.
         default: Options of the logger where the user gives none.
-        checkpoint: To be resumed; ``checkpoints/last.ckpt`` of a run continues that run, any other starts a new one.
-        step: Optimiser steps of the checkpoint; later events of the run, which are to come again, are hidden.
+        checkpoint: To be tested, or to go on from; a training goes on in the run of ``checkpoints/last.ckpt`` alone.
+        step: Optimiser steps of the checkpoint where a training goes on; later events of the run, which are to come
+            again, are hidden. None for a test.
 
     Returns:
         The given logger, or one like it in the run's folder.
     """
     run = run_of(checkpoint)
-    if not isinstance(given, TensorBoardLogger) or run is None:
+    if not isinstance(given, TensorBoardLogger) or run is None or (step is not None and checkpoint.name != "last.ckpt"):
         return given
     settings = {**options.init_args.as_dict(), **options.get("dict_kwargs", {})}
     is_default = all(settings.get(name) == value for name, value in default.items())
     is_own = settings.get("version") is None and (is_default or _same(given.root_dir, run.resolve().parent))
-    if checkpoint.name != "last.ckpt" or not (is_own or _same(given.log_dir, run)):
+    if not (is_own or _same(given.log_dir, run)):
         return given
     place = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": run.name}
     return TensorBoardLogger(**{**settings, **place, "purge_step": step})

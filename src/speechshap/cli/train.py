@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError, Namespace
@@ -24,7 +24,9 @@ from speechshap.training import (
     ConfusionMatrixCallback,
     EmotionModule,
     EpochSeed,
+    Hyperparameters,
     RunCheckpoint,
+    SavePredictions,
     WholeCheckpointIO,
     find_checkpoint,
     read_checkpoint,
@@ -52,6 +54,12 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
         arguments: Of the command line.
         program: What was called.
     """
+    if arguments[:1] == ["predict"]:
+        explain = program.replace("train", "explain")
+        raise UserError(
+            f"{program} has no predict: {explain} predicts, and explains each prediction; for instance {explain} "
+            "--ckpt_path runs/emotion/version_0 --data.files recordings"
+        )
     options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
     with parameters_as_flags(lambda: flags_of(**options)):
         arguments = config_paths(switched_on(arguments, switches_of(**options)))
@@ -62,16 +70,29 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
             raise
 
 
-class TrainCLI(LightningCLI):
-    """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project."""
+def check_options(options: Namespace) -> None:
+    """Refuse options that are for another command, and set the arithmetic.
 
-    def __init__(self, arguments: list[str], program: str) -> None:
-        if arguments[:1] == ["predict"]:
-            explain = program.replace("train", "explain")
-            raise UserError(
-                f"{program} has no predict: {explain} predicts, and explains each prediction; for instance {explain} "
-                "--ckpt_path runs/emotion/version_0 --data.files recordings"
-            )
+    Raises:
+        UserError: There are files to explain, or the seed is out of range.
+    """
+    set_matmul_precision(options.float32_matmul_precision)
+    if options.data.files:
+        raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
+    if not 0 <= options.seed_everything <= _LARGEST_SEED:
+        raise UserError(f"--seed_everything is {options.seed_everything}; expected 0 to {_LARGEST_SEED}")
+
+
+class TrainCLI(LightningCLI):
+    """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project.
+
+    Args:
+        arguments: Of the command line, or options by name.
+        program: What was called.
+        run: Whether there are subcommands, one of which is run.
+    """
+
+    def __init__(self, arguments: list[str] | dict[str, Any], program: str, run: bool = True) -> None:
         super().__init__(
             EmotionModule,
             AudioDataModule,
@@ -84,6 +105,7 @@ class TrainCLI(LightningCLI):
                 "log_every_n_steps": 5,
             },
             args=arguments,
+            run=run,
             auto_configure_optimizers=False,
             parser_kwargs={
                 "prog": program,
@@ -123,7 +145,7 @@ class TrainCLI(LightningCLI):
         with trainer_mistakes(options):
             trainer = super().instantiate_trainer(**own, **kwargs)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.append(EpochSeed())
+        callbacks += [EpochSeed(), Hyperparameters(), SavePredictions()]
         if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         has_no_folder = run_folder(trainer) is None
@@ -136,18 +158,19 @@ class TrainCLI(LightningCLI):
         return trainer
 
     def _logger(self) -> Any:
-        """The logger that the options describe, or one in the folder of the run that is resumed."""
+        """The logger that the options describe, or one in the folder of the run that goes on or is tested."""
         given = self._get(self.config_init, "trainer").logger
-        if self.subcommand != "fit" or self._checkpoint is None:
+        if self.subcommand == "validate" or self._checkpoint is None:
             return given
+        goes_on = self.subcommand == "fit"
         options = self._get(self.config, "trainer").logger
         default = {name: _LOGGER["init_args"][name] for name in ("save_dir", "name")}  # type: ignore[index]
-        resumed = logger_of_run(given, options, default, self._checkpoint, self._steps)
-        if resumed is given:
+        of_run = logger_of_run(given, options, default, self._checkpoint, self._steps if goes_on else None)
+        if goes_on and of_run is given:
             logger.info("the training goes on in a new folder, with a copy of the best checkpoint so far")
-        else:
+        elif goes_on:
             self.config[self.subcommand].ckpt_path = None  # config.yaml of the run starts it from its beginning
-        return resumed
+        return of_run
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -158,11 +181,7 @@ class TrainCLI(LightningCLI):
         """Parse, and refuse a checkpoint that cannot be read before anything else happens."""
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
-        set_matmul_precision(options.float32_matmul_precision)
-        if options.data.files:
-            raise UserError("`files` are for explaining; training and testing take a corpus as `root`")
-        if not 0 <= options.seed_everything <= _LARGEST_SEED:
-            raise UserError(f"--seed_everything is {options.seed_everything}; expected 0 to {_LARGEST_SEED}")
+        check_options(options)
         self._checkpoint: Path | None = None
         self._data_state: dict[str, Any] = {}
         self._model_options: dict[str, Any] = {}
@@ -200,8 +219,12 @@ class TrainCLI(LightningCLI):
                 self._tell_run()
         except BaseException as error:
             if is_interruption(error):
-                sys.exit(f"interrupted; {self._way_on()}")
+                self.end_interrupted()
             raise
+
+    def end_interrupted(self) -> NoReturn:
+        """End a run that was interrupted."""
+        sys.exit(f"interrupted; {self._way_on()}")
 
     def _tell_run(self) -> None:
         """Say where the run is, and what comes next."""

@@ -165,6 +165,11 @@ class Catalogue:
             return list(CLASSES)
         return NAMING_RULES[self.corpus].classes if self.corpus in NAMING_RULES else self.listing.classes
 
+    @property
+    def chosen(self) -> ChosenSplit | None:
+        """The splits before files were checked, and where they come from; None before they are set up."""
+        return self._chosen
+
     def set_up_splits(self, stage: str) -> Splits:
         """Choose the splits and check their files (once), and check that they can be used in a stage.
 

@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from speechshap.data.audio import AudioFacts, AudioFileError, inspect_audio
@@ -54,6 +55,13 @@ class FileChecker:
 
 
 def _inspect(path: Path) -> AudioFacts | Skipped:
+    state = path.stat() if path.is_file() else None
+    return _inspect_state(path, state and (state.st_size, state.st_mtime_ns))
+
+
+@cache  # a cross-validation checks the same files for each fold
+def _inspect_state(path: Path, state: tuple[int, int] | None) -> AudioFacts | Skipped:
+    """Inspect a file; ``state`` is its size and time, or None where it is none."""
     try:
         return inspect_audio(path)
     except AudioFileError as error:

@@ -1,5 +1,6 @@
 """Are explanations right? Measures of attributions, and where the evidence is known, how well it is found."""
 
+from speechshap.bootstrap import Mean
 from speechshap.evaluation.agreement import rank_correlation
 from speechshap.evaluation.completeness import relative_gap
 from speechshap.evaluation.deletion import Curves, deletion_curves, insertion_curves, mean_drop
@@ -16,7 +17,7 @@ from speechshap.evaluation.permutation import Difference, compare_groups
 from speechshap.evaluation.randomization import randomized
 from speechshap.evaluation.reliance import Reliance, reliance
 from speechshap.evaluation.replacement import draw_references, replaced_outputs
-from speechshap.evaluation.scores import Mean, MeanOverUtterances, mean_with_interval
+from speechshap.evaluation.scores import MeanOverUtterances, mean_with_interval
 from speechshap.evaluation.sensitivity import max_sensitivity
 from speechshap.evaluation.sparseness import gini
 

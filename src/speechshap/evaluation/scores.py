@@ -2,29 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-
-class Mean(NamedTuple):
-    """A mean over utterances and its 95 % interval; NaN where there is no utterance, or for the interval one speaker.
-
-    Attributes:
-        value: The mean.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-    """
-
-    value: float
-    low: float
-    high: float
+from speechshap.bootstrap import N_RESAMPLES, Mean, draw_speakers, percentile_interval
 
 
-def mean_with_interval(values: np.ndarray, speakers: Sequence[str], n_resamples: int = 2000, seed: int = 0) -> Mean:
+def mean_with_interval(
+    values: np.ndarray, speakers: Sequence[str], n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> Mean:
     """Mean of utterances with a percentile bootstrap over speakers (Efron & Tibshirani 1993, section 13.3).
 
     Whole speakers are drawn with replacement, since the utterances of one are no independent observations. With few
@@ -50,9 +40,8 @@ def mean_with_interval(values: np.ndarray, speakers: Sequence[str], n_resamples:
     value = float(sums.sum() / counts.sum())
     if len(names) < 2:
         return Mean(value, np.nan, np.nan)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
-    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return Mean(value, float(low), float(high))
+    drawn = draw_speakers(len(names), n_resamples, seed)
+    return Mean(value, *percentile_interval(sums[drawn].sum(1) / counts[drawn].sum(1)))
 
 
 class MeanOverUtterances(Metric):
@@ -76,7 +65,7 @@ class MeanOverUtterances(Metric):
     values: list[Tensor]
     speakers: list[Tensor]
 
-    def __init__(self, measure: Callable[..., Tensor], n_resamples: int = 2000, seed: int = 0) -> None:
+    def __init__(self, measure: Callable[..., Tensor], n_resamples: int = N_RESAMPLES, seed: int = 0) -> None:
         super().__init__()
         self.measure = measure
         self.n_resamples = n_resamples

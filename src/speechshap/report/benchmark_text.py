@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from speechshap.bootstrap import number
 from speechshap.data.wording import counted
-from speechshap.evaluation import Mean
 from speechshap.evaluation.metrics import METRICS
+from speechshap.markdown import table
 from speechshap.report.benchmark import BenchmarkSummary, Column
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -168,43 +169,6 @@ def _cells(summary: BenchmarkSummary, method: str, columns: Sequence[Column]) ->
 def _rank(summary: BenchmarkSummary, method: str, column: Column) -> str:
     entry = summary.entry(method, column)
     return "" if entry is None or entry.rank is None else f"{entry.rank:g}"
-
-
-def number(mean: Mean) -> str:
-    """A mean with its interval; empty where there is none.
-
-    Example:
-        >>> number(Mean(0.9234, 0.88, 0.951)), number(Mean(12.3, float("nan"), float("nan")))
-        ('0.92 (0.88 to 0.95)', '12.3')
-        >>> number(Mean(3e-16, 0, 1e-15))
-        '3e-16 (0 to 1e-15)'
-    """
-    if np.isnan(mean.value):
-        return ""
-    size = abs(mean.value)
-    form = ".3g" if size >= 10 else ".2f" if size >= 0.01 or size == 0 else ".2g"
-    value = f"{mean.value:{form}}"
-    if np.isnan(mean.low):
-        return value
-    low, high = f"{mean.low:{form}}", f"{mean.high:{form}}"
-    return value if low == high == value else f"{value} ({low} to {high})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""A table in Markdown, whose columns are aligned for those who read it as text.
-
-    Example:
-        >>> print(table(["a", "b"], [["one", "2|3"]]))
-        | a   | b    |
-        | --- | ---- |
-        | one | 2\|3 |
-    """
-    lines = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(head))]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
-    )
 
 
 def _code(text: str) -> str:

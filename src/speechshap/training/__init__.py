@@ -7,7 +7,9 @@ from speechshap.training.confusion_matrix import ConfusionMatrixCallback
 from speechshap.training.datamodule import AudioDataModule
 from speechshap.training.emotion_module import EmotionModule
 from speechshap.training.epoch_seed import EpochSeed
+from speechshap.training.hyperparameters import Hyperparameters
 from speechshap.training.run_checkpoint import RunCheckpoint
+from speechshap.training.save_predictions import SavePredictions
 
 __all__ = [
     "AudioDataModule",
@@ -15,7 +17,9 @@ __all__ = [
     "ConfusionMatrixCallback",
     "EmotionModule",
     "EpochSeed",
+    "Hyperparameters",
     "RunCheckpoint",
+    "SavePredictions",
     "WholeCheckpointIO",
     "find_checkpoint",
     "load_checkpoint",

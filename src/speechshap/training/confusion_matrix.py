@@ -39,7 +39,9 @@ class ConfusionMatrixCallback(pl.Callback):
         counts, folder = module.confusion_matrix(stage).compute().cpu().numpy(), run_folder(trainer)
         if folder is None or not trainer.is_global_zero:
             return
-        figure = confusion_matrix_figure(counts, module.classes)
+        overlap = getattr(getattr(trainer, "datamodule", None), "speaker_overlap", None)
+        is_dependent = overlap is not None and overlap.is_independent is False
+        figure = confusion_matrix_figure(counts, module.classes, "speaker-dependent" if is_dependent else "")
         step = max(0, trainer.global_step - 1)  # that of the epoch's other metrics
         shown = [_show(logger, f"{stage}/confusion_matrix", figure, step) for logger in trainer.loggers]
         if not any(shown):
@@ -78,12 +80,13 @@ def write_confusion_matrix(path: Path, counts: np.ndarray, classes: Sequence[str
         writer.writerows([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
 
 
-def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str], note: str = "") -> Figure:
     """Draw how often each class is taken for each other one.
 
     Args:
         counts: ``(true classes, predicted classes)``.
         classes: Their names.
+        note: What its title has to say beside the number of utterances.
 
     Returns:
         The figure; colours show each row's share (recall on the diagonal), numbers the counts.
@@ -97,7 +100,8 @@ def confusion_matrix_figure(counts: np.ndarray, classes: Sequence[str]) -> Figur
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(counted(int(counts.sum()), "utterance"))
+    size_text = counted(int(counts.sum()), "utterance")
+    axes.set_title(f"{size_text}, {note}" if note else size_text, fontsize="medium" if note else None)
     for row in range(len(classes)):
         for column in range(len(classes)):
             colour = "white" if share[row, column] > 0.5 else "black"

@@ -338,9 +338,9 @@ class EmotionModule(pl.LightningModule):
         """Loss and metrics of a validation batch."""
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
-        """Loss and metrics of a test batch."""
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
+        """Loss and metrics of a test batch; returns its logits ``(batch, classes)``."""
+        return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         """Logits ``(batch, classes)`` of a batch of any form that :func:`speechshap.data.batches.read_batch` reads.
@@ -349,7 +349,7 @@ class EmotionModule(pl.LightningModule):
         """
         return predict(self, read_batch(batch, takes_lengths=True))
 
-    def _evaluate(self, batch: Batch | FeatureBatch, stage: str) -> None:
+    def _evaluate(self, batch: Batch | FeatureBatch, stage: str) -> Tensor:
         logits = self.logits(batch)
         loss = functional.cross_entropy(logits, batch.labels)
         metrics = cast(MetricCollection, self.metrics[f"{stage}_metrics"])
@@ -357,6 +357,7 @@ class EmotionModule(pl.LightningModule):
         self.confusion_matrix(stage).update(logits, batch.labels)
         self.log(f"{stage}/loss", loss, batch_size=len(batch.ids), sync_dist=True)
         self.log_dict(dict(metrics.items()), prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.ids))
+        return logits
 
     def confusion_matrix(self, stage: str) -> MulticlassConfusionMatrix:
         """Confusion counts ``(true, predicted)`` of the running epoch of ``val`` or ``test``."""

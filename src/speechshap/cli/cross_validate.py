@@ -1,0 +1,208 @@
+"""``speechshap cross-validate``: train and test every fold of a corpus."""
+
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from jsonargparse import ArgumentError, Namespace
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from speechshap.cli.configs import config_paths
+from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
+from speechshap.cli.fold_jobs import run_in_turn, run_jobs
+from speechshap.cli.train import TrainCLI, check_options
+from speechshap.errors import UserError, require_at_least
+from speechshap.report.cross_validation import SUMMARY, short_text, write_summary
+from speechshap.training import AudioDataModule, EmotionModule, read_checkpoint
+from speechshap.training.checkpoints import CHECKPOINTS
+from speechshap.training.cross_validation import CrossValidation, Results, choose_folder
+from speechshap.training.hyperparameters import OF_DATA, OF_TRAINER, comparable
+
+logger = logging.getLogger(__name__)
+
+_OWN = ("folds", "seeds", "jobs", "only")
+_HIDDEN = {"jobs": 1, "only": None}
+"""Options that decide nothing of the results."""
+
+
+def cross_validate(arguments: list[str], program: str = "speechshap cross-validate", is_job: bool = False) -> None:
+    """``speechshap cross-validate``: train and test every fold of a corpus.
+
+    Args:
+        arguments: Of the command line.
+        program: What was called.
+        is_job: Whether another process called it, which shows what is done.
+    """
+    options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
+    own = {name: f"--{name}" for name in _OWN}
+    flags = {**flags_of(**options), **own, "fold": own["only"]}
+    with parameters_as_flags(lambda: flags):
+        given = config_paths(switched_on(arguments, switches_of(**options)))
+        try:
+            asked = OptionsCLI(given, program)
+        except ArgumentError as error:
+            add_nearest_option(error, flags.values(), given)
+            raise
+        _cross_validate(asked, arguments, program, is_job)
+
+
+class OptionsCLI(TrainCLI):
+    """Options of ``speechshap train fit``, and of cross-validation; makes nothing."""
+
+    def __init__(self, arguments: list[str], program: str) -> None:
+        super().__init__(arguments, program, run=False)
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make the parser."""
+        about = (
+            "Train and test a classifier on every fold of a corpus, so that each utterance is tested once, by a "
+            "network that did not hear it (nor its speaker, with folds by speaker), and say what all tests say "
+            "together. Takes every option of speechshap train fit. Files go to runs/<experiment>/cross_validation_N: "
+            "a run for each fold and seed, cross_validation.md and .csv, confusion_matrix.png, and TensorBoard's "
+            "entries. The same command goes on where it was interrupted; other options make the next folder."
+        )
+        usage = f"{kwargs['prog']} --config ravdess --data.root ~/RAVDESS --folds 5 --seeds 3 --jobs 2"
+        return super().init_parser(**{**kwargs, "description": about, "usage": usage})
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is asked of a cross-validation before all else."""
+        parser.add_argument(
+            "--folds",
+            type=int | Literal["speaker", "session", "emobox"],
+            default=5,
+            help="A number of folds, with as many speakers each as possible (utterances with --data.split_by "
+            "utterance); speaker: each speaker is a fold; session: each session of the corpus is; emobox: the folds "
+            "that a manifest in EmoBox's form names.",
+        )
+        parser.add_argument(
+            "--seeds",
+            type=int,
+            default=1,
+            help="Train each fold so often, with the seeds seed_everything, seed_everything + 1, ...; the folds are "
+            "the same for all of them (data.split_seed changes the folds).",
+        )
+        parser.add_argument("--jobs", type=int, default=1, help="Train so many folds at once, each in a process.")
+        parser.add_argument(
+            "--only",
+            type=int | None,
+            default=None,
+            help="Train this fold alone, counted from 1 (for job arrays: several machines may work in a folder); the "
+            "summary is of what is there.",
+        )
+        super().add_default_arguments_to_parser(parser)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks; what is shown of one run would be too much of many."""
+        super().add_arguments_to_parser(parser)
+        parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False})
+        parser.link_arguments("folds", "data.folds")
+        parser.link_arguments("only", "data.fold")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what would have the folds disturb each other."""
+        LightningCLI.parse_arguments(self, parser, args)
+        check_options(self.config)
+        require_at_least(1, seeds=self.config.seeds, jobs=self.config.jobs, only=self.config.only)
+        _refuse_shared_files(self.config)
+
+    def _parse_ckpt_path(self) -> None:
+        """There is none."""
+
+    def _set_seed(self) -> None:
+        """Each fold does."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing; each fold does."""
+
+    def text(self) -> str:
+        """All options that decide the results."""
+        options = self.config.clone()
+        for name, value in _HIDDEN.items():
+            options[name] = value
+        self.parser.dump_header = None  # which names the version of Lightning
+        text: str = self.parser.dump(options, skip_none=False)
+        return text
+
+
+def _refuse_shared_files(options: Namespace) -> None:
+    trainer = options.trainer
+    kind = trainer.logger.class_path.rpartition(".")[2] if isinstance(trainer.logger, Namespace) else trainer.logger
+    if kind != "TensorBoardLogger":
+        raise UserError(f"`logger` is {kind}; cross-validation keeps the folds in folders of TensorBoardLogger")
+    if trainer.logger.init_args.get("version") is not None:
+        raise UserError("`logger` has a version, but each fold has a folder of its own; leave it out")
+    for name in ("checkpoint", "last_checkpoint"):
+        if options[name].dirpath is not None:
+            raise UserError(f"--{name}.dirpath is given, but each fold has a folder of its own; leave it out")
+    if trainer.fast_dev_run or trainer.enable_checkpointing is False:
+        name = "fast_dev_run" if trainer.fast_dev_run else "enable_checkpointing"
+        raise UserError(f"`{name}` is {trainer[name]}, but the best checkpoint of each fold is tested; leave it out")
+    if str(trainer.devices) not in ("auto", "1", "[0]") or trainer.num_nodes != 1:
+        raise UserError(
+            f"`devices` is {trainer.devices} of {trainer.num_nodes} nodes; each fold is trained on one: `jobs` trains "
+            "several folds at once"
+        )
+
+
+def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, is_job: bool) -> None:
+    options = asked.config
+    place = options.trainer.logger.init_args
+    only: int | None = options.only
+    data = {name: value for name, value in options.data.as_dict().items() if name != "transform"}
+    num_folds = AudioDataModule(**{**data, "folds": options.folds, "fold": only or 1}).num_folds
+    if only is not None and only > num_folds:
+        raise UserError(f"`only` is {only}; expected a fold from 1 to {num_folds}")
+    folder = choose_folder(Path(place.save_dir, place.name), asked.text())
+    seeds = range(options.seed_everything, options.seed_everything + options.seeds)
+    validation = CrossValidation(folder, num_folds, seeds)
+    runs = [run for run in validation.runs(only) if not validation.is_finished(run)]
+    try:
+        if len(runs) > 1 and options.jobs > 1 and only is None:
+            run_jobs(validation, runs, options.jobs, arguments, program)
+        else:
+            run_in_turn(validation, runs, _fit_options(options), program, is_job)
+    except BaseException:
+        validation.remove_unstarted()
+        raise
+    if is_job:
+        return
+    results = validation.results()
+    command = shlex.join([*program.split(), *_without_hidden(arguments)])
+    write_summary(validation, results, command, _parameters(validation, results, options))
+    logger.info("\n%s\n\ncross-validation: %s", short_text(results), folder / SUMMARY)
+
+
+def _fit_options(options: Namespace) -> Namespace:
+    """Options of each training."""
+    own = options.clone()
+    own.data.folds = options.folds
+    for name in (*_OWN, "config"):
+        own.pop(name, None)
+    own.trainer.devices = 1
+    return own
+
+
+def _without_hidden(arguments: Sequence[str]) -> list[str]:
+    """Arguments without the options that decide nothing of the results."""
+    kept, skips = [], False
+    for argument in arguments:
+        name, is_joined, _ = argument.partition("=")
+        is_hidden = name.removeprefix("--") in _HIDDEN and name.startswith("--")
+        if not is_hidden and not skips:
+            kept.append(argument)
+        skips = is_hidden and not is_joined
+    return kept
+
+
+def _parameters(validation: CrossValidation, results: Results, options: Namespace) -> dict[str, Any]:
+    """Hyperparameters of the summary: what all folds have in common, as their checkpoints have it."""
+    best = validation.folder_of(next(iter(results.tests))) / CHECKPOINTS / "best.ckpt"
+    if not best.is_file():
+        return {}
+    checkpoint = read_checkpoint(best)
+    data = {**checkpoint["datamodule_hyper_parameters"], **{name: options.data[name] for name in OF_DATA}}
+    others = {name: options.trainer[name] for name in OF_TRAINER}
+    return comparable(checkpoint["hyper_parameters"], {**data, "fold": "all"}, {**others, "seed": "all"})
