@@ -45,7 +45,7 @@ class FoldCLI(TrainCLI):
         raise KeyboardInterrupt
 
 
-class EpochBar(pl.Callback):
+class EpochBar(pl.callbacks.ProgressBar):
     """Show the epochs of a training by a bar.
 
     Args:
@@ -53,7 +53,13 @@ class EpochBar(pl.Callback):
     """
 
     def __init__(self, bar: Any) -> None:
+        super().__init__()
         self._bar = bar
+        self.is_enabled = not bar.disable  # other bars of the run are shown as well, or not
+
+    def disable(self) -> None:
+        """Show nothing."""
+        self._bar.disable, self.is_enabled = True, False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin where the training goes on."""

@@ -32,7 +32,7 @@ from speechshap.training import (
     read_checkpoint,
 )
 from speechshap.training.checkpoints import CHECKPOINTS, run_of
-from speechshap.training.monitors import refuse_unknown_monitors
+from speechshap.training.monitors import refuse_unknown_monitors, without_validation
 from speechshap.training.run_folder import guarded_run, run_folder
 from speechshap.training.trainer_options import trainer_mistakes
 
@@ -146,6 +146,10 @@ class TrainCLI(LightningCLI):
             trainer = super().instantiate_trainer(**own, **kwargs)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks += [EpochSeed(), Hyperparameters(), SavePredictions()]
+        if not self._get(self.config, "data").val_fraction:
+            without_validation(callbacks)
+            if self.subcommand == "fit":
+                logger.info("no validation: the last epoch counts as the best")
         if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         has_no_folder = run_folder(trainer) is None

@@ -220,9 +220,10 @@ class AudioDataModule(pl.LightningDataModule):
         """Shuffled training batches; of waveforms, or of features that are kept."""
         return self._loader(self._part("train"), "train")
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Validation batches."""
-        return self._loader(self._part("val"), "evaluate")
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Validation batches; no loader where there is no validation split."""
+        part = self._part("val")
+        return self._loader(part, "evaluate") if part else []
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Test batches."""

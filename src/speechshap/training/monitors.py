@@ -1,15 +1,33 @@
 """Metrics that callbacks watch, told before an epoch is spent on one that nothing logs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from difflib import get_close_matches
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from speechshap.errors import UserError
 
 _KNOWN = ("pytorch_lightning", "speechshap")
 """Packages whose callbacks log no metrics that could be monitored."""
+
+
+def without_validation(callbacks: MutableSequence[pl.Callback]) -> None:
+    """Have nothing wait for the metrics of a validation: the last epoch counts as the best, and none ends it early.
+
+    Example:
+        >>> callbacks = [ModelCheckpoint(monitor="val/uar"), EarlyStopping("val/uar"), EarlyStopping("train/loss")]
+        >>> without_validation(callbacks)
+        >>> [callback.monitor for callback in callbacks]
+        [None, 'train/loss']
+    """
+    for callback in list(callbacks):
+        if not (getattr(callback, "monitor", None) or "").startswith("val/"):
+            continue
+        if isinstance(callback, ModelCheckpoint):
+            callback.monitor = None
+        elif isinstance(callback, EarlyStopping):
+            callbacks.remove(callback)
 
 
 def refuse_unknown_monitors(
