@@ -51,11 +51,16 @@ def make_config(family: str, norm: str = "layer", is_stable: bool = False, **fie
 
 
 def as_after_training(model: nn.Module) -> nn.Module:
-    """Norms, biases and layer weights that are not as at the start."""
+    """Norms, with what they keep of batches, biases and layer weights that are not as at the start."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name or "bias" in name or "layer_weights" in name:
                 parameter.add_(0.5 * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name.endswith("norm.running_mean"):
+                buffer.add_(0.5 * torch.randn_like(buffer))
+            elif name.endswith("norm.running_var"):
+                buffer.mul_(0.5 + torch.rand_like(buffer))
     return model.eval()
 
 

@@ -49,6 +49,20 @@ def test_features_of_a_long_recording_are_classified_as_it_is(options: dict) -> 
     torch.testing.assert_close(classifier.classify(features), classifier(waveforms, lengths))
 
 
+@pytest.mark.parametrize("options", [{"kind": "attentive"}, {"kind": "mean_std", "convolutions": 1, "dropout": 0.0}])
+def test_a_training_step_on_long_recordings_counts_once_for_the_norm(options: dict) -> None:
+    """Windows are computed again in the backward pass; what is pooled from all of them is not."""
+    by_waveforms, by_features = (make_classifier(options, window_seconds=1.0).train() for _ in range(2))
+    waveforms, lengths = sounds(40_000, 9_000)
+    for classifier in (by_waveforms, by_features):
+        classifier.backbone.eval()
+    by_waveforms.embed(waveforms, lengths).square().sum().backward()
+    by_features.embed_features(by_features.features(waveforms, lengths)).square().sum().backward()
+    assert by_waveforms.state_dict()["pooling.norm.num_batches_tracked"] == 1
+    for name, expected in by_features.pooling.state_dict().items():
+        torch.testing.assert_close(by_waveforms.pooling.state_dict()[name], expected)
+
+
 def test_features_are_frames_of_the_backbone_with_zeros_after_them() -> None:
     classifier, (waveforms, lengths) = make_classifier({"kind": "attentive"}), sounds(2000, 900)
     states, frame_lengths = classifier.backbone(waveforms, lengths)

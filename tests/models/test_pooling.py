@@ -1,5 +1,9 @@
+import copy
+
+import numpy as np
 import pytest
 import torch
+from families import as_after_training, relative_difference
 from models.tiny import POOLINGS
 from torch import Tensor, nn
 
@@ -19,7 +23,19 @@ def frames_of(lengths: Tensor = LENGTHS, size: int = 5, **options: torch.dtype) 
 
 def make_pooling(**options: object) -> Pooling:
     torch.manual_seed(0)
-    return Pooling(num_features=5, **options).eval()  # type: ignore[arg-type]
+    return as_after_training(Pooling(num_features=5, **options))  # type: ignore[arg-type, return-value]
+
+
+def norm_of(pooling: Pooling) -> dict[str, Tensor]:
+    """The state of its norm."""
+    assert pooling.norm is not None
+    return pooling.norm.state_dict()
+
+
+def normalized(pooling: Pooling, pooled: Tensor) -> Tensor:
+    """What the norm gives in eval mode, by hand."""
+    norm = norm_of(pooling)
+    return (pooled - norm["running_mean"]) / (norm["running_var"] + 1e-5).sqrt() * norm["weight"] + norm["bias"]
 
 
 def test_masked_mean_by_hand() -> None:
@@ -75,7 +91,7 @@ def test_attentive_statistics_are_those_of_the_formula(num_queries: int) -> None
         own = frames[row, :length]
         scores = [(own @ hidden.weight.T + hidden.bias).tanh() @ query for query in queries.weight]
         expected = torch.cat([speechbrain_statistics(own, each) for each in scores])
-        torch.testing.assert_close(pooling(frames, LENGTHS)[row], expected)
+        torch.testing.assert_close(pooling(frames, LENGTHS)[row], normalized(pooling, expected))
 
 
 @pytest.mark.parametrize("kind", ["mean", "mean_std"])
@@ -90,9 +106,8 @@ def test_convolutions_are_pointwise_ones_with_a_relu(kind: str) -> None:
     found = pooling(frames, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
         own = hidden[row, :, :length]
-        torch.testing.assert_close(found[row, :256], own.mean(1))
-        if kind == "mean_std":
-            torch.testing.assert_close(found[row, 256:], own.std(1, correction=0).clamp_min(1e-6))
+        deviation = [own.std(1, correction=0).clamp_min(1e-6)] if kind == "mean_std" else []
+        torch.testing.assert_close(found[row], normalized(pooling, torch.cat([own.mean(1), *deviation])))
 
 
 @pytest.mark.parametrize("options", POOLINGS)
@@ -131,12 +146,82 @@ def test_the_gradient_is_finite_where_nothing_varies(options: dict) -> None:
 def test_dropout_is_that_of_the_convolutions_in_training_alone() -> None:
     pooling = make_pooling(kind="mean", convolutions=1, dropout=0.5)
     frames, lengths = torch.randn(1, 1, 5).expand(2, 3000, 5), torch.tensor([3000, 3000])
-    expected = pooling(frames, lengths)[0]
+    expected, heard = pooling(frames, lengths)[0], pooling.convolutions(frames)[0, 0] > 0
     torch.manual_seed(0)
     dropped = pooling.train().convolutions(frames)
-    share = float((dropped[0] == 0)[:, expected > 0].float().mean())
+    share = float((dropped[0] == 0)[:, heard].float().mean())
     assert share == pytest.approx(0.5, abs=0.01)
     assert torch.equal(pooling.eval()(frames, lengths)[0], expected)
+
+
+OVER_FRAMES = [options for options in POOLINGS if options["kind"] == "attentive" or "convolutions" in options]
+
+over_frames = pytest.mark.parametrize("options", OVER_FRAMES)
+
+
+def test_statistics_that_nothing_is_learnt_from_frames_for_have_no_weights() -> None:
+    for options in POOLINGS:
+        assert bool(Pooling(num_features=5, **options).state_dict()) == (options in OVER_FRAMES)
+
+
+@over_frames
+def test_the_norm_keeps_the_moments_of_the_batches_of_training(options: dict) -> None:
+    pooling = make_pooling(**options, dropout=0.0).double()
+    before = copy.deepcopy(pooling)
+    before.norm = None
+    kept = {name: values.numpy().copy() for name, values in norm_of(pooling).items()}
+    mean, variance, weight, bias = (kept[name] for name in ("running_mean", "running_var", "weight", "bias"))
+    for lengths in (LENGTHS, torch.tensor([5, 2]), torch.tensor([3, 8, 8, 6])):
+        frames = frames_of(lengths, dtype=torch.float64)
+        pooled = before(frames, lengths).detach().numpy()
+        found = pooling.train()(frames, lengths).detach().numpy()
+        expected = (pooled - pooled.mean(0)) / np.sqrt(pooled.var(0) + 1e-5) * weight + bias
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+        mean = 0.9 * mean + 0.1 * pooled.mean(0)
+        variance = 0.9 * variance + 0.1 * pooled.var(0, ddof=1)
+    np.testing.assert_allclose(norm_of(pooling)["running_mean"], mean, rtol=1e-9)
+    np.testing.assert_allclose(norm_of(pooling)["running_var"], variance, rtol=1e-9)
+
+
+@over_frames
+def test_a_training_batch_of_one_utterance_is_normalised_as_in_eval_mode(options: dict) -> None:
+    pooling, frames, lengths = make_pooling(**options, dropout=0.0), frames_of()[:1], LENGTHS[:1]
+    expected = pooling(frames, lengths)
+    kept = {name: values.clone() for name, values in pooling.state_dict().items()}
+    found = pooling.train()(frames, lengths)
+    torch.testing.assert_close(found, expected)
+    found.square().sum().backward()
+    assert all(bool((parameter.grad != 0).any()) for parameter in pooling.norm.parameters())  # type: ignore[union-attr, attr-defined]
+    assert all(torch.equal(values, kept[name]) for name, values in pooling.state_dict().items())
+
+
+@pytest.mark.parametrize("is_mixed", [True, False])
+@pytest.mark.parametrize("num_utterances", [3, 1])
+@over_frames
+def test_training_in_bfloat16_gives_nearly_what_single_precision_does(
+    options: dict, num_utterances: int, is_mixed: bool
+) -> None:
+    pooling = make_pooling(**options, dropout=0.0).train()
+    frames, lengths = frames_of()[:num_utterances], LENGTHS[:num_utterances]
+    half = copy.deepcopy(pooling)
+    expected = pooling(frames, lengths)
+    if not is_mixed:
+        half, frames = half.bfloat16(), frames.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+        found = half(frames, lengths)
+    found.float().square().sum().backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in half.parameters())  # type: ignore[union-attr]
+    assert relative_difference(found, expected) < 0.05
+    for name, values in norm_of(pooling).items():
+        torch.testing.assert_close(norm_of(half)[name].to(values.dtype), values, rtol=0.02, atol=0.02)
+
+
+def test_the_norm_can_be_shared_by_processes() -> None:
+    pooling = make_pooling(kind="attentive")
+    expected = pooling(frames_of(), LENGTHS)
+    shared = nn.SyncBatchNorm.convert_sync_batchnorm(pooling)
+    assert type(shared.norm) is nn.SyncBatchNorm
+    torch.testing.assert_close(shared(frames_of(), LENGTHS), expected)
 
 
 @pytest.mark.parametrize(

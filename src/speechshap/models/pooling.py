@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from speechshap.errors import UserError, require_at_least, require_choice
 
@@ -105,8 +106,32 @@ def at_least_single(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
+class PooledNorm(nn.BatchNorm1d):
+    """Batch norm that takes its running statistics for a training batch of one utterance, which has no variance.
+
+    A subclass, so that Lightning's ``sync_batchnorm`` replaces it: then the processes have more than one together, and
+    each has to take part.
+
+    Example:
+        >>> PooledNorm(2)(torch.tensor([[1.0, -2.0]])).detach().round(decimals=3)
+        tensor([[ 1., -2.]])
+    """
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Normalise ``(batch, size)``."""
+        if self.training and len(pooled) == 1:
+            return functional.batch_norm(
+                pooled, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            )
+        return super().forward(pooled)
+
+
 class Pooling(nn.Module):
     """Pointwise convolutions, if any, and a statistic over time of what they give.
+
+    A pooling that learns from frames ends in a batch norm, as that of ECAPA-TDNN does (Desplanques et al. 2020,
+    section 3): pooled frames differ far less between utterances than frames do, and a head would learn slowly from
+    them. In eval mode it is an affine map.
 
     Args:
         kind: ``mean``; ``mean_std``, the mean beside the standard deviation; or ``attentive``, both of them weighted by
@@ -154,6 +179,7 @@ class Pooling(nn.Module):
                 nn.Linear(size, ATTENTION_UNITS), nn.Tanh(), nn.Linear(ATTENTION_UNITS, num_queries, bias=False)
             )
         self.size = size * {"mean": 1, "mean_std": 2, "attentive": 2 * num_queries}[kind]
+        self.norm = PooledNorm(self.size) if self.hears_frames else None
 
     def extra_repr(self) -> str:
         """The kind, which its parts do not tell."""
@@ -163,5 +189,7 @@ class Pooling(nn.Module):
         """Pool frames ``(batch, frames, features)``, ``(batch,)`` of each utterance: ``(batch, size)``."""
         frames = self.convolutions(frames)
         if self.attention is not None:
-            return attentive_mean_std(frames, frame_lengths, self.attention(frames))
-        return (masked_mean if self.kind == "mean" else masked_mean_std)(frames, frame_lengths)
+            pooled = attentive_mean_std(frames, frame_lengths, self.attention(frames))
+        else:
+            pooled = (masked_mean if self.kind == "mean" else masked_mean_std)(frames, frame_lengths)
+        return pooled if self.norm is None else self.norm(pooled)

@@ -80,7 +80,8 @@ class EmotionModule(pl.LightningModule):
             training.
         label_smoothing: Share of the training loss that asks for all classes alike.
         pooling: What is taken of the frames of an utterance: their ``mean``; ``mean_std``, which adds the standard
-            deviation; or ``attentive``, mean and standard deviation weighted by learnt attention.
+            deviation; or ``attentive``, mean and standard deviation weighted by learnt attention. After ``attentive``
+            and after convolutions, a batch norm comes before the head.
         num_queries: Attentions of ``attentive`` pooling, each with a mean and a standard deviation of its own.
         convolutions: Number of pointwise convolutions (256 channels, ReLU, dropout) before the pooling.
         hidden_units: Hidden units of the default head; 0 makes it a single linear layer.
