@@ -277,9 +277,85 @@ def test_a_speaker_in_two_given_splits_is_warned_of(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = write_manifest(tmp_path / "list.csv", root, fold("Actor_03", "Actor_05"))
-    manifest.write_text(manifest.read_text().replace("Actor_05,dev", "Actor_03,dev"))
+    given = manifest.read_text()
+    manifest.write_text(given.replace("Actor_05,dev", "Actor_03,dev"))
     catalogue(manifest).set_up_splits("fit")
-    assert "1 speaker in more than one split: Actor_03" in caplog.text
+    (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert "speaker-dependent: 1 of the 1 test speaker is heard in training or validation" in warning.getMessage()
+    manifest.write_text(given.replace("Actor_05,dev", "Actor_01,dev"))
+    catalogue(manifest).set_up_splits("fit")
+    assert "1 speaker in both the train and the val split: Actor_01" in caplog.text
+
+
+def test_what_is_split_by_utterance_is_called_speaker_dependent(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    by_utterance = catalogue(root, split_by="utterance", test_fraction=0.4)
+    assert by_utterance.speaker_overlap is None
+    by_utterance.set_up_splits("fit")
+    assert by_utterance.speaker_overlap is not None
+    assert by_utterance.speaker_overlap.is_independent is False
+    assert "speaker-dependent" in caplog.text
+    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_each_utterance_is_tested_in_one_fold_and_a_checkpoint_finds_its_own_again(root: Path, tmp_path: Path) -> None:
+    tested = []
+    for number in (1, 2, 3):
+        own = catalogue(root, folds=3, fold=number)
+        assert own.num_folds == 3
+        splits = own.set_up_splits("fit")
+        tested += [utterance.id for utterance in splits.test]
+        again = catalogue(root, folds=3, fold=number)
+        again.load_state(own.state())
+        assert again.set_up_splits("test") == splits
+        moved = catalogue(renamed(root) if number == 1 else tmp_path / "renamed")  # whose own draw is another one
+        moved.load_state(own.state())
+        assert len(moved.set_up_splits("test").test) == len(splits.test)
+        other = catalogue(root, folds=3, fold=number % 3 + 1)
+        other.load_state(own.state())
+        with pytest.raises(UserError, match="the checkpoint was trained on"):
+            other.set_up_splits("test")
+    assert sorted(tested) == sorted(utterance.id for utterance in catalogue(root).listing.utterances)
+
+
+def test_folds_of_emobox_are_its_folders(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number, speaker in ((1, "Actor_01"), (2, "Actor_02")):
+        for name in ("train", "test"):
+            lines = [
+                json.dumps({"key": path.stem, "wav": f"{path.parent.name}/{path.name}", "emo": label})
+                for path in sorted(root.glob("*/*.wav"))
+                if (path.parent.name == speaker) == (name == "test")
+                for label in [CLASSES["-03-" in path.stem[5:]]]
+            ]
+            (tmp_path / "emobox" / f"fold_{number}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "emobox" / f"fold_{number}" / f"x_{name}_fold_{number}.jsonl").write_text("\n".join(lines))
+    gone = root / "Actor_02" / "03-01-03-01-01-01-02.wav"
+    gone.unlink()
+    second = catalogue(tmp_path / "emobox", audio_root=root, folds="emobox", fold=2)
+    assert second.num_folds == 2
+    splits = second.set_up_splits("test")
+    assert [utterance.speaker for utterance in splits.test] == ["Actor_02"]
+    assert "1 file left out (03-01-03-01-01-01-02.wav)" in caplog.text
+    assert gone.name in Path("skipped.csv").read_text()
+    with pytest.raises(UserError, match="`fold` is 3; this corpus has 2 folds"):
+        catalogue(tmp_path / "emobox", audio_root=root, folds="emobox", fold=3).set_up_splits("test")
+    with pytest.raises(UserError, match="`folds` is emobox, but `root` has no fold_1"):
+        catalogue(root, folds="emobox", fold=1).set_up_splits("test")
+
+
+def test_the_same_sound_is_never_on_both_sides(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    original = root / "Actor_01" / "03-01-03-01-01-01-01.wav"
+    for number in range(2, 8):
+        copy = root / "Actor_01" / f"03-01-03-01-01-{number:02}-01.flac"
+        soundfile.write(copy, *soundfile.read(original, dtype="int16"))
+    own = catalogue(root, split_by="utterance", test_fraction=0.3, val_fraction=0.3)
+    splits = own.set_up_splits("fit")
+    sides = [{load_audio(u.path).tobytes() for u in part} for part in splits]
+    assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
+    assert "the same sound as" in Path("skipped.csv").read_text()
+    assert "left out" in caplog.text
+    again = catalogue(root, split_by="utterance", test_fraction=0.3, val_fraction=0.3)
+    again.load_state(own.state())
+    assert again.set_up_splits("test") == splits
 
 
 def test_the_test_split_of_another_fold_is_refused_and_explained_with_a_warning(

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, speakers_in_two_splits
+from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, speaker_overlap
 from speechshap.data.splits import SplitOptions, Splits
-from speechshap.data.utterance import Utterance
+from speechshap.data.utterance import SplitName, Utterance
 from speechshap.errors import UserError
 
 
@@ -80,7 +80,48 @@ def test_a_given_split_without_a_class_is_told_but_a_class_must_be_there_to_be_l
         check_splits(given, ["happy", "sad"], "fit")
 
 
-def test_speakers_of_two_splits() -> None:
-    one, two, three = corpus(1), corpus(2), corpus(4)
-    assert speakers_in_two_splits(Splits(one, two, three)) == ["S0", "S1"]
-    assert speakers_in_two_splits(Splits(one, [], [])) == []
+def test_voices_of_the_test_that_training_or_validation_hears() -> None:
+    one, two, four = corpus(1), corpus(2), corpus(4)
+    overlap = speaker_overlap(Splits(one, two, four))
+    assert overlap.shared == ["S0", "S1"]
+    assert overlap.is_independent is False
+    assert str(overlap) == "speaker-dependent: 2 of the 4 test speakers are heard in training or validation"
+    assert speaker_overlap(Splits(two, [], four[4:])).is_independent is True
+
+
+def test_without_a_speaker_nobody_knows_whether_a_voice_is_heard_twice() -> None:
+    one, other = corpus(1), [replace(u, speaker=None) for u in corpus(1)]
+    assert speaker_overlap(Splits(one, [], other)).is_independent is None
+    assert str(speaker_overlap(Splits(one, [], other))).startswith("speakers unknown: those of 2 utterances")
+
+
+def test_a_fold_replaces_the_split_of_a_checkpoint_unless_it_is_the_same() -> None:
+    utterances = corpus(4)
+    options = [SplitOptions(folds="speaker", fold=fold) for fold in (1, 2)]
+    first, second = (choose_split(utterances, each) for each in options)
+    assert first.source == second.source == "fold"
+    saved: dict[str, SplitName] = {
+        u.id: name
+        for name, part in first.splits._asdict().items()
+        for u in part  # type: ignore[misc]
+    }
+    del saved["S1-sad"]  # of which the file could not be used
+    assert choose_split(utterances, options[0], saved).source == "checkpoint"
+    assert choose_split(utterances, options[1], saved).splits == second.splits
+
+
+def test_folds_of_a_manifest_with_splits_are_refused() -> None:
+    given = [replace(u, split="test" if u.speaker == "S0" else "train") for u in corpus(5)]
+    with pytest.raises(UserError, match="`folds` is 5, but the manifest says itself"):
+        choose_split(given, SplitOptions(folds=5, fold=1))
+    assert choose_split(given, SplitOptions(folds="emobox", fold=1)).source == "manifest"
+
+
+def test_no_validation_split_where_none_is_asked_for() -> None:
+    given = [replace(u, split="test" if u.speaker == "S0" else "train") for u in corpus(5)]
+    for utterances in (given, corpus(5)):
+        chosen = choose_split(utterances, SplitOptions(val_fraction=0))
+        assert [len(part) for part in chosen.splits] == [8, 0, 2]
+        assert check_splits(chosen, ["happy", "sad"], "fit", validates=False) == []
+        with pytest.raises(UserError, match=r"val split"):
+            check_splits(chosen, ["happy", "sad"], "validate", validates=False)

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from speechshap.data import AudioFileError, Batch, load_audio
 from speechshap.errors import UserError
 from speechshap.training import AudioDataModule
+from speechshap.training.datamodule import CORPUS_OPTIONS
 
 
 def make_module(root: Path, stage: str = "fit", **options: object) -> AudioDataModule:
@@ -175,13 +176,22 @@ def test_a_folder_without_labels_tells_what_to_do(tmp_path: Path) -> None:
 
 def test_one_speaker_or_one_class_missing(tmp_path: Path) -> None:
     for number, emotion in enumerate(("01", "03", "04")):
-        write_sound(tmp_path / f"03-01-{emotion}-01-01-01-0{number + 1}.wav")
+        write_sound(tmp_path / f"03-01-{emotion}-01-01-01-0{number + 1}.wav", seed=number)
     with pytest.raises(UserError, match="the train split of 1 utterance has none of the class"):
         make_module(tmp_path, classes=["neutral", "happy", "sad"])
     for path in tmp_path.glob("*0[23].wav"):
         path.unlink()
     with pytest.raises(UserError, match="1 speaker"):
         make_module(tmp_path)
+
+
+def test_folds_belong_to_the_corpus_and_are_kept_with_it(planted_root: Path) -> None:
+    module = make_module(planted_root, folds="speaker", fold=2)
+    assert module.num_folds == 4
+    assert module.speaker_overlap is not None
+    assert module.speaker_overlap.is_independent
+    assert (module.hparams["folds"], module.hparams["fold"]) == ("speaker", 2)
+    assert {"folds", "fold"} <= set(CORPUS_OPTIONS)
 
 
 def test_references_come_from_the_training_split(planted_root: Path) -> None:
@@ -358,8 +368,8 @@ def numbered_corpus(folder: Path, speakers: list[str]) -> Path:
     """A manifest of speakers with numbers for names, without sounds."""
     rows = [f"{speaker}_{label}.wav,{label},{speaker}" for speaker in speakers for label in ("happy", "sad")]
     (folder / "list.csv").write_text("\n".join(["path,label,speaker", *rows]))
-    for row in rows:
-        write_sound(folder / row.split(",")[0])
+    for number, row in enumerate(rows):
+        write_sound(folder / row.split(",")[0], seed=number)
     return folder / "list.csv"
 
 

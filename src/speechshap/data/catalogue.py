@@ -8,13 +8,22 @@ from typing import Any, Literal
 
 from speechshap.data.audio import AudioFileError
 from speechshap.data.checking import FileChecker, add_to_list
-from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, describe
+from speechshap.data.choosing import (
+    ChosenSplit,
+    SpeakerOverlap,
+    check_splits,
+    choose_split,
+    describe,
+    speaker_overlap,
+)
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.decoding import NEEDS_MEDIA
+from speechshap.data.folds import count_folds, existing_fold, fold_folders
 from speechshap.data.planted import make_planted_corpus
 from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS, PlantedKind
-from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained
+from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained, split_of_each
 from speechshap.data.splits import SplitOptions, Splits, draw_subset
+from speechshap.data.twins import without_twins
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
@@ -82,6 +91,8 @@ class Catalogue:
         options: SplitOptions | None = None,
         on_bad_file: Literal["skip", "raise"] = "skip",
     ) -> None:
+        if root is None and options is not None and options.folds == "emobox":
+            raise UserError("`root` is missing; give the folder of the corpus in EmoBox's data as `root`")
         if root is None and not files and corpus not in ("auto", *PLANTED_KINDS):
             raise UserError(f"`root` is missing; give the folder (or the manifest) of the {corpus} corpus")
         self.root = root
@@ -119,7 +130,29 @@ class Catalogue:
             if not (root := PLANTED_ROOT / kind).exists():
                 make_planted_corpus(root, kind)
             return read_corpus(root, kind)
-        return read_corpus(self.root, self.corpus, self.audio_root, self.given_classes)
+        root = self.root
+        if self.options.folds == "emobox":
+            folders = fold_folders(root)
+            root = folders[existing_fold(self.options.fold, len(folders)) - 1]
+        return read_corpus(root, self.corpus, self.audio_root, self.given_classes)
+
+    @property
+    def num_folds(self) -> int:
+        """Number of folds that the options ask for; 1 without.
+
+        Raises:
+            UserError: The corpus cannot be divided like that.
+        """
+        if self.options.folds is None:
+            return 1
+        if self.options.folds == "emobox":
+            return len(fold_folders(self.root or PLANTED_ROOT))
+        return count_folds([u for u in self._labelled_or_not() if u.label is not None], self.options)
+
+    @property
+    def speaker_overlap(self) -> SpeakerOverlap | None:
+        """Whether voices of the test are heard in training; None before the splits are set up."""
+        return None if self.splits is None else speaker_overlap(self.splits)
 
     @property
     def classes(self) -> list[str]:
@@ -153,9 +186,15 @@ class Catalogue:
         chosen = self._choose()
         if self.splits is None:
             usable = {utterance.id for utterance in self.usable([u for part in chosen.splits for u in part])}
-            self.splits = Splits(*([u for u in part if u.id in usable] for part in chosen.splits))
+            self.splits, twins = without_twins(
+                Splits(*([u for u in part if u.id in usable] for part in chosen.splits)), self._checker
+            )
+            self.skipped += twins
+            self._tell_skipped()
             self._report(f"split {chosen.origin}", self.splits._asdict())
-        remarks = check_splits(chosen._replace(splits=self.splits), self.classes, stage)
+            self._tell_overlap(speaker_overlap(self.splits), is_given=chosen.source == "manifest")
+        validates = self.options.val_fraction > 0
+        remarks = check_splits(chosen._replace(splits=self.splits), self.classes, stage, validates)
         refuse_trained(self.splits, self._recognised, _EVALUATED[stage])
         if stage == "test":
             remarks += describe_known(self.splits.test, self._recognised, "to test")
@@ -254,8 +293,7 @@ class Catalogue:
         self._recognised = self._saved.find(labelled, self._checker)
         if not self._recognised:
             self._warn(self._saved.namesakes(labelled))
-        part_of = {id_: recording.split for id_, recording in self._recognised.items()}
-        self._chosen = choose_split(labelled, self.options, part_of)
+        self._chosen = choose_split(labelled, self.options, split_of_each(self._recognised))
         taken = {utterance.id for part in self._chosen.splits for utterance in part}
         reason = f"in no split; the corpus is split {self._chosen.origin}"
         self.skipped += [Skipped(utterance.path, reason) for utterance in labelled if utterance.id not in taken]
@@ -270,7 +308,7 @@ class Catalogue:
         usable, problems = self._checker.usable(utterances)
         self.skipped = list(dict.fromkeys([*self.skipped, *problems]))
         tells_all = not usable and len(self.skipped) == 1  # the error below
-        if not tells_all and not self._checker.quiet:
+        if not tells_all:
             self._tell_skipped()
         if self.skipped and (self.on_bad_file == "raise" or not usable):
             worst, others = (problems or self.skipped)[0], len(utterances) - 1
@@ -280,6 +318,8 @@ class Catalogue:
 
     def _tell_skipped(self) -> None:
         """List the files that were left out, and say so of those of which it was not said."""
+        if self._checker.quiet:
+            return
         untold = [item for item in self.skipped if item not in self._told]
         self._told.update(untold)
         if not untold:
@@ -309,6 +349,11 @@ class Catalogue:
             logger.info("%s", text)
             for name, part in splits.items():
                 logger.info("  %s", describe(name, part))
+
+    def _tell_overlap(self, overlap: SpeakerOverlap, is_given: bool) -> None:
+        """Say whether voices are heard on both sides; a warning where a manifest has them so, maybe unnoticed."""
+        if not self._checker.quiet:
+            logger.log(logging.WARNING if is_given and not overlap.is_independent else logging.INFO, "  %s", overlap)
 
     def _warn(self, remarks: Sequence[str]) -> None:
         for remark in remarks if not self._checker.quiet else ():

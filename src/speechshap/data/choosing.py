@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from speechshap.data.folds import describe_fold, split_fold
 from speechshap.data.splits import (
     SplitOptions,
     Splits,
@@ -20,16 +21,16 @@ class ChosenSplit(NamedTuple):
     """Splits and where they come from; ``origin`` says so in words that follow "split"."""
 
     splits: Splits
-    source: Literal["manifest", "checkpoint", "draw"]
+    source: Literal["manifest", "checkpoint", "draw", "fold"]
     origin: str
 
 
 def choose_split(
     utterances: Sequence[Utterance], options: SplitOptions, saved: Mapping[str, SplitName] | None = None
 ) -> ChosenSplit:
-    """Split utterances as the manifest says, or else as in the training of a checkpoint, or else at random.
+    """Split utterances as the manifest says, or else as in the training of a checkpoint, or else by fold or at random.
 
-    A draw also replaces the checkpoint's split where other speakers are named than those of this split.
+    A draw also replaces the checkpoint's split where other speakers or another fold are named than those of this split.
 
     Args:
         utterances: Labelled utterances.
@@ -37,14 +38,21 @@ def choose_split(
         saved: Splits of the utterances that a checkpoint knows, by id; the other utterances are then left out.
 
     Raises:
-        UserError: As of :func:`split_by_speaker`.
+        UserError: As of :func:`split_by_speaker` and :func:`speechshap.data.folds.split_fold`.
     """
     saved = saved or {}
     if any(utterance.split for utterance in utterances):
+        if options.folds not in (None, "emobox"):
+            raise UserError(
+                f"`folds` is {options.folds}, but the manifest says itself who is in which split; remove its split "
+                "column, or leave out `folds`"
+            )
         return ChosenSplit(_split_as_given(utterances, options, saved), "manifest", "as the manifest has it")
     as_saved = _assign(utterances, saved)
     if saved and not _asks_for_others(utterances, options, as_saved):
         return ChosenSplit(as_saved, "checkpoint", "as the checkpoint was trained with")
+    if options.folds is not None:
+        return ChosenSplit(split_fold(utterances, options), "fold", describe_fold(options))
     return ChosenSplit(_draw(utterances, options), "draw", f"by {options.split_by}, seed {options.seed}")
 
 
@@ -53,7 +61,11 @@ def _assign(utterances: Sequence[Utterance], part_of: Mapping[str, SplitName]) -
 
 
 def _asks_for_others(utterances: Sequence[Utterance], options: SplitOptions, splits: Splits) -> bool:
-    """Whether the named speakers differ from those of the splits."""
+    """Whether the named speakers, or the fold, differ from those of the splits."""
+    if options.folds not in (None, "emobox"):
+        tested = {utterance.id for utterance in split_fold(utterances, options).test}
+        # Files that could not be used then are in no split.
+        return not {u.id for u in splits.test} <= tested or any(u.id in tested for u in (*splits.train, *splits.val))
     speakers = speakers_of(utterances)
     return any(
         named and set(find_speakers(named, speakers, option)) != set(speakers_of(part))
@@ -75,8 +87,10 @@ def _draw(utterances: Sequence[Utterance], options: SplitOptions, test: bool = T
 def _split_as_given(utterances: Sequence[Utterance], options: SplitOptions, saved: Mapping[str, SplitName]) -> Splits:
     """Splits of a manifest; validation is drawn from train if the manifest has none and speakers are known."""
     given = _assign(utterances, {u.id: u.split for u in utterances if u.split})
-    by_speaker = options.split_by == "speaker"
-    if given.val or (by_speaker and (len(speakers_of(given.train)) < 2 or None in {u.speaker for u in given.train})):
+    if given.val or not options.val_fraction:
+        return given
+    speakers = {utterance.speaker for utterance in given.train}
+    if options.split_by == "speaker" and (None in speakers or len(speakers) < 2):
         return given
     # Keep the checkpoint's validation utterances: those of another draw may have been trained on.
     as_saved = _assign(given.train, saved)
@@ -86,13 +100,14 @@ def _split_as_given(utterances: Sequence[Utterance], options: SplitOptions, save
     return _draw(given.train, options, test=False)._replace(test=given.test)
 
 
-def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> list[str]:
+def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str, validates: bool = True) -> list[str]:
     """Check that splits can be used in a stage.
 
     Args:
-        chosen: The splits. Given validation and test splits are used even if they lack a class.
+        chosen: The splits. Given validation and test splits, and those of a fold, are used even if they lack a class.
         classes: Classes of the model.
         stage: ``fit``, ``validate`` or ``test``.
+        validates: Whether there is to be a validation split.
 
     Returns:
         Warnings.
@@ -101,11 +116,13 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> lis
         UserError: A split that the stage needs is empty, the training split lacks a class, or a drawn split does (its
             recall would be undefined).
     """
-    needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]
+    needed = {"fit": ("train", "val") if validates else ("train",), "validate": ("val",), "test": ("test",)}[stage]
     is_drawn = chosen.source == "draw"
     sizes = ", ".join(f"{len(part)} {name}" for name, part in chosen.splits._asdict().items())
     remarks = []
     for name, part in chosen.splits._asdict().items():
+        if name == "val" and not part and not validates and stage != "validate":
+            continue
         labels = {utterance.label for utterance in part}
         missing = [label for label in classes if label not in labels]
         of_class = f"{'class' if len(missing) == 1 else 'classes'} {', '.join(missing)}"
@@ -116,14 +133,16 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str) -> lis
                 f"the {name} split, {chosen.origin}, is empty ({sizes}); this corpus cannot be used to {stage}{hint}"
             )
         if missing and (is_drawn or (name == "train" and stage == "fit")):
+            unheard = ", which the model could not learn" if name == "train" else ""
             raise UserError(
-                f"{lacking}; give more recordings, another `split_seed`, a larger `val_fraction` and `test_fraction`, "
-                'or `split_by="utterance"`'
+                f"{lacking}{unheard} (split {chosen.origin}); give more recordings, another `split_seed`, a larger "
+                '`val_fraction` and `test_fraction`, or `split_by="utterance"`'
             )
         if missing and name in needed:
             remarks.append(lacking)
-    if chosen.source == "manifest" and (shared := speakers_in_two_splits(chosen.splits)):
-        remarks.append(f"{counted(len(shared), 'speaker')} in more than one split: {name_some(shared)}")
+    train, val, _ = chosen.splits
+    if chosen.source == "manifest" and (shared := sorted(set(speakers_of(train)) & set(speakers_of(val)))):
+        remarks.append(f"{counted(len(shared), 'speaker')} in both the train and the val split: {name_some(shared)}")
     return remarks
 
 
@@ -143,7 +162,43 @@ def describe(name: str, part: Sequence[Utterance]) -> str:
     return f"{name:<5} {count:>4} {words}{of_speakers}"
 
 
-def speakers_in_two_splits(splits: Splits) -> list[str]:
-    """Speakers with utterances in more than one split."""
-    groups = [set(speakers_of(part)) for part in splits]
-    return sorted((groups[0] & groups[1]) | (groups[0] & groups[2]) | (groups[1] & groups[2]))
+class SpeakerOverlap(NamedTuple):
+    """Whether voices of the test are heard in training.
+
+    Attributes:
+        shared: Speakers of the test split who are in the train or the val split, too.
+        tested: Speakers of the test split.
+        unknown: Utterances of the test split, or of those that training hears, whose speaker is not known.
+
+    Example:
+        >>> print(SpeakerOverlap(shared=[], tested=4, unknown=0))
+        speaker-independent: none of the 4 test speakers is heard in training or validation
+        >>> print(SpeakerOverlap(shared=["Anna"], tested=1, unknown=0))
+        speaker-dependent: 1 of the 1 test speaker is heard in training or validation
+    """
+
+    shared: list[str]
+    tested: int
+    unknown: int
+
+    @property
+    def is_independent(self) -> bool | None:
+        """Whether no voice is on both sides; None where this is not known."""
+        return False if self.shared else None if self.unknown else True
+
+    def __str__(self) -> str:
+        of_all = f"of the {counted(self.tested, 'test speaker')}"
+        if self.shared:
+            is_heard = "is" if len(self.shared) == 1 else "are"
+            return f"speaker-dependent: {len(self.shared)} {of_all} {is_heard} heard in training or validation"
+        if self.unknown:
+            of_unknown = counted(self.unknown, "utterance")
+            return f"speakers unknown: those of {of_unknown}, so that voices of the test may be heard in training, too"
+        return f"speaker-independent: none {of_all} is heard in training or validation"
+
+
+def speaker_overlap(splits: Splits) -> SpeakerOverlap:
+    """Speakers of the test split who are heard in training or validation."""
+    heard, tested = {*speakers_of(splits.train), *speakers_of(splits.val)}, speakers_of(splits.test)
+    unknown = sum(utterance.speaker is None for part in splits for utterance in part)
+    return SpeakerOverlap([speaker for speaker in tested if speaker in heard], len(tested), unknown)

@@ -26,7 +26,7 @@ SPLIT_WORDS: dict[str, SplitName] = {
 Row = Mapping[str, object]
 """One entry: the columns of CSV, whose cells are text, or what JSON lines have instead of them."""
 
-_OPTIONAL_COLUMNS = ("speaker", "split", "start", "end", "low_hz", "high_hz")
+_OPTIONAL_COLUMNS = ("speaker", "split", "session", "start", "end", "low_hz", "high_hz")
 _EXPECTED_COLUMNS = f"the first line must name the columns path,label[,{','.join(_OPTIONAL_COLUMNS)}]"
 
 
@@ -53,8 +53,9 @@ def manifest_files(root: Path) -> dict[Path, SplitName | None]:
 def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utterance], list[Skipped]]:
     """Read a manifest: CSV, or JSON lines in the form of EmoBox.
 
-    CSV has the columns ``path,label[,speaker,split,start,end,low_hz,high_hz]``. ``split`` is train, val or test, or a
-    usual spelling of these (dev, valid). ``start`` and ``end`` are the bounds in seconds of the stretch that carries
+    CSV has the columns ``path,label[,speaker,split,session,start,end,low_hz,high_hz]``. ``split`` is train, val or
+    test, or a usual spelling of these (dev, valid). ``session`` groups speakers who were recorded together.
+    ``start`` and ``end`` are the bounds in seconds of the stretch that carries
     the emotion, where it is known (an end beyond that of the file is taken as it is), ``low_hz`` and ``high_hz`` those
     of its frequencies; the whole file is used all the same. Several stretches are numbers with spaces between them:
     ``0.31 1.20`` as ``start``, and as many ends. Objects of JSON lines have ``wav`` and ``emo`` (or ``audio`` and
@@ -114,6 +115,7 @@ def _utterance(row: Row, folder: Path, split: SplitName | None) -> Utterance:
         corpus="manifest",
         stretches=_stretches(row),
         split=SPLIT_WORDS[given.lower()] if given else split,
+        session=_text(row.get("session")),
     )
 
 

@@ -225,6 +225,23 @@ def _fits(utterance: Utterance, recording: Recording) -> bool:
     return _common_levels(utterance.id, recording.id) >= (1 if recording.digest is None else 2)
 
 
+def split_of_each(recognised: Mapping[str, Recording]) -> dict[str, SplitName]:
+    """Splits of recognised utterances, by id.
+
+    Another file with the same content as one of them was left out of training, so that it is in no split now.
+
+    Args:
+        recognised: Recordings of a checkpoint, by utterance id.
+
+    Example:
+        >>> recording = Recording("test", "a.wav", "a", speaker=None, digest="0f")
+        >>> split_of_each({"a.wav": recording, "copy.wav": recording})
+        {'a.wav': 'test'}
+    """
+    named = {recording for id_, recording in recognised.items() if _name(id_) == recording.name}
+    return {id_: r.split for id_, r in recognised.items() if _name(id_) == r.name or r not in named}
+
+
 def refuse_trained(splits: Splits, recognised: Mapping[str, Recording], names: Iterable[SplitName]) -> None:
     """Raise a UserError if splits to be evaluated contain recordings that a checkpoint was trained on.
 

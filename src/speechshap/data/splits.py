@@ -13,6 +13,7 @@ from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
 
 SplitBy = Literal["speaker", "utterance"]
+Folds = int | Literal["speaker", "session", "emobox"]
 _T = TypeVar("_T")
 
 
@@ -30,14 +31,17 @@ class SplitOptions:
 
     Attributes:
         split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
-        val_fraction: Share of the speakers, or of the utterances of each class, for validation.
-        test_fraction: The same for test.
+        val_fraction: Share of the speakers, or of the utterances of each class, for validation; 0 for none.
+        test_fraction: The same for test, of which there is always some.
         seed: Seed of the draw.
         val_speakers: Speakers for validation, instead of drawing them; see :func:`find_speakers`.
         test_speakers: Speakers for test, instead of drawing them.
+        folds: Into which folds the corpus is divided; see :func:`speechshap.data.folds.assign_folds`.
+        fold: The one that is tested, the first being 1.
 
     Raises:
-        UserError: A share is not between 0 and 1, nothing is left for training, or the seed is negative.
+        UserError: A share is not between 0 and 1, nothing is left for training, the seed is negative, or options
+            contradict each other.
     """
 
     split_by: SplitBy = "speaker"
@@ -46,17 +50,37 @@ class SplitOptions:
     seed: int = 0
     val_speakers: Sequence[str | int] = ()
     test_speakers: Sequence[str | int] = ()
+    folds: Folds | None = None
+    fold: int | None = None
 
     def __post_init__(self) -> None:
-        for name, fraction in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
-            if not 0 < fraction < 1:
-                raise UserError(f"`{name}` is {fraction}; expected a share between 0 and 1")
+        if not 0 <= self.val_fraction < 1:
+            raise UserError(f"`val_fraction` is {self.val_fraction}; expected a share from 0 to less than 1")
+        if not 0 < self.test_fraction < 1:
+            raise UserError(f"`test_fraction` is {self.test_fraction}; expected a share between 0 and 1")
         if self.val_fraction + self.test_fraction >= 1:
             raise UserError(
                 f"`val_fraction` is {self.val_fraction} and `test_fraction` is {self.test_fraction}; expected a sum "
                 "below 1, so that something is left for training"
             )
         require_at_least(0, split_seed=self.seed)
+        self._check_folds()
+
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            if self.fold is not None:
+                raise UserError(f"`fold` is {self.fold}, but `folds` does not say of how many; give both, or neither")
+            return
+        if isinstance(self.folds, int) and self.folds < 2:
+            raise UserError(f"`folds` is {self.folds}; expected 2 at least, speaker, session or emobox")
+        if self.split_by == "utterance" and self.folds in ("speaker", "session"):
+            raise UserError(
+                f"`folds` is {self.folds}, and `split_by` is utterance; take a number of `folds`, or "
+                '`split_by="speaker"`'
+            )
+        for name, speakers in (("val_speakers", self.val_speakers), ("test_speakers", self.test_speakers)):
+            if speakers:
+                raise UserError(f"`{name}` and `folds` both say who is in which split; leave one of them out")
 
 
 def speakers_of(utterances: Iterable[Utterance]) -> list[str]:
@@ -130,7 +154,7 @@ def split_by_speaker(
 
     Args:
         utterances: With a speaker each.
-        val_fraction: Share of the speakers for validation; one speaker at least.
+        val_fraction: Share of the speakers for validation; one speaker at least, or none for a share of 0.
         test_fraction: Share of the speakers for test; one speaker at least, or none for a share of 0.
         seed: Seed of the draw.
         val_speakers: Speakers for validation, instead of drawing them; see :func:`find_speakers`.
@@ -145,8 +169,9 @@ def split_by_speaker(
             'add a speaker column to the manifest, or accept voices in several splits with `split_by="utterance"`'
         )
     speakers = speakers_of(utterances)
-    needing = "train, validation and test" if test_fraction else "train and validation"
-    if len(speakers) < (3 if test_fraction else 2):
+    parts = ["train", *(["validation"] if val_fraction else []), *(["test"] if test_fraction else [])]
+    needing = " and ".join(", ".join(parts).rsplit(", ", 1))
+    if len(speakers) < len(parts):
         raise UserError(
             f"{counted(len(speakers), 'speaker')} only ({', '.join(speakers)}), while {needing} need one each; "
             'take `split_by="utterance"`'
@@ -172,7 +197,7 @@ def split_by_utterance(utterances: Sequence[Utterance], val_fraction: float, tes
 
     Args:
         utterances: With a label each.
-        val_fraction: Share of each label for validation; one utterance at least.
+        val_fraction: Share of each label for validation; one utterance at least, or none for a share of 0.
         test_fraction: Share of each label for test; one utterance at least, or none for a share of 0.
         seed: Seed of the draw.
     """

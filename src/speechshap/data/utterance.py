@@ -38,6 +38,7 @@ class Utterance:
         sentence: Name of what is said, the same for all takes of a sentence; None where it is unknown.
         stretches: Where the evidence of the label is known to be; empty where it is not known.
         split: The split that a manifest assigns, if any.
+        session: Name of the session in which it was recorded, or None where it is unknown.
 
     Example:
         >>> Utterance("03a01Fa.wav", Path("wav/03a01Fa.wav"), "happy", "03", "emodb").label
@@ -52,6 +53,7 @@ class Utterance:
     sentence: str | None = None
     stretches: tuple[Stretch, ...] = ()
     split: SplitName | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,17 @@ from torch.utils.data import DataLoader
 
 from speechshap.data.batching import EpochLoader, LengthBatchSampler
 from speechshap.data.catalogue import Catalogue
+from speechshap.data.choosing import SpeakerOverlap
 from speechshap.data.corpora import CorpusName
 from speechshap.data.dataset import Batch, Transform, UtteranceDataset, load_waveforms, repeated_to_longest
-from speechshap.data.splits import SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
+from speechshap.data.splits import Folds, SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
 from speechshap.files import EXPLANATIONS
 from speechshap.training.run_folder import run_folder
 
-CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers")
+CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers", "folds", "fold")
 """Options of one corpus; a checkpoint keeps them, and they do not apply to another ``root``."""
 
 SPLIT_OPTIONS = ("split_by", "val_fraction", "test_fraction", "split_seed")
@@ -45,12 +46,17 @@ class AudioDataModule(pl.LightningDataModule):
             not at their path are searched for by name.
         classes: Labels in the order of the class indices; the corpus' own unless given.
         split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
-        val_fraction: Share of the speakers, or of the utterances of each class, for validation.
+        val_fraction: Share of the speakers, or of the utterances of each class, for validation; 0 trains on all that is
+            not tested.
         test_fraction: Share of the speakers, or of the utterances of each class, for test.
         split_seed: Seed of the draw of the splits, and of ``max_utterances`` of each.
         val_speakers: Speakers for validation, instead of drawing them: a list or a comma-separated string. A number
             refers to the speaker whose name ends in it.
         test_speakers: Speakers for test, instead of drawing them.
+        folds: Divide the corpus into folds, one of which is tested: a number of folds, with as many speakers each as
+            possible (utterances with ``split_by`` utterance); ``speaker`` or ``session`` leaves out one of these;
+            ``emobox`` takes the folders ``fold_1``, ``fold_2``, … of EmoBox in ``root``.
+        fold: The fold that is tested, from 1 on.
         predict_split: Split to explain, or ``all`` of the corpus.
         max_utterances: Use at most this many utterances of each split, drawn by ``split_seed``; the splits do not
             change.
@@ -84,6 +90,8 @@ class AudioDataModule(pl.LightningDataModule):
         split_seed: int = 0,
         val_speakers: list[str | int] | str | None = None,
         test_speakers: list[str | int] | str | None = None,
+        folds: Folds | None = None,
+        fold: int | None = None,
         predict_split: Literal["train", "val", "test", "all"] = "test",
         max_utterances: int | None = None,
         batch_size: int = 16,
@@ -114,6 +122,8 @@ class AudioDataModule(pl.LightningDataModule):
                 split_seed,
                 listed_speakers(val_speakers),
                 listed_speakers(test_speakers),
+                folds,
+                fold,
             ),
             on_bad_file,
         )
@@ -135,6 +145,16 @@ class AudioDataModule(pl.LightningDataModule):
     def splits(self) -> Splits | None:
         """The usable utterances of each split, or None before ``setup``."""
         return self.catalogue.splits
+
+    @property
+    def num_folds(self) -> int:
+        """Number of folds that ``folds`` makes of the corpus; 1 without."""
+        return self.catalogue.num_folds
+
+    @property
+    def speaker_overlap(self) -> SpeakerOverlap | None:
+        """Whether voices of the test are heard in training; None before ``setup``."""
+        return self.catalogue.speaker_overlap
 
     @property
     def skipped(self) -> list[Skipped]:
