@@ -41,6 +41,11 @@ def cross_validate(arguments: list[str], program: str = "speechshap cross-valida
     flags = {**flags_of(**options), **own, "fold": own["only"]}
     with parameters_as_flags(lambda: flags):
         given = config_paths(switched_on(arguments, switches_of(**options)))
+        if {"--data.folds", "--data.fold"} & {argument.partition("=")[0] for argument in given}:
+            raise UserError(
+                "--data.folds and --data.fold are for speechshap train; here --folds makes the folds, and --only names "
+                "one of them"
+            )
         try:
             asked = OptionsCLI(given, program)
         except ArgumentError as error:

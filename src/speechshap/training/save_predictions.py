@@ -87,7 +87,7 @@ def about_test(trainer: pl.Trainer) -> AboutTest:
     if not isinstance(data, AudioDataModule):
         return AboutTest(checkpoint=name)
     catalogue, chosen = data.catalogue, data.catalogue.chosen
-    overlap = getattr(data, "speaker_overlap", None)
+    overlap = data.speaker_overlap
     options: Mapping[str, Any] = data.hparams
     if chosen is not None and chosen.source == "checkpoint" and checkpoint is not None:
         options = read_checkpoint(checkpoint).get("datamodule_hyper_parameters", {})
