@@ -186,8 +186,9 @@ def test_a_fold_that_another_process_is_at_is_waited_for(config: str, undisturbe
     ("arguments", "message"),
     [
         (["--folds", "1"], "--folds is 1; "),
-        (["--folds", "9"], "--folds is 9; .*4"),
+        (["--folds", "9"], "--folds is 9, but the corpus has 4 speakers; .* --data.split_by utterance"),
         (["--folds", "2", "--only", "7"], "--only is 7; expected a fold from 1 to 2"),
+        (["--data.fold", "2"], "--data.fold are for speechshap train; here --folds"),
         (["--only", "0"], "--only is 0; expected 1 at least"),
         (["--jobs", "0"], "--jobs is 0; expected 1 at least"),
         (["--seeds", "0"], "--seeds is 0; expected 1 at least"),

@@ -41,6 +41,11 @@ def cross_validate(arguments: list[str], program: str = "speechshap cross-valida
     flags = {**flags_of(**options), **own, "fold": own["only"]}
     with parameters_as_flags(lambda: flags):
         given = config_paths(switched_on(arguments, switches_of(**options)))
+        if {"--data.folds", "--data.fold"} & {argument.partition("=")[0] for argument in given}:
+            raise UserError(
+                "--data.folds and --data.fold are for speechshap train; here --folds makes the folds, and --only names "
+                "one of them"
+            )
         try:
             asked = OptionsCLI(given, program)
         except ArgumentError as error:
@@ -140,7 +145,8 @@ def _refuse_shared_files(options: Namespace) -> None:
     if trainer.fast_dev_run or trainer.enable_checkpointing is False:
         name = "fast_dev_run" if trainer.fast_dev_run else "enable_checkpointing"
         raise UserError(f"`{name}` is {trainer[name]}, but the best checkpoint of each fold is tested; leave it out")
-    if str(trainer.devices) not in ("auto", "1", "[0]") or trainer.num_nodes != 1:
+    count = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
+    if str(count) not in ("auto", "1") or trainer.num_nodes != 1:
         raise UserError(
             f"`devices` is {trainer.devices} of {trainer.num_nodes} nodes; each fold is trained on one: `jobs` trains "
             "several folds at once"
@@ -152,7 +158,7 @@ def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, i
     place = options.trainer.logger.init_args
     only: int | None = options.only
     data = {name: value for name, value in options.data.as_dict().items() if name != "transform"}
-    num_folds = AudioDataModule(**{**data, "folds": options.folds, "fold": only or 1}).num_folds
+    num_folds = AudioDataModule(**{**data, "folds": options.folds, "fold": 1}).num_folds
     if only is not None and only > num_folds:
         raise UserError(f"`only` is {only}; expected a fold from 1 to {num_folds}")
     folder = choose_folder(Path(place.save_dir, place.name), asked.text())
@@ -181,7 +187,7 @@ def _fit_options(options: Namespace) -> Namespace:
     own.data.folds = options.folds
     for name in (*_OWN, "config"):
         own.pop(name, None)
-    own.trainer.devices = 1
+    own.trainer.devices = 1 if own.trainer.devices == "auto" else own.trainer.devices
     return own
 
 

@@ -86,7 +86,8 @@ def about_test(trainer: pl.Trainer) -> AboutTest:
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, AudioDataModule):
         return AboutTest(checkpoint=name)
-    catalogue, overlap, chosen = data.catalogue, data.speaker_overlap, data.catalogue.chosen
+    catalogue, chosen = data.catalogue, data.catalogue.chosen
+    overlap = data.speaker_overlap
     options: Mapping[str, Any] = data.hparams
     if chosen is not None and chosen.source == "checkpoint" and checkpoint is not None:
         options = read_checkpoint(checkpoint).get("datamodule_hyper_parameters", {})
