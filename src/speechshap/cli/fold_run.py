@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from speechshap.cli.train import TrainCLI
 from speechshap.errors import UserError
 from speechshap.training import read_checkpoint
+from speechshap.training.checkpoints import CHECKPOINTS
 from speechshap.training.cross_validation import CrossValidation, FoldRun, has_ended, last_checkpoint
 
 _TALKATIVE = ("speechshap", "pytorch_lightning", "lightning_fabric", "lightning.fabric", "lightning.pytorch")
@@ -107,6 +108,7 @@ def _run(validation: CrossValidation, run: FoldRun, options: Namespace, program:
         if last is None or not has_ended(read_checkpoint(last), epochs, options.trainer.min_epochs):
             FoldCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar)
         FoldCLI({"subcommand": "test", "test": {**own, "ckpt_path": str(folder), "verbose": False}}, program, bar)
+    (folder / CHECKPOINTS / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it, and it is large
     gc.collect()  # a trainer and its module know each other
 
 
@@ -122,6 +124,9 @@ def _options_of(options: Namespace, run: FoldRun, folder: Path) -> dict[str, Any
 @contextmanager
 def quiet() -> Iterator[None]:
     """Have what each of many runs says said not at all, and warnings that differ by the folder of a run once."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of weights that are loaded
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     handlers = logging.getLogger().handlers

@@ -3,6 +3,7 @@
 import math
 import shutil
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from speechshap.files import whole_file
 
+_SHARE = 0.1
+"""Most of the time of a training that saving its latest epoch may take."""
+
 
 class RunCheckpoint(ModelCheckpoint):
     """ModelCheckpoint that keeps the best checkpoint and its score when a training is resumed.
@@ -19,12 +23,29 @@ class RunCheckpoint(ModelCheckpoint):
     Where the training goes on in another folder, the best checkpoints beside the one that is resumed are copied there;
     ModelCheckpoint would forget their scores, and name a worse one the best. A checkpoint whose score is NaN or
     infinite is not kept for it, even if all others are (``save_top_k=-1``).
+
+    A checkpoint of the latest epoch (without ``monitor``) holds the backbone, which takes longer to write than an epoch
+    on cached features takes: such epochs are left out, but for the last one, so that saving takes a tenth of the time.
     """
+
+    _saved_at = -math.inf
+    _saving_seconds = 0.0
 
     @property
     def state_key(self) -> str:
         """Key of the state in a checkpoint: that of ModelCheckpoint."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the epoch, if it is time."""
+        started = monotonic()
+        is_early = self._saving_seconds > _SHARE * (started - self._saved_at)
+        # The first process decides, since all of them save together.
+        if self.monitor is None and trainer.strategy.broadcast(is_early) and not _is_last_epoch(trainer):
+            return
+        super().on_train_epoch_end(trainer, pl_module)
+        self._saved_at = monotonic()
+        self._saving_seconds = self._saved_at - started
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Whether a score is one of the best."""
@@ -58,6 +79,13 @@ class RunCheckpoint(ModelCheckpoint):
         """Restore the state, with the latest of the best scores, which ModelCheckpoint leaves out."""
         super().load_state_dict(state_dict)
         self.current_score = state_dict.get("current_score")
+
+
+def _is_last_epoch(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that ends is the last one, without the side effects of Lightning's own question."""
+    has_all_epochs = 0 <= (trainer.max_epochs or 0) <= trainer.current_epoch + 1
+    has_all_steps = 0 <= trainer.max_steps <= trainer.global_step
+    return trainer.should_stop or has_all_epochs or has_all_steps
 
 
 def copy_whole(source: Path, target: Path) -> None:
