@@ -45,6 +45,7 @@ NOT_RUN = {
 SHORTER = {
     "train fit": ["--trainer.max_epochs", "1", "--data.num_workers", "0", "--trainer.enable_model_summary", "false"],
     "train test": ["--data.num_workers", "0"],
+    "cross-validate": ["--trainer.max_epochs", "1", "--data.num_workers", "0"],
     "explain": ["--data.num_workers", "0", "--data.max_utterances", "2", "--explain.max_drawn", "0"],
     "benchmark": ["--data.max_utterances", "2", "--benchmark.again", "1"],
     "report": [],
@@ -178,7 +179,7 @@ def test_nothing_is_left_out_unseen() -> None:
 
 def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     explain = [f"explain --explain.method {name}" for name in method_names()]
-    for command in ("train fit", "benchmark", "report", *explain):
+    for command in ("train fit", "cross-validate", "benchmark", "report", *explain):
         with pytest.raises(SystemExit, match="0"):
             speechshap(f"{command} --help")
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))

@@ -79,8 +79,8 @@ class OptionsCLI(TrainCLI):
             type=int | Literal["speaker", "session", "emobox"],
             default=5,
             help="A number of folds, with as many speakers each as possible (utterances with --data.split_by "
-            "utterance); speaker: each speaker is a fold; session: each session of the corpus is; emobox: the folds "
-            "that a manifest in EmoBox's form names.",
+            "utterance); speaker: each speaker is a fold; session: each session of the corpus is; emobox: the folders "
+            "fold_1, fold_2, ... of EmoBox in --data.root.",
         )
         parser.add_argument(
             "--seeds",
