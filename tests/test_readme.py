@@ -6,6 +6,7 @@ third kind.
 """
 
 import contextlib
+import json
 import re
 import shlex
 import sys
@@ -56,6 +57,7 @@ TEXT = "text"
 """Language of the blocks that are no code."""
 
 ON_THE_HUB = {
+    "microsoft/wavlm-base": ("wavlm", AutoModel),
     "microsoft/wavlm-base-plus": ("wavlm", AutoModel),
     "superb/hubert-large-superb-er": ("hubert", AutoModelForAudioClassification),
     "superb/wav2vec2-base-superb-er": ("wav2vec2", AutoModelForAudioClassification),
@@ -101,6 +103,7 @@ def tree(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for emotion in range(1, 9):
             name = f"Actor_{speaker}/03-01-{emotion:02d}-01-01-01-{speaker}.wav"
             write_sound(folder / "RAVDESS" / name, 0.3, seed=10 * int(speaker) + emotion)
+    write_emobox(folder / "EmoBox" / "data" / "ravdess", folder / "RAVDESS")
     for name, (family, kind) in ON_THE_HUB.items():
         save_model(cached(folder / "hub", name), family, kind)
     save_model(folder / "wavlm-base-plus", "wavlm", AutoModel)
@@ -111,6 +114,20 @@ def tree(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         speechshap("train fit --config demo")
         speechshap("explain --ckpt_path runs/demo/version_0 --explain.method gradient_shap --explain.layers all")
         yield folder
+
+
+def write_emobox(folder: Path, corpus: Path) -> None:
+    """Two folds of a corpus in EmoBox's form, whose test is one speaker each."""
+    paths = sorted(corpus.rglob("*.wav"))
+    for fold, speaker in ((1, "Actor_03"), (2, "Actor_05")):
+        (folder / f"fold_{fold}").mkdir(parents=True)
+        for name in ("train", "test"):
+            lines = [
+                json.dumps({"key": path.stem, "wav": str(path.relative_to(corpus)), "emo": path.stem[6:8]})
+                for path in paths
+                if (path.parent.name == speaker) == (name == "test")
+            ]
+            (folder / f"fold_{fold}" / f"ravdess_{name}_fold_{fold}.jsonl").write_text("\n".join(lines))
 
 
 def save_model(folder: Path, family: str, kind: type) -> None:

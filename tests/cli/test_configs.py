@@ -35,6 +35,13 @@ def test_the_home_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_config("~/own.yaml") == str(tmp_path / "own.yaml")
 
 
+def test_a_configuration_in_a_folder_has_its_name() -> None:
+    expected = str(Path(find_config("ravdess")).parent / "emobox" / "wavlm_base.yaml")
+    assert find_config("emobox/wavlm_base") == find_config("configs/emobox/wavlm_base.yaml") == expected
+    with pytest.raises(UserError, match=r"no file wavlm_base; .*did you mean emobox/wavlm_base\?"):
+        find_config("wavlm_base")
+
+
 def test_a_missing_configuration_is_told_with_the_nearest_one() -> None:
     with pytest.raises(UserError, match=re.escape(f"one of {', '.join(config_names())}; did you mean small_wavlm?")):
         config_paths(["fit", "--config", "smal_wavlm"])

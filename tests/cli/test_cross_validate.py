@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from families import make_config, save
 from helpers import tiny_config
 from sklearn.metrics import balanced_accuracy_score
+from transformers import AutoModel
 
 from speechshap.cli.cross_validate import cross_validate
 from speechshap.cli.train import train
@@ -133,6 +135,43 @@ def test_what_was_killed_goes_on_to_the_same_scores(
     assert {path: path.stat().st_mtime_ns for path in FOLDER.glob("fold_*_seed_0/*")} == before
     assert_same(FOLDER, undisturbed)
     assert not list(FOLDER.rglob("*.partial"))
+
+
+def test_without_validation_the_last_epoch_is_tested(config: str) -> None:
+    cross_validate(command(config, "--data.val_fraction", "0"))
+    for fold in (1, 2):
+        best = read_checkpoint(FOLDER / f"fold_{fold}_seed_0" / "checkpoints" / "best.ckpt")
+        assert best["epoch"] == 1
+        assert [len(best["AudioDataModule"][name]["ids"]) for name in ("train", "val", "test")] == [30, 0, 30]
+
+
+@pytest.fixture
+def emobox(planted_root: Path, tmp_path: Path) -> Path:
+    """Two folds of the planted corpus as EmoBox has them."""
+    rows = pd.read_csv(planted_root / "manifest.csv")
+    for fold in (1, 2):
+        folder = tmp_path / "emobox" / f"fold_{fold}"
+        folder.mkdir(parents=True)
+        is_test = rows.speaker.isin(sorted(rows.speaker.unique())[fold - 1 :: 2])
+        for name, part in (("train", rows[~is_test]), ("test", rows[is_test])):
+            lines = part.rename(columns={"path": "wav", "label": "emo"})[["wav", "emo", "speaker"]].assign(
+                key=part.path
+            )
+            lines.to_json(folder / f"planted_{name}_fold_{fold}.jsonl", orient="records", lines=True)
+    return tmp_path / "emobox"
+
+
+@pytest.mark.parametrize("name", ["wavlm_base", "wavlm_base_plus", "wavlm_large"])
+def test_the_folds_of_emobox_are_taken_as_they_are(name: str, emobox: Path, planted_root: Path, tmp_path: Path) -> None:
+    backbone = save(AutoModel.from_config(make_config("wavlm", "group")), tmp_path / "backbone", do_normalize=False)
+    cross_validate([
+        "--config", f"emobox/{name}", "--data.root", str(emobox), "--data.audio_root", str(planted_root),
+        "--model.backbone", str(backbone), "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu",
+    ])  # fmt: skip
+    folder = Path(f"runs/emobox_{name}/cross_validation_0")
+    tested = [pd.read_parquet(folder / f"fold_{fold}_seed_0" / "test_predictions.parquet") for fold in (1, 2)]
+    assert sorted(pd.concat(tested).utterance) == sorted(pd.read_csv(planted_root / "manifest.csv").path)
+    assert "speaker-independent" in (folder / "cross_validation.md").read_text()
 
 
 def test_a_training_that_stopped_early_has_ended(config: str) -> None:

@@ -177,4 +177,5 @@ def test_an_unknown_configuration_lists_what_there_is(call: Callable[..., object
 
 
 def test_configs_at_the_top_are_those_of_the_package() -> None:
-    assert sorted(path.stem for path in (PROJECT / "configs").glob("*.yaml")) == config_names()
+    there = (path.relative_to(PROJECT / "configs") for path in (PROJECT / "configs").rglob("*.yaml"))
+    assert sorted(path.with_suffix("").as_posix() for path in there) == config_names()

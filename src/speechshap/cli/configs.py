@@ -16,13 +16,13 @@ _OPTIONS = ("-c", "--config")
 
 
 def config_names() -> list[str]:
-    """Names of the configurations that come with the package.
+    """Names of the configurations that come with the package, with the folder of those in one.
 
     Example:
-        >>> "ravdess" in config_names()
+        >>> {"ravdess", "emobox/wavlm_base"} <= set(config_names())
         True
     """
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+    return sorted(path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.yaml"))
 
 
 def find_config(name: str) -> str:
@@ -40,11 +40,12 @@ def find_config(name: str) -> str:
     if Path(name).expanduser().is_file():
         return str(Path(name).expanduser())
     names = config_names()
-    stem = Path(name).stem
-    if stem in names and Path(name) in (Path(stem), Path("configs", f"{stem}.yaml")):
-        return str(_FOLDER / f"{stem}.yaml")
-    near = get_close_matches(stem, names, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    own = next((own for own in names if Path(name) in (Path(own), Path("configs", f"{own}.yaml"))), None)
+    if own is not None:
+        return str(_FOLDER / f"{own}.yaml")
+    by_stem = {Path(own).stem: own for own in names}  # one without a folder comes last
+    near = get_close_matches(Path(name).stem, by_stem, 1)
+    hint = f"; did you mean {by_stem[near[0]]}?" if near else ""
     raise UserError(f"`config`: no file {name}; expected a YAML file, or one of {', '.join(names)}{hint}")
 
 
