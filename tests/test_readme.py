@@ -201,7 +201,7 @@ def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
             speechshap(f"{command} --help")
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))
     known |= {f"--explain.spectrum.{field.name}" for field in fields(SpectralGrid)}
-    foreign = {"--local-dir", "--logdir", "--samples_per_plugin", "--math", "--help"}
+    foreign = {"--array", "--local-dir", "--logdir", "--samples_per_plugin", "--math", "--help"}
     for document in DOCUMENTS:
         text = (PROJECT / document).read_text(encoding="utf-8")
         assert set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", text)) - known - foreign == set(), document

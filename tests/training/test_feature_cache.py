@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechshap.errors import full_disk
-from speechshap.training.feature_cache import FeatureCache, bytes_below, default_folder, to_store
+from speechshap.training.feature_cache import FeatureCache, bytes_below, default_folder
 
 ABOUT = {"model_type": "wavlm", "pooling": "mean"}
 
@@ -82,17 +82,32 @@ def test_a_damaged_entry_is_not_sound(cache: FeatureCache, damage: object) -> No
     assert list(cache.sound(["5f3a", "77ab", "missing"])) == ["77ab"]
 
 
-def test_statistics_are_kept_exactly_and_frames_in_half_precision() -> None:
-    assert torch.equal(to_store(features(), are_frames=False), features())
-    assert torch.equal(to_store(features().bfloat16(), are_frames=False), features().bfloat16().float())
-    assert torch.equal(to_store(features().double() / 3, are_frames=False), features().double() / 3)
-    assert torch.equal(to_store(features(), are_frames=True), features().half())
+@pytest.mark.parametrize("kept", [features(), features().double() / 3])
+def test_statistics_are_kept_exactly(cache: FeatureCache, kept: Tensor) -> None:
+    cache.write("5f3a", kept)
+    assert torch.equal(cache.read("5f3a"), kept)
 
 
-def test_frames_that_exceed_half_precision_are_kept_in_single_precision() -> None:
+def test_statistics_in_half_precision_are_given_in_single_precision(cache: FeatureCache) -> None:
+    cache.write("5f3a", features().bfloat16())
+    assert torch.equal(cache.read("5f3a"), features().bfloat16().float())
+
+
+def test_frames_are_kept_to_half_precision_of_what_they_vary(cache: FeatureCache) -> None:
+    """A feature of 500 that varies by 1 would be off by up to a quarter in half precision alone."""
+    frames = features() + 500
+    cache.write("5f3a", frames, are_frames=True)
+    error = (cache.read("5f3a") - frames).abs()
+    largest = (frames - frames.mean(1, keepdim=True)).abs().amax()
+    assert 0 < error.max() < 2**-11 * largest + 500 * 2**-23
+    assert cache.sound(["5f3a"])["5f3a"] == 2 * frames.numel() + 4 * frames[:, 0].numel()
+
+
+def test_frames_that_vary_more_than_half_precision_holds_are_kept_exactly(cache: FeatureCache) -> None:
     large = features()
-    large[1, 2, 3] = 70_000
-    assert torch.equal(to_store(large, are_frames=True), large)
+    large[1, 2, 3] = 300_000
+    cache.write("5f3a", large, are_frames=True)
+    assert torch.equal(cache.read("5f3a"), large)
 
 
 def test_a_disk_that_is_full_leaves_no_part_of_an_entry(cache: FeatureCache) -> None:

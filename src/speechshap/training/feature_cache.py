@@ -17,8 +17,8 @@ from speechshap.files import remove_partial, whole_file
 from speechshap.fingerprint import fingerprint
 from speechshap.run_lock import RunLock, new_run_id
 
-_NAME = "features"
-"""Of the tensor in an entry's file."""
+_EXACT, _MEAN, _DEVIATION = "features", "mean", "deviation"
+"""Tensors of an entry's file: features, or the mean of frames over time and what each frame differs from it."""
 
 _CHECKSUM = "checksum"
 
@@ -93,31 +93,35 @@ class FeatureCache:
         """
         return self.folder / digest[:2] / f"{digest}.safetensors"
 
-    def write(self, digest: str, features: Tensor) -> None:
+    def write(self, digest: str, features: Tensor, are_frames: bool = False) -> None:
         """Write an entry.
 
         Args:
             digest: As for :meth:`path`.
             features: ``(states, frames, size)``.
+            are_frames: Whether they are frames, which are stored in half precision, and not statistics.
 
         Raises:
             OSError: It cannot be written; the error names the file.
         """
-        values = features.cpu().contiguous()
+        tensors = to_store(features.cpu(), are_frames)
         # Of safetensors' own writing, a full disk would be an error without a number.
-        data = safetensors.torch.save({_NAME: values}, {_CHECKSUM: fingerprint(digest, values)})
+        data = safetensors.torch.save(tensors, {_CHECKSUM: fingerprint(digest, tensors)})
         with whole_file(self.path(digest)) as partial:
             partial.write_bytes(data)
 
     def read(self, digest: str) -> Tensor:
-        """Features ``(states, frames, size)`` of an entry that is sound; the file is mapped into memory.
+        """Features ``(states, frames, size)`` of an entry that is sound, in single precision or in double.
+
+        The file is mapped into memory.
 
         Raises:
             OSError: It is not there.
             SafetensorError: It is no such file, or shorter than it says.
         """
         with safe_open(self.path(digest), "pt") as entry:
-            return entry.get_tensor(_NAME)
+            tensors = _tensors(entry)
+        return tensors[_EXACT] if _EXACT in tensors else tensors[_MEAN] + tensors[_DEVIATION]
 
     def sound(self, digests: Sequence[str], is_quiet: bool = False) -> dict[str, int]:
         """Entries that are there and whose checksum is right, with the size of their numbers in bytes.
@@ -144,25 +148,39 @@ class FeatureCache:
         """Size of an entry's numbers; None where it is missing or damaged."""
         try:
             with safe_open(self.path(digest), "pt") as entry:
-                metadata, features = entry.metadata() or {}, entry.get_tensor(_NAME)
+                metadata, tensors = entry.metadata() or {}, _tensors(entry)
         except (OSError, SafetensorError):
             return None
-        return features.nbytes if metadata.get(_CHECKSUM) == fingerprint(digest, features) else None
+        is_sound = metadata.get(_CHECKSUM) == fingerprint(digest, tensors)
+        return sum(tensor.nbytes for tensor in tensors.values()) if is_sound else None
 
 
-def to_store(features: Tensor, are_frames: bool) -> Tensor:
-    """Features as they are stored: statistics exactly, frames in half precision, unless a value exceeds that.
+def _tensors(entry: Any) -> dict[str, Tensor]:
+    return {name: entry.get_tensor(name) for name in entry.keys()}  # noqa: SIM118 - of safetensors, no mapping
+
+
+def to_store(features: Tensor, are_frames: bool) -> dict[str, Tensor]:
+    """Tensors that features are stored as: statistics exactly; frames as their mean and, in half precision, the rest.
+
+    Some features are hundreds of times larger than they vary, so that half precision alone would lose what they say.
+
+    Args:
+        features: ``(states, frames, size)``.
+        are_frames: Whether they are frames. Where one differs from the mean by more than half precision holds, the
+            entry is exact, too.
 
     Example:
-        >>> values = torch.tensor([[[0.5, 1e6]]])
-        >>> to_store(values, are_frames=True).dtype, to_store(values / 100, are_frames=True).dtype
-        (torch.float32, torch.float16)
+        >>> values = torch.tensor([[[400.1], [400.3]]])
+        >>> {name: str(tensor.dtype) for name, tensor in to_store(values, are_frames=True).items()}
+        {'mean': 'torch.float32', 'deviation': 'torch.float16'}
     """
-    exact = features.to(torch.promote_types(features.dtype, torch.float32))
-    if not are_frames:
-        return exact
-    half = features.half()
-    return half if bool(half.isfinite().all()) else exact
+    exact = features.to(torch.promote_types(features.dtype, torch.float32)).contiguous()
+    if are_frames:
+        mean = exact.mean(1, keepdim=True)
+        deviation = (exact - mean).half()
+        if bool(deviation.isfinite().all()):
+            return {_MEAN: mean, _DEVIATION: deviation}
+    return {_EXACT: exact}
 
 
 def bytes_below(folder: Path) -> int:

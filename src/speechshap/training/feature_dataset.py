@@ -12,8 +12,8 @@ from speechshap.models.features import Features
 from speechshap.training.feature_batches import FeatureBatch
 from speechshap.training.feature_cache import FeatureCache
 
-MOST_HELD_BYTES = 10**9
-"""Features of a run that are larger are read from the disk, batch by batch."""
+MOST_HELD_BYTES = 5 * 10**8
+"""Features of a run that are larger on disk are read from there, batch by batch."""
 
 
 class StoredFeatures:

@@ -27,7 +27,7 @@ from speechshap.models.features import Features
 from speechshap.models.modes import evaluation_mode
 from speechshap.models.precision import has_rounded_convolutions, rounded_matmul
 from speechshap.training.emotion_module import EmotionModule
-from speechshap.training.feature_cache import FeatureCache, bytes_below, default_folder, to_store
+from speechshap.training.feature_cache import FeatureCache, bytes_below, default_folder
 from speechshap.training.feature_dataset import StoredFeatures
 from speechshap.training.pooled_moments import moved_batch
 
@@ -160,7 +160,7 @@ class _Encoder:
         self.are_frames = self.module.classifier.hears_frames
         silence = torch.zeros(1, self.module.shortest)
         batch = Batch(silence, torch.tensor([silence.shape[1]]), torch.tensor([0]), [""], [""], [""])
-        self._smallest = to_store(self._features(batch).values[:, 0], self.are_frames)  # (states, frames, size)
+        self._smallest = self._features(batch).values[:, 0]  # (states, frames, size)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -189,8 +189,11 @@ class _Encoder:
     def bytes_of(self, utterance: Utterance) -> int:
         """What the entry of an utterance is going to take, about."""
         num_samples = round(self.catalogue.seconds(utterance) * SAMPLE_RATE)
-        frames = max(1, self.module.grid.num_frames(num_samples)) if self.are_frames else 1
-        return frames * self._smallest[:, 0].nbytes
+        states, _, size = self._smallest.shape
+        if not self.are_frames:
+            return states * size * self._smallest.itemsize
+        frames = max(1, self.module.grid.num_frames(num_samples))
+        return states * size * (2 * frames + 4)  # half precision, and a mean in single precision
 
     def encode(self, cache: FeatureCache, utterances: Sequence[Utterance], is_shared: bool) -> None:
         """Write the entries of utterances.
@@ -218,8 +221,8 @@ class _Encoder:
             for indices, batch in zip(batches, loader, strict=True):
                 values, frame_lengths = self._features(batch)
                 for row, length in enumerate(frame_lengths.tolist()):
-                    entry = to_store(values[:, row, :length], self.are_frames)
-                    cache.write(self.catalogue.digest(utterances[indices[row]]), entry)
+                    digest = self.catalogue.digest(utterances[indices[row]])
+                    cache.write(digest, values[:, row, :length], self.are_frames)
                 progress.update(len(indices))
 
     def _features(self, batch: Batch) -> Features:
