@@ -175,9 +175,10 @@ def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, i
         raise
     if is_job:
         return
-    results = validation.results()
     command = shlex.join([*program.split(), *_without_hidden(arguments)])
-    write_summary(validation, results, command, _parameters(validation, results, options))
+    with validation.summarizing():  # who summarizes last has seen the tests of all
+        results = validation.results()
+        write_summary(validation, results, command, _parameters(validation, results, options))
     logger.info("\n%s\n\ncross-validation: %s", short_text(results), folder / SUMMARY)
 
 

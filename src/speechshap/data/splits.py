@@ -63,6 +63,10 @@ class SplitOptions:
                 f"`val_fraction` is {self.val_fraction} and `test_fraction` is {self.test_fraction}; expected a sum "
                 "below 1, so that something is left for training"
             )
+        if self.val_speakers and not self.val_fraction:
+            raise UserError(
+                "`val_fraction` is 0, but `val_speakers` names speakers for validation; leave one of them out"
+            )
         require_at_least(0, split_seed=self.seed)
         self._check_folds()
 

@@ -2,8 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +89,16 @@ class CrossValidation:
             for path in (self.folder / ".locks").glob("*"):
                 stack.enter_context(locked(path, 0, or_raise=BlockingIOError, stays=True))
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def summarizing(self) -> Iterator[None]:
+        """Have the summary to oneself.
+
+        Raises:
+            UserError: Another process keeps it locked.
+        """
+        with locked(self.folder / ".locks" / "summary", _PATIENCE_SECONDS, or_raise=UserError, stays=True):
+            yield
 
     def results(self) -> "Results":
         """Of the runs that are finished so far."""

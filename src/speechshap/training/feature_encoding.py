@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 """Of the entries. It rises whenever a backbone computes something else from the same weights, or entries change."""
 
-_STEPS = ("training_step", "validation_step", "test_step", "logits", "forward")
+_STEPS = ("training_step", "validation_step", "test_step", "features_of", "logits", "forward")
 _TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 

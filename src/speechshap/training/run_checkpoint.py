@@ -39,9 +39,11 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the epoch, if it is time."""
         started = monotonic()
+        # Only what the next epoch replaces may be left out, not what was asked for epoch by epoch.
+        is_replaced = self.monitor is None and self.save_top_k == 1 and self._every_n_epochs == 1
         is_early = self._saving_seconds > _SHARE * (started - self._saved_at)
         # The first process decides, since all of them save together.
-        if self.monitor is None and trainer.strategy.broadcast(is_early) and not _is_last_epoch(trainer):
+        if is_replaced and trainer.strategy.broadcast(is_early) and not _is_last_epoch(trainer):
             return
         super().on_train_epoch_end(trainer, pl_module)
         self._saved_at = monotonic()
