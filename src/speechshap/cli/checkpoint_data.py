@@ -77,6 +77,20 @@ def without_other_groups(data: Namespace, saved: Mapping[str, Any]) -> dict[str,
     return {name: value for name, value in saved.items() if name not in left_out}
 
 
+def take_fold(data: Namespace, saved: Mapping[str, Any], parser: ArgumentParser) -> None:
+    """Take the fold of a checkpoint, and what decides who is in it, where the options leave these out.
+
+    Args:
+        data: Options of the data, which are changed.
+        saved: Those of the checkpoint.
+        parser: Of the options, whose defaults tell what was left out.
+    """
+    kept = without_other_groups(data, saved)
+    for name in ("folds", "fold", *SPLIT_OPTIONS) if kept.get("folds") is not None else ():
+        if data[name] == parser.get_default(f"data.{name}"):
+            data[name] = kept.get(name, data[name])
+
+
 def refuse_missing_corpus(options: Namespace) -> None:
     """Raise a UserError where the corpus of the options is not there."""
     root = options.data.root

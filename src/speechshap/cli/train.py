@@ -13,7 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins import CheckpointIO
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
-from speechshap.cli.checkpoint_data import without_other_groups
+from speechshap.cli.checkpoint_data import take_fold
 from speechshap.cli.configs import config_paths
 from speechshap.cli.corpus import take_planted_corpus
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
@@ -31,7 +31,6 @@ from speechshap.training import (
     read_checkpoint,
 )
 from speechshap.training.checkpoints import CHECKPOINTS, run_of
-from speechshap.training.datamodule import SPLIT_OPTIONS
 from speechshap.training.monitors import refuse_unknown_monitors
 from speechshap.training.run_folder import guarded_run, run_folder
 from speechshap.training.trainer_options import trainer_mistakes
@@ -186,17 +185,8 @@ class TrainCLI(LightningCLI):
         if data.corpus == "auto":
             for name in ("root", "corpus", "audio_root"):
                 data[name] = saved.get(name, data[name])
-            self._take_fold(data, without_other_groups(data, saved))
+            take_fold(data, saved, self._parser(self.config.subcommand))
         take_planted_corpus(data, checkpoint)
-
-    def _take_fold(self, data: Namespace, saved: Mapping[str, Any]) -> None:
-        """Take the fold of the checkpoint, and what decides who is in it, where the options leave these out."""
-        if saved.get("folds") is None:
-            return
-        parser = self._parser(self.config.subcommand)
-        for name in ("folds", "fold", *SPLIT_OPTIONS):
-            if data[name] == parser.get_default(f"data.{name}"):
-                data[name] = saved.get(name, data[name])
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the model from the checkpoint, which Lightning would read once more for them."""

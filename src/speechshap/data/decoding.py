@@ -34,6 +34,8 @@ _ESTIMATED = ("aac", "amr")
 """Formats without a length, for which FFmpeg estimates one."""
 
 NO_FILE = "no such file"
+"""Why a file is left out that is not there."""
+
 NEEDS_MEDIA = "needs the decoder of speechshap[media]: pip install 'speechshap[media]'"
 """Why a file is left out that only FFmpeg reads, where it is not installed."""
 
