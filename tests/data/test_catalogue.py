@@ -318,6 +318,15 @@ def test_each_utterance_is_tested_in_one_fold_and_a_checkpoint_finds_its_own_aga
     assert sorted(tested) == sorted(utterance.id for utterance in catalogue(root).listing.utterances)
 
 
+def test_a_file_that_cannot_be_used_moves_no_other_to_another_fold(root: Path) -> None:
+    whole = [catalogue(root, folds=3, fold=number).set_up_splits("fit") for number in (1, 2, 3)]
+    bad = root / "Actor_01" / "03-01-03-01-01-01-01.wav"
+    bad.write_bytes(b"no sound")
+    for number, splits in enumerate(whole, start=1):
+        own = catalogue(root, folds=3, fold=number).set_up_splits("fit")
+        assert [[u for u in part if u.path != bad] for part in splits] == list(own)
+
+
 def test_folds_of_emobox_are_its_folders(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number, speaker in ((1, "Actor_01"), (2, "Actor_02")):
         for name in ("train", "test"):
