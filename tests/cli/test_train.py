@@ -1,5 +1,6 @@
 """Training from the command line: interrupted, resumed, diverged, and what it leaves behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,9 +19,12 @@ from sklearn.metrics import balanced_accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from speechshap.cli.explain import explain
 from speechshap.cli.train import train
+from speechshap.data.manifests import read_manifest
+from speechshap.data.splits import Splits
 from speechshap.errors import UserError
-from speechshap.training import EmotionModule
+from speechshap.training import AudioDataModule, EmotionModule
 
 pytestmark = pytest.mark.slow
 
@@ -392,6 +396,79 @@ def test_the_corpus_of_the_checkpoint_is_tested_from_any_folder(
     monkeypatch.chdir(tmp_path / "elsewhere")
     train(["test", "--ckpt_path", str(tmp_path / "project" / RUN), "--trainer.logger=false", *named])
     assert not list(Path().iterdir())
+
+
+def test_one_fold_is_trained_by_hand(config: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "speechshap")
+    fit(config, "--data.folds", "4", "--data.fold", "2", "--trainer.fast_dev_run=true")
+    assert "split as fold 2 of 4 by speaker, seed 0" in caplog.text
+    with pytest.raises(UserError, match=r"--data\.fold is 7; this corpus has 4 folds"):
+        fit(config, "--data.folds", "4", "--data.fold", "7", "--trainer.fast_dev_run=true")
+
+
+def fold_files(root: Path, folder: Path) -> Path:
+    """Files of two folds in the form of EmoBox, each of which tests two speakers of a planted-evidence corpus."""
+    utterances = read_manifest(root)[0]
+    speakers = sorted({str(utterance.speaker) for utterance in utterances})
+    for fold, tested in ((1, speakers[:2]), (2, speakers[2:])):
+        (folder / f"fold_{fold}").mkdir(parents=True)
+        for name in ("train", "test"):
+            lines = [
+                json.dumps({"key": u.id, "wav": str(u.path.absolute()), "emo": u.label, "speaker": u.speaker})
+                for u in utterances
+                if (u.speaker in tested) == (name == "test")
+            ]
+            (folder / f"fold_{fold}" / f"planted_{name}_fold_{fold}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def explained(run: Path) -> list[str]:
+    """Ids of the utterances that were explained."""
+    return sorted(set(pd.read_parquet(sorted((run / "explanations").glob("part-*.parquet"))).utterance))
+
+
+@pytest.mark.parametrize("folds", ["2", "emobox"])
+def test_the_fold_of_a_checkpoint_is_tested_and_explained(
+    config: str, planted_root: Path, monkeypatch: pytest.MonkeyPatch, folds: str
+) -> None:
+    tested: list[list[str]] = []
+    test_dataloader = AudioDataModule.test_dataloader
+
+    def watched(data: AudioDataModule) -> Any:
+        tested.append(sorted(utterance.id for utterance in (data.splits or Splits([], [], [])).test))
+        return test_dataloader(data)
+
+    monkeypatch.setattr(AudioDataModule, "test_dataloader", watched)
+    corpus = ["--data.root", fold_files(planted_root, Path("folds")), "--data.corpus=auto"] if folds == "emobox" else []
+    own = ["--data.folds", folds, "--data.fold", "2", "--data.split_seed", "3"]
+    fit(config, *corpus, *own, "--trainer.max_epochs=1")
+    kept = content(RUN / "checkpoints" / "last.ckpt")
+    assert [kept["datamodule_hyper_parameters"][name] for name in ("fold", "split_seed")] == [2, 3]
+    trained_for = sorted(kept["AudioDataModule"]["test"]["ids"])
+    train(["test", "--ckpt_path", str(RUN), "--trainer.logger=false", "--trainer.accelerator=cpu"])
+    assert tested == [trained_for]
+    explain(
+        ["--ckpt_path", str(RUN), "--explain.preset=textbook", "--explain.n_samples=4", "--explain.max_drawn=0",
+         "--trainer.accelerator=cpu", "--report=false"]
+    )  # fmt: skip
+    assert explained(RUN) == trained_for
+    with pytest.raises(UserError, match="the checkpoint was trained on"):
+        train(["test", "--ckpt_path", str(RUN), "--trainer.logger=false", "--data.fold=1"])
+
+
+def test_speakers_that_are_named_take_the_place_of_the_fold_of_a_checkpoint(config: str) -> None:
+    fit(config, "--data.folds=2", "--data.fold=1", "--trainer.max_epochs=1")
+    speakers = {part: content(RUN / "checkpoints" / "last.ckpt")["AudioDataModule"][part]["speakers"][0]
+                for part in ("train", "val")}  # fmt: skip
+    named = [f"--data.test_speakers=[{speakers['train']}]", f"--data.val_speakers=[{speakers['val']}]"]
+    with pytest.raises(UserError, match="the checkpoint was trained on"):
+        train(["test", "--ckpt_path", str(RUN), "--trainer.logger=false", *named])
+    options = ["--ckpt_path", str(RUN), "--explain.preset=textbook", "--explain.n_samples=4", "--explain.max_drawn=0",
+               "--trainer.accelerator=cpu", "--report=false", "--data.max_utterances=2"]  # fmt: skip
+    explain([*options, *named])
+    assert {row.split("/")[-1] for row in explained(RUN)} <= {
+        Path(id_).name for id_ in content(RUN / "checkpoints" / "last.ckpt")["AudioDataModule"]["train"]["ids"]
+    }
 
 
 @pytest.fixture

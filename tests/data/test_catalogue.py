@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -281,7 +282,7 @@ def test_a_speaker_in_two_given_splits_is_warned_of(
     manifest.write_text(given.replace("Actor_05,dev", "Actor_03,dev"))
     catalogue(manifest).set_up_splits("fit")
     (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
-    assert "speaker-dependent: 1 of the 1 test speaker is heard in training or validation" in warning.getMessage()
+    assert "speaker-dependent: the test speaker is heard in training or validation" in warning.getMessage()
     manifest.write_text(given.replace("Actor_05,dev", "Actor_01,dev"))
     catalogue(manifest).set_up_splits("fit")
     assert "1 speaker in both the train and the val split: Actor_01" in caplog.text
@@ -317,6 +318,15 @@ def test_each_utterance_is_tested_in_one_fold_and_a_checkpoint_finds_its_own_aga
     assert sorted(tested) == sorted(utterance.id for utterance in catalogue(root).listing.utterances)
 
 
+def test_a_file_that_cannot_be_used_moves_no_other_to_another_fold(root: Path) -> None:
+    whole = [catalogue(root, folds=3, fold=number).set_up_splits("fit") for number in (1, 2, 3)]
+    bad = root / "Actor_01" / "03-01-03-01-01-01-01.wav"
+    bad.write_bytes(b"no sound")
+    for number, splits in enumerate(whole, start=1):
+        own = catalogue(root, folds=3, fold=number).set_up_splits("fit")
+        assert [[u for u in part if u.path != bad] for part in splits] == list(own)
+
+
 def test_folds_of_emobox_are_its_folders(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number, speaker in ((1, "Actor_01"), (2, "Actor_02")):
         for name in ("train", "test"):
@@ -334,11 +344,15 @@ def test_folds_of_emobox_are_its_folders(root: Path, tmp_path: Path, caplog: pyt
     assert second.num_folds == 2
     splits = second.set_up_splits("test")
     assert [utterance.speaker for utterance in splits.test] == ["Actor_02"]
+    assert "split as fold 2 of EmoBox has it" in caplog.text
     assert "1 file left out (03-01-03-01-01-01-02.wav)" in caplog.text
+    assert f"1 of them: no such file at their paths below {root}, and no other of their name" in caplog.text
     assert gone.name in Path("skipped.csv").read_text()
     with pytest.raises(UserError, match="`fold` is 3; this corpus has 2 folds"):
         catalogue(tmp_path / "emobox", audio_root=root, folds="emobox", fold=3).set_up_splits("test")
-    with pytest.raises(UserError, match="`folds` is emobox, but `root` has no fold_1"):
+    with pytest.raises(UserError, match="folds of EmoBox, which have the splits; choose one with `folds` emobox"):
+        catalogue(tmp_path / "emobox", audio_root=root).set_up_splits("test")
+    with pytest.raises(UserError, match="no JSON lines whose names say train and test, as `folds` emobox"):
         catalogue(root, folds="emobox", fold=1).set_up_splits("test")
 
 
@@ -353,9 +367,13 @@ def test_the_same_sound_is_never_on_both_sides(root: Path, caplog: pytest.LogCap
     assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
     assert "the same sound as" in Path("skipped.csv").read_text()
     assert "left out" in caplog.text
+    assert re.search(r"[1-6] of them: the same sound as another that is evaluated", caplog.text)
     again = catalogue(root, split_by="utterance", test_fraction=0.3, val_fraction=0.3)
     again.load_state(own.state())
     assert again.set_up_splits("test") == splits
+    strict = catalogue(root, split_by="utterance", test_fraction=0.3, val_fraction=0.3, on_bad_file="raise")
+    with pytest.raises(AudioFileError, match=r"the same sound as .* of the (test|val) split"):
+        strict.set_up_splits("fit")
 
 
 def test_the_test_split_of_another_fold_is_refused_and_explained_with_a_warning(

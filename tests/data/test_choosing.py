@@ -95,6 +95,19 @@ def test_without_a_speaker_nobody_knows_whether_a_voice_is_heard_twice() -> None
     assert str(speaker_overlap(Splits(one, [], other))).startswith("speakers unknown: those of 2 utterances")
 
 
+def test_nobody_is_heard_where_nobody_is_tested() -> None:
+    assert speaker_overlap(Splits(corpus(2), [], [])).is_independent is None
+
+
+def test_a_class_that_validation_takes_from_the_training_of_a_fold_is_named_with_the_fold() -> None:
+    utterances = [u for u in corpus(4) if u.label == "happy" or u.speaker in ("S0", "S1")]
+    seeds = range(20)
+    chosen = [choose_split(utterances, SplitOptions(seed=seed, folds="speaker", fold=1)) for seed in seeds]
+    (unheard, *_) = [each for each in chosen if {u.speaker for u in each.splits.val} == {"S1"}]
+    with pytest.raises(UserError, match=r"train split of 2 utterances has none of the class sad.*fold 1, which leaves"):
+        check_splits(unheard, ["happy", "sad"], "fit")
+
+
 def test_a_fold_replaces_the_split_of_a_checkpoint_unless_it_is_the_same() -> None:
     utterances = corpus(4)
     options = [SplitOptions(folds="speaker", fold=fold) for fold in (1, 2)]

@@ -9,7 +9,7 @@ import pytest
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
 from speechshap.data.corpora import read_corpus
-from speechshap.data.folds import assign_folds, count_folds, split_fold
+from speechshap.data.folds import assign_folds, count_folds, fold_folders, split_fold
 from speechshap.data.splits import Folds, SplitOptions
 from speechshap.data.utterance import Utterance
 from speechshap.errors import UserError
@@ -94,13 +94,19 @@ def test_a_fold_is_tested_and_validation_is_drawn_from_other_voices(val_fraction
     ("options", "utterances", "message"),
     [
         ({"folds": 13}, corpus(), "`folds` is 13, but the corpus has 12 speakers; take 12 at most"),
-        ({"folds": 3}, corpus(speakers=1), "`folds` is 3, but the corpus has 1 speaker"),
+        ({"folds": 3}, corpus(speakers=1), "`folds` is 3, but the corpus has 1 speaker; let voices be in several"),
+        ({"folds": 3}, [u for u in corpus(3) if u.id.endswith("-0")][::4], "no class has more than 1 utterance;"),
+        ({"folds": "session"}, corpus(speakers=3), r"one session only \(0\).*`folds="),
         ({"folds": "speaker"}, corpus(speakers=1), r"one speaker only \(S00\).*split_by"),
         ({"folds": 2}, [u for u in corpus() if u.label == "sad"], "all recordings are of the class sad"),
         ({"folds": 2}, [replace(u, speaker=None) for u in corpus()], "the speaker is not known.*split_by"),
         ({"folds": "session"}, [replace(u, session=None) for u in corpus()], "the session is not known.*column"),
         ({"folds": "session"}, [replace(u, session=u.label) for u in corpus()], "speaker S00 is in the sessions"),
-        ({"folds": 99, "split_by": "utterance"}, corpus(speakers=1), "`folds` is 99, but there are"),
+        (
+            {"folds": 99, "split_by": "utterance"},
+            corpus(speakers=1),
+            "`folds` is 99, but no class has more than .",
+        ),
         ({"folds": "emobox"}, corpus(), "no fold_1, fold_2"),
     ],
 )
@@ -112,9 +118,47 @@ def test_what_cannot_be_divided_is_refused_with_the_way_out(
 
 
 @pytest.mark.parametrize(
+    ("folds", "message"), [("speaker", "fold 2 of 12 has no training recording of the class calm"), (4, "class calm")]
+)
+def test_a_class_that_one_fold_alone_tests_is_named_with_the_fold(folds: Folds, message: str) -> None:
+    utterances = [u for u in corpus() if u.label != "calm" or u.speaker == "S01"]
+    with pytest.raises(UserError, match=message):
+        assign_folds(utterances, SplitOptions(folds=folds))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_with_fewer_utterances_than_folds_is_in_as_many_of_them() -> None:
+    utterances = [u for u in corpus() if u.label != "calm" or u.id in ("S01-calm-0", "S05-calm-1")]
+    for split_by in ("speaker", "utterance"):
+        folds = assign_folds(utterances, SplitOptions(folds=6, split_by=split_by))  # type: ignore[arg-type]
+        assert len({folds["S01-calm-0"], folds["S05-calm-1"]}) == 2
+
+
+def write_fold_files(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "x_test_fold_1.jsonl").write_text('{"wav": "a.wav", "emo": "sad"}')
+    return folder
+
+
+def test_folds_of_emobox_may_be_one_and_have_no_gaps(tmp_path: Path) -> None:
+    second = write_fold_files(tmp_path / "fold_2")
+    assert fold_folders(tmp_path) == fold_folders(second) == [second]
+    (tmp_path / "fold_1").mkdir()
+    with pytest.raises(UserError, match="fold_1: no JSON lines whose names say train and test"):
+        fold_folders(tmp_path)
+    (tmp_path / "fold_1").rmdir()
+    write_fold_files(tmp_path / "fold_10")
+    with pytest.raises(UserError, match="has 2 folds, up to fold_10, but no fold_1;"):
+        fold_folders(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 1}, "`folds` is 1; expected 2 at least, speaker, session or emobox"),
+        ({"folds": "actor"}, "`folds` is actor; expected a number from 2 on, speaker, session or emobox"),
+        ({"folds": 2.5}, "`folds` is 2.5; expected"),
+        ({"folds": True}, "`folds` is True; expected"),
+        ({"folds": 1}, "`folds` is 1; expected a number from 2 on, speaker, session or emobox"),
         ({"fold": 1}, "`fold` is 1, but `folds` does not say"),
         ({"folds": "speaker", "split_by": "utterance"}, "`folds` is speaker, and `split_by` is utterance"),
         ({"folds": 3, "test_speakers": ["S00"]}, "`test_speakers` and `folds` both say"),
@@ -137,3 +181,5 @@ def test_five_folds_of_real_speech(ravdess_root: Path) -> None:
     assert [len(part) for part in parts] == [240] * 5
     speaker = {utterance.id: utterance.speaker for utterance in utterances}
     assert [len({speaker[id_] for id_ in part}) for part in parts] == [4] * 5
+    label = {utterance.id: utterance.label for utterance in utterances}
+    assert {len({label[id_] for id_ in part}) for part in parts} == {8}

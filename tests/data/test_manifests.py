@@ -38,6 +38,13 @@ def test_csv_manifest(tmp_path: Path) -> None:
     assert corpus.classes == ["happy", "sad"]
 
 
+def test_sessions_of_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label,session\na.wav,sad, 1 \nb.wav,sad,\n")
+    assert [utterance.session for utterance in read_corpus(tmp_path / "list.csv").utterances] == ["1", None]
+    write_lines(tmp_path / "list.jsonl", [{"wav": "a.wav", "emo": "sad", "session": 2}])
+    assert [utterance.session for utterance in read_corpus(tmp_path / "list.jsonl").utterances] == ["2"]
+
+
 @pytest.mark.parametrize("is_csv", [True, False])
 @pytest.mark.parametrize(
     ("start", "end", "low_hz", "high_hz", "stretches"),

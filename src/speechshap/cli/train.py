@@ -13,6 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins import CheckpointIO
 
 from speechshap.cli.arithmetic import add_matmul_precision, set_matmul_precision
+from speechshap.cli.checkpoint_data import take_fold
 from speechshap.cli.configs import config_paths
 from speechshap.cli.corpus import take_planted_corpus
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
@@ -207,6 +208,7 @@ class TrainCLI(LightningCLI):
         if data.corpus == "auto":
             for name in ("root", "corpus", "audio_root"):
                 data[name] = saved.get(name, data[name])
+            take_fold(data, saved, self._parser(self.config.subcommand))
         take_planted_corpus(data, checkpoint)
 
     def _parse_ckpt_path(self) -> None:

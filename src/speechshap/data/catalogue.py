@@ -17,13 +17,13 @@ from speechshap.data.choosing import (
     speaker_overlap,
 )
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
-from speechshap.data.decoding import NEEDS_MEDIA
-from speechshap.data.folds import count_folds, existing_fold, fold_folders
+from speechshap.data.decoding import NEEDS_MEDIA, NO_FILE
+from speechshap.data.folds import count_folds, existing_fold, fold_folders, has_fold_folders
 from speechshap.data.planted import make_planted_corpus
 from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS, PlantedKind
 from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained, split_of_each
 from speechshap.data.splits import SplitOptions, Splits, draw_subset
-from speechshap.data.twins import without_twins
+from speechshap.data.twins import SAME_SOUND, without_twins
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
@@ -134,6 +134,10 @@ class Catalogue:
         if self.options.folds == "emobox":
             folders = fold_folders(root)
             root = folders[existing_fold(self.options.fold, len(folders)) - 1]
+        elif self.corpus in ("auto", "manifest") and root.is_dir() and has_fold_folders(root):
+            raise UserError(
+                f"{root}: folds of EmoBox, which have the splits; choose one with `folds` emobox and a number as `fold`"
+            )
         return read_corpus(root, self.corpus, self.audio_root, self.given_classes)
 
     @property
@@ -186,13 +190,17 @@ class Catalogue:
         chosen = self._choose()
         if self.splits is None:
             usable = {utterance.id for utterance in self.usable([u for part in chosen.splits for u in part])}
-            self.splits, twins = without_twins(
+            splits, twins = without_twins(
                 Splits(*([u for u in part if u.id in usable] for part in chosen.splits)), self._checker
             )
             self.skipped += twins
             self._tell_skipped()
+            if twins and self.on_bad_file == "raise":
+                raise AudioFileError(twins[0].path, twins[0].reason)
+            self.splits = splits
             self._report(f"split {chosen.origin}", self.splits._asdict())
-            self._tell_overlap(speaker_overlap(self.splits), is_given=chosen.source == "manifest")
+            if self.splits.test:
+                self._tell_overlap(speaker_overlap(self.splits), is_given=chosen.source == "manifest")
         validates = self.options.val_fraction > 0
         remarks = check_splits(chosen._replace(splits=self.splits), self.classes, stage, validates)
         refuse_trained(self.splits, self._recognised, _EVALUATED[stage])
@@ -330,8 +338,13 @@ class Catalogue:
             add_to_list(path, untold)
             where = f", listed with the reason in {path}"
         logger.warning("%s left out (%s)%s", counted(len(untold), "file"), some, where)
-        if undecoded := sum(item.reason == NEEDS_MEDIA for item in untold):
-            logger.warning("%d of them: %s", undecoded, NEEDS_MEDIA)
+        for reason, more in (
+            (NEEDS_MEDIA, ""),
+            (NO_FILE, self._searched()),
+            (SAME_SOUND, " another that is evaluated, so that it would be on both sides"),
+        ):
+            if number := sum(item.reason.startswith(reason) for item in untold):
+                logger.warning("%d of them: %s%s", number, reason, more)
 
     def seconds(self, utterance: Utterance) -> float:
         """Length of a usable utterance."""
@@ -348,8 +361,18 @@ class Catalogue:
         return facts
 
     def _hint(self) -> str:
-        in_manifest = not self.files and self.listing.name == "manifest"
-        return "; `audio_root` says where relative paths start" if in_manifest else ""
+        return "; `audio_root` says where relative paths start" if self._is_manifest() else ""
+
+    def _searched(self) -> str:
+        """Where files were looked for that are not there."""
+        if not self._is_manifest() or self.root is None:
+            return ""
+        if self.audio_root is not None:
+            return f" at their paths below {self.audio_root}, and no other of their name; correct `audio_root`"
+        return f" at their paths from {self.root.parent if self.root.is_file() else self.root} on{self._hint()}"
+
+    def _is_manifest(self) -> bool:
+        return not self.files and self.listing.name == "manifest"
 
     def _report(self, text: str, splits: dict[str, list[Utterance]]) -> None:
         if not self._checker.quiet:

@@ -47,7 +47,8 @@ def choose_split(
                 f"`folds` is {options.folds}, but the manifest says itself who is in which split; remove its split "
                 "column, or leave out `folds`"
             )
-        return ChosenSplit(_split_as_given(utterances, options, saved), "manifest", "as the manifest has it")
+        origin = "as the manifest has it" if options.folds is None else f"as fold {options.fold} of EmoBox has it"
+        return ChosenSplit(_split_as_given(utterances, options, saved), "manifest", origin)
     as_saved = _assign(utterances, saved)
     if saved and not _asks_for_others(utterances, options, as_saved):
         return ChosenSplit(as_saved, "checkpoint", "as the checkpoint was trained with")
@@ -134,10 +135,12 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str, valida
             )
         if missing and (is_drawn or (name == "train" and stage == "fit")):
             unheard = ", which the model could not learn" if name == "train" else ""
-            raise UserError(
-                f"{lacking}{unheard} (split {chosen.origin}); give more recordings, another `split_seed`, a larger "
-                '`val_fraction` and `test_fraction`, or `split_by="utterance"`'
-            )
+            ways = {
+                "draw": 'another `split_seed`, a larger `val_fraction` and `test_fraction`, or `split_by="utterance"`',
+                "fold": 'another `split_seed`, a smaller `val_fraction`, or `split_by="utterance"`',
+            }
+            way_out = ways.get(chosen.source, "or a split that trains all classes")
+            raise UserError(f"{lacking}{unheard} (split {chosen.origin}); give more recordings, {way_out}")
         if missing and name in needed:
             remarks.append(lacking)
     train, val, _ = chosen.splits
@@ -174,7 +177,9 @@ class SpeakerOverlap(NamedTuple):
         >>> print(SpeakerOverlap(shared=[], tested=4, unknown=0))
         speaker-independent: none of the 4 test speakers is heard in training or validation
         >>> print(SpeakerOverlap(shared=["Anna"], tested=1, unknown=0))
-        speaker-dependent: 1 of the 1 test speaker is heard in training or validation
+        speaker-dependent: the test speaker is heard in training or validation
+        >>> print(SpeakerOverlap(shared=[], tested=0, unknown=0))
+        speakers unknown: nobody is tested
     """
 
     shared: list[str]
@@ -183,18 +188,20 @@ class SpeakerOverlap(NamedTuple):
 
     @property
     def is_independent(self) -> bool | None:
-        """Whether no voice is on both sides; None where this is not known."""
-        return False if self.shared else None if self.unknown else True
+        """Whether no voice is on both sides; None where this is not known, or nobody is tested."""
+        return False if self.shared else None if self.unknown or not self.tested else True
 
     def __str__(self) -> str:
-        of_all = f"of the {counted(self.tested, 'test speaker')}"
+        where, of_all = "heard in training or validation", f"of the {self.tested} test speakers"
         if self.shared:
-            is_heard = "is" if len(self.shared) == 1 else "are"
-            return f"speaker-dependent: {len(self.shared)} {of_all} {is_heard} heard in training or validation"
+            some = f"{len(self.shared)} {of_all} {'is' if len(self.shared) == 1 else 'are'}"
+            return f"speaker-dependent: {'the test speaker is' if self.tested == 1 else some} {where}"
         if self.unknown:
             of_unknown = counted(self.unknown, "utterance")
             return f"speakers unknown: those of {of_unknown}, so that voices of the test may be heard in training, too"
-        return f"speaker-independent: none {of_all} is heard in training or validation"
+        if not self.tested:
+            return "speakers unknown: nobody is tested"
+        return f"speaker-independent: {'the test speaker is not' if self.tested == 1 else f'none {of_all} is'} {where}"
 
 
 def speaker_overlap(splits: Splits) -> SpeakerOverlap:

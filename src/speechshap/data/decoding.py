@@ -33,6 +33,9 @@ _FFMPEG_OPTIONS = {
 _ESTIMATED = ("aac", "amr")
 """Formats without a length, for which FFmpeg estimates one."""
 
+NO_FILE = "no such file"
+"""Why a file is left out that is not there."""
+
 NEEDS_MEDIA = "needs the decoder of speechshap[media]: pip install 'speechshap[media]'"
 """Why a file is left out that only FFmpeg reads, where it is not installed."""
 
@@ -90,7 +93,7 @@ def _check_exists(path: Path) -> None:
     if path.is_dir():
         raise AudioFileError(path, "a folder, not a sound file")
     if not path.is_file():
-        raise AudioFileError(path, "no such file")
+        raise AudioFileError(path, NO_FILE)
     if path.stat().st_size == 0:
         raise AudioFileError(path, "the file is empty (0 bytes)")
 

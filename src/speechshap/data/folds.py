@@ -1,10 +1,13 @@
 """Folds for cross-validation: each utterance is tested once, by a model that did not hear it."""
 
 import re
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from speechshap.data.manifests import manifest_files
 from speechshap.data.splits import SplitOptions, Splits, split_by_speaker, split_by_utterance
 from speechshap.data.utterance import Utterance
 from speechshap.data.wording import counted
@@ -19,8 +22,8 @@ def count_folds(utterances: Sequence[Utterance], options: SplitOptions) -> int:
 def assign_folds(utterances: Sequence[Utterance], options: SplitOptions) -> dict[str, int]:
     """The fold that each utterance is tested in.
 
-    A number of folds gives each the same number of speakers, as far as possible, and of the utterances of each class
-    (``StratifiedGroupKFold`` of scikit-learn); with ``split_by="utterance"`` classes alone are balanced
+    A number of folds deals out whole speakers, so that each fold has about as many utterances of each class
+    (``StratifiedGroupKFold`` of scikit-learn); with ``split_by="utterance"`` it deals out utterances
     (``StratifiedKFold``). ``speaker`` and ``session`` have a fold for each of these, in the order of their names.
     Neither the order of the utterances nor the state of their files has an influence.
 
@@ -33,7 +36,8 @@ def assign_folds(utterances: Sequence[Utterance], options: SplitOptions) -> dict
 
     Raises:
         UserError: There are fewer groups or utterances than folds, an utterance has no speaker or no session, a speaker
-            is in two sessions, there is one class alone, or the folds are to be EmoBox's, which no draw makes.
+            is in two sessions, there is one class alone or one that is tested in one fold only, so that its training
+            lacks it, or the folds are to be EmoBox's, which no draw makes.
 
     Example:
         >>> from pathlib import Path
@@ -53,15 +57,19 @@ def assign_folds(utterances: Sequence[Utterance], options: SplitOptions) -> dict
             f"all recordings are of the class {labels[0]}; a classifier needs two classes, so give a corpus with more"
         )
     if isinstance(options.folds, int):
-        return _balanced_folds(ordered, options.folds, options)
-    groups = _speakers(ordered) if options.folds == "speaker" else _sessions(ordered)
-    names = sorted(set(groups))
-    if len(names) < 2:
-        raise UserError(
-            f"the corpus has one {options.folds} only ({names[0]}), who cannot be kept apart; take a number of "
-            '`folds` with `split_by="utterance"`'
-        )
-    return {utterance.id: names.index(group) + 1 for utterance, group in zip(ordered, groups, strict=True)}
+        fold_of = _balanced_folds(ordered, options.folds, options)
+    else:
+        groups = _speakers(ordered) if options.folds == "speaker" else _sessions(ordered)
+        names = sorted(set(groups))
+        if len(names) < 2:
+            other = "" if options.folds == "speaker" else '`folds="speaker"`, or '
+            raise UserError(
+                f"the corpus has one {options.folds} only ({names[0]}), and nothing else to train on; take {other}a "
+                'number of `folds` with `split_by="utterance"`'
+            )
+        fold_of = {utterance.id: names.index(group) + 1 for utterance, group in zip(ordered, groups, strict=True)}
+    _refuse_unheard_classes(ordered, fold_of)
+    return fold_of
 
 
 def split_fold(utterances: Sequence[Utterance], options: SplitOptions) -> Splits:
@@ -99,16 +107,41 @@ def existing_fold(fold: int | None, count: int) -> int:
 def fold_folders(root: Path) -> list[Path]:
     """Folders ``fold_1``, ``fold_2``, … of EmoBox's fold files in the order of their numbers, or ``root`` itself.
 
+    Raises:
+        UserError: One of several is missing, or a folder has no fold files.
+
     Example:
         >>> import tempfile
         >>> root = Path(tempfile.mkdtemp())
-        >>> for name in ("fold_10", "fold_2", "others"):
+        >>> for name in ("fold_2", "fold_1", "others"):
         ...     (root / name).mkdir()
+        ...     _ = (root / name / f"ravdess_test_{name}.jsonl").write_text("")
         >>> [folder.name for folder in fold_folders(root)]
-        ['fold_2', 'fold_10']
+        ['fold_1', 'fold_2']
     """
-    numbers = {int(m[1]): path for path in root.glob("fold_*") if (m := re.fullmatch(r"fold_(\d+)", path.name))}
-    return [numbers[number] for number in sorted(numbers)] or [root]
+    folders = _numbered_folders(root)
+    if len(folders) > 1 and (gone := sorted({*range(1, max(folders) + 1)} - {*folders})):
+        raise UserError(
+            f"{root}: has {counted(len(folders), 'fold')}, up to fold_{max(folders)}, but no fold_{gone[0]}; complete "
+            "the folders, or give one of them as `root`"
+        )
+    found = [folders[number] for number in sorted(folders)] or [root]
+    if empty := [folder for folder in found if not manifest_files(folder)]:
+        raise UserError(
+            f"{empty[0]}: no JSON lines whose names say train and test, as `folds` emobox has them; give the folder "
+            "of the corpus in EmoBox's data as `root`, and that of the sound files as `audio_root`"
+        )
+    return found
+
+
+def has_fold_folders(root: Path) -> bool:
+    """Whether a folder has fold files of EmoBox in folders ``fold_1``, …, and none itself."""
+    return not manifest_files(root) and any(manifest_files(folder) for folder in _numbered_folders(root).values())
+
+
+def _numbered_folders(root: Path) -> dict[int, Path]:
+    numbers = ((re.fullmatch(r"fold_(\d+)", path.name), path) for path in root.glob("fold_*") if path.is_dir())
+    return {int(match[1]): path for match, path in numbers if match}
 
 
 def describe_fold(options: SplitOptions) -> str:
@@ -123,20 +156,40 @@ def _balanced_folds(ordered: Sequence[Utterance], count: int, options: SplitOpti
     import numpy as np
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    by_utterance = options.split_by == "utterance"
+    speakers = None if by_utterance else _speakers(ordered)
+    if speakers is not None and (number := len(set(speakers))) < count:
+        fewer = f"take {number} at most, or " if number > 1 else ""
+        raise UserError(
+            f"`folds` is {count}, but the corpus has {counted(number, 'speaker')}; {fewer}let voices be in several "
+            'folds with `split_by="utterance"`'
+        )
     labels = np.array([str(utterance.label) for utterance in ordered])
-    if options.split_by == "utterance":
-        if len(ordered) < count:
-            raise UserError(f"`folds` is {count}, but there are {counted(len(ordered), 'utterance')}; take fewer")
-        drawn = StratifiedKFold(count, shuffle=True, random_state=options.seed).split(labels, labels)
-    else:
-        speakers = _speakers(ordered)
-        if (number := len(set(speakers))) < count:
-            raise UserError(
-                f"`folds` is {count}, but the corpus has {counted(number, 'speaker')}; take {number} at most, or let "
-                'voices be in several folds with `split_by="utterance"`'
-            )
-        drawn = StratifiedGroupKFold(count, shuffle=True, random_state=options.seed).split(labels, labels, speakers)
+    if (most := max(Counter(labels.tolist()).values())) < count:
+        raise UserError(
+            f"`folds` is {count}, but no class has more than {counted(most, 'utterance')}; take as many folds at most, "
+            "or give more recordings"
+        )
+    folds = (StratifiedKFold if by_utterance else StratifiedGroupKFold)(count, shuffle=True, random_state=options.seed)
+    with warnings.catch_warnings():
+        # Of a class with fewer utterances than folds, which check_splits tells of the folds that lack it.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        drawn = list(folds.split(labels, labels, speakers))
     return {ordered[index].id: fold for fold, (_, tested) in enumerate(drawn, start=1) for index in tested}
+
+
+def _refuse_unheard_classes(utterances: Sequence[Utterance], fold_of: dict[str, int]) -> None:
+    folds_of_class: dict[str, set[int]] = defaultdict(set)
+    for utterance in utterances:
+        folds_of_class[str(utterance.label)].add(fold_of[utterance.id])
+    for label, (fold, *others) in sorted(folds_of_class.items()):
+        if not others:
+            number = sum(utterance.label == label for utterance in utterances)
+            raise UserError(
+                f"fold {fold} of {max(fold_of.values())} has no training recording of the class {label}, since it "
+                f"tests {'the only one' if number == 1 else f'all {number} of them'}; give more recordings, or leave "
+                "out this class"
+            )
 
 
 def _speakers(utterances: Sequence[Utterance]) -> list[str]:

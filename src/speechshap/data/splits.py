@@ -75,8 +75,9 @@ class SplitOptions:
             if self.fold is not None:
                 raise UserError(f"`fold` is {self.fold}, but `folds` does not say of how many; give both, or neither")
             return
-        if isinstance(self.folds, int) and self.folds < 2:
-            raise UserError(f"`folds` is {self.folds}; expected 2 at least, speaker, session or emobox")
+        is_number = isinstance(self.folds, int) and not isinstance(self.folds, bool)
+        if self.folds < 2 if is_number else self.folds not in ("speaker", "session", "emobox"):  # type: ignore[operator]
+            raise UserError(f"`folds` is {self.folds}; expected a number from 2 on, speaker, session or emobox")
         if self.split_by == "utterance" and self.folds in ("speaker", "session"):
             raise UserError(
                 f"`folds` is {self.folds}, and `split_by` is utterance; take a number of `folds`, or "

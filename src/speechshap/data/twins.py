@@ -4,6 +4,9 @@ from speechshap.data.checking import FileChecker
 from speechshap.data.splits import Splits
 from speechshap.data.utterance import Skipped, Utterance
 
+SAME_SOUND = "the same sound as"
+"""How the reason starts for which a recording with a twin is left out."""
+
 
 def without_twins(splits: Splits, files: FileChecker) -> tuple[Splits, list[Skipped]]:
     """Leave out recordings that have a twin in a split that is evaluated: test before val, and both before train.
@@ -25,7 +28,7 @@ def without_twins(splits: Splits, files: FileChecker) -> tuple[Splits, list[Skip
         kept[name] = [utterance for utterance in part if twins[utterance.id] is None]
         for utterance in part:
             if (twin := twins[utterance.id]) is not None:
-                reason = f"the same sound as {twin[1].id} of the {twin[0]} split"
+                reason = f"{SAME_SOUND} {twin[1].id} of the {twin[0]} split"
                 left_out.append(Skipped(utterance.path, reason))
         evaluated |= {digests[utterance.id]: (name, utterance) for utterance in kept[name] if utterance.id in digests}
     return Splits(**kept), left_out

@@ -55,9 +55,10 @@ class AudioDataModule(pl.LightningDataModule):
         val_speakers: Speakers for validation, instead of drawing them: a list or a comma-separated string. A number
             refers to the speaker whose name ends in it.
         test_speakers: Speakers for test, instead of drawing them.
-        folds: Divide the corpus into folds, one of which is tested: a number of folds, with as many speakers each as
-            possible (utterances with ``split_by`` utterance); ``speaker`` or ``session`` leaves out one of these;
-            ``emobox`` takes the folders ``fold_1``, ``fold_2``, … of EmoBox in ``root``.
+        folds: Divide the corpus into folds, one of which is tested: a number deals out the speakers (with
+            ``split_by`` utterance the utterances), so that each fold has about as many utterances of each class;
+            ``speaker`` or ``session`` tests one of these at a time; ``emobox`` takes the folders ``fold_1``,
+            ``fold_2``, … of EmoBox in ``root``. Validation is drawn from the rest.
         fold: The fold that is tested, from 1 on.
         predict_split: Split to explain, or ``all`` of the corpus.
         max_utterances: Use at most this many utterances of each split, drawn by ``split_seed``; the splits do not
