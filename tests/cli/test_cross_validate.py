@@ -210,6 +210,17 @@ def test_what_is_finished_is_told_again_and_other_options_have_another_folder(
     assert sorted(path.name for path in FOLDER.parent.glob("c*")) == ["cross_validation_0", "cross_validation_1"]
 
 
+def test_a_corpus_that_has_grown_has_another_folder(config: str, planted_root: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(planted_root / "manifest.csv")
+    rows["path"] = [str(planted_root / path) for path in rows.path]
+    own = tmp_path / "own.csv"
+    arguments = command(config, "--data.corpus", "manifest", "--data.root", own, "--trainer.max_epochs", "1")
+    for count in (50, 60):
+        rows[:count].to_csv(own, index=False)
+        cross_validate([*arguments, "--only", "1"])
+    assert sorted(path.name for path in FOLDER.parent.glob("c*")) == ["cross_validation_0", "cross_validation_1"]
+
+
 def test_a_fold_that_another_process_is_at_is_waited_for(config: str, undisturbed: Path) -> None:
     """Two at once: each does what the other is not at, and both end with the whole table."""
     code = "import sys; from speechshap.cli.cross_validate import cross_validate; cross_validate(sys.argv[1:])"

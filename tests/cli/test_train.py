@@ -494,7 +494,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., objec
 def test_an_interrupted_run_tells_how_to_go_on(config: str, interrupted: Callable[..., object]) -> None:
     fitting = "fit", "--config", config
     assert interrupted(0, *fitting) == "interrupted; no epoch was whole: the same command starts again"
-    again = f"the same command with --ckpt_path {RUN} goes on after the last whole epoch"
+    again = f"the same command with --ckpt_path {RUN} goes on after the last epoch that was saved"
     assert interrupted(1, *fitting) == f"interrupted; {again}"
     assert interrupted(1, *fitting, "--ckpt_path", RUN) == f"interrupted; {again}"
     testing = "test", "--config", config, "--ckpt_path", RUN

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, speaker_overlap
+from speechshap.data.folds import fold_key
 from speechshap.data.splits import SplitOptions, Splits
 from speechshap.data.utterance import SplitName, Utterance
 from speechshap.errors import UserError
@@ -109,18 +110,17 @@ def test_a_class_that_validation_takes_from_the_training_of_a_fold_is_named_with
 
 
 def test_a_fold_replaces_the_split_of_a_checkpoint_unless_it_is_the_same() -> None:
-    utterances = corpus(4)
     options = [SplitOptions(folds="speaker", fold=fold) for fold in (1, 2)]
-    first, second = (choose_split(utterances, each) for each in options)
+    first, second = (choose_split(corpus(4), each) for each in options)
     assert first.source == second.source == "fold"
     saved: dict[str, SplitName] = {
-        u.id: name
-        for name, part in first.splits._asdict().items()
-        for u in part  # type: ignore[misc]
-    }
-    del saved["S1-sad"]  # of which the file could not be used
-    assert choose_split(utterances, options[0], saved).source == "checkpoint"
-    assert choose_split(utterances, options[1], saved).splits == second.splits
+        u.id: name for name, part in first.splits._asdict().items() for u in part  # type: ignore[misc]
+    }  # fmt: skip
+    for utterances in (corpus(4), corpus(6)):  # which may have grown
+        chosen = choose_split(utterances, options[0], saved, fold_key(options[0]))
+        assert (chosen.source, chosen.splits) == ("checkpoint", first.splits)
+    assert choose_split(corpus(4), options[1], saved, fold_key(options[0])).splits == second.splits
+    assert choose_split(corpus(4), SplitOptions(), saved, fold_key(options[0])).source == "checkpoint"
 
 
 def test_folds_of_a_manifest_with_splits_are_refused() -> None:

@@ -424,4 +424,4 @@ def test_options_of_former_checkpoints_are_understood(planted_root: Path) -> Non
 def test_the_options_that_a_checkpoint_keeps_are_plain(loudness_checkpoint: Path) -> None:
     checkpoint = torch.load(loudness_checkpoint, weights_only=True)
     assert checkpoint["datamodule_hyper_parameters"]["test_speakers"] == [3]
-    assert set(checkpoint["AudioDataModule"]) == {"corpus", "train", "val", "test"}
+    assert set(checkpoint["AudioDataModule"]) == {"corpus", "fold", "train", "val", "test"}

@@ -54,6 +54,16 @@ def test_the_table_has_every_utterance_with_its_prediction(
     assert f"test: UAR {uar:.2f}" in caplog.text
 
 
+def test_a_test_of_other_recordings_is_kept_beside_the_first(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    for speaker in ("speaker_00", "speaker_01", "speaker_00"):
+        run_test(tiny_checkpoint, planted_root, tmp_path, test_speakers=[speaker])
+    names = ("test_predictions.parquet", "test_predictions-2.parquet")
+    assert [set(read_predictions(tmp_path / name).speakers) for name in names] == [{"speaker_00"}, {"speaker_01"}]
+    assert sorted(path.name for path in tmp_path.glob("*.md")) == ["test_scores-2.md", "test_scores.md"]
+
+
 def test_of_several_processes_each_utterance_is_there_once(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:

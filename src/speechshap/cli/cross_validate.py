@@ -15,6 +15,7 @@ from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_fla
 from speechshap.cli.fold_jobs import run_in_turn, run_jobs
 from speechshap.cli.train import TrainCLI, check_options
 from speechshap.errors import UserError, require_at_least
+from speechshap.fingerprint import fingerprint
 from speechshap.report.cross_validation import SUMMARY, short_text, write_summary
 from speechshap.training import AudioDataModule, EmotionModule, read_checkpoint
 from speechshap.training.checkpoints import CHECKPOINTS
@@ -39,13 +40,9 @@ def cross_validate(arguments: list[str], program: str = "speechshap cross-valida
     options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
     own = {name: f"--{name}" for name in _OWN}
     flags = {**flags_of(**options), **own, "fold": own["only"]}
+    del flags["ckpt_path"]  # each fold starts from its beginning
     with parameters_as_flags(lambda: flags):
         given = config_paths(switched_on(arguments, switches_of(**options)))
-        if {"--data.folds", "--data.fold"} & {argument.partition("=")[0] for argument in given}:
-            raise UserError(
-                "--data.folds and --data.fold are for speechshap train; here --folds makes the folds, and --only names "
-                "one of them"
-            )
         try:
             asked = OptionsCLI(given, program)
         except ArgumentError as error:
@@ -78,9 +75,9 @@ class OptionsCLI(TrainCLI):
             "--folds",
             type=int | Literal["speaker", "session", "emobox"],
             default=5,
-            help="A number of folds, with as many speakers each as possible (utterances with --data.split_by "
-            "utterance); speaker: each speaker is a fold; session: each session of the corpus is; emobox: the folders "
-            "fold_1, fold_2, ... of EmoBox in --data.root.",
+            help="A number of folds by speaker, with as many utterances of each class as possible (by utterance with "
+            "--data.split_by utterance); speaker: each speaker is a fold; session: each session of the corpus is; "
+            "emobox: the folders fold_1, fold_2, ... of EmoBox in --data.root.",
         )
         parser.add_argument(
             "--seeds",
@@ -103,13 +100,18 @@ class OptionsCLI(TrainCLI):
         """Add the callbacks; what is shown of one run would be too much of many."""
         super().add_arguments_to_parser(parser)
         parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False})
-        parser.link_arguments("folds", "data.folds")
-        parser.link_arguments("only", "data.fold")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what would have the folds disturb each other."""
         LightningCLI.parse_arguments(self, parser, args)
         check_options(self.config)
+        if self.config.data.folds is not None or self.config.data.fold is not None:
+            raise UserError(
+                "--data.folds and --data.fold are for speechshap train; here --folds makes the folds, and --only names "
+                "one of them"
+            )
+        if self.config.seed_everything is True:
+            raise UserError("--seed_everything is true, a seed that nobody knows; give a number, so that folds go on")
         require_at_least(1, seeds=self.config.seeds, jobs=self.config.jobs, only=self.config.only)
         _refuse_shared_files(self.config)
 
@@ -145,6 +147,8 @@ def _refuse_shared_files(options: Namespace) -> None:
     if trainer.fast_dev_run or trainer.enable_checkpointing is False:
         name = "fast_dev_run" if trainer.fast_dev_run else "enable_checkpointing"
         raise UserError(f"`{name}` is {trainer[name]}, but the best checkpoint of each fold is tested; leave it out")
+    if trainer.max_epochs == 0:
+        raise UserError("`max_epochs` is 0, so that there would be nothing to test; expected 1 at least, or -1")
     count = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
     if str(count) not in ("auto", "1") or trainer.num_nodes != 1:
         raise UserError(
@@ -158,10 +162,11 @@ def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, i
     place = options.trainer.logger.init_args
     only: int | None = options.only
     data = {name: value for name, value in options.data.as_dict().items() if name != "transform"}
-    num_folds = AudioDataModule(**{**data, "folds": options.folds, "fold": 1}).num_folds
+    corpus = AudioDataModule(**{**data, "folds": options.folds, "fold": 1})
+    num_folds = corpus.num_folds
     if only is not None and only > num_folds:
         raise UserError(f"`only` is {only}; expected a fold from 1 to {num_folds}")
-    folder = choose_folder(Path(place.save_dir, place.name), asked.text())
+    folder = choose_folder(Path(place.save_dir, place.name), f"{asked.text()}{_contents(corpus, options.folds)}")
     seeds = range(options.seed_everything, options.seed_everything + options.seeds)
     validation = CrossValidation(folder, num_folds, seeds)
     runs = [run for run in validation.runs(only) if not validation.is_finished(run)]
@@ -180,6 +185,14 @@ def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, i
         results = validation.results()
         write_summary(validation, results, command, _parameters(validation, results, options))
     logger.info("\n%s\n\ncross-validation: %s", short_text(results), folder / SUMMARY)
+
+
+def _contents(corpus: AudioDataModule, folds: int | str) -> str:
+    """A line for what is divided into folds: another corpus, or a larger one, is another cross-validation."""
+    if folds == "emobox":
+        return ""  # its files say who is in which fold
+    listed = [(each.id, each.label, each.speaker, each.session) for each in corpus.catalogue.listing.utterances]
+    return f"# corpus: {fingerprint(sorted(map(str, listed)))}\n"
 
 
 def _fit_options(options: Namespace) -> Namespace:

@@ -77,7 +77,7 @@ class EpochBar(pl.callbacks.ProgressBar):
 def run_fold(
     validation: CrossValidation, run: FoldRun, options: Namespace, program: str, shows_bar: bool = True
 ) -> None:
-    """Train a fold, from its last whole epoch on, and test its best checkpoint.
+    """Train a fold, from its last epoch that was saved on, and test its best checkpoint.
 
     Args:
         validation: Its folder.

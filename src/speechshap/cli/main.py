@@ -25,7 +25,7 @@ COMMANDS = {
     "train": Command("fit, validate or test a classifier of emotions"),
     "cross-validate": Command(
         "train and test every fold of a corpus",
-        "interrupted; finished folds and whole epochs stay, and the same command goes on from there",
+        "interrupted; what is finished or saved stays, and the same command goes on from there",
     ),
     "explain": Command(
         "explain its predictions, or those of another model",

@@ -14,6 +14,7 @@ from speechshap.errors import UserError, find_cause, full_disk
 # Told by the libraries to their developers; a user can do nothing about them.
 _IRRELEVANT_WARNINGS = (
     ".*does not have many workers.*",
+    ".*Be aware that when using `ckpt_path`, callbacks.*",
     ".*Total length of `list` across ranks is zero.*",
     ".*module\\(s\\) in eval mode at the start of training.*",
     ".*The number of training batches.*",

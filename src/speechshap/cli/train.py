@@ -252,7 +252,7 @@ class TrainCLI(LightningCLI):
         last = next((path for path in saved if path.name == "last.ckpt" and path.is_file()), None)
         if last is None:
             return "no epoch was whole: the same command starts again"
-        return f"the same command with --ckpt_path {run_of(last) or last} goes on after the last whole epoch"
+        return f"the same command with --ckpt_path {run_of(last) or last} goes on after the last epoch that was saved"
 
     def before_fit(self) -> None:
         """Load the split of the checkpoint before the data are set up; Lightning restores it too late."""

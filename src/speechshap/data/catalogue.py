@@ -18,12 +18,12 @@ from speechshap.data.choosing import (
 )
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.decoding import NEEDS_MEDIA, NO_FILE
-from speechshap.data.folds import count_folds, existing_fold, fold_folders, has_fold_folders
+from speechshap.data.folds import count_folds, existing_fold, fold_folders, fold_key, has_fold_folders
 from speechshap.data.planted import make_planted_corpus
 from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS, PlantedKind
 from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained, split_of_each
 from speechshap.data.splits import SplitOptions, Splits, draw_subset
-from speechshap.data.twins import SAME_SOUND, without_twins
+from speechshap.data.twins import SAME_SOUND, same_sound, without_twins
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
@@ -110,6 +110,7 @@ class Catalogue:
         self._stage = ""
         self._chosen: ChosenSplit | None = None
         self._saved = KnownRecordings()
+        self._saved_fold: list[str | int] | None = None
         self._recognised: dict[str, Recording] = {}
 
     def report_to(self, folder: Path | None, quiet: bool = False) -> None:
@@ -255,7 +256,7 @@ class Catalogue:
 
     def state(self) -> dict[str, Any]:
         """Recordings of each split as plain types; empty before the splits are set up."""
-        return self._known().state() if self.splits else {}
+        return {**self._known().state(), "fold": self._fold} if self.splits else {}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over the split of a checkpoint; splits that are already set up are chosen anew.
@@ -266,10 +267,15 @@ class Catalogue:
         saved = KnownRecordings.from_state(state)
         if self.splits and saved == self._known():
             return
-        self._saved, self._chosen = saved, None
+        self._saved, self._saved_fold, self._chosen = saved, state.get("fold"), None
         if self.splits:
             self.splits = None
             self.set_up_splits(self._stage)
+
+    @property
+    def _fold(self) -> list[str | int] | None:
+        """The fold of the splits, that of the checkpoint where they are the checkpoint's."""
+        return self._saved_fold if self._chosen and self._chosen.source == "checkpoint" else fold_key(self.options)
 
     def _known(self) -> KnownRecordings:
         """Recordings of the splits, and others that a loaded checkpoint was trained on."""
@@ -301,10 +307,15 @@ class Catalogue:
         self._recognised = self._saved.find(labelled, self._checker)
         if not self._recognised:
             self._warn(self._saved.namesakes(labelled))
-        self._chosen = choose_split(labelled, self.options, split_of_each(self._recognised))
+        self._chosen = choose_split(labelled, self.options, split_of_each(self._recognised), self._saved_fold)
         taken = {utterance.id for part in self._chosen.splits for utterance in part}
-        reason = f"in no split; the corpus is split {self._chosen.origin}"
-        self.skipped += [Skipped(utterance.path, reason) for utterance in labelled if utterance.id not in taken]
+        for utterance in labelled:
+            if utterance.id not in taken:
+                twin = self._recognised.get(utterance.id)
+                reason = f"in no split; the corpus is split {self._chosen.origin}"
+                self.skipped.append(
+                    Skipped(utterance.path, reason if twin is None else same_sound(twin.id, twin.split))
+                )
         return self._chosen
 
     def usable(self, utterances: Sequence[Utterance]) -> list[Utterance]:

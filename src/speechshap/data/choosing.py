@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from speechshap.data.folds import describe_fold, split_fold
+from speechshap.data.folds import describe_fold, fold_key, split_fold
 from speechshap.data.splits import (
     SplitOptions,
     Splits,
@@ -26,7 +26,10 @@ class ChosenSplit(NamedTuple):
 
 
 def choose_split(
-    utterances: Sequence[Utterance], options: SplitOptions, saved: Mapping[str, SplitName] | None = None
+    utterances: Sequence[Utterance],
+    options: SplitOptions,
+    saved: Mapping[str, SplitName] | None = None,
+    saved_fold: Sequence[object] | None = None,
 ) -> ChosenSplit:
     """Split utterances as the manifest says, or else as in the training of a checkpoint, or else by fold or at random.
 
@@ -36,6 +39,7 @@ def choose_split(
         utterances: Labelled utterances.
         options: How to draw, and named speakers.
         saved: Splits of the utterances that a checkpoint knows, by id; the other utterances are then left out.
+        saved_fold: The fold that it was trained with, as :func:`speechshap.data.folds.fold_key` names it.
 
     Raises:
         UserError: As of :func:`split_by_speaker` and :func:`speechshap.data.folds.split_fold`.
@@ -50,7 +54,7 @@ def choose_split(
         origin = "as the manifest has it" if options.folds is None else f"as fold {options.fold} of EmoBox has it"
         return ChosenSplit(_split_as_given(utterances, options, saved), "manifest", origin)
     as_saved = _assign(utterances, saved)
-    if saved and not _asks_for_others(utterances, options, as_saved):
+    if saved and not _asks_for_others(utterances, options, as_saved, saved_fold):
         return ChosenSplit(as_saved, "checkpoint", "as the checkpoint was trained with")
     if options.folds is not None:
         return ChosenSplit(split_fold(utterances, options), "fold", describe_fold(options))
@@ -61,12 +65,12 @@ def _assign(utterances: Sequence[Utterance], part_of: Mapping[str, SplitName]) -
     return Splits(*([u for u in utterances if part_of.get(u.id) == name] for name in Splits._fields))
 
 
-def _asks_for_others(utterances: Sequence[Utterance], options: SplitOptions, splits: Splits) -> bool:
+def _asks_for_others(
+    utterances: Sequence[Utterance], options: SplitOptions, splits: Splits, saved_fold: Sequence[object] | None
+) -> bool:
     """Whether the named speakers, or the fold, differ from those of the splits."""
-    if options.folds not in (None, "emobox"):
-        tested = {utterance.id for utterance in split_fold(utterances, options).test}
-        # Files that could not be used then are in no split.
-        return not {u.id for u in splits.test} <= tested or any(u.id in tested for u in (*splits.train, *splits.val))
+    if options.folds is not None:
+        return fold_key(options) != saved_fold  # however the corpus has grown
     speakers = speakers_of(utterances)
     return any(
         named and set(find_speakers(named, speakers, option)) != set(speakers_of(part))
@@ -129,7 +133,8 @@ def check_splits(chosen: ChosenSplit, classes: Sequence[str], stage: str, valida
         of_class = f"{'class' if len(missing) == 1 else 'classes'} {', '.join(missing)}"
         lacking = f"the {name} split of {counted(len(part), 'utterance')} has none of the {of_class}"
         if not part and name in needed and not is_drawn:
-            hint = '; give a val split, speakers to draw one from, or `split_by="utterance"`' if name == "val" else ""
+            others = 'speakers to draw one from, `split_by="utterance"`, or `val_fraction` 0 to do without'
+            hint = f"; give a val split, {others}" if name == "val" else ""
             raise UserError(
                 f"the {name} split, {chosen.origin}, is empty ({sizes}); this corpus cannot be used to {stage}{hint}"
             )

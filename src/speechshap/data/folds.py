@@ -144,6 +144,16 @@ def _numbered_folders(root: Path) -> dict[int, Path]:
     return {int(match[1]): path for match, path in numbers if match}
 
 
+def fold_key(options: SplitOptions) -> list[str | int] | None:
+    """What a fold of a corpus depends on, in plain types for a checkpoint; None without folds.
+
+    Example:
+        >>> fold_key(SplitOptions(folds=5, fold=2))
+        ['5', '2', 'speaker', 0]
+    """
+    return None if options.folds is None else [str(options.folds), str(options.fold), options.split_by, options.seed]
+
+
 def describe_fold(options: SplitOptions) -> str:
     """What a fold is, in words that follow "split"."""
     kind: Literal["speaker", "session", "utterance"] = options.split_by

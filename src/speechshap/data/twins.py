@@ -8,6 +8,11 @@ SAME_SOUND = "the same sound as"
 """How the reason starts for which a recording with a twin is left out."""
 
 
+def same_sound(twin: str, split: str) -> str:
+    """Why a recording is left out that has the content of another one, of a split."""
+    return f"{SAME_SOUND} {twin} of the {split} split"
+
+
 def without_twins(splits: Splits, files: FileChecker) -> tuple[Splits, list[Skipped]]:
     """Leave out recordings that have a twin in a split that is evaluated: test before val, and both before train.
 
@@ -28,7 +33,6 @@ def without_twins(splits: Splits, files: FileChecker) -> tuple[Splits, list[Skip
         kept[name] = [utterance for utterance in part if twins[utterance.id] is None]
         for utterance in part:
             if (twin := twins[utterance.id]) is not None:
-                reason = f"{SAME_SOUND} {twin[1].id} of the {twin[0]} split"
-                left_out.append(Skipped(utterance.path, reason))
+                left_out.append(Skipped(utterance.path, same_sound(twin[1].id, twin[0])))
         evaluated |= {digests[utterance.id]: (name, utterance) for utterance in kept[name] if utterance.id in digests}
     return Splits(**kept), left_out

@@ -14,7 +14,7 @@ from speechshap.files import whole_file
 from speechshap.training.checkpoints import read_checkpoint, run_of
 from speechshap.training.datamodule import AudioDataModule
 from speechshap.training.emotion_module import EmotionModule
-from speechshap.training.predictions import AboutTest, Predictions, write_predictions
+from speechshap.training.predictions import AboutTest, Predictions, read_predictions, write_predictions
 from speechshap.training.run_folder import run_folder
 from speechshap.training.scores_text import scores_markdown, short_text
 
@@ -32,7 +32,8 @@ _Row = tuple[str, str, int, list[float]]
 class SavePredictions(pl.Callback):
     """Write what an :class:`speechshap.training.EmotionModule` predicts of the utterances of a test, and its scores.
 
-    ``test_predictions.parquet`` and ``test_scores.md`` are in the folder of the run, if it has one. Several processes
+    ``test_predictions.parquet`` and ``test_scores.md`` are in the folder of the run, if it has one; those of a test of
+    other recordings are beside them, as ``test_predictions-2.parquet`` and ``test_scores-2.md``. Several processes
     bring theirs together; an utterance that two of them tested, so that all have as many batches, is there once.
     """
 
@@ -64,9 +65,25 @@ class SavePredictions(pl.Callback):
         predictions = _predictions(rows, cast(EmotionModule, pl_module).classes, about_test(trainer))
         logger.info("test: %s", short_text(predictions.counts, predictions.about))
         if folder is not None:
-            with whole_file(folder / SCORES) as partial:
+            number = _number(folder, predictions)
+            with whole_file(_numbered(folder / SCORES, number)) as partial:
                 partial.write_text(scores_markdown(predictions), encoding="utf-8")
-            write_predictions(folder / PREDICTIONS, predictions)
+            write_predictions(_numbered(folder / PREDICTIONS, number), predictions)
+
+
+def _number(folder: Path, predictions: Predictions) -> int:
+    """Number of a test: that of an earlier one of the same recordings, which it replaces, or a new one."""
+    number = 1
+    while (path := _numbered(folder / PREDICTIONS, number)).is_file():
+        former = read_predictions(path)
+        if (former.utterances, former.about.corpus) == (predictions.utterances, predictions.about.corpus):
+            break
+        number += 1
+    return number
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
 
 
 def gathered(own: dict[str, _Row]) -> dict[str, _Row]:
