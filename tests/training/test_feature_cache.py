@@ -37,7 +37,7 @@ def test_an_entry_is_a_safetensors_file_named_by_its_digest(cache: FeatureCache)
     cache.write("5f3a", features())
     assert torch.equal(load_file(cache.folder / "5f" / "5f3a.safetensors")["features"], features())
     assert torch.equal(cache.read("5f3a"), features())
-    assert cache.sound(["5f3a"]) == {"5f3a": 3 * 4 * 5 * 4}
+    assert cache.intact(["5f3a"]) == {"5f3a": 3 * 4 * 5 * 4}
 
 
 def test_a_folder_tells_what_its_entries_are_of(cache: FeatureCache) -> None:
@@ -47,8 +47,8 @@ def test_a_folder_tells_what_its_entries_are_of(cache: FeatureCache) -> None:
 @pytest.mark.parametrize("other", [{**ABOUT, "pooling": "mean_std"}, {**ABOUT, "window": 3}, {"model_type": "wavlm"}])
 def test_features_of_anything_else_lie_in_another_folder(cache: FeatureCache, other: dict[str, object]) -> None:
     cache.write("5f3a", features())
-    assert FeatureCache(cache.root, other).sound(["5f3a"]) == {}
-    assert list(FeatureCache(cache.root, dict(reversed(ABOUT.items()))).sound(["5f3a"])) == ["5f3a"]
+    assert FeatureCache(cache.root, other).intact(["5f3a"]) == {}
+    assert list(FeatureCache(cache.root, dict(reversed(ABOUT.items()))).intact(["5f3a"])) == ["5f3a"]
 
 
 def cut_short(path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_damaged_entry_is_not_sound(cache: FeatureCache, damage: object) -> No
         cache.write(digest, features(number))
     assert callable(damage)
     damage(cache.path("5f3a"))
-    assert list(cache.sound(["5f3a", "77ab", "missing"])) == ["77ab"]
+    assert list(cache.intact(["5f3a", "77ab", "missing"])) == ["77ab"]
 
 
 @pytest.mark.parametrize("kept", [features(), features().double() / 3])
@@ -100,7 +100,7 @@ def test_frames_are_kept_to_half_precision_of_what_they_vary(cache: FeatureCache
     error = (cache.read("5f3a") - frames).abs()
     largest = (frames - frames.mean(1, keepdim=True)).abs().amax()
     assert 0 < error.max() < 2**-11 * largest + 500 * 2**-23
-    assert cache.sound(["5f3a"])["5f3a"] == 2 * frames.numel() + 4 * frames[:, 0].numel()
+    assert cache.intact(["5f3a"])["5f3a"] == 2 * frames.numel() + 4 * frames[:, 0].numel()
 
 
 def test_frames_that_vary_more_than_half_precision_holds_are_kept_exactly(cache: FeatureCache) -> None:
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_leaves_no_part_of_an_entry(cache: FeatureCache) -> 
     assert full_disk(caught.value) is caught.value
     assert list((cache.folder / "5f").iterdir()) == []
     cache.write("5f3a", features())
-    assert list(cache.sound(["5f3a"])) == ["5f3a"]
+    assert list(cache.intact(["5f3a"])) == ["5f3a"]
 
 
 def test_the_error_of_a_full_disk_names_the_entry(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_process_killed_while_it_writes_leaves_no_half_entry_and_the_next_remo
                 assert len(partial_files(cache)) == 1, "they are those of a living process"
         finally:
             process.kill()
-    assert list(cache.sound(["0000", "0001", "0002"])) == ["0000", "0001"]
+    assert list(cache.intact(["0000", "0001", "0002"])) == ["0000", "0001"]
     with cache.writing(rank=0):
         assert partial_files(cache) == []
 

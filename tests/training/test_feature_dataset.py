@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> FeatureCache:
 
 
 def stored(cache: FeatureCache) -> StoredFeatures:
-    return StoredFeatures(cache, cache.sound(["aa", "bb"]), {"x": "aa", "y": "bb", "z": "aa"})
+    return StoredFeatures(cache, cache.intact(["aa", "bb"]), {"x": "aa", "y": "bb", "z": "aa"})
 
 
 def test_features_are_padded_to_the_longest_and_given_in_single_precision() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from speechshap.data.manifests import manifest_files
-from speechshap.data.splits import SplitOptions, Splits, split_by_speaker, split_by_utterance
+from speechshap.data.splits import SplitOptions, Splits, require_speakers, split_by_speaker, split_by_utterance
 from speechshap.data.utterance import Utterance
 from speechshap.data.wording import counted
 from speechshap.errors import UserError
@@ -203,11 +203,7 @@ def _refuse_unheard_classes(utterances: Sequence[Utterance], fold_of: dict[str, 
 
 
 def _speakers(utterances: Sequence[Utterance]) -> list[str]:
-    if unknown := [utterance for utterance in utterances if utterance.speaker is None]:
-        raise UserError(
-            f"{unknown[0].path}: the speaker is not known, so that folds cannot keep voices apart; add a speaker "
-            'column to the manifest, or accept voices in several folds with `split_by="utterance"`'
-        )
+    require_speakers(utterances, "folds")
     return [str(utterance.speaker) for utterance in utterances]
 
 

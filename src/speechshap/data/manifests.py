@@ -54,12 +54,12 @@ def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utte
     """Read a manifest: CSV, or JSON lines in the form of EmoBox.
 
     CSV has the columns ``path,label[,speaker,split,session,start,end,low_hz,high_hz]``. ``split`` is train, val or
-    test, or a usual spelling of these (dev, valid). ``session`` groups speakers who were recorded together.
-    ``start`` and ``end`` are the bounds in seconds of the stretch that carries
-    the emotion, where it is known (an end beyond that of the file is taken as it is), ``low_hz`` and ``high_hz`` those
-    of its frequencies; the whole file is used all the same. Several stretches are numbers with spaces between them:
-    ``0.31 1.20`` as ``start``, and as many ends. Objects of JSON lines have ``wav`` and ``emo`` (or ``audio`` and
-    ``label``), and may have ``key`` and the other columns; several stretches may be lists, too.
+    test, or a usual spelling of these (dev, valid). ``session`` groups speakers who were recorded together. ``start``
+    and ``end`` are the bounds in seconds of the stretch that carries the emotion, where it is known (an end beyond that
+    of the file is taken as it is), ``low_hz`` and ``high_hz`` those of its frequencies; the whole file is used all the
+    same. Several stretches are numbers with spaces between them: ``0.31 1.20`` as ``start``, and as many ends. Objects
+    of JSON lines have ``wav`` and ``emo`` (or ``audio`` and ``label``), and may have ``key`` and the other columns;
+    several stretches may be lists, too.
 
     Args:
         root: See :func:`manifest_files`.

@@ -93,6 +93,21 @@ def speakers_of(utterances: Iterable[Utterance]) -> list[str]:
     return sorted({utterance.speaker for utterance in utterances if utterance.speaker is not None})
 
 
+def require_speakers(utterances: Iterable[Utterance], parts: Literal["splits", "folds"]) -> None:
+    """Raise a UserError where an utterance has no speaker.
+
+    Args:
+        utterances: To be divided.
+        parts: Into what.
+    """
+    unknown = next((utterance for utterance in utterances if utterance.speaker is None), None)
+    if unknown is not None:
+        raise UserError(
+            f"{unknown.path}: the speaker is not known, so that {parts} cannot keep voices apart; add a speaker column "
+            f'to the manifest, or accept voices in several {parts} with `split_by="utterance"`'
+        )
+
+
 def listed_speakers(speakers: Sequence[str | int] | str | None) -> tuple[str | int, ...]:
     """Speakers from a list, or from a comma-separated string.
 
@@ -168,11 +183,7 @@ def split_by_speaker(
     Raises:
         UserError: An utterance has no speaker, there are too few of them, or a named one does not exist.
     """
-    if unknown := [utterance for utterance in utterances if utterance.speaker is None]:
-        raise UserError(
-            f"{unknown[0].path}: the speaker is not known, so that a split by speaker is not possible; "
-            'add a speaker column to the manifest, or accept voices in several splits with `split_by="utterance"`'
-        )
+    require_speakers(utterances, "splits")
     speakers = speakers_of(utterances)
     parts = ["train", *(["validation"] if val_fraction else []), *(["test"] if test_fraction else [])]
     needing = " and ".join(", ".join(parts).rsplit(", ", 1))

@@ -49,7 +49,7 @@ class FeatureCache:
         >>> cache.open()
         >>> with cache.writing(rank=0):
         ...     cache.write("5f3a", torch.ones(1, 2, 3))
-        >>> cache.read("5f3a").shape, cache.sound(["5f3a", "77ab"])
+        >>> cache.read("5f3a").shape, cache.intact(["5f3a", "77ab"])
         (torch.Size([1, 2, 3]), {'5f3a': 24})
     """
 
@@ -111,7 +111,7 @@ class FeatureCache:
             partial.write_bytes(data)
 
     def read(self, digest: str) -> Tensor:
-        """Features ``(states, frames, size)`` of an entry that is sound, in single precision or in double.
+        """Features ``(states, frames, size)`` of an intact entry, in single precision or in double.
 
         The file is mapped into memory.
 
@@ -123,7 +123,7 @@ class FeatureCache:
             tensors = _tensors(entry)
         return tensors[_EXACT] if _EXACT in tensors else tensors[_MEAN] + tensors[_DEVIATION]
 
-    def sound(self, digests: Sequence[str], is_quiet: bool = False) -> dict[str, int]:
+    def intact(self, digests: Sequence[str], is_quiet: bool = False) -> dict[str, int]:
         """Entries that are there and whose checksum is right, with the size of their numbers in bytes.
 
         Args:
@@ -134,7 +134,7 @@ class FeatureCache:
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             sizes = tqdm(
-                pool.map(self._sound_bytes, digests),
+                pool.map(self._intact_bytes, digests),
                 total=len(digests),
                 desc="checking features",
                 unit="file",
@@ -144,15 +144,15 @@ class FeatureCache:
             )
             return {digest: size for digest, size in zip(digests, sizes, strict=True) if size is not None}
 
-    def _sound_bytes(self, digest: str) -> int | None:
+    def _intact_bytes(self, digest: str) -> int | None:
         """Size of an entry's numbers; None where it is missing or damaged."""
         try:
             with safe_open(self.path(digest), "pt") as entry:
                 metadata, tensors = entry.metadata() or {}, _tensors(entry)
         except (OSError, SafetensorError):
             return None
-        is_sound = metadata.get(_CHECKSUM) == fingerprint(digest, tensors)
-        return sum(tensor.nbytes for tensor in tensors.values()) if is_sound else None
+        is_intact = metadata.get(_CHECKSUM) == fingerprint(digest, tensors)
+        return sum(tensor.nbytes for tensor in tensors.values()) if is_intact else None
 
 
 def _tensors(entry: Any) -> dict[str, Tensor]:

@@ -86,7 +86,7 @@ def stored_features(
     digests = {each.id: catalogue.digest(each) for each in utterances}
     by_digest = {digests[each.id]: each for each in reversed(utterances)}
     is_quiet = not trainer.is_global_zero
-    there = cache.sound(list(by_digest), is_quiet)
+    there = cache.intact(list(by_digest), is_quiet)
     missing = [digest for digest in by_digest if digest not in there]
     too_large = _too_large(cache, sum(encoder.bytes_of(by_digest[digest]) for digest in missing), options)
     # The processes have looked at different moments, and divide the work as the first one sees it.
@@ -101,11 +101,11 @@ def stored_features(
         logger.warning("%s of %s damaged, encoded again", counted(damaged, "entry", "entries"), cache.folder)
     encoder.encode(cache, [by_digest[digest] for digest in missing], is_shared=True)
     trainer.strategy.barrier()
-    there |= cache.sound([digest for digest in by_digest if digest not in there], is_quiet)
+    there |= cache.intact([digest for digest in by_digest if digest not in there], is_quiet)
     # On another machine the folder may be another one.
     rest = [digest for digest in by_digest if digest not in there]
     encoder.encode(cache, [by_digest[digest] for digest in rest], is_shared=False)
-    there |= cache.sound(rest, is_quiet)
+    there |= cache.intact(rest, is_quiet)
     features = StoredFeatures(cache, there, digests)
     _tell(
         trainer,
