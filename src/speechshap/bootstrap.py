@@ -8,11 +8,11 @@ N_RESAMPLES = 2000
 """Draws of the speakers."""
 
 
-class Mean(NamedTuple):
-    """A mean over utterances and its 95 % interval; NaN where there is no utterance, or for the interval one speaker.
+class Estimate(NamedTuple):
+    """A number and its 95 % interval; NaN where there is no utterance, or for the interval one speaker.
 
     Attributes:
-        value: The mean.
+        value: The number.
         low: Lower end of the interval.
         high: Upper end of the interval.
     """
@@ -57,21 +57,21 @@ def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def number(mean: Mean) -> str:
-    """A mean with its interval; empty where there is none.
+def number(estimate: Estimate) -> str:
+    """An estimate with its interval; empty where there is none.
 
     Example:
-        >>> number(Mean(0.9234, 0.88, 0.951)), number(Mean(12.3, float("nan"), float("nan")))
+        >>> number(Estimate(0.9234, 0.88, 0.951)), number(Estimate(12.3, float("nan"), float("nan")))
         ('0.92 (0.88 to 0.95)', '12.3')
-        >>> number(Mean(3e-16, 0, 1e-15))
+        >>> number(Estimate(3e-16, 0, 1e-15))
         '3e-16 (0 to 1e-15)'
     """
-    if np.isnan(mean.value):
+    if np.isnan(estimate.value):
         return ""
-    size = abs(mean.value)
+    size = abs(estimate.value)
     form = ".3g" if size >= 10 else ".2f" if size >= 0.01 or size == 0 else ".2g"
-    value = f"{mean.value:{form}}"
-    if np.isnan(mean.low):
+    value = f"{estimate.value:{form}}"
+    if np.isnan(estimate.low):
         return value
-    low, high = f"{mean.low:{form}}", f"{mean.high:{form}}"
+    low, high = f"{estimate.low:{form}}", f"{estimate.high:{form}}"
     return value if low == high == value else f"{value} ({low} to {high})"

@@ -1,6 +1,6 @@
 """Are explanations right? Measures of attributions, and where the evidence is known, how well it is found."""
 
-from speechshap.bootstrap import Mean
+from speechshap.bootstrap import Estimate
 from speechshap.evaluation.agreement import rank_correlation
 from speechshap.evaluation.completeness import relative_gap
 from speechshap.evaluation.deletion import Curves, deletion_curves, insertion_curves, mean_drop
@@ -24,7 +24,7 @@ from speechshap.evaluation.sparseness import gini
 __all__ = [
     "Curves",
     "Difference",
-    "Mean",
+    "Estimate",
     "MeanOverUtterances",
     "Perturbations",
     "Reliance",

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from speechshap.bootstrap import N_RESAMPLES, Mean, draw_speakers, percentile_interval
+from speechshap.bootstrap import N_RESAMPLES, Estimate, draw_speakers, percentile_interval
 
 
 def mean_with_interval(
     values: np.ndarray, speakers: Sequence[str], n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> Mean:
+) -> Estimate:
     """Mean of utterances with a percentile bootstrap over speakers (Efron & Tibshirani 1993, section 13.3).
 
     Whole speakers are drawn with replacement, since the utterances of one are no independent observations. With few
@@ -33,15 +33,15 @@ def mean_with_interval(
     """
     known = np.isfinite(values)
     if not known.any():
-        return Mean(np.nan, np.nan, np.nan)
+        return Estimate(np.nan, np.nan, np.nan)
     names, index = np.unique(np.asarray(speakers)[known], return_inverse=True)
     sums = np.bincount(index, values[known])
     counts = np.bincount(index)
     value = float(sums.sum() / counts.sum())
     if len(names) < 2:
-        return Mean(value, np.nan, np.nan)
+        return Estimate(value, np.nan, np.nan)
     drawn = draw_speakers(len(names), n_resamples, seed)
-    return Mean(value, *percentile_interval(sums[drawn].sum(1) / counts[drawn].sum(1)))
+    return Estimate(value, *percentile_interval(sums[drawn].sum(1) / counts[drawn].sum(1)))
 
 
 class MeanOverUtterances(Metric):
@@ -84,10 +84,10 @@ class MeanOverUtterances(Metric):
         # Processes exchange tensors alone: names travel as numbers that are the same everywhere.
         self.speakers.append(torch.tensor([_number(name) for name in speakers], device=self.device))
 
-    def compute(self) -> Mean:
+    def compute(self) -> Estimate:
         """Mean over all utterances so far, with its interval."""
         if not self.values:
-            return Mean(np.nan, np.nan, np.nan)
+            return Estimate(np.nan, np.nan, np.nan)
         values = torch.cat(list(self.values)).double().cpu().numpy()
         speakers = [str(number) for number in torch.cat(list(self.speakers)).tolist()]
         return mean_with_interval(values, speakers, self.n_resamples, self.seed)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from speechshap.evaluation import Mean, mean_with_interval, rank_correlation
+from speechshap.evaluation import Estimate, mean_with_interval, rank_correlation
 from speechshap.evaluation.metrics import METRICS
 from speechshap.results.parts import Row
 
@@ -76,7 +76,7 @@ class Entry(NamedTuple):
     method: str
     column: Column
     label: str
-    mean: Mean
+    mean: Estimate
     num: int
     rank: float | None = None
 
@@ -209,7 +209,7 @@ class BenchmarkSummary:
         return text.getvalue()
 
 
-def _mean(rows: Sequence[Row]) -> tuple[Mean, int]:
+def _mean(rows: Sequence[Row]) -> tuple[Estimate, int]:
     values = np.array([np.nan if row["value"] is None else row["value"] for row in rows], dtype=float)
     speakers = [row["speaker"] or row["utterance"] for row in rows]  # where speakers are unknown, none are alike
     return mean_with_interval(values, speakers), int(np.isfinite(values).sum())

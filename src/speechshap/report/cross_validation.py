@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from speechshap.bootstrap import Mean
+from speechshap.bootstrap import Estimate
 from speechshap.data.wording import counted
 from speechshap.files import whole_file
 from speechshap.markdown import plain, table
 from speechshap.report.events import append_record, new_event_file, record
 from speechshap.report.rendering import png_bytes
+from speechshap.training.classification_scores import ClassificationScores, SpeakerCounts
 from speechshap.training.confusion_matrix import confusion_matrix_figure
 from speechshap.training.cross_validation import CrossValidation, FoldRun, Results, Spread
 from speechshap.training.hyperparameters import METRICS
-from speechshap.training.scores import ClassificationScores, SpeakerCounts
 from speechshap.training.scores_text import about_facts, facts_text, legend, precise, speakers_text, warning_text
 
 SUMMARY = "cross_validation.md"
@@ -150,7 +150,7 @@ def _fold_row(results: Results, run: FoldRun, several: bool) -> list[str]:
         speakers,
         str(len(predictions.true)),
         precise(scores.uar),
-        *(precise(Mean(mean.value, np.nan, np.nan)) for mean in (scores.wa, scores.f1, *scores.recall)),
+        *(precise(Estimate(mean.value, np.nan, np.nan)) for mean in (scores.wa, scores.f1, *scores.recall)),
     ]
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from speechshap.errors import UserError
 from speechshap.files import locked, whole_file
 from speechshap.training.checkpoints import CHECKPOINTS
+from speechshap.training.classification_scores import ClassificationScores, SpeakerCounts, classification_scores, pooled
 from speechshap.training.predictions import AboutTest, Predictions, read_predictions
 from speechshap.training.save_predictions import PREDICTIONS
-from speechshap.training.scores import ClassificationScores, SpeakerCounts, classification_scores, pooled
 
 OPTIONS = "config.yaml"
 """The options of a cross-validation, in its folder."""

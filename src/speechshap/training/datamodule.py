@@ -1,16 +1,13 @@
 """LightningDataModule for emotional-speech corpora."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from speechshap.data.batching import EpochLoader, LengthBatchSampler
 from speechshap.data.catalogue import Catalogue
 from speechshap.data.choosing import SpeakerOverlap
 from speechshap.data.corpora import CorpusName
@@ -20,8 +17,9 @@ from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_at_least
 from speechshap.files import EXPLANATIONS
-from speechshap.training.feature_dataset import FeatureDataset, StoredFeatures
+from speechshap.training.feature_dataset import StoredFeatures
 from speechshap.training.feature_encoding import EncodingOptions, is_running, stored_features
+from speechshap.training.loaders import BatchOptions, Use, utterance_loader
 from speechshap.training.run_folder import run_folder
 
 CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers", "folds", "fold")
@@ -261,32 +259,22 @@ class AudioDataModule(pl.LightningDataModule):
         """Waveforms ``(time,)`` of at most ``count`` utterances to explain, drawn by ``split_seed``."""
         return load_waveforms(draw_subset(self.predict_utterances, count, self.split_seed))
 
+    @property
+    def _batch_options(self) -> BatchOptions:
+        return BatchOptions(self.batch_size, self.batch_seconds, self.num_workers)
+
     def _part(self, name: SplitName) -> list[Utterance]:
         if self.splits is None:
             raise RuntimeError("setup has to be called before the batches are asked for")
         return draw_subset(self.splits._asdict()[name], self.max_utterances, self.split_seed)
 
-    def _loader(self, utterances: list[Utterance], use: Literal["train", "evaluate", "explain"]) -> DataLoader[Any]:
-        stored = None if use == "explain" else self._stored_features()
-        sampler = LengthBatchSampler(
+    def _loader(self, utterances: list[Utterance], use: Use) -> DataLoader[Any]:
+        return utterance_loader(
+            UtteranceDataset(utterances, self.classes, self.transform if use == "train" else None),
             [self.catalogue.seconds(utterance) for utterance in utterances],
-            self.batch_size,
-            self.batch_seconds,
-            shuffle=use == "train",
-            seed=int(os.getenv("PL_GLOBAL_SEED", "0")),  # of seed_everything, the same in all processes
-            repeat=use != "explain",
-        )
-        transform = self.transform if use == "train" else None
-        waveforms = UtteranceDataset(utterances, self.classes, transform)
-        num_workers = self.num_workers if stored is None else 0
-        return EpochLoader(
-            waveforms if stored is None else FeatureDataset(waveforms, stored),
-            batch_size=None,  # the sampler makes the batches
-            sampler=sampler,
-            num_workers=num_workers,
-            # Workers that draw random numbers start anew, with seeds of their epoch.
-            persistent_workers=num_workers > 0 and transform is None,
-            pin_memory=torch.cuda.is_available(),
+            self._batch_options,
+            use,
+            None if use == "explain" else self._stored_features(),
         )
 
     def _stored_features(self) -> StoredFeatures | None:
@@ -301,9 +289,7 @@ class AudioDataModule(pl.LightningDataModule):
             }
             # The test comes after the training, and a recording is for test in one fold and trained on in another.
             names = parts.get(trainer.state.fn, ("train", "val", "test"))
-            options = EncodingOptions(
-                self.cache, self.cache_gigabytes, self.batch_size, self.batch_seconds, self.num_workers
-            )
+            options = EncodingOptions(self.cache, self.cache_gigabytes, self._batch_options)
             utterances = [utterance for name in names for utterance in self._part(name)]
             self._stored = [stored_features(trainer, self.catalogue, utterances, options)]
         return self._stored[0]

@@ -1,10 +1,8 @@
 """LightningModule that trains an emotion classifier."""
 
 import warnings
-from collections.abc import Mapping
 from typing import Any, cast
 
-import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,9 +13,8 @@ from speechshap.data.batches import read_batch
 from speechshap.data.dataset import Batch
 from speechshap.data.splits import draw_subset
 from speechshap.errors import UserError
-from speechshap.frames import SAMPLE_RATE, FrameGrid
+from speechshap.frames import SAMPLE_RATE
 from speechshap.models import (
-    Backbone,
     EmotionClassifier,
     Features,
     Padding,
@@ -28,8 +25,8 @@ from speechshap.models import (
     mlp_head,
 )
 from speechshap.models.heads import require_fit
-from speechshap.spaces import Space
 from speechshap.training.classifier_module import predict
+from speechshap.training.delegating_module import DelegatingModule
 from speechshap.training.divergence import refuse_loss, refuse_weights
 from speechshap.training.emotion_options import DROPOUT, HIDDEN_UNITS, ClassWeights, Freeze, check_options
 from speechshap.training.feature_batches import FeatureBatch
@@ -42,7 +39,7 @@ from speechshap.training.precision import refuse_half_precision
 STAGES = ("val", "test")
 
 
-class EmotionModule(pl.LightningModule):
+class EmotionModule(DelegatingModule):
     """LightningModule that trains an emotion classifier on a speech transformer.
 
     It is a :class:`speechshap.models.SpeechClassifier` and can be explained as it is. A checkpoint holds the
@@ -92,8 +89,6 @@ class EmotionModule(pl.LightningModule):
 
     Attributes:
         trained_steps: Optimiser steps of the checkpoint that was loaded; 0 without one.
-        is_regression: False: the outputs are logits of classes.
-        one_by_one: False: utterances of any lengths can share a batch.
 
     Raises:
         UserError: An option is out of range or does not go with another, or the backbone cannot be loaded or built.
@@ -105,9 +100,6 @@ class EmotionModule(pl.LightningModule):
         >>> module(torch.zeros(2, 1200), torch.tensor([1200, 800])).shape
         torch.Size([2, 2])
     """
-
-    is_regression = False
-    one_by_one = False
 
     def __init__(
         self,
@@ -192,63 +184,6 @@ class EmotionModule(pl.LightningModule):
         """Whether nothing is trained before the features that the head hears, so that they stay the same."""
         return self.freeze_option == "backbone"
 
-    @property
-    def backbone(self) -> Backbone:
-        """The speech transformer."""
-        return self.classifier.backbone
-
-    @property
-    def layers(self) -> dict[str, nn.Module]:
-        """Transformer layers that contribute to the head's input, by name (``layer_1``)."""
-        return self.classifier.layers
-
-    @property
-    def spaces(self) -> Mapping[str, Space]:
-        """Where paths may run other than between waveforms, by name."""
-        return self.classifier.spaces
-
-    @property
-    def grid(self) -> FrameGrid:
-        """Where the frames lie on the waveform."""
-        return self.classifier.grid
-
-    @property
-    def window(self) -> int | None:
-        """Samples that go through the backbone at once; a longer recording is split into windows."""
-        return self.classifier.window
-
-    @property
-    def longest(self) -> int | None:
-        """Samples that the longest utterance may have; None where it may be of any length."""
-        return self.classifier.longest
-
-    @property
-    def shortest(self) -> int:
-        """Samples that the shortest utterance must have."""
-        return self.classifier.shortest
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides the outputs beside the weights; see :class:`speechshap.models.SpeechClassifier`."""
-        return {**self.classifier.identity, "classes": list(self.classes)}
-
-    @property
-    def gradient_checkpointing(self) -> bool | None:
-        """Whether the backbone computes activations again in the backward pass instead of keeping them."""
-        return self.classifier.gradient_checkpointing
-
-    @gradient_checkpointing.setter
-    def gradient_checkpointing(self, enabled: bool | None) -> None:
-        self.classifier.gradient_checkpointing = enabled
-
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Classify waveforms ``(batch, time)`` of ``lengths`` ``(batch,)`` samples: logits ``(batch, classes)``."""
-        return self.classifier(waveforms, lengths)
-
-    def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Pooled features of each utterance, ``(batch, pooled size)``; arguments as for :meth:`forward`."""
-        return self.classifier.embed(waveforms, lengths)
-
     def features_of(self, batch: Batch | FeatureBatch) -> Features:
         """What the head hears of a batch, which may have been computed before."""
         if isinstance(batch, FeatureBatch):
@@ -261,10 +196,6 @@ class EmotionModule(pl.LightningModule):
             return self.classifier.classify(batch.features)
         logits: Tensor = self(batch.waveforms, batch.lengths)
         return logits
-
-    def attention_weights(self, waveforms: Tensor, lengths: Tensor) -> dict[int, Tensor]:
-        """Attention weights of the layers; see :meth:`speechshap.models.EmotionClassifier.attention_weights`."""
-        return self.classifier.attention_weights(waveforms, lengths)
 
     def train(self, mode: bool = True) -> "EmotionModule":
         """Set the mode; what is frozen stays in eval mode."""

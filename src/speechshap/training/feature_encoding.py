@@ -29,6 +29,7 @@ from speechshap.models.precision import has_rounded_convolutions, rounded_matmul
 from speechshap.training.emotion_module import EmotionModule
 from speechshap.training.feature_cache import FeatureCache, bytes_below, default_folder
 from speechshap.training.feature_dataset import StoredFeatures
+from speechshap.training.loaders import BatchOptions
 from speechshap.training.pooled_moments import moved_batch
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,7 @@ class EncodingOptions:
 
     cache: str
     cache_gigabytes: float
-    batch_size: int
-    batch_seconds: float
-    num_workers: int
+    batches: BatchOptions
 
     @property
     def root(self) -> Path:
@@ -205,13 +204,13 @@ class _Encoder:
         """
         sampler = LengthBatchSampler(
             [self.catalogue.seconds(utterance) for utterance in utterances],
-            self.options.batch_size,
-            self.options.batch_seconds,
+            self.options.batches.batch_size,
+            self.options.batches.batch_seconds,
         )
         batches = list(sampler) if is_shared else sampler.batches()
         if not batches:
             return
-        num_workers = self.options.num_workers
+        num_workers = self.options.batches.num_workers
         is_shown = getattr(self.trainer.progress_bar_callback, "is_enabled", False)
         bar = partial(tqdm, desc="encoding", unit="file", delay=1, leave=False, disable=not is_shown)
         with isolate_rng(), cache.writing(self.trainer.global_rank), bar(total=sum(map(len, batches))) as progress:

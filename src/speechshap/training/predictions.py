@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from speechshap.errors import UserError
 from speechshap.files import whole_file
-from speechshap.training.scores import SpeakerCounts, count_by_speaker
+from speechshap.training.classification_scores import SpeakerCounts, count_by_speaker
 
 _ABOUT = b"speechshap"
 _TEXTS = ("utterance", "path", "speaker", "label", "prediction")

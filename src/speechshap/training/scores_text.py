@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from speechshap.bootstrap import Mean, number
+from speechshap.bootstrap import Estimate
 from speechshap.data.wording import counted, name_some
 from speechshap.markdown import plain, table
+from speechshap.training.classification_scores import ClassificationScores, SpeakerCounts, classification_scores
 from speechshap.training.predictions import AboutTest, Predictions
-from speechshap.training.scores import ClassificationScores, SpeakerCounts, classification_scores
 
 _MOST_SPEAKERS = 40
 """Whose names a text lists."""
@@ -100,21 +100,21 @@ def scores_table(scores: ClassificationScores, classes: Sequence[str], counts: S
     each = counts.counts.sum((0, 2)).tolist()
     sizes = [sum(each)] * 3 + each
     rows = [
-        [plain(name), _value(mean), _interval(mean), str(size)]
-        for (name, mean), size in zip(scores.named(classes).items(), sizes, strict=True)
+        [plain(name), _value(estimate), _interval(estimate), str(size)]
+        for (name, estimate), size in zip(scores.named(classes).items(), sizes, strict=True)
     ]
     return table(["score", "value", "95 % interval", "utterances"], rows)
 
 
-def precise(mean: Mean) -> str:
+def precise(estimate: Estimate) -> str:
     """A score with its interval, in thousandths as papers give them.
 
     Example:
-        >>> precise(Mean(0.71234, 0.64, 0.78))
+        >>> precise(Estimate(0.71234, 0.64, 0.78))
         '0.712 (0.640 to 0.780)'
     """
-    interval = _interval(mean)
-    return f"{_value(mean)} ({interval})" if interval else _value(mean)
+    interval = _interval(estimate)
+    return f"{_value(estimate)} ({interval})" if interval else _value(estimate)
 
 
 def legend(counts: SpeakerCounts) -> str:
@@ -139,12 +139,12 @@ def short_text(counts: SpeakerCounts, about: AboutTest) -> str:
     scores = classification_scores(counts)
     utterances = counted(int(counts.counts.sum()), "utterance")
     speakers = f"; {about.overlap}" if about.overlap else ""
-    return f"UAR {number(scores.uar)}, WA {number(scores.wa)}, of {utterances}{speakers}"
+    return f"UAR {precise(scores.uar)}, WA {precise(scores.wa)}, of {utterances}{speakers}"
 
 
-def _value(mean: Mean) -> str:
-    return "" if np.isnan(mean.value) else f"{mean.value:.3f}"
+def _value(estimate: Estimate) -> str:
+    return "" if np.isnan(estimate.value) else f"{estimate.value:.3f}"
 
 
-def _interval(mean: Mean) -> str:
-    return "" if np.isnan(mean.low) else f"{mean.low:.3f} to {mean.high:.3f}"
+def _interval(estimate: Estimate) -> str:
+    return "" if np.isnan(estimate.low) else f"{estimate.low:.3f} to {estimate.high:.3f}"

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
-from speechshap.training.scores import ClassificationScores, classification_scores, count_by_speaker, pooled
+from speechshap.training.classification_scores import (
+    ClassificationScores,
+    classification_scores,
+    count_by_speaker,
+    pooled,
+)
 
 Utterances = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechshap.bootstrap import N_RESAMPLES, Mean, draw_speakers, percentile_interval
+from speechshap.bootstrap import N_RESAMPLES, Estimate, draw_speakers, percentile_interval
 
 
 class SpeakerCounts(NamedTuple):
@@ -30,12 +30,12 @@ class ClassificationScores(NamedTuple):
         recall: Recall of each class.
     """
 
-    uar: Mean
-    wa: Mean
-    f1: Mean
-    recall: tuple[Mean, ...]
+    uar: Estimate
+    wa: Estimate
+    f1: Estimate
+    recall: tuple[Estimate, ...]
 
-    def named(self, classes: Sequence[str]) -> dict[str, Mean]:
+    def named(self, classes: Sequence[str]) -> dict[str, Estimate]:
         """All scores by name, the recalls as ``recall of`` the class."""
         recalls = {f"recall of {name}": mean for name, mean in zip(classes, self.recall, strict=True)}
         return {"UAR": self.uar, "WA": self.wa, "macro F1": self.f1, **recalls}
@@ -137,7 +137,7 @@ def classification_scores(
     Example:
         >>> counts = count_by_speaker([0, 1, 0, 1], [0, 1, 0, 0], ["Anna", "Anna", "Ben", "Ben"], num_classes=2)
         >>> classification_scores(counts).uar
-        Mean(value=0.75, low=0.5, high=1.0)
+        Estimate(value=0.75, low=0.5, high=1.0)
     """
     names, counts = by_speaker
     total = counts.sum(0)
@@ -149,9 +149,9 @@ def classification_scores(
         # Speakers are summed by how often each was drawn, which takes less memory than to gather them.
         resampled = (times @ counts.reshape(len(names), -1)).reshape(-1, *total.shape)
 
-    def scored(score: Callable[[np.ndarray], np.ndarray]) -> Mean:
+    def scored(score: Callable[[np.ndarray], np.ndarray]) -> Estimate:
         interval = (np.nan, np.nan) if resampled is None else percentile_interval(score(resampled))
-        return Mean(float(score(total)), *interval)
+        return Estimate(float(score(total)), *interval)
 
     return ClassificationScores(
         scored(unweighted_average_recall),

@@ -1,0 +1,60 @@
+"""Loaders of the batches of a run."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import DataLoader
+
+from speechshap.data.batching import EpochLoader, LengthBatchSampler
+from speechshap.data.dataset import UtteranceDataset
+from speechshap.training.feature_dataset import FeatureDataset, StoredFeatures
+
+Use = Literal["train", "evaluate", "explain"]
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How batches are made; the fields are options of :class:`speechshap.training.AudioDataModule`."""
+
+    batch_size: int
+    batch_seconds: float
+    num_workers: int
+
+
+def utterance_loader(
+    waveforms: UtteranceDataset,
+    seconds: Sequence[float],
+    options: BatchOptions,
+    use: Use,
+    stored: StoredFeatures | None = None,
+) -> DataLoader[Any]:
+    """Loader of batches of similar length: of waveforms, or of the features that are kept of them.
+
+    Args:
+        waveforms: Utterances.
+        seconds: Length of each.
+        options: How batches are made.
+        use: ``train`` shuffles; with ``explain`` each utterance comes exactly once, however many processes there are.
+        stored: Features of the utterances, which take the place of their waveforms.
+    """
+    sampler = LengthBatchSampler(
+        seconds,
+        options.batch_size,
+        options.batch_seconds,
+        shuffle=use == "train",
+        seed=int(os.getenv("PL_GLOBAL_SEED", "0")),  # of seed_everything, the same in all processes
+        repeat=use != "explain",
+    )
+    num_workers = options.num_workers if stored is None else 0
+    return EpochLoader(
+        waveforms if stored is None else FeatureDataset(waveforms, stored),
+        batch_size=None,  # the sampler makes the batches
+        sampler=sampler,
+        num_workers=num_workers,
+        # Workers that draw random numbers start anew, with seeds of their epoch.
+        persistent_workers=num_workers > 0 and waveforms.transform is None,
+        pin_memory=torch.cuda.is_available(),
+    )
