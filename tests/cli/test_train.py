@@ -156,15 +156,15 @@ def test_augmentation_in_worker_processes_is_that_of_an_undisturbed_training(
     assert len(set(whole.values())) == len(whole)
 
 
-def test_a_resumed_run_keeps_the_best_so_far(config: str) -> None:
+def test_a_resumed_run_keeps_the_best_so_far_though_it_is_newer_than_the_last(config: str) -> None:
     fit(config, "--trainer.max_epochs", "1")
     best, last = (RUN / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    checkpoint = content(last)
+    checkpoint = content(best)
     (key,) = (key for key in checkpoint["callbacks"] if key.startswith("ModelCheckpoint") and "'val/uar'" in key)
     score = torch.tensor(0.99)
     state = checkpoint["callbacks"][key]
     state.update(best_model_score=score, kth_value=score, best_k_models=dict.fromkeys(state["best_k_models"], score))
-    torch.save(checkpoint, last)
+    torch.save(checkpoint, best)
     before = best.read_bytes()
     fit(config, "--trainer.max_epochs", "2", "--ckpt_path", last)
     assert best.read_bytes() == before

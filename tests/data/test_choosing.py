@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from speechshap.data.choosing import ChosenSplit, check_splits, choose_split, speaker_overlap
+from speechshap.data.choosing import ChosenSplit, check_splits, choose_split
 from speechshap.data.folds import fold_key
 from speechshap.data.splits import SplitOptions, Splits
 from speechshap.data.utterance import SplitName, Utterance
@@ -81,25 +81,6 @@ def test_a_given_split_without_a_class_is_told_but_a_class_must_be_there_to_be_l
         check_splits(given, ["happy", "sad"], "fit")
 
 
-def test_voices_of_the_test_that_training_or_validation_hears() -> None:
-    one, two, four = corpus(1), corpus(2), corpus(4)
-    overlap = speaker_overlap(Splits(one, two, four))
-    assert overlap.shared == ["S0", "S1"]
-    assert overlap.is_independent is False
-    assert str(overlap) == "speaker-dependent: 2 of the 4 test speakers are heard in training or validation"
-    assert speaker_overlap(Splits(two, [], four[4:])).is_independent is True
-
-
-def test_without_a_speaker_nobody_knows_whether_a_voice_is_heard_twice() -> None:
-    one, other = corpus(1), [replace(u, speaker=None) for u in corpus(1)]
-    assert speaker_overlap(Splits(one, [], other)).is_independent is None
-    assert str(speaker_overlap(Splits(one, [], other))).startswith("speakers unknown: those of 2 utterances")
-
-
-def test_nobody_is_heard_where_nobody_is_tested() -> None:
-    assert speaker_overlap(Splits(corpus(2), [], [])).is_independent is None
-
-
 def test_a_class_that_validation_takes_from_the_training_of_a_fold_is_named_with_the_fold() -> None:
     utterances = [u for u in corpus(4) if u.label == "happy" or u.speaker in ("S0", "S1")]
     seeds = range(20)
@@ -131,8 +112,11 @@ def test_folds_of_a_manifest_with_splits_are_refused() -> None:
 
 
 def test_no_validation_split_where_none_is_asked_for() -> None:
-    given = [replace(u, split="test" if u.speaker == "S0" else "train") for u in corpus(5)]
-    for utterances in (given, corpus(5)):
+    named = {"S0": "test", "S1": "val"}
+    without, given = (
+        [replace(u, split=own.get(u.speaker, "train")) for u in corpus(5)] for own in ({"S0": "test"}, named)
+    )
+    for utterances in (without, given, corpus(5)):
         chosen = choose_split(utterances, SplitOptions(val_fraction=0))
         assert [len(part) for part in chosen.splits] == [8, 0, 2]
         assert check_splits(chosen, ["happy", "sad"], "fit", validates=False) == []

@@ -10,15 +10,14 @@ from speechshap.data.audio import AudioFacts, AudioFileError
 from speechshap.data.checking import FileChecker, add_to_list
 from speechshap.data.choosing import (
     ChosenSplit,
-    SpeakerOverlap,
     check_splits,
     choose_split,
     describe,
-    speaker_overlap,
 )
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.decoding import NEEDS_MEDIA, NO_FILE
 from speechshap.data.folds import count_folds, existing_fold, fold_folders, fold_key, has_fold_folders
+from speechshap.data.overlap import SpeakerOverlap, speaker_overlap
 from speechshap.data.planted import make_planted_corpus
 from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS, PlantedKind
 from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained, split_of_each

@@ -52,6 +52,8 @@ def choose_split(
                 "column, or leave out `folds`"
             )
         origin = "as the manifest has it" if options.folds is None else f"as fold {options.fold} of EmoBox has it"
+        if not options.val_fraction and any(utterance.split == "val" for utterance in utterances):
+            origin += ", its val split trained on, too"
         return ChosenSplit(_split_as_given(utterances, options, saved), "manifest", origin)
     as_saved = _assign(utterances, saved)
     if saved and not _asks_for_others(utterances, options, as_saved, saved_fold):
@@ -92,7 +94,9 @@ def _draw(utterances: Sequence[Utterance], options: SplitOptions, test: bool = T
 def _split_as_given(utterances: Sequence[Utterance], options: SplitOptions, saved: Mapping[str, SplitName]) -> Splits:
     """Splits of a manifest; validation is drawn from train if the manifest has none and speakers are known."""
     given = _assign(utterances, {u.id: u.split for u in utterances if u.split})
-    if given.val or not options.val_fraction:
+    if not options.val_fraction:
+        return given._replace(train=[*given.train, *given.val], val=[])
+    if given.val:
         return given
     speakers = {utterance.speaker for utterance in given.train}
     if options.split_by == "speaker" and (None in speakers or len(speakers) < 2):
@@ -168,49 +172,3 @@ def describe(name: str, part: Sequence[Utterance]) -> str:
     of_speakers = f" of {counted(len(speakers), 'speaker')}: {' '.join(speakers)}" if speakers else ""
     count, words = counted(len(part), "utterance").split()
     return f"{name:<5} {count:>4} {words}{of_speakers}"
-
-
-class SpeakerOverlap(NamedTuple):
-    """Whether voices of the test are heard in training.
-
-    Attributes:
-        shared: Speakers of the test split who are in the train or the val split, too.
-        tested: Speakers of the test split.
-        unknown: Utterances of the test split, or of those that training hears, whose speaker is not known.
-
-    Example:
-        >>> print(SpeakerOverlap(shared=[], tested=4, unknown=0))
-        speaker-independent: none of the 4 test speakers is heard in training or validation
-        >>> print(SpeakerOverlap(shared=["Anna"], tested=1, unknown=0))
-        speaker-dependent: the test speaker is heard in training or validation
-        >>> print(SpeakerOverlap(shared=[], tested=0, unknown=0))
-        speakers unknown: nobody is tested
-    """
-
-    shared: list[str]
-    tested: int
-    unknown: int
-
-    @property
-    def is_independent(self) -> bool | None:
-        """Whether no voice is on both sides; None where this is not known, or nobody is tested."""
-        return False if self.shared else None if self.unknown or not self.tested else True
-
-    def __str__(self) -> str:
-        where, of_all = "heard in training or validation", f"of the {self.tested} test speakers"
-        if self.shared:
-            some = f"{len(self.shared)} {of_all} {'is' if len(self.shared) == 1 else 'are'}"
-            return f"speaker-dependent: {'the test speaker is' if self.tested == 1 else some} {where}"
-        if self.unknown:
-            of_unknown = counted(self.unknown, "utterance")
-            return f"speakers unknown: those of {of_unknown}, so that voices of the test may be heard in training, too"
-        if not self.tested:
-            return "speakers unknown: nobody is tested"
-        return f"speaker-independent: {'the test speaker is not' if self.tested == 1 else f'none {of_all} is'} {where}"
-
-
-def speaker_overlap(splits: Splits) -> SpeakerOverlap:
-    """Speakers of the test split who are heard in training or validation."""
-    heard, tested = {*speakers_of(splits.train), *speakers_of(splits.val)}, speakers_of(splits.test)
-    unknown = sum(utterance.speaker is None for part in splits for utterance in part)
-    return SpeakerOverlap([speaker for speaker in tested if speaker in heard], len(tested), unknown)

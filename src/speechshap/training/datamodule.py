@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from speechshap.data.catalogue import Catalogue
-from speechshap.data.choosing import SpeakerOverlap
 from speechshap.data.corpora import CorpusName
 from speechshap.data.dataset import Transform, UtteranceDataset, load_waveforms, repeated_to_longest
+from speechshap.data.overlap import SpeakerOverlap
 from speechshap.data.splits import Folds, SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted
@@ -47,7 +47,7 @@ class AudioDataModule(pl.LightningDataModule):
         classes: Labels in the order of the class indices; the corpus' own unless given.
         split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
         val_fraction: Share of the speakers, or of the utterances of each class, for validation; 0 trains on all that is
-            not tested.
+            not tested, and on the validation split of a manifest, too.
         test_fraction: Share of the speakers, or of the utterances of each class, for test.
         split_seed: Seed of the draw of the splits, and of ``max_utterances`` of each.
         val_speakers: Speakers for validation, instead of drawing them: a list or a comma-separated string. A number

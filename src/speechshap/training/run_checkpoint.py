@@ -12,6 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from speechshap.files import whole_file
+from speechshap.training.checkpoints import read_checkpoint
 
 _SHARE = 0.1
 """Most of the time of a training that saving its latest epoch may take."""
@@ -21,8 +22,9 @@ class RunCheckpoint(ModelCheckpoint):
     """ModelCheckpoint that keeps the best checkpoint and its score when a training is resumed.
 
     Where the training goes on in another folder, the best checkpoints beside the one that is resumed are copied there;
-    ModelCheckpoint would forget their scores, and name a worse one the best. A checkpoint whose score is NaN or
-    infinite is not kept for it, even if all others are (``save_top_k=-1``).
+    ModelCheckpoint would forget their scores, and name a worse one the best. A best one that is newer than what the
+    training goes on from counts with its own score. A checkpoint whose score is NaN or infinite is not kept for it,
+    even if all others are (``save_top_k=-1``).
 
     A checkpoint of the latest epoch (without ``monitor``) holds the backbone, which takes longer to write than an epoch
     on cached features takes: such epochs are left out, but for the last one, so that saving takes a tenth of the time.
@@ -72,15 +74,27 @@ class RunCheckpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             for path, copy in moved.items():
                 copy_whole(source / Path(path).name, Path(copy))
-        state["best_k_models"] = {moved[path]: score for path, score in state["best_k_models"].items()}
+        state["best_k_models"] = {
+            moved[path]: _score_in(source / Path(path).name, self.state_key, default=score)
+            for path, score in state["best_k_models"].items()
+        }
         for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
             state[name] = state[name] and str(target / Path(state[name]).name)
+        if scores := state["best_k_models"]:
+            state["best_model_score"] = scores.get(state["best_model_path"], state["best_model_score"])
+            state["kth_value"] = scores.get(state["kth_best_model_path"], state["kth_value"])
         states[self.state_key] = state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state, with the latest of the best scores, which ModelCheckpoint leaves out."""
         super().load_state_dict(state_dict)
         self.current_score = state_dict.get("current_score")
+
+
+def _score_in(checkpoint: Path, key: str, default: Tensor) -> Tensor:
+    """Score of a best checkpoint, which may be newer than the one that a training goes on from."""
+    best: dict[str, Tensor] = read_checkpoint(checkpoint)["callbacks"].get(key, {}).get("best_k_models", {})
+    return {Path(path).name: score for path, score in best.items()}.get(checkpoint.name, default)
 
 
 def _is_last_epoch(trainer: pl.Trainer) -> bool:
