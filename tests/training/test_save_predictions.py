@@ -15,12 +15,14 @@ from speechshap.training.predictions import read_predictions
 FILES = ["test_predictions.parquet", "test_scores.md"]
 
 
-def run_test(checkpoint: Path, root: Path, folder: Path | None, devices: int = 1, **options: object) -> pl.Trainer:
+def run_test(
+    checkpoint: Path, root: Path, folder: Path | None, devices: int = 1, batch_size: int = 2, **options: object
+) -> pl.Trainer:
     trainer = pl.Trainer(
         logger=False, default_root_dir=folder, callbacks=[SavePredictions()], accelerator="cpu", devices=devices,
         strategy="auto" if devices == 1 else "ddp_fork", enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    data = AudioDataModule(root=str(root), corpus="planted", batch_size=2, **options)  # type: ignore[arg-type]
+    data = AudioDataModule(root=str(root), corpus="planted", batch_size=batch_size, **options)  # type: ignore[arg-type]
     trainer.test(load_checkpoint(checkpoint), data, verbose=False)
     return trainer
 
@@ -64,15 +66,22 @@ def test_a_test_of_other_recordings_is_kept_beside_the_first(
     assert sorted(path.name for path in tmp_path.glob("*.md")) == ["test_scores-2.md", "test_scores.md"]
 
 
-def test_of_several_processes_each_utterance_is_there_once(
-    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_of_several_processes_each_utterance_counts_once(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, batch_size: int
 ) -> None:
-    """Fifteen utterances in batches of two: one of the processes tests some once more."""
-    for name, devices in (("one", 1), ("two", 2)):
-        run_test(tiny_checkpoint, planted_root, tmp_path / name, devices)
-    one, two = (read_predictions(tmp_path / name / FILES[0]) for name in ("one", "two"))
-    assert one.utterances == two.utterances
-    np.testing.assert_allclose(one.probabilities, two.probabilities, rtol=1e-5)
+    """Fifteen utterances: one by one, the second of two processes hears one of them once more."""
+    one, two = (
+        run_test(tiny_checkpoint, planted_root, tmp_path / str(devices), devices, batch_size, num_workers=0)
+        for devices in (1, 2)
+    )
+    assert len(one.test_dataloaders.dataset) == 15  # type: ignore[union-attr]
+    assert {name: float(value) for name, value in two.callback_metrics.items()} == pytest.approx(
+        {name: float(value) for name, value in one.callback_metrics.items()}, rel=1e-5
+    )
+    first, second = (read_predictions(tmp_path / str(devices) / FILES[0]) for devices in (1, 2))
+    assert first.utterances == second.utterances
+    np.testing.assert_allclose(first.probabilities, second.probabilities, rtol=1e-5)
 
 
 def test_without_a_folder_nothing_is_written(

@@ -32,8 +32,11 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         shuffle: Draw the batches and their order anew in each epoch. Without it the longest come first, so that a lack
             of memory shows at once.
         seed: Of the shuffling.
-        repeat: Whether batches may be repeated to give each process the same number. Otherwise (when each utterance is
-            to be explained exactly once) processes may differ by one batch.
+        repeat: Whether batches may be repeated to give each process the same number, as far as they share each step.
+            Otherwise (when each utterance is to be explained exactly once) processes may differ by one batch.
+
+    Attributes:
+        num_own: Batches of this process without those that are repeated, which come last; known once it is iterated.
 
     Example:
         >>> sampler = LengthBatchSampler([1.0, 4.0, 1.0, 4.1, 9.0], batch_size=2, batch_seconds=10)
@@ -58,6 +61,7 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         self.seed = seed
         self.repeat = repeat
         self.epoch = 0
+        self.num_own = 0
 
     def __iter__(self) -> Iterator[list[int]]:
         """Batches of this process, as indices of utterances."""
@@ -72,6 +76,7 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         if distributed.is_available() and distributed.is_initialized():
             count, rank = distributed.get_world_size(), distributed.get_rank()
         batches = self.batches(count)
+        self.num_own = len(batches[rank::count])
         if self.repeat and batches:
             batches += [batches[number % len(batches)] for number in range(-len(batches) % count)]
         return batches[rank::count]

@@ -91,7 +91,7 @@ def csv_text(results: Results) -> str:
     """A line for each score: of each run, of each seed over all folds (without a fold), and of all (without a seed)."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["fold", "seed", "score", "value", "low", "high", "utterances", "speakers"])
+    writer.writerow(["fold", "seed", "score", "value", "low", "high", "predictions", "speakers"])
     for fold, seed, scores, counts in _all_scores(results):
         size, names = int(counts.counts.sum()), " ".join(name for name in counts.speakers if name)
         for name, mean in scores.named(results.classes).items():

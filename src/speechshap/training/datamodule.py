@@ -229,15 +229,7 @@ class AudioDataModule(pl.LightningDataModule):
         return self._loader(self._part("test"), "evaluate")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches to explain.
-
-        Raises:
-            UserError: There are fewer utterances than processes.
-        """
-        processes = self.trainer.world_size if self.trainer else 1
-        if len(self.predict_utterances) < processes:
-            there = counted(len(self.predict_utterances), "utterance")
-            raise UserError(f"`devices` asks for {processes} processes to explain {there}; take as many at most")
+        """Batches to explain."""
         return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int, label: str | None = None) -> Tensor:
@@ -269,6 +261,10 @@ class AudioDataModule(pl.LightningDataModule):
         return draw_subset(self.splits._asdict()[name], self.max_utterances, self.split_seed)
 
     def _loader(self, utterances: list[Utterance], use: Use) -> DataLoader[Any]:
+        processes = self.trainer.world_size if self.trainer else 1
+        if use != "train" and len(utterances) < processes:
+            there = counted(len(utterances), "utterance")
+            raise UserError(f"`devices` asks for {processes} processes to {use} {there}; take as many at most")
         return utterance_loader(
             UtteranceDataset(utterances, self.classes, self.transform if use == "train" else None),
             [self.catalogue.seconds(utterance) for utterance in utterances],

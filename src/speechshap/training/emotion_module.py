@@ -6,7 +6,7 @@ from typing import Any, cast
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from speechshap.data.batches import read_batch
@@ -30,6 +30,7 @@ from speechshap.training.delegating_module import DelegatingModule
 from speechshap.training.divergence import refuse_loss, refuse_weights
 from speechshap.training.emotion_options import DROPOUT, HIDDEN_UNITS, ClassWeights, Freeze, check_options
 from speechshap.training.feature_batches import FeatureBatch
+from speechshap.training.loaders import is_repeated
 from speechshap.training.losses import balanced_weights, classification_loss
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.optimizing import adamw
@@ -169,6 +170,7 @@ class EmotionModule(DelegatingModule):
         self.metrics = nn.ModuleDict(
             {f"{stage}_metrics": classification_metrics(len(classes), stage) for stage in STAGES}
         )
+        self.losses = nn.ModuleDict({f"{stage}_loss": MeanMetric() for stage in STAGES})
         self.confusion = nn.ModuleDict(
             {f"{stage}_confusion": MulticlassConfusionMatrix(len(classes)) for stage in STAGES}
         )
@@ -268,11 +270,11 @@ class EmotionModule(DelegatingModule):
 
     def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
         """Loss and metrics of a validation batch."""
-        self._evaluate(batch, "val")
+        self._evaluate(batch, "val", batch_idx)
 
     def test_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
         """Loss and metrics of a test batch; returns its logits ``(batch, classes)``."""
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch, "test", batch_idx)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         """Logits ``(batch, classes)`` of a batch of any form that :func:`speechshap.data.batches.read_batch` reads.
@@ -281,14 +283,19 @@ class EmotionModule(DelegatingModule):
         """
         return predict(self, read_batch(batch, takes_lengths=True))
 
-    def _evaluate(self, batch: Batch | FeatureBatch, stage: str) -> Tensor:
+    def _evaluate(self, batch: Batch | FeatureBatch, stage: str, batch_idx: int) -> Tensor:
         logits = self.logits(batch)
         loss = functional.cross_entropy(logits, batch.labels)
         metrics = cast(MetricCollection, self.metrics[f"{stage}_metrics"])
-        metrics.update(logits, batch.labels)
-        self.confusion_matrix(stage).update(logits, batch.labels)
-        self.log(f"{stage}/loss", loss, batch_size=len(batch.ids), sync_dist=True)
-        self.log_dict(dict(metrics.items()), prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.ids))
+        mean_loss = cast(MeanMetric, self.losses[f"{stage}_loss"])
+        if not is_repeated(self.trainer, batch_idx):
+            metrics.update(logits, batch.labels)
+            self.confusion_matrix(stage).update(logits, batch.labels)
+            mean_loss.update(loss, weight=len(batch.ids))
+        size = len(batch.ids)
+        # A metric, as Lightning's own mean is wrong where processes have unequal numbers of utterances.
+        self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=size)
+        self.log_dict(dict(metrics.items()), prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
         return logits
 
     def confusion_matrix(self, stage: str) -> MulticlassConfusionMatrix:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
@@ -58,3 +59,15 @@ def utterance_loader(
         persistent_workers=num_workers > 0 and waveforms.transform is None,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def is_repeated(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether a batch of an evaluation is there only to give each process as many: its utterances count elsewhere.
+
+    Args:
+        trainer: That validates or tests.
+        batch_idx: Number of the batch in its process.
+    """
+    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    sampler = getattr(loaders, "sampler", None)
+    return isinstance(sampler, LengthBatchSampler) and batch_idx >= sampler.num_own

@@ -45,7 +45,8 @@ def explain(evaluator: Evaluator, targets: Targets, baseline: Baseline, settings
     nothing of what became of it: not the values that were weighted, nor the layers between, nor the head, so that they
     are the same for every target, and have no sign. A model may attend to frames that it makes nothing of (Jain &
     Wallace 2019). What the convolutions before the first layer mix is not followed, and neither are weights by which a
-    head sums the layers. The attention is that of the weights' own precision, without autocast.
+    head sums the layers, or by which an attentive pooling sums the frames. The attention is that of the weights' own
+    precision, without autocast.
 
     Args:
         evaluator: Has the batch, and the module with ``attention_weights(waveforms, lengths)``, which returns
