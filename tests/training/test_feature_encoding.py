@@ -27,6 +27,7 @@ from speechshap.errors import UserError
 from speechshap.models.backbone import Backbone
 from speechshap.training import AudioDataModule, EmotionModule, EpochSeed
 from speechshap.training.feature_batches import FeatureBatch
+from speechshap.training.feature_cache import FeatureCache
 
 QUIET: dict[str, Any] = {
     "logger": False, "accelerator": "cpu", "enable_checkpointing": False, "enable_progress_bar": False,
@@ -391,6 +392,14 @@ def test_the_size_that_is_foretold_is_about_that_of_the_entries(
 def test_what_is_kept_already_is_taken_whatever_the_limit(planted_root: Path, cache: Path, heard: Heard) -> None:
     fit(planted_root, cache)
     assert heard.during(lambda: fit(planted_root, cache, data={"cache_gigabytes": 1e-6})) == 0
+
+
+def test_a_folder_that_loses_what_is_written_is_an_error(
+    planted_root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FeatureCache, "write", lambda cache, digest, *_: cache.path(digest).parent.mkdir(exist_ok=True))
+    with pytest.raises(UserError, match=r"`cache`: \d+ entries in .* cannot be read back"):
+        fit(planted_root, cache)
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(planted_root: Path, cache: Path) -> None:

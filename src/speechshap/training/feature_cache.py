@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from speechshap.files import remove_partial, whole_file
 from speechshap.fingerprint import fingerprint
 from speechshap.run_lock import RunLock, new_run_id
-
-_EXACT, _MEAN, _DEVIATION = "features", "mean", "deviation"
-"""Tensors of an entry's file: features, or the mean of frames over time and what each frame differs from it."""
+from speechshap.training.feature_entry import FeatureEntry
 
 _CHECKSUM = "checksum"
 
@@ -44,12 +41,12 @@ class FeatureCache:
         folder: Of the entries.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> cache = FeatureCache(Path(tempfile.mkdtemp()), {"model_type": "wavlm"})
         >>> cache.open()
         >>> with cache.writing(rank=0):
         ...     cache.write("5f3a", torch.ones(1, 2, 3))
-        >>> cache.read("5f3a").shape, cache.intact(["5f3a", "77ab"])
+        >>> cache.read("5f3a").features.shape, cache.intact(["5f3a", "77ab"])
         (torch.Size([1, 2, 3]), {'5f3a': 24})
     """
 
@@ -104,24 +101,21 @@ class FeatureCache:
         Raises:
             OSError: It cannot be written; the error names the file.
         """
-        tensors = to_store(features.cpu(), are_frames)
+        tensors = FeatureEntry.of(features.cpu(), are_frames).tensors
         # Of safetensors' own writing, a full disk would be an error without a number.
         data = safetensors.torch.save(tensors, {_CHECKSUM: fingerprint(digest, tensors)})
         with whole_file(self.path(digest)) as partial:
             partial.write_bytes(data)
 
-    def read(self, digest: str) -> Tensor:
-        """Features ``(states, frames, size)`` of an intact entry, in single precision or in double.
-
-        The file is mapped into memory.
+    def read(self, digest: str) -> FeatureEntry:
+        """An entry, mapped into memory.
 
         Raises:
             OSError: It is not there.
             SafetensorError: It is no such file, or shorter than it says.
         """
-        with safe_open(self.path(digest), "pt") as entry:
-            tensors = _tensors(entry)
-        return tensors[_EXACT] if _EXACT in tensors else tensors[_MEAN] + tensors[_DEVIATION]
+        with safe_open(self.path(digest), "pt") as file:
+            return _entry(file)
 
     def intact(self, digests: Sequence[str], is_quiet: bool = False) -> dict[str, int]:
         """Entries that are there and whose checksum is right, with the size of their numbers in bytes.
@@ -147,40 +141,15 @@ class FeatureCache:
     def _intact_bytes(self, digest: str) -> int | None:
         """Size of an entry's numbers; None where it is missing or damaged."""
         try:
-            with safe_open(self.path(digest), "pt") as entry:
-                metadata, tensors = entry.metadata() or {}, _tensors(entry)
-        except (OSError, SafetensorError):
+            with safe_open(self.path(digest), "pt") as file:
+                metadata, entry = file.metadata() or {}, _entry(file)
+        except (OSError, SafetensorError, TypeError):  # the last where its tensors have other names
             return None
-        is_intact = metadata.get(_CHECKSUM) == fingerprint(digest, tensors)
-        return sum(tensor.nbytes for tensor in tensors.values()) if is_intact else None
+        return entry.nbytes if metadata.get(_CHECKSUM) == fingerprint(digest, entry.tensors) else None
 
 
-def _tensors(entry: Any) -> dict[str, Tensor]:
-    return {name: entry.get_tensor(name) for name in entry.keys()}  # noqa: SIM118 - of safetensors, no mapping
-
-
-def to_store(features: Tensor, are_frames: bool) -> dict[str, Tensor]:
-    """Tensors that features are stored as: statistics exactly; frames as their mean and, in half precision, the rest.
-
-    Some features are hundreds of times larger than they vary, so that half precision alone would lose what they say.
-
-    Args:
-        features: ``(states, frames, size)``.
-        are_frames: Whether they are frames. Where one differs from the mean by more than half precision holds, the
-            entry is exact, too.
-
-    Example:
-        >>> values = torch.tensor([[[400.1], [400.3]]])
-        >>> {name: str(tensor.dtype) for name, tensor in to_store(values, are_frames=True).items()}
-        {'mean': 'torch.float32', 'deviation': 'torch.float16'}
-    """
-    exact = features.to(torch.promote_types(features.dtype, torch.float32)).contiguous()
-    if are_frames:
-        mean = exact.mean(1, keepdim=True)
-        deviation = (exact - mean).half()
-        if bool(deviation.isfinite().all()):
-            return {_MEAN: mean, _DEVIATION: deviation}
-    return {_EXACT: exact}
+def _entry(file: Any) -> FeatureEntry:
+    return FeatureEntry.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
 
 
 def bytes_below(folder: Path) -> int:

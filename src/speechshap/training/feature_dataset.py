@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from speechshap.data.dataset import UtteranceDataset
@@ -11,6 +10,7 @@ from speechshap.data.utterance import Utterance
 from speechshap.models.features import Features
 from speechshap.training.feature_batches import FeatureBatch
 from speechshap.training.feature_cache import FeatureCache
+from speechshap.training.feature_entry import FeatureEntry
 
 MOST_HELD_BYTES = 5 * 10**8
 """Features of a run that are larger on disk are read from there, batch by batch."""
@@ -32,8 +32,8 @@ class StoredFeatures:
         is_held = self.num_bytes <= MOST_HELD_BYTES
         self._held = {digest: cache.read(digest).clone() for digest in sizes} if is_held else {}
 
-    def of(self, utterance: Utterance) -> Tensor:
-        """Features of an utterance, ``(states, frames, size)``."""
+    def of(self, utterance: Utterance) -> FeatureEntry:
+        """Features of an utterance."""
         digest = self.digests[utterance.id]
         held = self._held.get(digest)
         return self.cache.read(digest) if held is None else held
@@ -65,24 +65,24 @@ class FeatureDataset(Dataset[FeatureBatch]):
         )
 
 
-def join_features(features: Sequence[Tensor]) -> Features:
-    """Pad features of utterances, ``(states, frames, size)`` each, with zeros to the longest of them.
+def join_features(entries: Sequence[FeatureEntry]) -> Features:
+    """Pad features of utterances with zeros to the longest of them.
 
     Returns:
         In single precision, or in double where they have it.
 
     Example:
-        >>> join_features([torch.ones(1, 1, 2), torch.ones(1, 2, 2).half()]).values
+        >>> join_features([FeatureEntry(torch.ones(1, 1, 2)), FeatureEntry(torch.ones(1, 2, 2))]).values
         tensor([[[[1., 1.],
                   [0., 0.]],
         <BLANKLINE>
                  [[1., 1.],
                   [1., 1.]]]])
     """
-    frame_lengths = [each.shape[1] for each in features]
-    states, _, size = features[0].shape
-    dtype = torch.promote_types(features[0].dtype, torch.float32)
-    values = torch.zeros(states, len(features), max(frame_lengths), size, dtype=dtype)
-    for row, each in enumerate(features):
-        values[:, row, : each.shape[1]] = each
+    frame_lengths = [entry.features.shape[1] for entry in entries]
+    states, _, size = entries[0].features.shape
+    values = torch.empty(states, len(entries), max(frame_lengths), size, dtype=entries[0].dtype)
+    for row, (entry, length) in enumerate(zip(entries, frame_lengths, strict=True)):
+        entry.write_to(values[:, row, :length])
+        values[:, row, length:] = 0
     return Features(values, torch.tensor(frame_lengths))

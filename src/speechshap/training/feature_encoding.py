@@ -34,8 +34,11 @@ from speechshap.training.pooled_moments import moved_batch
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
-"""Of the entries. It rises whenever a backbone computes something else from the same weights, or entries change."""
+FORMAT = 2
+"""Of the entries. It rises whenever a backbone computes something else from the same weights, or entries change.
+
+What differs by rounding alone, such as with another device or version of torch, is taken for the same.
+"""
 
 _STEPS = ("training_step", "validation_step", "test_step", "features_of", "logits", "forward")
 _TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -72,7 +75,7 @@ def stored_features(
         None where they cannot be kept; why is logged, unless nobody asked for it.
 
     Raises:
-        UserError: The folder that was asked for cannot be written.
+        UserError: The folder that was asked for cannot be written, or what was written cannot be read back.
         OSError: The disk is full.
     """
     reason = obstacle(trainer)
@@ -105,6 +108,11 @@ def stored_features(
     rest = [digest for digest in by_digest if digest not in there]
     encoder.encode(cache, [by_digest[digest] for digest in rest], is_shared=False)
     there |= cache.intact(rest, is_quiet)
+    if lacking := len(by_digest) - len(there):
+        entries = counted(lacking, "entry", "entries")
+        raise UserError(
+            f'`cache`: {entries} in {cache.folder} cannot be read back; take another folder, or `cache="off"`'
+        )
     features = StoredFeatures(cache, there, digests)
     _tell(
         trainer,
