@@ -71,7 +71,7 @@ def test_the_version_is_that_of_the_package(call: Callable[..., object], capsys:
 
 def test_a_mistyped_command_is_one_line(call: Callable[..., object]) -> None:
     assert call("trian", "fit") == (
-        "error: there is no command 'trian', but train, cross-validate, explain, benchmark, report; "
+        "error: there is no command 'trian', but train, cross-validate, sweep, explain, benchmark, report; "
         "did you mean train? (--help tells more)"
     )
 

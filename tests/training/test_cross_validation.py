@@ -3,13 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
-from speechshap.training.cross_validation import CrossValidation, FoldRun, Results, choose_folder, has_ended
+from speechshap.training.cross_validation import CrossValidation, FoldRun, Results, has_ended
 from speechshap.training.predictions import AboutTest, Predictions, write_predictions
 from speechshap.training.save_predictions import PREDICTIONS
 
@@ -88,16 +87,6 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert found.missing == [FoldRun(1, 4), FoldRun(1, 5), FoldRun(2, 5)]
     assert np.isnan(found.over_seeds()["UAR"].deviation)
     np.testing.assert_array_equal(found.tests[FoldRun(2, 4)].probabilities, predictions(FOLDS[1], 4).probabilities)
-
-
-def test_processes_that_start_at_once_take_the_same_folder(tmp_path: Path) -> None:
-    taken: list[Path] = []
-    threads = [Thread(target=lambda: taken.append(choose_folder(tmp_path, "folds: 3"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert taken == [tmp_path / "cross_validation_0"] * 8
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,24 @@
 import logging
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError, Namespace
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser
 
 from speechshap.cli.configs import config_paths
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.fold_jobs import run_in_turn, run_jobs
-from speechshap.cli.train import TrainCLI, check_options
+from speechshap.cli.many_runs import ManyRunsCLI, without_hidden
 from speechshap.errors import UserError, require_at_least
 from speechshap.fingerprint import fingerprint
 from speechshap.report.cross_validation import SUMMARY, short_text, write_summary
 from speechshap.training import AudioDataModule, EmotionModule, read_checkpoint
 from speechshap.training.checkpoints import CHECKPOINTS
-from speechshap.training.cross_validation import CrossValidation, Results, choose_folder
+from speechshap.training.cross_validation import CrossValidation, Results
 from speechshap.training.hyperparameters import OF_DATA, OF_TRAINER, comparable
+from speechshap.training.options_folder import choose_folder
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +51,8 @@ def cross_validate(arguments: list[str], program: str = "speechshap cross-valida
         _cross_validate(asked, arguments, program, is_job)
 
 
-class OptionsCLI(TrainCLI):
-    """Options of ``speechshap train fit``, and of cross-validation; makes nothing."""
-
-    def __init__(self, arguments: list[str], program: str) -> None:
-        super().__init__(arguments, program, run=False)
+class OptionsCLI(ManyRunsCLI):
+    """Options of ``speechshap train fit``, and of cross-validation."""
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make the parser."""
@@ -96,77 +93,28 @@ class OptionsCLI(TrainCLI):
         )
         super().add_default_arguments_to_parser(parser)
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks; what is shown of one run would be too much of many."""
-        super().add_arguments_to_parser(parser)
-        parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.enable_model_summary": False})
-
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what would have the folds disturb each other."""
-        LightningCLI.parse_arguments(self, parser, args)
-        check_options(self.config)
+        super().parse_arguments(parser, args)
         if self.config.data.folds is not None or self.config.data.fold is not None:
             raise UserError(
                 "--data.folds and --data.fold are for speechshap train; here --folds makes the folds, and --only names "
                 "one of them"
             )
-        if self.config.seed_everything is True:
-            raise UserError("--seed_everything is true, a seed that nobody knows; give a number, so that folds go on")
         require_at_least(1, seeds=self.config.seeds, jobs=self.config.jobs, only=self.config.only)
-        _refuse_shared_files(self.config)
-
-    def _parse_ckpt_path(self) -> None:
-        """There is none."""
-
-    def _set_seed(self) -> None:
-        """Each fold does."""
-
-    def instantiate_classes(self) -> None:
-        """Make nothing; each fold does."""
-
-    def text(self) -> str:
-        """All options that decide the results."""
-        options = self.config.clone()
-        for name, value in _HIDDEN.items():
-            options[name] = value
-        self.parser.dump_header = None  # which names the version of Lightning
-        text: str = self.parser.dump(options, skip_none=False)
-        return text
-
-
-def _refuse_shared_files(options: Namespace) -> None:
-    trainer = options.trainer
-    kind = trainer.logger.class_path.rpartition(".")[2] if isinstance(trainer.logger, Namespace) else trainer.logger
-    if kind != "TensorBoardLogger":
-        raise UserError(f"`logger` is {kind}; cross-validation keeps the folds in folders of TensorBoardLogger")
-    if trainer.logger.init_args.get("version") is not None:
-        raise UserError("`logger` has a version, but each fold has a folder of its own; leave it out")
-    for name in ("checkpoint", "last_checkpoint"):
-        if options[name].dirpath is not None:
-            raise UserError(f"--{name}.dirpath is given, but each fold has a folder of its own; leave it out")
-    if trainer.fast_dev_run or trainer.enable_checkpointing is False:
-        name = "fast_dev_run" if trainer.fast_dev_run else "enable_checkpointing"
-        raise UserError(f"`{name}` is {trainer[name]}, but the best checkpoint of each fold is tested; leave it out")
-    if trainer.max_epochs == 0:
-        raise UserError("`max_epochs` is 0, so that there would be nothing to test; expected 1 at least, or -1")
-    count = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
-    if str(count) not in ("auto", "1") or trainer.num_nodes != 1:
-        raise UserError(
-            f"`devices` is {trainer.devices} of {trainer.num_nodes} nodes; each fold is trained on one: `jobs` trains "
-            "several folds at once"
-        )
 
 
 def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, is_job: bool) -> None:
     options = asked.config
-    place = options.trainer.logger.init_args
     only: int | None = options.only
     data = {name: value for name, value in options.data.as_dict().items() if name != "transform"}
     corpus = AudioDataModule(**{**data, "folds": options.folds, "fold": 1})
     num_folds = corpus.num_folds
     if only is not None and only > num_folds:
         raise UserError(f"`only` is {only}; expected a fold from 1 to {num_folds}")
-    folder = choose_folder(Path(place.save_dir, place.name), f"{asked.text()}{_contents(corpus, options.folds)}")
+    folder = choose_folder(
+        asked.experiment, "cross_validation", f"{asked.text(_HIDDEN)}{_contents(corpus, options.folds)}"
+    )
     seeds = range(options.seed_everything, options.seed_everything + options.seeds)
     validation = CrossValidation(folder, num_folds, seeds)
     runs = [run for run in validation.runs(only) if not validation.is_finished(run)]
@@ -174,13 +122,15 @@ def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, i
         if len(runs) > 1 and options.jobs > 1 and only is None:
             run_jobs(validation, runs, options.jobs, arguments, program)
         else:
-            run_in_turn(validation, runs, _fit_options(options), program, is_job)
+            fit = asked.fit_options(_OWN)
+            fit.data.folds = options.folds
+            run_in_turn(validation, runs, fit, program, is_job)
     except BaseException:
         validation.remove_unstarted()
         raise
     if is_job:
         return
-    command = shlex.join([*program.split(), *_without_hidden(arguments)])
+    command = shlex.join([*program.split(), *without_hidden(arguments, _HIDDEN)])
     with validation.summarizing():  # who summarizes last has seen the tests of all
         results = validation.results()
         write_summary(validation, results, command, _parameters(validation, results, options))
@@ -193,28 +143,6 @@ def _contents(corpus: AudioDataModule, folds: int | str) -> str:
         return ""  # its files say who is in which fold
     listed = [(each.id, each.label, each.speaker, each.session) for each in corpus.catalogue.listing.utterances]
     return f"# corpus: {fingerprint(sorted(map(str, listed)))}\n"
-
-
-def _fit_options(options: Namespace) -> Namespace:
-    """Options of each training."""
-    own = options.clone()
-    own.data.folds = options.folds
-    for name in (*_OWN, "config"):
-        own.pop(name, None)
-    own.trainer.devices = 1 if own.trainer.devices == "auto" else own.trainer.devices
-    return own
-
-
-def _without_hidden(arguments: Sequence[str]) -> list[str]:
-    """Arguments without the options that decide nothing of the results."""
-    kept, skips = [], False
-    for argument in arguments:
-        name, is_joined, _ = argument.partition("=")
-        is_hidden = name.removeprefix("--") in _HIDDEN and name.startswith("--")
-        if not is_hidden and not skips:
-            kept.append(argument)
-        skips = is_hidden and not is_joined
-    return kept
 
 
 def _parameters(validation: CrossValidation, results: Results, options: Namespace) -> dict[str, Any]:

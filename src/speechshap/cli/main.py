@@ -27,6 +27,10 @@ COMMANDS = {
         "train and test every fold of a corpus",
         "interrupted; what is finished or saved stays, and the same command goes on from there",
     ),
+    "sweep": Command(
+        "look for the options of a training that validate best",
+        "interrupted; what is finished or saved stays, and the same command goes on from there",
+    ),
     "explain": Command(
         "explain its predictions, or those of another model",
         "interrupted; what is written stays, and the same command goes on from there",

@@ -1,6 +1,5 @@
 """Cross-validation: its folder, the runs in it, and what their tests say together."""
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,17 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speechshap.errors import UserError
-from speechshap.files import locked, whole_file
+from speechshap.files import locked
 from speechshap.training.checkpoints import CHECKPOINTS
 from speechshap.training.classification_scores import ClassificationScores, SpeakerCounts, classification_scores, pooled
 from speechshap.training.predictions import AboutTest, Predictions, read_predictions
 from speechshap.training.save_predictions import PREDICTIONS
 
-OPTIONS = "config.yaml"
-"""The options of a cross-validation, in its folder."""
-
 _PATIENCE_SECONDS = 60.0
-_NAME = re.compile(r"cross_validation_(\d+)")
 
 
 class FoldRun(NamedTuple):
@@ -202,34 +197,6 @@ def spread(values: Sequence[float]) -> Spread:
     if not known.size:
         return Spread(np.nan, np.nan, 0)
     return Spread(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else np.nan, len(known))
-
-
-def choose_folder(parent: Path, options: str) -> Path:
-    """The folder of a cross-validation with these options: the one that is there, or else the next number.
-
-    Args:
-        parent: Folder of the experiment.
-        options: All that decides the results, as text.
-
-    Raises:
-        UserError: Another process keeps the folder locked.
-
-    Example:
-        >>> import tempfile
-        >>> parent = Path(tempfile.mkdtemp())
-        >>> [choose_folder(parent, options).name for options in ("a: 1", "a: 2", "a: 1")]
-        ['cross_validation_0', 'cross_validation_1', 'cross_validation_0']
-    """
-    with locked(parent / ".cross_validation.lock", _PATIENCE_SECONDS, or_raise=UserError, stays=True):
-        there = {int(name[1]): path for path in parent.iterdir() if (name := _NAME.fullmatch(path.name))}
-        for number in sorted(there):
-            saved = there[number] / OPTIONS
-            if saved.is_file() and saved.read_text(encoding="utf-8") == options:
-                return there[number]
-        folder = parent / f"cross_validation_{max(there, default=-1) + 1}"
-        with whole_file(folder / OPTIONS) as partial:
-            partial.write_text(options, encoding="utf-8")
-        return folder
 
 
 def last_checkpoint(folder: Path) -> Path | None:

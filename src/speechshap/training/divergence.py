@@ -7,6 +7,10 @@ from torch import Tensor
 from speechshap.errors import UserError
 
 
+class DivergedError(UserError):
+    """The numbers of a training are no longer finite."""
+
+
 def refuse_loss(loss: Tensor, step: int, epoch: int) -> None:
     """Raise a UserError for a loss that is NaN or infinite.
 
@@ -14,7 +18,7 @@ def refuse_loss(loss: Tensor, step: int, epoch: int) -> None:
         >>> import torch
         >>> refuse_loss(torch.tensor(float("nan")), step=3, epoch=0)
         Traceback (most recent call last):
-        speechshap.errors.UserError: the training diverged: the loss is nan in step 3 (epoch 0); take a smaller ...
+        speechshap.training.divergence.DivergedError: the training diverged: the loss is nan in step 3 (epoch 0); ...
     """
     if not bool(loss.isfinite()):
         raise _diverged(f"loss is {loss.item()} in step {step} (epoch {epoch})")
@@ -26,8 +30,8 @@ def refuse_weights(weights: Mapping[str, Tensor], step: int) -> None:
         raise _diverged(f"weights are no longer finite after step {step}")
 
 
-def _diverged(what: str) -> UserError:
-    return UserError(
+def _diverged(what: str) -> DivergedError:
+    return DivergedError(
         f"the training diverged: the {what}; take a smaller `learning_rate` or a longer `warmup_fraction`. The "
         "checkpoints of earlier epochs are kept"
     )

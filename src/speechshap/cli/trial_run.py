@@ -1,0 +1,99 @@
+"""One trial of a sweep: ``speechshap train fit`` within a process."""
+
+import gc
+import shutil
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+from tqdm.auto import tqdm
+
+from speechshap.cli.inner_run import InnerCLI, quiet
+from speechshap.cli.many_runs import options_of_run
+from speechshap.errors import UserError
+from speechshap.training import read_checkpoint
+from speechshap.training.cross_validation import has_ended, last_checkpoint
+from speechshap.training.divergence import DivergedError
+from speechshap.training.sweep import ReportTrial, Sweep
+
+if TYPE_CHECKING:
+    import optuna
+
+METRIC = "val/uar"
+"""By which trials are compared."""
+
+
+def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: str) -> None:
+    """Train a trial, from its last epoch that was saved on.
+
+    Args:
+        sweep: Its folder.
+        trial: Of Optuna.
+        options: Of ``speechshap train fit``.
+        program: What was called.
+
+    Raises:
+        UserError: An option cannot be met; the trial is named.
+    """
+    folder, tried = sweep.described(trial).folder, sweep.described(trial).options
+    last = last_checkpoint(folder)
+    if last is None:
+        shutil.rmtree(folder, ignore_errors=True)  # no epoch was whole
+    own = with_values(options_of_run(options, folder, options.seed_everything), tried)
+    report, epochs = ReportTrial(trial, METRIC), options.trainer.max_epochs
+    bar = tqdm(total=epochs if epochs and epochs > 0 else None, desc=folder.name, unit="epoch", leave=False)
+    try:
+        with bar, quiet():
+            checkpoint = None if last is None else read_checkpoint(last)
+            if checkpoint is not None and has_ended(checkpoint, epochs, options.trainer.min_epochs):
+                report.load_state_dict(checkpoint["callbacks"][report.state_key])
+            else:
+                InnerCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar, [report])
+    except DivergedError:
+        sweep.end(trial, None)
+    except UserError as error:
+        sweep.give_up(trial)
+        raise UserError(f"{folder.name} ({in_words(tried)}): {error}") from error
+    else:
+        if report.best is None:
+            raise UserError(f"{folder.name}: no epoch was validated, so that nothing can be compared")
+        sweep.end(trial, report.best, report.is_pruned)
+        (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it, and it is large
+    gc.collect()  # a trainer and its module know each other
+
+
+def with_values(options: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with other values of some of them.
+
+    Args:
+        options: By name, those of a group within it.
+        values: By the whole name.
+
+    Raises:
+        UserError: There is no such option.
+
+    Example:
+        >>> with_values({"model": {"dropout": 0.1}}, {"model.dropout": 0.3})
+        {'model': {'dropout': 0.3}}
+    """
+    for name, value in values.items():
+        group, (*parts, last) = options, name.split(".")
+        for part in parts:
+            group = group.get(part) if isinstance(group.get(part), dict) else {}  # type: ignore[assignment]
+        if last not in group:
+            near = get_close_matches(last, group, 1)
+            hint = f"; did you mean {'.'.join([*parts, near[0]])}?" if near else ""
+            raise UserError(f"`search`: there is no option {name}{hint}")
+        group[last] = value
+    return options
+
+
+def in_words(values: Mapping[str, Any]) -> str:
+    """Values as they are given on the command line.
+
+    Example:
+        >>> in_words({"model.learning_rate": 0.00123456, "model.pooling": "mean"})
+        '--model.learning_rate 0.00123456 --model.pooling mean'
+    """
+    return " ".join(f"--{name} {'null' if value is None else value}" for name, value in values.items())
