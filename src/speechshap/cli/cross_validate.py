@@ -170,20 +170,20 @@ def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, i
     seeds = range(options.seed_everything, options.seed_everything + options.seeds)
     validation = CrossValidation(folder, num_folds, seeds)
     runs = [run for run in validation.runs(only) if not validation.is_finished(run)]
+    command = [*program.split(), *_without_hidden(arguments)]
     try:
         if len(runs) > 1 and options.jobs > 1 and only is None:
             run_jobs(validation, runs, options.jobs, arguments, program)
         else:
-            run_in_turn(validation, runs, _fit_options(options), program, is_job)
+            run_in_turn(validation, runs, _fit_options(options), program, command, is_job)
     except BaseException:
         validation.remove_unstarted()
         raise
     if is_job:
         return
-    command = shlex.join([*program.split(), *_without_hidden(arguments)])
     with validation.summarizing():  # who summarizes last has seen the tests of all
         results = validation.results()
-        write_summary(validation, results, command, _parameters(validation, results, options))
+        write_summary(validation, results, shlex.join(command), _parameters(validation, results, options))
     logger.info("\n%s\n\ncross-validation: %s", short_text(results), folder / SUMMARY)
 
 

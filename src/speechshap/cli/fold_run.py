@@ -4,7 +4,7 @@ import gc
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,11 +29,12 @@ class FoldCLI(TrainCLI):
         options: Those of a subcommand, below its name.
         program: What was called.
         bar: Whose unit is an epoch.
+        command: That asked for the cross-validation.
     """
 
-    def __init__(self, options: dict[str, Any], program: str, bar: Any) -> None:
+    def __init__(self, options: dict[str, Any], program: str, bar: Any, command: Sequence[str]) -> None:
         self._bar = bar
-        super().__init__(options, program)
+        super().__init__(options, program, command=command)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer, with the bar."""
@@ -75,7 +76,12 @@ class EpochBar(pl.callbacks.ProgressBar):
 
 
 def run_fold(
-    validation: CrossValidation, run: FoldRun, options: Namespace, program: str, shows_bar: bool = True
+    validation: CrossValidation,
+    run: FoldRun,
+    options: Namespace,
+    program: str,
+    command: Sequence[str],
+    shows_bar: bool = True,
 ) -> None:
     """Train a fold, from its last epoch that was saved on, and test its best checkpoint.
 
@@ -84,18 +90,26 @@ def run_fold(
         run: Which fold and seed.
         options: Of ``speechshap train fit``.
         program: What was called.
+        command: That asked for the cross-validation, word by word.
         shows_bar: Whether epochs are shown.
 
     Raises:
         UserError: An option cannot be met, or the training diverged; the fold is named.
     """
     try:
-        _run(validation, run, options, program, shows_bar)
+        _run(validation, run, options, program, command, shows_bar)
     except UserError as error:
         raise UserError(f"{validation.title(run)}: {error}") from error
 
 
-def _run(validation: CrossValidation, run: FoldRun, options: Namespace, program: str, shows_bar: bool) -> None:
+def _run(
+    validation: CrossValidation,
+    run: FoldRun,
+    options: Namespace,
+    program: str,
+    command: Sequence[str],
+    shows_bar: bool,
+) -> None:
     folder = validation.folder_of(run)
     last = last_checkpoint(folder)
     if last is None:
@@ -106,8 +120,10 @@ def _run(validation: CrossValidation, run: FoldRun, options: Namespace, program:
     bar = tqdm(total=total, desc=validation.title(run), unit="epoch", leave=False, disable=not shows_bar)
     with bar, quiet():
         if last is None or not has_ended(read_checkpoint(last), epochs, options.trainer.min_epochs):
-            FoldCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar)
-        FoldCLI({"subcommand": "test", "test": {**own, "ckpt_path": str(folder), "verbose": False}}, program, bar)
+            FoldCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar, command)
+        FoldCLI(
+            {"subcommand": "test", "test": {**own, "ckpt_path": str(folder), "verbose": False}}, program, bar, command
+        )
     (folder / CHECKPOINTS / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it, and it is large
     gc.collect()  # a trainer and its module know each other
 
