@@ -129,6 +129,7 @@ def write_exported(
         (partial / CONFIG).write_text(json.dumps(fields_, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (partial / CARD).write_text(card, encoding="utf-8")
         save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+        (partial / WEIGHTS).chmod((partial / CONFIG).stat().st_mode)  # safetensors lets nobody else read it
         _require_same(partial, config, classifier)
 
 
