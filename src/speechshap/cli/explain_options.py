@@ -125,7 +125,7 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
     parser.add_argument(
         "--model",
         type=str | None,
-        help="In place of a checkpoint: a trained audio classifier of transformers, or one of speechshap export, by its "
+        help="In place of a checkpoint: a trained audio classifier of transformers or of speechshap export, by its "
         "name on the Hugging Face hub or its folder.",
     )
     parser.add_class_arguments(AudioDataModule, "data", skip={"files", "classes", "transform"}, instantiate=False)

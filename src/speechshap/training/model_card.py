@@ -102,7 +102,7 @@ def card_text(card: ModelCard) -> str:
         fenced(card.usage, "bash"),
         "## Intended use and limits",
         _LIMITS.format(speech=_speech(record.corpus)),
-        "## Made with",
+        "## Made with" if record.versions else "",
         facts_text(
             {"versions": ", ".join(f"{name} {number}" for name, number in record.versions.items()), "seed": record.seed}
         ),
