@@ -37,6 +37,7 @@ NOT_RUN = {
     r"make \w+": "installs an environment first",
     r"pip install .*": "changes the environment; the packages are there",
     r"hf download .*": "needs a connection; the folder is there",
+    r"hf upload .*": "needs a connection, and somebody's account",
     r"conda .*|mfa .*": "another program, with models of its own; the folder of its output is there",
     r"tensorboard .*": "a server, which runs until it is stopped",
     r"python examples/own_model\.py": "is run by tests/explaining/test_own_model.py",
@@ -50,6 +51,7 @@ SHORTER = {
     "explain": ["--data.num_workers", "0", "--data.max_utterances", "2", "--explain.max_drawn", "0"],
     "benchmark": ["--data.max_utterances", "2", "--benchmark.again", "1"],
     "report": [],
+    "export": [],
 }
 """Options that are added to each command, so that it takes a second and not an hour."""
 

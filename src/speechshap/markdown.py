@@ -34,4 +34,4 @@ def plain(name: str) -> str:
     """
     name = " ".join(name.split()).replace("&", "&amp;").replace("<", "&lt;")
     # An underscore within a word means nothing.
-    return re.sub(r"([\\`*\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", name)
+    return re.sub(r"([\\`*~\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", name)

@@ -101,6 +101,15 @@ def test_each_utterance_is_tested_once_by_each_seed(undisturbed: Path, planted_r
         assert (undisturbed / "fold_1_seed_0" / name).is_file()
 
 
+def test_each_fold_has_a_card_with_its_test_and_the_command_of_all(undisturbed: Path, config: str) -> None:
+    for fold, seed in ((1, 0), (2, 1)):
+        text = (undisturbed / f"fold_{fold}_seed_{seed}" / "MODEL_CARD.md").read_text()
+        assert "### Test (speaker-independent)" in text
+        assert f"- fold that is tested: {fold}" in text
+        assert f"- seed: {seed}" in text
+        assert f"speechshap cross-validate --config .../{Path(config).name} --folds 2 --seeds 2\n" in text
+
+
 KILLED = """
 import os, signal, sys
 from speechshap.cli.cross_validate import cross_validate

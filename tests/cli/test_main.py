@@ -43,6 +43,7 @@ def test_help_names_the_commands_and_the_configurations(
         "cross-validate",
         "explain",
         "report",
+        "export",
         "speechshap train fit --config demo",
         *config_names(),
     ):
@@ -71,12 +72,12 @@ def test_the_version_is_that_of_the_package(call: Callable[..., object], capsys:
 
 def test_a_mistyped_command_is_one_line(call: Callable[..., object]) -> None:
     assert call("trian", "fit") == (
-        "error: there is no command 'trian', but train, cross-validate, sweep, explain, benchmark, report; "
+        "error: there is no command 'trian', but train, cross-validate, sweep, explain, benchmark, report, export; "
         "did you mean train? (--help tells more)"
     )
 
 
-@pytest.mark.parametrize("command", ["train", "explain", "report"])
+@pytest.mark.parametrize("command", ["train", "explain", "report", "export"])
 def test_usage_names_what_was_called(
     call: Callable[..., object], capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

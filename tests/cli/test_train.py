@@ -107,8 +107,11 @@ def test_a_training_that_was_killed_and_resumed_equals_an_undisturbed_one(
     killed = subprocess.run([sys.executable, "-c", KILLED, str(batch), config], check=False, capture_output=True)
     assert killed.returncode == -9
     assert content(RUN / "checkpoints" / "last.ckpt")["epoch"] == 0
+    assert not (RUN / "MODEL_CARD.md").exists()
     fit(config, "--ckpt_path", RUN)
     assert [path.name for path in Path("runs/tiny").iterdir()] == ["version_0"]
+    cards = [(tmp_path / run / RUN / "MODEL_CARD.md").read_text() for run in ("undisturbed", "killed")]
+    assert cards[0] == cards[1]
     for name in ("last", "best"):
         one, other = (content(tmp_path / run / RUN / f"checkpoints/{name}.ckpt") for run in ("undisturbed", "killed"))
         assert_equal(one, other)
@@ -219,14 +222,14 @@ def test_what_leaves_no_file(config: str, option: str) -> None:
 def test_without_a_logger_checkpoints_go_to_a_folder_that_is_named(config: str) -> None:
     fit(config, "--trainer.logger=false", "--trainer.max_epochs", "1", "--trainer.default_root_dir", "out")
     names = sorted(str(path) for path in Path().rglob("*.*"))
-    assert names == ["out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt", "out/config.yaml",
+    assert names == ["out/MODEL_CARD.md", "out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt", "out/config.yaml",
                      "out/val_confusion_matrix.csv"]  # fmt: skip
 
 
 def test_checkpoints_can_be_switched_off(config: str) -> None:
     fit(config, "--trainer.enable_checkpointing=false", "--trainer.max_epochs", "1")
     assert RUN.is_dir()
-    assert not list(RUN.rglob("*.ckpt"))
+    assert not [*RUN.rglob("*.ckpt"), *RUN.rglob("*.md")]  # a card is about a checkpoint
 
 
 def test_a_failed_start_leaves_no_run_folder(config: str) -> None:
@@ -294,6 +297,9 @@ def test_a_test_leaves_its_scores_in_the_run_that_is_tested(config: str, named: 
     scores = EventAccumulator(str(RUN)).Reload().Scalars("test/uar")
     assert scores[-1].value == pytest.approx(balanced_accuracy_score(rows.label, rows.prediction))
     assert "of 1 speaker: " in (RUN / "test_scores.md").read_text()
+    card = (RUN / "MODEL_CARD.md").read_text()
+    assert f"value: {scores[-1].value:.4f}".rstrip("0") in card
+    assert f"speechshap train fit --config .../{Path(config).name} --trainer.max_epochs 1\n" in card
 
 
 def test_a_test_of_another_experiment_has_a_folder_of_its_own(config: str) -> None:

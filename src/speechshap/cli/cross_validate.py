@@ -12,7 +12,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from speechshap.cli.configs import config_paths
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.fold_jobs import run_in_turn, run_jobs
-from speechshap.cli.many_runs import ManyRunsCLI, without_hidden
+from speechshap.cli.many_runs import ManyRunsCLI
 from speechshap.errors import UserError, require_at_least
 from speechshap.fingerprint import fingerprint
 from speechshap.report.cross_validation import SUMMARY, short_text, write_summary
@@ -118,22 +118,22 @@ def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, i
     seeds = range(options.seed_everything, options.seed_everything + options.seeds)
     validation = CrossValidation(folder, num_folds, seeds)
     runs = [run for run in validation.runs(only) if not validation.is_finished(run)]
+    command = [*program.split(), *without_hidden(arguments, _HIDDEN)]
     try:
         if len(runs) > 1 and options.jobs > 1 and only is None:
             run_jobs(validation, runs, options.jobs, arguments, program)
         else:
             fit = asked.fit_options(_OWN)
             fit.data.folds = options.folds
-            run_in_turn(validation, runs, fit, program, is_job)
+            run_in_turn(validation, runs, fit, program, command, is_job)
     except BaseException:
         validation.remove_unstarted()
         raise
     if is_job:
         return
-    command = shlex.join([*program.split(), *without_hidden(arguments, _HIDDEN)])
     with validation.summarizing():  # who summarizes last has seen the tests of all
         results = validation.results()
-        write_summary(validation, results, command, _parameters(validation, results, options))
+        write_summary(validation, results, shlex.join(command), _parameters(validation, results, options))
     logger.info("\n%s\n\ncross-validation: %s", short_text(results), folder / SUMMARY)
 
 

@@ -125,8 +125,8 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
     parser.add_argument(
         "--model",
         type=str | None,
-        help="In place of a checkpoint: a trained audio classifier of transformers, by its name on the Hugging Face "
-        "hub or its folder.",
+        help="In place of a checkpoint: a trained audio classifier of transformers or of speechshap export, by its "
+        "name on the Hugging Face hub or its folder.",
     )
     parser.add_class_arguments(AudioDataModule, "data", skip={"files", "classes", "transform"}, instantiate=False)
     parser.add_argument(

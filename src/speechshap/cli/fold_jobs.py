@@ -30,7 +30,12 @@ _LOOK_SECONDS = 1.0
 
 
 def run_in_turn(
-    validation: CrossValidation, runs: Sequence[FoldRun], options: Namespace, program: str, is_job: bool
+    validation: CrossValidation,
+    runs: Sequence[FoldRun],
+    options: Namespace,
+    program: str,
+    command: Sequence[str],
+    is_job: bool,
 ) -> None:
     """Do runs one after the other, those last that another process is at.
 
@@ -39,18 +44,25 @@ def run_in_turn(
         runs: To be done.
         options: Of ``speechshap train fit``.
         program: What was called.
+        command: That was given, word by word.
         is_job: Whether another process shows what is done.
 
     Raises:
         UserError: One of them failed.
     """
-    of_others = [run for run in runs if not _run(validation, run, options, program, is_job, patience=0)]
+    of_others = [run for run in runs if not _run(validation, run, options, program, command, is_job, patience=0)]
     for run in of_others:
-        _run(validation, run, options, program, is_job, patience=float("inf"))
+        _run(validation, run, options, program, command, is_job, patience=float("inf"))
 
 
 def _run(
-    validation: CrossValidation, run: FoldRun, options: Namespace, program: str, is_job: bool, patience: float
+    validation: CrossValidation,
+    run: FoldRun,
+    options: Namespace,
+    program: str,
+    command: Sequence[str],
+    is_job: bool,
+    patience: float,
 ) -> bool:
     """Do a run, unless it has been done meanwhile; whether another process left it alone."""
     with ExitStack() as stack:
@@ -61,7 +73,7 @@ def _run(
         if not validation.is_finished(run):
             if not is_job:
                 logger.info("%s", validation.title(run))
-            run_fold(validation, run, options, program, shows_bar=not is_job)
+            run_fold(validation, run, options, program, command, shows_bar=not is_job)
         if not is_job:
             _tell(validation, run)
     return True

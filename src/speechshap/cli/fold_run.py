@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import Namespace
@@ -16,7 +17,12 @@ from speechshap.training.cross_validation import CrossValidation, FoldRun, has_e
 
 
 def run_fold(
-    validation: CrossValidation, run: FoldRun, options: Namespace, program: str, shows_bar: bool = True
+    validation: CrossValidation,
+    run: FoldRun,
+    options: Namespace,
+    program: str,
+    command: Sequence[str],
+    shows_bar: bool = True,
 ) -> None:
     """Train a fold, from its last epoch that was saved on, and test its best checkpoint.
 
@@ -25,18 +31,26 @@ def run_fold(
         run: Which fold and seed.
         options: Of ``speechshap train fit``.
         program: What was called.
+        command: That asked for the cross-validation, word by word.
         shows_bar: Whether epochs are shown.
 
     Raises:
         UserError: An option cannot be met, or the training diverged; the fold is named.
     """
     try:
-        _run(validation, run, options, program, shows_bar)
+        _run(validation, run, options, program, command, shows_bar)
     except UserError as error:
         raise UserError(f"{validation.title(run)}: {error}") from error
 
 
-def _run(validation: CrossValidation, run: FoldRun, options: Namespace, program: str, shows_bar: bool) -> None:
+def _run(
+    validation: CrossValidation,
+    run: FoldRun,
+    options: Namespace,
+    program: str,
+    command: Sequence[str],
+    shows_bar: bool,
+) -> None:
     folder = validation.folder_of(run)
     last = last_checkpoint(folder)
     if last is None:
@@ -47,8 +61,10 @@ def _run(validation: CrossValidation, run: FoldRun, options: Namespace, program:
     bar = tqdm(total=total, desc=validation.title(run), unit="epoch", leave=False, disable=not shows_bar)
     with bar, quiet():
         if last is None or not has_ended(read_checkpoint(last), epochs, options.trainer.min_epochs):
-            InnerCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar)
-        InnerCLI({"subcommand": "test", "test": {**own, "ckpt_path": str(folder), "verbose": False}}, program, bar)
+            InnerCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar, command)
+        InnerCLI(
+            {"subcommand": "test", "test": {**own, "ckpt_path": str(folder), "verbose": False}}, program, bar, command
+        )
     (folder / CHECKPOINTS / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it, and it is large
     gc.collect()  # a trainer and its module know each other
 

@@ -20,12 +20,20 @@ class InnerCLI(TrainCLI):
         options: Those of a subcommand, below its name.
         program: What was called.
         bar: Whose unit is an epoch.
+        command: That asked for all of them.
         callbacks: More of them.
     """
 
-    def __init__(self, options: dict[str, Any], program: str, bar: Any, callbacks: Sequence[pl.Callback] = ()) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        program: str,
+        bar: Any,
+        command: Sequence[str],
+        callbacks: Sequence[pl.Callback] = (),
+    ) -> None:
         self._callbacks = [EpochBar(bar), *callbacks]
-        super().__init__(options, program)
+        super().__init__(options, program, command=command)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer, with the callbacks."""

@@ -40,6 +40,7 @@ COMMANDS = {
         "interrupted; what is judged stays, and the same command goes on from there",
     ),
     "report": Command("write the report of a run that was stopped or moved"),
+    "export": Command("write a classifier as a folder for others, or for the Hugging Face hub"),
 }
 
 _HELP = """\

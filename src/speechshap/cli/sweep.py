@@ -92,19 +92,19 @@ def _sweep(asked: OptionsCLI, arguments: Sequence[str], program: str) -> None:
     trials = Sweep(
         choose_folder(asked.experiment, "sweep", asked.text(_HIDDEN)), options.search, options.seed_everything
     )
-    fit = asked.fit_options(("trials", "search"))
+    fit, command = asked.fit_options(("trials", "search")), [*program.split(), *arguments]
     with tqdm(total=options.trials, desc="sweep", unit="trial", leave=False) as bar:
         is_over = False
         while not is_over:
             with trials.next_trial(options.trials) as trial:
                 if trial is not None:
-                    run_trial(trials, trial, fit, program)
+                    run_trial(trials, trial, fit, program, command)
             is_over = trial is None
             bar.n = len(trials.ended()) + len(trials.diverged())
             best = trials.best()
             bar.set_postfix_str("" if best is None else f"best val/uar {best.value:.3f}")
     with trials.alone():
-        write_summary(trials, shlex.join([*program.split(), *arguments]))
+        write_summary(trials, shlex.join(command))
     best = trials.best()
     if best is None:
         raise UserError("each training diverged; search smaller values of model.learning_rate")

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ from speechshap.training import (
     EpochSeed,
     Hyperparameters,
     RunCheckpoint,
+    SaveModelCard,
     SavePredictions,
     WholeCheckpointIO,
     find_checkpoint,
@@ -63,9 +65,10 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
         )
     options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
     with parameters_as_flags(lambda: flags_of(**options)):
+        command = [*program.split(), *arguments]
         arguments = config_paths(switched_on(arguments, switches_of(**options)))
         try:
-            TrainCLI(arguments, program)
+            TrainCLI(arguments, program, command=command)
         except ArgumentError as error:
             add_nearest_option(error, flags_of(**options).values(), arguments)
             raise
@@ -84,6 +87,15 @@ def check_options(options: Namespace) -> None:
         raise UserError(f"--seed_everything is {options.seed_everything}; expected 0 to {_LARGEST_SEED}")
 
 
+def _without_checkpoint(command: Sequence[str]) -> list[str]:
+    """A command without the checkpoint that it goes on from: the training is that of the command which began it."""
+    return [
+        word
+        for before, word in pairwise(["", *command])
+        if before != "--ckpt_path" and word.partition("=")[0] != "--ckpt_path"
+    ]
+
+
 class TrainCLI(LightningCLI):
     """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project.
 
@@ -91,9 +103,13 @@ class TrainCLI(LightningCLI):
         arguments: Of the command line, or options by name.
         program: What was called.
         run: Whether there are subcommands, one of which is run.
+        command: As it was given, for the model card.
     """
 
-    def __init__(self, arguments: list[str] | dict[str, Any], program: str, run: bool = True) -> None:
+    def __init__(
+        self, arguments: list[str] | dict[str, Any], program: str, run: bool = True, command: Sequence[str] = ()
+    ) -> None:
+        self._command = _without_checkpoint(command)
         super().__init__(
             EmotionModule,
             AudioDataModule,
@@ -146,7 +162,7 @@ class TrainCLI(LightningCLI):
         with trainer_mistakes(options):
             trainer = super().instantiate_trainer(**own, **kwargs)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks += [EpochSeed(), Hyperparameters(), SavePredictions()]
+        callbacks += [EpochSeed(), Hyperparameters(), SavePredictions(), SaveModelCard(self._command)]
         if not self._get(self.config, "data").val_fraction:
             without_validation(callbacks)
             if self.subcommand == "fit":

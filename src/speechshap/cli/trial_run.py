@@ -2,7 +2,7 @@
 
 import gc
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ METRIC = "val/uar"
 """By which trials are compared."""
 
 
-def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: str) -> None:
+def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: str, command: Sequence[str]) -> None:
     """Train a trial, from its last epoch that was saved on.
 
     Args:
@@ -32,6 +32,7 @@ def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: 
         trial: Of Optuna.
         options: Of ``speechshap train fit``.
         program: What was called.
+        command: That asked for the sweep.
 
     Raises:
         UserError: An option cannot be met; the trial is named.
@@ -49,7 +50,8 @@ def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: 
             if checkpoint is not None and has_ended(checkpoint, epochs, options.trainer.min_epochs):
                 report.load_state_dict(checkpoint["callbacks"][report.state_key])
             else:
-                InnerCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar, [report])
+                own["ckpt_path"] = last and str(last)
+                InnerCLI({"subcommand": "fit", "fit": own}, program, bar, command, [report])
     except DivergedError:
         sweep.end(trial, None)
     except UserError as error:

@@ -45,9 +45,9 @@ class GradientSHAP:
     goes to ``device`` if one is named.
 
     Args:
-        model_name: Checkpoint of ``speechshap train`` (``….ckpt``), or an audio classifier of transformers by its name
-            on the Hugging Face hub or its folder; a bare speech transformer needs a ``classifier``. Ignored
-            where ``model`` is given.
+        model_name: Checkpoint of ``speechshap train`` (``….ckpt``), or an audio classifier of transformers or of
+            ``speechshap export`` by its name on the Hugging Face hub or its folder; a bare speech transformer needs a
+            ``classifier``. Ignored where ``model`` is given.
         device: Where to compute; None takes that of a given model, else the GPU if there is one.
         num_samples: Draws: points on the paths.
         batch_size: Points that go through the model at once; None finds a number for the device.

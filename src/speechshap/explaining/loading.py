@@ -16,9 +16,10 @@ def load_model(name: str, classifier: nn.Module | None = None, feature_layer: in
 
     Args:
         name: Checkpoint of ``speechshap train`` (``….ckpt``) or folder of its run, or an audio classifier of
-            transformers by its name on the Hugging Face hub or its folder; with a ``classifier`` any WavLM, wav2vec2,
-            HuBERT or Whisper.
-        classifier: Head from the mean over time ``(batch, hidden size)`` to logits, in place of the model's own.
+            transformers or of ``speechshap export`` by its name on the Hugging Face hub or its folder; with a
+            ``classifier`` any WavLM, wav2vec2, HuBERT or Whisper.
+        classifier: Head from the mean over time ``(batch, hidden size)`` to logits, in place of the model's own; or the
+            head of an export that is of a class of your own.
         feature_layer: Hidden state that the ``classifier`` takes (0 is the stem's output); None takes the last.
 
     Raises:

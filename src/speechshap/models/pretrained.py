@@ -11,6 +11,7 @@ from speechshap.errors import UserError
 from speechshap.models.backbone import Backbone
 from speechshap.models.backbones import BACKBONES, known_families, wrap_backbone
 from speechshap.models.classifier import EmotionClassifier
+from speechshap.models.exported import find_exported, read_exported
 from speechshap.models.extractors import normalizes_waveforms
 from speechshap.models.fetching import fetch
 from speechshap.models.loading import load_weights, read_backbone, require_weights
@@ -37,12 +38,13 @@ def load_classifier(
     classifier: nn.Module | None = None,
     hidden_layer: int | None = None,
 ) -> SpeechClassifier:
-    """Load a trained audio classifier of transformers, in eval mode.
+    """Load a trained audio classifier of transformers, or one that ``speechshap export`` wrote, in eval mode.
 
     Args:
-        name: Name on the Hugging Face hub, or a local folder that ``save_pretrained`` wrote. A name that was
-            downloaded before is taken from the cache, without a request.
-        classifier: As in :func:`from_transformers`.
+        name: Name on the Hugging Face hub, or a local folder that ``save_pretrained`` or ``speechshap export`` wrote. A
+            name that was downloaded before is taken from the cache, without a request.
+        classifier: As in :func:`from_transformers`; of an export, a head that is not imported because a folder names
+            it, see :class:`speechshap.models.exported.ExportedConfig`.
         hidden_layer: As in :func:`from_transformers`.
 
     Returns:
@@ -52,14 +54,18 @@ def load_classifier(
         UserError: The checkpoint cannot be had, has no trained head, does not take waveforms at 16 kHz, or gives
             several labels at once.
     """
-    if classifier is not None:
-        backbone, _ = fetch(name, "model", lambda source, is_local: read_backbone(source, is_local, None, "model"))
-        return _with_head(backbone.eval(), classifier, hidden_layer)
-    _check_no_layer(hidden_layer)
+    if classifier is None:
+        _check_no_layer(hidden_layer)
 
     def load(source: str, is_local: bool) -> SpeechClassifier:
         from transformers import AutoConfig, AutoFeatureExtractor
 
+        if (exported := find_exported(source, is_local)) is not None:
+            _check_no_layer(hidden_layer)
+            return read_exported(source, exported, is_local, classifier)
+        if classifier is not None:
+            backbone, _ = read_backbone(source, is_local, None, "model")
+            return _with_head(backbone.eval(), classifier, hidden_layer)
         config = AutoConfig.from_pretrained(source, local_files_only=is_local)
         if _classifier_class(config) is None:  # told before a feature extractor is missed
             _normalizes(None, config, None)
@@ -127,7 +133,9 @@ def _with_head(backbone: Backbone, classifier: nn.Module, hidden_layer: int | No
 
 def _check_no_layer(hidden_layer: int | None) -> None:
     if hidden_layer is not None:
-        raise UserError("`hidden_layer` is for a head of your own, and a trained one has its layer; give `classifier`")
+        raise UserError(
+            "`hidden_layer` is for a head of your own on a bare encoder, and a trained one has its layer; leave it out"
+        )
 
 
 def _explainable(model: Any, normalize: bool) -> SpeechClassifier:

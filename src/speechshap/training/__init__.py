@@ -9,6 +9,7 @@ from speechshap.training.emotion_module import EmotionModule
 from speechshap.training.epoch_seed import EpochSeed
 from speechshap.training.hyperparameters import Hyperparameters
 from speechshap.training.run_checkpoint import RunCheckpoint
+from speechshap.training.save_card import SaveModelCard
 from speechshap.training.save_predictions import SavePredictions
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EpochSeed",
     "Hyperparameters",
     "RunCheckpoint",
+    "SaveModelCard",
     "SavePredictions",
     "WholeCheckpointIO",
     "find_checkpoint",

@@ -268,9 +268,9 @@ class EmotionModule(DelegatingModule):
         self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))
         return loss
 
-    def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
-        """Loss and metrics of a validation batch."""
-        self._evaluate(batch, "val", batch_idx)
+    def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
+        """Loss and metrics of a validation batch; returns its logits ``(batch, classes)``."""
+        return self._evaluate(batch, "val", batch_idx)
 
     def test_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
         """Loss and metrics of a test batch; returns its logits ``(batch, classes)``."""

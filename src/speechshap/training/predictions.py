@@ -27,6 +27,7 @@ class AboutTest(NamedTuple):
         is_independent: Whether none of them is; None where that is not known.
         num_skipped: Files that were left out.
         checkpoint: The network.
+        step: Optimiser steps that it was trained for; None where that is not known.
     """
 
     corpus: str = ""
@@ -36,6 +37,7 @@ class AboutTest(NamedTuple):
     is_independent: bool | None = None
     num_skipped: int = 0
     checkpoint: str = ""
+    step: int | None = None
 
     @property
     def warning(self) -> str:

@@ -26,7 +26,8 @@ PREDICTIONS = "test_predictions.parquet"
 SCORES = "test_scores.md"
 """Their scores."""
 
-_Row = tuple[str, str, int, list[float]]
+PredictionRow = tuple[str, str, int, list[float]]
+"""Path, speaker, class and probabilities of an utterance."""
 
 
 class SavePredictions(pl.Callback):
@@ -38,7 +39,7 @@ class SavePredictions(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, PredictionRow] = {}
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget an earlier test."""
@@ -54,7 +55,7 @@ class SavePredictions(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the probabilities of a batch."""
-        self._rows.update(_rows(outputs, batch))
+        self._rows.update(rows_of(outputs, batch))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write them, and tell the score."""
@@ -86,7 +87,7 @@ def _numbered(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
 
 
-def gathered(own: dict[str, _Row]) -> dict[str, _Row]:
+def gathered(own: dict[str, PredictionRow]) -> dict[str, PredictionRow]:
     """Rows of all processes."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return own
@@ -98,11 +99,12 @@ def gathered(own: dict[str, _Row]) -> dict[str, _Row]:
 def about_test(trainer: pl.Trainer) -> AboutTest:
     """What a trainer tests."""
     checkpoint = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+    step = getattr(trainer.lightning_module, "trained_steps", None)
     run = None if checkpoint is None else run_of(checkpoint)
     name = "" if checkpoint is None else checkpoint.name if run is None else f"{run.name}/{checkpoint.name}"
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, AudioDataModule):
-        return AboutTest(checkpoint=name)
+        return AboutTest(checkpoint=name, step=step)
     catalogue, chosen = data.catalogue, data.catalogue.chosen
     overlap = data.speaker_overlap
     options: Mapping[str, Any] = data.hparams
@@ -117,6 +119,7 @@ def about_test(trainer: pl.Trainer) -> AboutTest:
         is_independent=None if overlap is None else overlap.is_independent,
         num_skipped=len(data.skipped),
         checkpoint=name,
+        step=step,
     )
 
 
@@ -144,13 +147,14 @@ def split_text(chosen: ChosenSplit, options: Mapping[str, Any]) -> str:
     return drawn if chosen.source == "checkpoint" and "split_by" in options else chosen.origin
 
 
-def _rows(logits: Tensor, batch: Any) -> dict[str, _Row]:
+def rows_of(logits: Tensor, batch: Any) -> dict[str, PredictionRow]:
+    """Path, speaker, class and probabilities of each utterance of a batch, by its id."""
     probabilities = logits.detach().float().softmax(-1).cpu().tolist()
     rows = zip(batch.paths, batch.speakers, batch.labels.tolist(), probabilities, strict=True)
     return dict(zip(batch.ids, rows, strict=True))
 
 
-def _predictions(rows: dict[str, _Row], classes: list[str], about: AboutTest) -> Predictions:
+def _predictions(rows: dict[str, PredictionRow], classes: list[str], about: AboutTest) -> Predictions:
     names = sorted(rows)  # whatever the order of the batches, or of the processes
     paths, speakers, true, probabilities = zip(*(rows[name] for name in names), strict=True)
     return Predictions(

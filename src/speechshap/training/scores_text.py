@@ -129,8 +129,8 @@ def legend(counts: SpeakerCounts) -> str:
             f"; of {len(known)} speakers, they are too narrow." if len(known) < _FEW_SPEAKERS else "."
         )
     return (
-        "UAR: unweighted average recall, over the classes that occur in the test. WA: weighted accuracy, the share of "
-        "right predictions. Macro F1: over the classes that occur in the test or among the predictions. " + interval
+        "UAR: unweighted average recall, over the classes that occur. WA: weighted accuracy, the share of "
+        "right predictions. Macro F1: over the classes that occur or are predicted. " + interval
     )
 
 
