@@ -66,6 +66,8 @@ def set_spec_augment(backbone: Backbone, options: SpecAugment) -> None:
         return
     for name, value in {"time_length": 10, "feature_length": 10, **given, **shares}.items():
         setattr(config, _FIELDS[name], value)
+    # Transformers' 2 would mask more than that share of a short utterance, and a WavLM's has no number for features.
+    config.mask_time_min_masks = config.mask_feature_min_masks = 0
     channels = getattr(config, "num_mel_bins", backbone.hidden_size)
     if config.mask_feature_length >= channels:
         raise UserError(
