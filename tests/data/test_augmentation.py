@@ -146,9 +146,9 @@ def test_it_can_be_sent_to_another_process(tmp_path: Path) -> None:
     [
         (
             {"noise_snr": (30, 5)},
-            r"`noise_snr` is \[30, 5\]; expected a lowest and a highest number from -100 to 100 dB",
+            r"`noise_snr` is \[30, 5\]; expected a lowest and a highest number, from -100 to 100 dB",
         ),
-        ({"speed": (0.1, 1)}, r"`speed` is \[0.1, 1\]; expected a lowest and a highest number from 0.5 to 2"),
+        ({"speed": (0.1, 1)}, r"`speed` is \[0.1, 1\]; expected a lowest and a highest number, from 0.5 to 2"),
         ({"gain": (float("nan"), 6)}, "`gain` is"),
         ({"reverberation": (0, 1)}, "`reverberation` is"),
         ({"probability": 0}, "`probability` is 0; expected a number above 0, and 1 at most"),

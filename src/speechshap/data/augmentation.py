@@ -154,8 +154,8 @@ def _require_library() -> None:
 def _check_range(name: str, given: Range | None, least: float, most: float, unit: str = "") -> None:
     if given is not None and not (len(given) == 2 and least <= given[0] <= given[1] <= most):
         raise UserError(
-            f"`{name}` is {list(given)}; expected a lowest and a highest number from {least:g} to {most:g}"
-            f"{unit and f' {unit}'}, such as [{least:g}, {most:g}]"
+            f"`{name}` is {list(given)}; expected a lowest and a highest number, from {least:g} to {most:g}"
+            f"{unit and f' {unit}'}"
         )
 
 
