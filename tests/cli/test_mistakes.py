@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import pytest
 import pytorch_lightning as pl
@@ -17,6 +17,10 @@ class Grid:
     hop: int = 160
 
 
+class Masks(TypedDict, total=False):
+    time: float
+
+
 class Options:
     def __init__(
         self,
@@ -27,6 +31,8 @@ class Options:
         share: float = 0.5,
         fields: dict[str, Any] | None = None,
         grid: Grid | None = None,
+        span: tuple[float, float] | None = None,
+        masks: Masks | None = None,
         logger: Logger | Iterable[Logger] | bool | None = None,
     ) -> None: ...
 
@@ -54,6 +60,9 @@ def refused(*arguments: str) -> ArgumentError:
         (["--config", "{data: {count: many}}"], "--data.count is many; expected an integer or auto"),
         (["--data.grid.hop", "x"], "--data.grid.hop is x; expected an integer"),
         (["--data.grid.hip", "3"], "--data.grid: Grid has no option hip"),
+        (["--data.span", "3"], "--data.span is 3; expected a list such as [1, 2]"),
+        (["--data.span", "[1, 2, 3]"], "--data.span is [1, 2, 3]; expected a list such as [1, 2]"),
+        (["--data.masks.tame", "0.1"], "there is no option --data.masks.tame"),
         (["--data.most.x", "3"], "there is no option --data.most.x"),
         (["--data.logger", "Nope"], "--data.logger is Nope; expected the name of a class, a list or true or false"),
         (["--data.logger", "CSVLogger"], "--data.logger is CSVLogger, which needs --data.logger.save_dir"),

@@ -98,7 +98,9 @@ def test_each_corpus_configuration_trains(name: str, tiny_backbone: Path, tmp_pa
     assert result.returncode == 0, result.stderr
 
 
-AFTER_A_CORPUS = {"small_wavlm": None, "wavlm_large": "wavlm", "hubert_large": "hubert", "whisper": "whisper"}
+AFTER_A_CORPUS = {
+    "small_wavlm": None, "wavlm_large": "wavlm", "hubert_large": "hubert", "whisper": "whisper", "augment": "wavlm",
+}  # fmt: skip
 """Configurations that go after that of any corpus, and the family that they load from the hub."""
 
 
@@ -107,7 +109,7 @@ def test_every_configuration_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(("name", "loaded"), AFTER_A_CORPUS.items())
-def test_a_backbone_goes_with_any_corpus(name: str, loaded: str | None, tmp_path: Path) -> None:
+def test_a_backbone_or_augmentation_goes_with_any_corpus(name: str, loaded: str | None, tmp_path: Path) -> None:
     root = make_corpus(tmp_path / "corpus", "ravdess")
     stand_in = []
     if loaded is not None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from speechshap.cli.explain import explain
 from speechshap.cli.train import train
+from speechshap.data.augmentation import Augmentation
 from speechshap.data.manifests import read_manifest
 from speechshap.data.splits import Splits
 from speechshap.errors import UserError
@@ -127,13 +128,21 @@ def noisy(waveform: Tensor) -> Tensor:
     return waveform + 0.1 * torch.randn_like(waveform)
 
 
+@pytest.mark.parametrize(
+    ("options", "workers_later"),
+    [
+        ({"transform": noisy}, 1),
+        ({"augment": Augmentation(noise_snr=(5, 30), speed=(0.9, 1.1))}, 0),
+    ],
+    ids=["transform", "augment"],
+)
 def test_augmentation_in_worker_processes_is_that_of_an_undisturbed_training(
-    planted_root: Path, tmp_path: Path
+    planted_root: Path, tmp_path: Path, options: dict[str, Any], workers_later: int
 ) -> None:
     from speechshap.data import Batch
     from speechshap.training import AudioDataModule, EpochSeed
 
-    def batches(epochs: int, checkpoint: Path | None) -> dict[tuple[int, int], float]:
+    def batches(epochs: int, checkpoint: Path | None, num_workers: int = 1) -> dict[tuple[int, int], float]:
         seen: dict[tuple[int, int], float] = {}
 
         class Watching(EmotionModule):
@@ -142,7 +151,7 @@ def test_augmentation_in_worker_processes_is_that_of_an_undisturbed_training(
                 return super().training_step(batch, batch_idx)
 
         pl.seed_everything(0, workers=True)
-        data = AudioDataModule(root=str(planted_root), corpus="planted", transform=noisy, num_workers=1)
+        data = AudioDataModule(root=str(planted_root), corpus="planted", num_workers=num_workers, **options)
         module = Watching(data.classes, backbone_config=tiny_config())
         trainer = pl.Trainer(
             max_epochs=epochs, callbacks=[EpochSeed()], limit_val_batches=0, logger=False, accelerator="cpu",
@@ -154,7 +163,7 @@ def test_augmentation_in_worker_processes_is_that_of_an_undisturbed_training(
 
     whole = batches(3, None)
     first = batches(1, None)
-    resumed = batches(3, tmp_path / "1.ckpt")
+    resumed = batches(3, tmp_path / "1.ckpt", workers_later)
     assert {**first, **resumed} == whole
     assert len(set(whole.values())) == len(whole)
 
@@ -506,3 +515,37 @@ def test_an_interrupted_run_tells_how_to_go_on(config: str, interrupted: Callabl
     testing = "test", "--config", config, "--ckpt_path", RUN
     again = "nothing is kept of a test that has not ended: give the same command again"
     assert interrupted(0, *testing) == f"interrupted; {again}"
+
+
+WITHOUT_AUDIOMENTATIONS = """
+import sys
+sys.modules["audiomentations"] = None
+from speechshap.cli import main
+main()
+"""
+
+
+def test_an_augmented_training_is_explained_and_tested_where_the_extra_is_not_installed(
+    config: str,
+) -> None:
+    options = ["--data.augment.noise_snr", "[5,30]", "--model.mixup", "0.2", "--model.spec_augment.time", "0.3"]
+    fit(config, "--trainer.max_epochs", "1", *options)
+    assert "augment" not in content(RUN / "checkpoints" / "best.ckpt")["datamodule_hyper_parameters"]
+    for arguments in (
+        ["train", "test", "--config", RUN / "config.yaml", "--ckpt_path", RUN],
+        [
+            "explain",
+            "--ckpt_path",
+            RUN,
+            "--data.max_utterances",
+            "1",
+            "--explain.method",
+            "saliency",
+            "--report",
+            "false",
+        ],
+    ):
+        result = subprocess.run(
+            [sys.executable, "-c", WITHOUT_AUDIOMENTATIONS, *map(str, arguments)], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr

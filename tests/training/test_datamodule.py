@@ -1,15 +1,21 @@
 import csv
+import random
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from helpers import write_sound
 from jsonargparse import ArgumentParser, Namespace
+from torch import Tensor
 
 from speechshap.data import AudioFileError, Batch, load_audio
+from speechshap.data.augmentation import Augmentation
 from speechshap.errors import UserError
 from speechshap.training import AudioDataModule
 from speechshap.training.datamodule import CORPUS_OPTIONS
@@ -425,3 +431,108 @@ def test_the_options_that_a_checkpoint_keeps_are_plain(loudness_checkpoint: Path
     checkpoint = torch.load(loudness_checkpoint, weights_only=True)
     assert checkpoint["datamodule_hyper_parameters"]["test_speakers"] == [3]
     assert set(checkpoint["AudioDataModule"]) == {"corpus", "fold", "train", "val", "test"}
+
+
+def waveforms_by_id(loader: Any, epoch: int = 0) -> dict[str, Tensor]:
+    loader.sampler.set_epoch(epoch)
+    return {
+        id_: waveform[:length]
+        for batch in loader
+        for id_, waveform, length in zip(batch.ids, batch.waveforms, batch.lengths.tolist(), strict=True)
+    }
+
+
+def files_of(root: Path, ids: Iterable[str]) -> dict[str, Tensor]:
+    return {id_: torch.from_numpy(load_audio(root / id_)) for id_ in ids}
+
+
+def test_recordings_are_augmented_in_training_alone(planted_root: Path) -> None:
+    module = make_module(planted_root, augment=Augmentation(gain=(20, 20), probability=1.0))
+    trained = waveforms_by_id(module.train_dataloader())
+    assert len(trained) == 30
+    for id_, waveform in files_of(planted_root, trained).items():
+        torch.testing.assert_close(trained[id_], 10 * waveform)
+    module.setup("test")
+    module.setup("predict")
+    for loader in (module.val_dataloader(), module.test_dataloader(), module.predict_dataloader()):
+        heard = waveforms_by_id(loader)
+        assert len(heard) == 15
+        assert all(torch.equal(heard[id_], waveform) for id_, waveform in files_of(planted_root, heard).items())
+    plain = make_module(planted_root)
+    assert torch.equal(module.reference_set(5), plain.reference_set(5))
+    plain.setup("predict")
+    for one, other in zip(module.calibration_waveforms(3), plain.calibration_waveforms(3), strict=True):
+        assert torch.equal(one, other)
+
+
+def random_gain(waveform: Tensor) -> Tensor:
+    """Draws from all generators that a transform may draw from."""
+    return waveform * (torch.rand(()) + random.random() + np.random.rand())  # noqa: NPY002, S311
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augment": Augmentation(noise_snr=(5, 30), gain=(-6, 6), speed=(0.9, 1.1), reverberation=(0.1, 0.3))},
+        {"transform": random_gain},
+    ],
+    ids=["augment", "transform"],
+)
+def test_what_augmentation_draws_belongs_to_the_recording_and_the_epoch(
+    planted_root: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "3")
+    in_one = make_module(planted_root, batch_size=4, **options).train_dataloader()
+    in_workers = make_module(planted_root, batch_size=7, num_workers=2, **options).train_dataloader()
+    of_epochs = []
+    for epoch in (1, 4):
+        torch.manual_seed(epoch)
+        expected, found = waveforms_by_id(in_one, epoch), waveforms_by_id(in_workers, epoch)
+        assert list(expected) != list(found)  # another order
+        assert all(torch.equal(expected[id_], found[id_]) for id_ in expected)
+        of_epochs.append(expected)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "4")
+    with_other_seed = waveforms_by_id(make_module(planted_root, **options).train_dataloader(), 4)
+    for id_, waveform in of_epochs[1].items():
+        assert not torch.equal(of_epochs[0][id_], waveform)
+        assert not torch.equal(with_other_seed[id_], waveform)
+
+
+def test_augmentation_leaves_the_random_numbers_of_the_training_alone(planted_root: Path) -> None:
+    drawn = []
+    for options in ({}, {"augment": Augmentation(noise_snr=(5, 30), speed=(0.9, 1.1))}):
+        loader = make_module(planted_root, **options).train_dataloader()
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        list(loader)
+        drawn.append((float(torch.rand(())), random.random(), float(np.random.rand())))  # noqa: NPY002, S311
+    assert drawn[0] == drawn[1]
+
+
+def test_an_own_transform_comes_before_the_augmentation(planted_root: Path) -> None:
+    module = make_module(
+        planted_root, transform=lambda waveform: waveform + 1, augment=Augmentation(gain=(20, 20), probability=1.0)
+    )
+    trained = waveforms_by_id(module.train_dataloader())
+    for id_, waveform in files_of(planted_root, trained).items():
+        torch.testing.assert_close(trained[id_], 10 * (waveform + 1))
+
+
+def test_speed_keeps_recordings_within_what_the_model_hears(planted_root: Path) -> None:
+    module = make_module(planted_root, augment=Augmentation(speed=(0.5, 2), probability=1.0), batch_seconds=2.4)
+    free = [len(waveform) for waveform in waveforms_by_id(module.train_dataloader()).values()]
+    assert min(free) < 9000 < 10000 < max(free)  # of 9600 each
+    model = SimpleNamespace(shortest=9000, longest=10000)
+    module.trainer = SimpleNamespace(lightning_module=model, state=SimpleNamespace(status=None))  # type: ignore[assignment]
+    bounded = [len(waveform) for waveform in waveforms_by_id(module.train_dataloader()).values()]
+    assert 9000 <= min(bounded) < 9300
+    assert 9900 < max(bounded) <= 10000
+
+
+def test_a_folder_without_noise_is_told_before_the_training_and_to_nobody_who_tests(planted_root: Path) -> None:
+    module = AudioDataModule(root=str(planted_root), augment=Augmentation(noise_snr=(5, 30), noise_folder="nowhere"))
+    with pytest.raises(UserError, match="`noise_folder` is nowhere"):
+        module.setup("fit")
+    module.setup("test")
+    assert len(list(module.test_dataloader())) == 1

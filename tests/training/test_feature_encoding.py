@@ -23,6 +23,7 @@ from torch import Tensor
 
 from speechshap.cli.train import train
 from speechshap.data import Batch, load_audio
+from speechshap.data.augmentation import Augmentation
 from speechshap.errors import UserError
 from speechshap.models.backbone import Backbone
 from speechshap.training import AudioDataModule, EmotionModule, EpochSeed
@@ -300,6 +301,8 @@ def test_a_damaged_entry_is_made_anew_with_a_warning(
         ({"freeze": "stem"}, "the backbone is trained"),
         ({"padding": "published"}, "changes with those of its batch"),
         ({"data": {"transform": lambda waveform: waveform}}, "`transform` changes"),
+        ({"data": {"augment": Augmentation(gain=(-6, 6))}}, "`augment` changes"),
+        ({"mixup": 0.2}, "`mixup` mixes"),
         ({"trainer": {"limit_train_batches": 1}}, "not all batches"),
         ({"trainer": {"fast_dev_run": True}}, "not all batches"),
     ],

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_START_INFO_TAG
 
+from speechshap.data.augmentation import Augmentation
 from speechshap.training import AudioDataModule, EmotionModule, Hyperparameters
 from speechshap.training.hyperparameters import BEST
 
@@ -21,7 +22,7 @@ def plugin_data(events: EventAccumulator, tag: str) -> Any:
 
 
 def test_tensorboard_has_hyperparameters_with_the_best_score(planted_root: Path, tmp_path: Path) -> None:
-    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=16)
+    data = AudioDataModule(root=str(planted_root), corpus="planted", batch_size=16, augment=Augmentation(gain=(-6, 6)))
     head = torch.nn.Linear(32, len(data.classes))
     module = EmotionModule(data.classes, backbone_config=tiny_config(), learning_rate=0.02, head=head)
     trainer = pl.Trainer(
@@ -36,6 +37,9 @@ def test_tensorboard_has_hyperparameters_with_the_best_score(planted_root: Path,
     assert found["architecture"].string_value == "wavlm 2 x 32"
     assert found["split_by"].string_value == "speaker"
     assert found["batch_size"].number_value == 16
+    assert found["augment.gain"].string_value == "-6, 6"
+    assert found["augment.probability"].number_value == 0.5
+    assert "augment.speed" not in found  # which was not asked for
     assert not any(name.startswith(("backbone_config", "classes")) for name in found)
     metrics = {info.name.tag for info in plugin_data(events, EXPERIMENT_TAG).experiment.metric_infos}
     assert metrics == {BEST, "test/uar"}

@@ -12,7 +12,8 @@ from pytorch_lightning.cli import LightningArgumentParser
 from speechshap.cli.configs import config_paths
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.fold_jobs import run_in_turn, run_jobs
-from speechshap.cli.many_runs import ManyRunsCLI
+from speechshap.cli.many_runs import ManyRunsCLI, without_hidden
+from speechshap.data.augmentation import Augmentation
 from speechshap.errors import UserError, require_at_least
 from speechshap.fingerprint import fingerprint
 from speechshap.report.cross_validation import SUMMARY, short_text, write_summary
@@ -25,6 +26,9 @@ from speechshap.training.options_folder import choose_folder
 logger = logging.getLogger(__name__)
 
 _OWN = ("folds", "seeds", "jobs", "only")
+_OF_TRAINING = ("augment", "transform")
+"""Options of the data that do not decide which recordings there are."""
+
 _HIDDEN = {"jobs": 1, "only": None}
 """Options that decide nothing of the results."""
 
@@ -107,7 +111,7 @@ class OptionsCLI(ManyRunsCLI):
 def _cross_validate(asked: OptionsCLI, arguments: Sequence[str], program: str, is_job: bool) -> None:
     options = asked.config
     only: int | None = options.only
-    data = {name: value for name, value in options.data.as_dict().items() if name != "transform"}
+    data = {name: value for name, value in options.data.as_dict().items() if name not in _OF_TRAINING}
     corpus = AudioDataModule(**{**data, "folds": options.folds, "fold": 1})
     num_folds = corpus.num_folds
     if only is not None and only > num_folds:
@@ -151,6 +155,7 @@ def _parameters(validation: CrossValidation, results: Results, options: Namespac
     if not best.is_file():
         return {}
     checkpoint = read_checkpoint(best)
-    data = {**checkpoint["datamodule_hyper_parameters"], **{name: options.data[name] for name in OF_DATA}}
+    asked = {**options.data.as_dict(), "augment": Augmentation(**options.data.augment.as_dict())}
+    data = {**checkpoint["datamodule_hyper_parameters"], **{name: asked[name] for name in OF_DATA}}
     others = {name: options.trainer[name] for name in OF_TRAINER}
     return comparable(checkpoint["hyper_parameters"], {**data, "fold": "all"}, {**others, "seed": "all"})

@@ -128,7 +128,9 @@ def _parser(method: str | None, program: str) -> ArgumentParser:
         help="In place of a checkpoint: a trained audio classifier of transformers or of speechshap export, by its "
         "name on the Hugging Face hub or its folder.",
     )
-    parser.add_class_arguments(AudioDataModule, "data", skip={"files", "classes", "transform"}, instantiate=False)
+    parser.add_class_arguments(
+        AudioDataModule, "data", skip={"files", "classes", "augment", "transform"}, instantiate=False
+    )
     parser.add_argument(
         "--data.files",
         type=str,

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from inspect import signature
 from itertools import pairwise
@@ -19,7 +20,9 @@ _PARAMETER = re.compile(r"`(\w+)(?:=\"?([^`\"]*)\"?)?`")
 
 
 def flags_of(**groups: Sequence[Callable[..., object]]) -> dict[str, str]:
-    """Option of each parameter of some classes; of two with one name that of the first group.
+    """Option of each parameter of some classes, and of the fields of options that are made of several.
+
+    Of two with one name it is that of the first group.
 
     Example:
         >>> class Data:
@@ -30,8 +33,10 @@ def flags_of(**groups: Sequence[Callable[..., object]]) -> dict[str, str]:
     flags: dict[str, str] = {}
     for group, classes in groups.items():
         for class_ in classes:
-            for name in signature(class_).parameters:
+            for name, parameter in signature(class_).parameters.items():
                 flags.setdefault(name, f"--{group}.{name}")
+                for field in fields(parameter.default) if is_dataclass(parameter.default) else ():
+                    flags.setdefault(field.name, f"--{group}.{name}.{field.name}")
     return {**flags, "ckpt_path": "--ckpt_path", "config": "--config"}
 
 

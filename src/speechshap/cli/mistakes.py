@@ -12,7 +12,8 @@ _OF_CLASS = re.compile(
     r"^( *)(?:- )?Problem with given class_path '[\w.]*?(\w+)':\n((?:\1 +\S.*(?:\n|\Z))+)", re.MULTILINE
 )
 _LACKING = re.compile(r"the following arguments are required: ([\w, ]+)")
-_EXPECTED = re.compile(r"Expected an? (<class '[\w.]+'>|typing\.Literal\[[^\]]*\]|dot import path)")
+_EXPECTED = re.compile(r"Expected an? (<class '[\w.]+'>|typing\.Literal\[[^\]]*\]|dot import path|tuple)")
+_UNEXPECTED = re.compile(r"Unexpected keys: \{'(\w+)'")  # of options by name
 _UNKNOWN = re.compile(
     r"unrecognized arguments: --([\w.]+)|Group '(?P<group>[\w.]+)' does not accept option '([\w.]+)'"
     r"|Subcommand '\w+' does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted"
@@ -27,6 +28,7 @@ _TYPES = {
     "list": "a list",
     "NoneType": "",  # what is left out
     "str": "a text",
+    "tuple": "a list such as [1, 2]",
 }
 
 
@@ -44,6 +46,8 @@ def in_plain_words(message: str) -> str:
     option, problem = wrong.groups()
     if of_class := _OF_CLASS.search(problem):
         return _of_a_class(option, of_class[2], dedent(of_class[3]).strip())
+    if unexpected := _UNEXPECTED.search(problem):
+        return f"there is no option --{option}.{unexpected[1]}"
     given, expected = _GIVEN.findall(problem), _expected(problem)
     if not given or not expected:
         return message

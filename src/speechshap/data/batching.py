@@ -122,9 +122,12 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
 class EpochLoader(DataLoader[Any]):
     """DataLoader that draws the order of an epoch, and starts its workers, when the first batch is asked for.
 
-    Lightning asks for the iterator of a resumed training before it tells the sampler which epoch it is.
+    Lightning asks for the iterator of a resumed training before it tells the sampler which epoch it is. A dataset that
+    has an ``epoch`` is told, too.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Batches of an epoch."""
+        if hasattr(self.dataset, "epoch"):
+            self.dataset.epoch = getattr(self.sampler, "epoch", 0)  # another sampler is that of overfit_batches
         yield from super().__iter__()

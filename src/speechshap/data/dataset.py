@@ -1,6 +1,8 @@
 """Datasets of waveforms, and the batches that models and explainers take."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict
 
@@ -11,6 +13,7 @@ from torch.utils.data import Dataset
 
 from speechshap.data.audio import load_audio, normalize_waveforms
 from speechshap.data.corpora import read_corpus
+from speechshap.data.seeding import random_numbers_of
 from speechshap.data.splits import draw_subset
 from speechshap.data.utterance import Utterance
 from speechshap.errors import UserError, require_at_least
@@ -18,6 +21,22 @@ from speechshap.frames import SAMPLE_RATE
 
 Transform = Callable[[Tensor], Tensor]
 """Augmentation: waveform ``(time,)`` to waveform ``(time,)``."""
+
+
+def one_after_another(*transforms: Transform | None) -> Transform | None:
+    """The transforms that there are, as one; None where there are none.
+
+    Example:
+        >>> one_after_another(lambda waveform: waveform + 1, None, lambda waveform: waveform * 2)(torch.ones(2))
+        tensor([4., 4.])
+    """
+    there = [transform for transform in transforms if transform is not None]
+    return partial(_in_turn, there) if there else None
+
+
+def _in_turn(transforms: Sequence[Transform], waveform: Tensor) -> Tensor:
+    return reduce(lambda changed, transform: transform(changed), transforms, waveform)
+
 
 UNKNOWN_LABEL = -1
 
@@ -69,6 +88,11 @@ class UtteranceDataset(Dataset[Batch]):
         classes: Labels in the order of the class indices.
         transform: Augmentation, applied at each access.
         sample_rate: Of the waveforms (Hz).
+        seed: Of the random numbers that ``transform`` draws (Python's, NumPy's and PyTorch's): they belong to the
+            utterance and the epoch, whoever decodes it, and in which order. None: they go on from where they are.
+
+    Attributes:
+        epoch: For which random numbers are drawn.
     """
 
     def __init__(
@@ -77,11 +101,14 @@ class UtteranceDataset(Dataset[Batch]):
         classes: Sequence[str],
         transform: Transform | None = None,
         sample_rate: int = SAMPLE_RATE,
+        seed: int | None = None,
     ) -> None:
         self.utterances = list(utterances)
         self.class_index = {label: index for index, label in enumerate(classes)}
         self.transform = transform
         self.sample_rate = sample_rate
+        self.seed = seed
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -96,7 +123,9 @@ class UtteranceDataset(Dataset[Batch]):
         utterance = self.utterances[index]
         waveform = torch.from_numpy(load_audio(utterance.path, self.sample_rate))
         if self.transform is not None:
-            waveform = self.transform(waveform)
+            is_own = self.seed is not None
+            with random_numbers_of(self.seed, self.epoch, utterance.id) if is_own else nullcontext():
+                waveform = self.transform(waveform)
         return Example(waveform, self.label(utterance), utterance)
 
     def label(self, utterance: Utterance) -> int:

@@ -1,5 +1,7 @@
 """LightningDataModule for emotional-speech corpora."""
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,9 +10,17 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from speechshap.data.audio import MIN_SAMPLES
+from speechshap.data.augmentation import UNCHANGED, Augmentation
 from speechshap.data.catalogue import Catalogue
 from speechshap.data.corpora import CorpusName
-from speechshap.data.dataset import Transform, UtteranceDataset, load_waveforms, repeated_to_longest
+from speechshap.data.dataset import (
+    Transform,
+    UtteranceDataset,
+    load_waveforms,
+    one_after_another,
+    repeated_to_longest,
+)
 from speechshap.data.overlap import SpeakerOverlap
 from speechshap.data.splits import Folds, SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
@@ -66,9 +76,12 @@ class AudioDataModule(pl.LightningDataModule):
         num_workers: Number of processes that decode files; 0 decodes in the training process.
         cache: Where features are kept that a frozen backbone gives, so that it hears each recording once: ``auto``
             (the folder speechshap/features of the user's cache), another folder, or ``off``. They are kept where the
-            head alone is trained, without ``transform``; a head is then trained to the same weights in far less time.
+            head alone is trained, on recordings as they are; a head is then trained to the same weights in far less
+            time.
         cache_gigabytes: Largest size of that folder; a run that would exceed it goes without.
-        transform: Augmentation of the training waveforms, ``(time,)`` to ``(time,)``.
+        augment: Random changes of the training recordings, and of no others. They belong to the recording and the
+            epoch, whatever the number of processes and the order of the batches.
+        transform: Further augmentation, before that: any function of waveforms, ``(time,)`` to ``(time,)``.
         on_bad_file: ``skip`` leaves out files that cannot be used and lists them in ``skipped.csv``; ``raise`` ends the
             run.
         max_samples: Former name of ``max_utterances`` (deprecated).
@@ -104,6 +117,7 @@ class AudioDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         cache: str | bool = "auto",  # YAML reads off as false
         cache_gigabytes: float = 20.0,
+        augment: Augmentation = UNCHANGED,
         transform: Transform | None = None,
         on_bad_file: Literal["skip", "raise"] = "skip",
         max_samples: int | None = None,
@@ -144,6 +158,7 @@ class AudioDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.cache = "off" if cache is False else str(cache)
         self.cache_gigabytes = cache_gigabytes
+        self.augment = augment
         self.transform = transform
         self.split_seed = split_seed
         self.predict_utterances: list[Utterance] = []
@@ -183,6 +198,8 @@ class AudioDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Choose the utterances of a stage and check their files; later stages keep the splits of the first."""
         self._stored = []
+        if stage == "fit":
+            self.augment.check()
         if self.trainer is not None:
             # The folder is broadcast, so that every rank has to ask for it.
             folder = run_folder(self.trainer)
@@ -266,12 +283,27 @@ class AudioDataModule(pl.LightningDataModule):
             there = counted(len(utterances), "utterance")
             raise UserError(f"`devices` asks for {processes} processes to {use} {there}; take as many at most")
         return utterance_loader(
-            UtteranceDataset(utterances, self.classes, self.transform if use == "train" else None),
+            UtteranceDataset(
+                utterances,
+                self.classes,
+                self._training_transform if use == "train" else None,
+                seed=int(os.getenv("PL_GLOBAL_SEED", "0")),  # of seed_everything, as for the order of the batches
+            ),
             [self.catalogue.seconds(utterance) for utterance in utterances],
             self._batch_options,
             use,
             None if use == "explain" else self._stored_features(),
         )
+
+    @property
+    def _training_transform(self) -> Transform | None:
+        """All that training waveforms go through."""
+        module = getattr(self.trainer, "lightning_module", None)
+        augment: Transform | None = None
+        if self.augment.asked:
+            shortest, longest = getattr(module, "shortest", MIN_SAMPLES), getattr(module, "longest", None)
+            augment = partial(self.augment, shortest=shortest, longest=longest)
+        return one_after_another(self.transform, augment)
 
     def _stored_features(self) -> StoredFeatures | None:
         """Features of all that the stage hears; None where waveforms go through the model."""

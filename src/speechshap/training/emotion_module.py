@@ -1,6 +1,7 @@
 """LightningModule that trains an emotion classifier."""
 
 import warnings
+from functools import partial
 from typing import Any, cast
 
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -25,6 +26,7 @@ from speechshap.models import (
     mlp_head,
 )
 from speechshap.models.heads import require_fit
+from speechshap.models.spec_augment import SpecAugment, set_spec_augment
 from speechshap.training.classifier_module import predict
 from speechshap.training.delegating_module import DelegatingModule
 from speechshap.training.divergence import refuse_loss, refuse_weights
@@ -33,6 +35,7 @@ from speechshap.training.feature_batches import FeatureBatch
 from speechshap.training.loaders import is_repeated
 from speechshap.training.losses import balanced_weights, classification_loss
 from speechshap.training.metrics import classification_metrics
+from speechshap.training.mixup import draw_mixing, mixed_loss
 from speechshap.training.optimizing import adamw
 from speechshap.training.pooled_moments import pooled_moments
 from speechshap.training.precision import refuse_half_precision
@@ -87,6 +90,12 @@ class EmotionModule(DelegatingModule):
             ``none`` lets each utterance count alike.
         focal_gamma: Exponent of the focal loss, which discounts utterances that are classified well already; 2 is
             customary, 0 is cross-entropy.
+        mixup: Parameter of the Beta distribution from which the share is drawn with which the utterances of a training
+            batch are mixed with each other (Zhang et al. 2018); the loss is mixed from those for both labels in the
+            same shares. 0.2 is customary, 0 mixes nothing.
+        spec_augment: What of its features a backbone that is trained masks in training (``time``, ``time_length``,
+            ``features``, ``feature_length``; see :class:`speechshap.models.spec_augment.SpecAugment`); left out, as
+            its configuration says.
 
     Attributes:
         trained_steps: Optimiser steps of the checkpoint that was loaded; 0 without one.
@@ -125,12 +134,15 @@ class EmotionModule(DelegatingModule):
         hidden_units: int = HIDDEN_UNITS,
         class_weights: ClassWeights = "none",
         focal_gamma: float = 0.0,
+        mixup: float = 0.0,
+        spec_augment: SpecAugment | None = None,
     ) -> None:
         super().__init__()
         check_options(
             classes=classes, has_head=head is not None, learning_rate=learning_rate, weight_decay=weight_decay,
             warmup_fraction=warmup_fraction, dropout=dropout, label_smoothing=label_smoothing,
             convolutions=convolutions, hidden_units=hidden_units, class_weights=class_weights, focal_gamma=focal_gamma,
+            mixup=mixup,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
@@ -141,6 +153,13 @@ class EmotionModule(DelegatingModule):
             load_backbone(backbone, padding) if backbone_config is None else build_backbone(backbone_config, padding)
         )
         speech_backbone.gradient_checkpointing = gradient_checkpointing
+        if spec_augment is not None:
+            if freeze == "backbone":
+                raise UserError(
+                    "`spec_augment` masks what a backbone hears that is trained, but it is frozen; take `freeze` stem "
+                    "or none, or leave it out"
+                )
+            set_spec_augment(speech_backbone, spec_augment)
         # The command line may not have given these two, and a checkpoint cannot be loaded without them.
         self.hparams["classes"] = list(classes)
         self.hparams["backbone_config"] = speech_backbone.export_config()
@@ -153,6 +172,7 @@ class EmotionModule(DelegatingModule):
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.focal_gamma = focal_gamma
+        self.mixup = mixup
         self._loss_weights: Tensor | None = None
         if freeze == "backbone":
             speech_backbone.freeze()
@@ -260,9 +280,15 @@ class EmotionModule(DelegatingModule):
         Raises:
             UserError: It is NaN or infinite.
         """
-        loss = classification_loss(
-            self.logits(batch), batch.labels, self._loss_weights, self.focal_gamma, self.label_smoothing
-        )
+        loss_of = partial(
+            classification_loss, class_weights=self._loss_weights, focal_gamma=self.focal_gamma,
+            label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+        if self.mixup:  # with which features are not cached
+            mixing = draw_mixing(cast(Batch, batch), self.mixup, self.current_epoch)
+            loss = mixed_loss(cast(Batch, batch), mixing, self.logits, loss_of)
+        else:
+            loss = loss_of(self.logits(batch), batch.labels)
         refuse_loss(loss, self.global_step, self.current_epoch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
         self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))

@@ -29,6 +29,7 @@ def check_options(
     hidden_units: int,
     class_weights: str,
     focal_gamma: float,
+    mixup: float,
 ) -> None:
     """Raise a UserError for an option that is out of range, or that nothing takes; but for those of the pooling.
 
@@ -38,7 +39,7 @@ def check_options(
         raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {list(classes)}")
     if not 0 < learning_rate < math.inf:
         raise UserError(f"`learning_rate` is {learning_rate}; expected a number above 0")
-    for name, value in (("weight_decay", weight_decay), ("focal_gamma", focal_gamma)):
+    for name, value in (("weight_decay", weight_decay), ("focal_gamma", focal_gamma), ("mixup", mixup)):
         if not 0 <= value < math.inf:
             raise UserError(f"`{name}` is {value}; expected 0 at least")
     if not 0 <= warmup_fraction <= 1:

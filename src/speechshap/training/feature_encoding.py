@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from speechshap.data.augmentation import Augmentation
 from speechshap.data.batching import LengthBatchSampler
 from speechshap.data.catalogue import Catalogue
 from speechshap.data.dataset import Batch, UtteranceDataset
@@ -80,7 +81,7 @@ def stored_features(
     """
     reason = obstacle(trainer)
     if reason is not None:
-        if options.cache != "auto":
+        if options.cache != "auto" or reason == _augmentation(trainer):  # which costs a pass in each epoch
             _tell(trainer, "features are not cached: %s", reason)
         return None
     encoder = _Encoder(trainer, catalogue, options)
@@ -126,12 +127,12 @@ def stored_features(
 def obstacle(trainer: pl.Trainer) -> str | None:
     """Why the features of a run cannot be computed before it; None where they can."""
     module, data = trainer.lightning_module, getattr(trainer, "datamodule", None)
-    if getattr(data, "transform", None) is not None:
-        return "`transform` changes the recordings in each epoch"
     if not isinstance(module, EmotionModule):
         return f"a {type(module).__name__} hears waveforms"
     if not module.trains_head_only:
         return "the backbone is trained, too"
+    if (reason := _augmentation(trainer)) is not None:
+        return reason
     if module.backbone.depends_on_batch:
         return "with this `padding`, what the head hears of a recording changes with those of its batch"
     if any(getattr(type(module), step) is not getattr(EmotionModule, step) for step in _STEPS):
@@ -142,6 +143,18 @@ def obstacle(trainer: pl.Trainer) -> str | None:
         return "the strategy divides the model among the processes"
     if _is_limited(trainer):
         return "not all batches of an epoch are looked at"
+    return None
+
+
+def _augmentation(trainer: pl.Trainer) -> str | None:
+    """What has the backbone hear something else in each epoch; None: nothing."""
+    data = getattr(trainer, "datamodule", None)
+    if getattr(data, "transform", None) is not None:
+        return "`transform` changes the recordings in each epoch"
+    if isinstance(augment := getattr(data, "augment", None), Augmentation) and augment.asked:
+        return "`augment` changes the recordings in each epoch"
+    if getattr(trainer.lightning_module, "mixup", 0):
+        return "`mixup` mixes other recordings in each epoch"
     return None
 
 

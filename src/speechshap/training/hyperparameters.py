@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from speechshap.data.augmentation import Augmentation
 from speechshap.training.datamodule import AudioDataModule
 
 BEST = "val/uar_best"
@@ -15,7 +16,7 @@ BEST = "val/uar_best"
 METRICS = (BEST, "test/uar")
 """What TensorBoard's table of runs has of each; the second when the run has been tested."""
 
-OF_DATA = ("batch_size", "max_utterances")
+OF_DATA = ("batch_size", "max_utterances", "augment")
 OF_TRAINER = ("max_epochs", "precision", "accumulate_grad_batches", "gradient_clip_val")
 """Options beside those of the module, and those that a checkpoint keeps of the data."""
 
@@ -120,6 +121,8 @@ def flattened(options: Mapping[str, Any], prefix: str = "") -> dict[str, bool | 
     for name, value in options.items():
         if isinstance(value, Mapping):
             flat |= flattened(value, f"{prefix}{name}.")
+        elif isinstance(value, Augmentation):
+            flat |= flattened(value.asked, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
             flat[f"{prefix}{name}"] = ", ".join(map(str, value))
         elif isinstance(value, bool | int | float | str):

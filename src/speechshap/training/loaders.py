@@ -55,7 +55,7 @@ def utterance_loader(
         batch_size=None,  # the sampler makes the batches
         sampler=sampler,
         num_workers=num_workers,
-        # Workers that draw random numbers start anew, with seeds of their epoch.
+        # Workers that draw random numbers start anew, to know their epoch.
         persistent_workers=num_workers > 0 and waveforms.transform is None,
         pin_memory=torch.cuda.is_available(),
     )
