@@ -100,6 +100,7 @@ def test_each_corpus_configuration_trains(name: str, tiny_backbone: Path, tmp_pa
 
 AFTER_A_CORPUS = {
     "small_wavlm": None, "wavlm_large": "wavlm", "hubert_large": "hubert", "whisper": "whisper", "augment": "wavlm",
+    "wavlm_base_plus_lora": "wavlm", "wavlm_large_lora": "wavlm",
 }  # fmt: skip
 """Configurations that go after that of any corpus, and the family that they load from the hub."""
 
@@ -115,6 +116,8 @@ def test_a_backbone_or_augmentation_goes_with_any_corpus(name: str, loaded: str 
     if loaded is not None:
         model = AutoModel.from_config(make_config(loaded, is_stable=loaded != "whisper"))
         stand_in = ["--model.backbone", save(model, tmp_path / "backbone")]
+    if name == "wavlm_large_lora":
+        stand_in += ["--model.trained_layers", "1"]  # of two
     result = script(
         "train", "fit", "--config", CONFIGS / "ravdess.yaml", "--config", CONFIGS / f"{name}.yaml", "--data.root", root,
         *stand_in, "--trainer.fast_dev_run", "true", "--data.num_workers", "0", folder=tmp_path,

@@ -49,6 +49,7 @@ class Backbone(nn.Module, ABC):
             too: a third more time for a fraction of the memory.
         normalize_last_state: Whether the last hidden state is taken after the encoder's final layer norm, or before it,
             where the encoder has one.
+        adapters: What low-rank adapters compute beside their weights, in plain types; None: there are none.
     """
 
     grid: FrameGrid
@@ -70,6 +71,8 @@ class Backbone(nn.Module, ABC):
         self.padding: Padding = padding
         self.gradient_checkpointing = False
         self.normalize_last_state = True
+        self.adapters: dict[str, Any] | None = None
+        self._trained_layers: range | None = None  # numbers of the layers that are trained alone; None: no such choice
 
     @staticmethod
     def model_class(config: Any) -> Any:
@@ -187,10 +190,44 @@ class Backbone(nn.Module, ABC):
         """What all that the layers hear passes through, by name: features of the stem, for instance."""
 
     def freeze(self) -> None:
-        """Take all parameters out of training, and with them what training does at random (SpecAugment, LayerDrop)."""
+        """Take all parameters out of training, and with them what training does at random (SpecAugment, LayerDrop).
+
+        What is frozen stays in eval mode.
+        """
+        self._train_layers_alone(range(0))
+
+    def freeze_outside(self, layers: range) -> None:
+        """Take all out of training but for some layers, which keep their dropout; see :meth:`freeze`.
+
+        Args:
+            layers: Numbers of the layers that are trained, the first being 1.
+        """
+        self._train_layers_alone(layers)
+        for parameter, depth in self.depths.items():
+            parameter.requires_grad_(depth in layers)
+
+    def freeze_after(self, layer: int) -> None:
+        """Take what follows after a layer out of training: nothing that it computes is heard."""
+        for parameter, depth in self.depths.items():
+            if depth > layer:
+                parameter.requires_grad_(False)
+
+    def _train_layers_alone(self, layers: range) -> None:
+        self._trained_layers = layers
         self.requires_grad_(False)
         self.model.config.apply_spec_augment = False
         setattr(self.model.config, self._layerdrop, 0.0)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode; what is frozen stays in eval mode."""
+        chosen = self._trained_layers
+        super().train(mode and (chosen is None or len(chosen) > 0))
+        if chosen is not None:
+            self.model.eval()
+            for number in chosen:
+                self._encoder.layers[number - 1].train(mode)
+        return self
 
     @abstractmethod
     def freeze_stem(self) -> None:
@@ -205,9 +242,32 @@ class Backbone(nn.Module, ABC):
         return {**fields, "model_type": config.model_type, "do_normalize": self.normalize}
 
     @property
+    def depths(self) -> dict[nn.Parameter, int]:
+        """Where each parameter is: the number of its layer, or 0 below the first one.
+
+        A norm after the last layer counts with that layer.
+        """
+        parts = [(layer, number) for number, layer in enumerate(self._encoder.layers, start=1)]
+        if self._last_norm is not None:
+            parts.append((self._last_norm, self.num_layers))
+        found = {parameter: number for part, number in parts for parameter in part.parameters()}
+        return {parameter: found.get(parameter, 0) for parameter in self.parameters()}
+
+    @property
+    def transformer(self) -> nn.ModuleList:
+        """The transformer layers as they are."""
+        layers: nn.ModuleList = self._encoder.layers
+        return layers
+
+    @property
     def _encoder(self) -> Any:
         """Module of transformers that has the layers."""
         return self.model.encoder
+
+    @property
+    @abstractmethod
+    def _last_norm(self) -> nn.Module | None:
+        """Norm of the last layer's output; None where there is none."""
 
     @abstractmethod
     def _attention(self, layer: Any) -> nn.Module:

@@ -130,8 +130,10 @@ class EmotionClassifier(nn.Module):
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the outputs beside the weights; see :class:`speechshap.models.SpeechClassifier`."""
+        adapters = self.backbone.adapters
         return {
             "backbone": self.backbone.export_config(),
+            **({} if adapters is None else {"adapters": adapters}),
             "padding": self.backbone.padding,
             "normalize_last_state": self.backbone.normalize_last_state,
             "pooling": repr(self.pooling),

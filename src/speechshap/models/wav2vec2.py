@@ -73,6 +73,15 @@ class Wav2Vec2Backbone(Backbone):
         """Take the parameters of the convolutional stem out of training."""
         self.model.feature_extractor.requires_grad_(False)
 
+    @property
+    def _last_norm(self) -> nn.Module | None:
+        return self.model.encoder.layer_norm if self._is_stable else None
+
+    @property
+    def _is_stable(self) -> bool:
+        """Whether layers normalise before attention, as in large models, and the encoder after the last one."""
+        return bool(getattr(self.model.config, "do_stable_layer_norm", False))
+
     def _attention(self, layer: Any) -> nn.Module:
         return layer.attention
 
@@ -93,12 +102,11 @@ class Wav2Vec2Backbone(Backbone):
         if mask is not None:
             hidden = hidden.masked_fill(~mask[..., None], 0)
         hidden = hidden + encoder.pos_conv_embed(hidden, mask)
-        is_stable = bool(getattr(self.model.config, "do_stable_layer_norm", False))
-        hidden = encoder.dropout(hidden if is_stable else encoder.layer_norm(hidden))
+        hidden = encoder.dropout(hidden if self._is_stable else encoder.layer_norm(hidden))
         yield hidden
         layer_options = {**self._layer_options(hidden, mask), **options}
         for number, state in enumerate(self._run_layers(hidden, last, **layer_options), start=1):
-            is_normalized = is_stable and self.normalize_last_state and number == self.num_layers
+            is_normalized = self._is_stable and self.normalize_last_state and number == self.num_layers
             yield encoder.layer_norm(state) if is_normalized else state
 
     def _layer_options(self, hidden: Tensor, mask: Tensor | None) -> dict[str, Any]:

@@ -113,6 +113,10 @@ class WhisperBackbone(Backbone):
     def _encoder(self) -> Any:
         return self.model
 
+    @property
+    def _last_norm(self) -> nn.Module | None:
+        return self.model.layer_norm
+
     def _attention(self, layer: Any) -> nn.Module:
         return layer.self_attn
 
@@ -129,7 +133,7 @@ class WhisperBackbone(Backbone):
         if is_padded:
             mask = torch.arange(hidden.shape[1], device=hidden.device) < self._frame_lengths(lengths)[:, None]
             hidden = hidden.masked_fill(~mask[..., None], 0)
-        hidden = functional.dropout(hidden, encoder.dropout, self.training)
+        hidden = functional.dropout(hidden, encoder.dropout, encoder.training)
         yield hidden
         pass_on = None if self._shown is None else partial(self._show, frames)
         states = self._run_layers(hidden, last, pass_on, attention_mask=self._attention_mask(hidden, mask), **options)

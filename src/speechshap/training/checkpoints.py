@@ -94,7 +94,9 @@ def _missing(path: Path) -> UserError:
 
 
 def load_checkpoint(path: str | Path, checkpoint: dict[str, Any] | None = None) -> EmotionModule:
-    """Make the module that a checkpoint holds, on the CPU.
+    """Make the module that a checkpoint holds, on the CPU, to be explained.
+
+    Low-rank adapters are a part of its weights; ``EmotionModule.load_from_checkpoint`` keeps them apart.
 
     Args:
         path: The checkpoint.
@@ -120,4 +122,5 @@ def load_checkpoint(path: str | Path, checkpoint: dict[str, Any] | None = None) 
             f"`ckpt_path`: the weights of {path} do not fit the model that it describes; if its head was given in "
             "Python, explain it there, with GradientSHAPCallback"
         ) from error
+    module.merge_adapters()
     return module

@@ -4,7 +4,6 @@ import warnings
 from functools import partial
 from typing import Any, cast
 
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric, MetricCollection
@@ -28,22 +27,28 @@ from speechshap.models import (
 from speechshap.models.heads import require_fit
 from speechshap.models.spec_augment import SpecAugment, set_spec_augment
 from speechshap.training.classifier_module import predict
-from speechshap.training.delegating_module import DelegatingModule
 from speechshap.training.divergence import refuse_loss, refuse_weights
-from speechshap.training.emotion_options import DROPOUT, HIDDEN_UNITS, ClassWeights, Freeze, check_options
+from speechshap.training.emotion_options import (
+    DROPOUT,
+    HIDDEN_UNITS,
+    ClassWeights,
+    Freeze,
+    check_finetuning,
+    check_options,
+)
 from speechshap.training.feature_batches import FeatureBatch
+from speechshap.training.finetuning_module import FinetuningModule, choose_trained
 from speechshap.training.loaders import is_repeated
 from speechshap.training.losses import balanced_weights, classification_loss
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.mixup import draw_mixing, mixed_loss
-from speechshap.training.optimizing import adamw
 from speechshap.training.pooled_moments import pooled_moments
 from speechshap.training.precision import refuse_half_precision
 
 STAGES = ("val", "test")
 
 
-class EmotionModule(DelegatingModule):
+class EmotionModule(FinetuningModule):
     """LightningModule that trains an emotion classifier on a speech transformer.
 
     It is a :class:`speechshap.models.SpeechClassifier` and can be explained as it is. A checkpoint holds the
@@ -96,6 +101,18 @@ class EmotionModule(DelegatingModule):
         spec_augment: What of its features a backbone that is trained masks in training (``time``, ``time_length``,
             ``features``, ``feature_length``; see :class:`speechshap.models.spec_augment.SpecAugment`); left out, as
             its configuration says.
+        trained_layers: Transformer layers that are trained, the last ones that the head hears, with ``freeze`` at
+            ``stem``: all below is frozen, too. With ``lora_rank`` the layers that have adapters. Left out, all.
+        backbone_learning_rate: Highest learning rate of what is trained in the backbone; left out, ``learning_rate``.
+        layer_decay: Each layer is trained with the learning rate of the next one times this factor, the last one with
+            that of the backbone; see :func:`speechshap.training.optimizing.parameter_groups`.
+        unfreeze_at_epoch: The head is trained alone before this epoch, counted from 0, and with the backbone from it
+            on (Kumar et al. 2022), whose learning rate rises from 0 then.
+        lora_rank: Rank of adapters that are trained in the layers of a frozen backbone; see
+            :func:`speechshap.models.lora.add_adapters`. Left out, there are none.
+        lora_alpha: What adapters give is multiplied by this and divided by the rank; left out, the rank itself.
+        lora_dropout: Share of the input of each adapter that is dropped in training.
+        lora_targets: Linear maps of a layer that have adapters; left out, ``q_proj`` and ``v_proj``.
 
     Attributes:
         trained_steps: Optimiser steps of the checkpoint that was loaded; 0 without one.
@@ -136,6 +153,14 @@ class EmotionModule(DelegatingModule):
         focal_gamma: float = 0.0,
         mixup: float = 0.0,
         spec_augment: SpecAugment | None = None,
+        trained_layers: int | None = None,
+        backbone_learning_rate: float | None = None,
+        layer_decay: float = 1.0,
+        unfreeze_at_epoch: int = 0,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        lora_dropout: float = 0.0,
+        lora_targets: list[str] | None = None,
     ) -> None:
         super().__init__()
         check_options(
@@ -143,6 +168,11 @@ class EmotionModule(DelegatingModule):
             warmup_fraction=warmup_fraction, dropout=dropout, label_smoothing=label_smoothing,
             convolutions=convolutions, hidden_units=hidden_units, class_weights=class_weights, focal_gamma=focal_gamma,
             mixup=mixup,
+        )  # fmt: skip
+        check_finetuning(
+            freeze=freeze, trained_layers=trained_layers, backbone_learning_rate=backbone_learning_rate,
+            layer_decay=layer_decay, unfreeze_at_epoch=unfreeze_at_epoch, lora_rank=lora_rank, lora_alpha=lora_alpha,
+            lora_dropout=lora_dropout, lora_targets=lora_targets,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
@@ -165,8 +195,10 @@ class EmotionModule(DelegatingModule):
         self.hparams["backbone_config"] = speech_backbone.export_config()
         self.classes = list(classes)
         self.trained_steps = 0
-        self.freeze_option = freeze
         self.learning_rate = learning_rate
+        self.backbone_learning_rate = backbone_learning_rate
+        self.layer_decay = layer_decay
+        self.unfreeze_at_epoch = unfreeze_at_epoch
         self.weight_decay = weight_decay
         self.warmup_fraction = warmup_fraction
         self.label_smoothing = label_smoothing
@@ -174,10 +206,6 @@ class EmotionModule(DelegatingModule):
         self.focal_gamma = focal_gamma
         self.mixup = mixup
         self._loss_weights: Tensor | None = None
-        if freeze == "backbone":
-            speech_backbone.freeze()
-        elif freeze == "stem":
-            speech_backbone.freeze_stem()
         pooled = Pooling(pooling, speech_backbone.hidden_size, num_queries, convolutions, dropout)
         if head is None:
             head = mlp_head(pooled.size, len(classes), dropout, hidden_units)
@@ -186,6 +214,7 @@ class EmotionModule(DelegatingModule):
         self.classifier = EmotionClassifier(
             speech_backbone, head, hidden_layer, window_seconds, classes, standardize=standardize, pooling=pooled
         )
+        choose_trained(self.classifier, freeze, trained_layers, lora_rank, lora_alpha, lora_dropout, lora_targets)
         self.train()  # transformers loads models in eval mode, in which there would be no dropout and no SpecAugment
         self.metrics = nn.ModuleDict(
             {f"{stage}_metrics": classification_metrics(len(classes), stage) for stage in STAGES}
@@ -201,11 +230,6 @@ class EmotionModule(DelegatingModule):
         metrics = cast(MetricCollection, self.metrics["val_metrics"])
         return {"train": ["train/loss", "train/padding_fraction"], "val": ["val/loss", *map(str, metrics.keys())]}
 
-    @property
-    def trains_head_only(self) -> bool:
-        """Whether nothing is trained before the features that the head hears, so that they stay the same."""
-        return self.freeze_option == "backbone"
-
     def features_of(self, batch: Batch | FeatureBatch) -> Features:
         """What the head hears of a batch, which may have been computed before."""
         if isinstance(batch, FeatureBatch):
@@ -219,16 +243,10 @@ class EmotionModule(DelegatingModule):
         logits: Tensor = self(batch.waveforms, batch.lengths)
         return logits
 
-    def train(self, mode: bool = True) -> "EmotionModule":
-        """Set the mode; what is frozen stays in eval mode."""
-        super().train(mode)
-        if self.freeze_option == "backbone":
-            self.backbone.eval()
-        return self
-
     def setup(self, stage: str) -> None:
         """Refuse a precision that the model does not bear, and data of other classes or too long for it."""
         refuse_half_precision(self.backbone, self.trainer.precision, trains=stage == "fit")
+        super().setup(stage)
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and data.classes and list(data.classes) != self.classes:
             raise UserError(
@@ -262,6 +280,7 @@ class EmotionModule(DelegatingModule):
 
     def on_train_start(self) -> None:
         """Find what the features are standardised by, where this was asked for and has not been done."""
+        super().on_train_start()
         standardization = self.classifier.standardization
         if standardization is not None and not standardization.is_fitted:
             standardization.fit(pooled_moments(self.trainer, self.classifier, self.features_of))
@@ -335,8 +354,3 @@ class EmotionModule(DelegatingModule):
     def on_test_epoch_start(self) -> None:
         """Reset the confusion counts."""
         self.confusion_matrix("test").reset()
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with linear warm-up and linear decay over the run."""
-        total = int(self.trainer.estimated_stepping_batches)
-        return adamw(self.parameters(), self.learning_rate, self.weight_decay, self.warmup_fraction, total)

@@ -60,3 +60,57 @@ def check_options(
             raise UserError(
                 f"`dropout` is {dropout}, but a linear head drops nothing; leave it out, or add `hidden_units`"
             )
+
+
+def check_finetuning(
+    *,
+    freeze: str,
+    trained_layers: int | None,
+    backbone_learning_rate: float | None,
+    layer_decay: float,
+    unfreeze_at_epoch: int,
+    lora_rank: int | None,
+    lora_alpha: float | None,
+    lora_dropout: float,
+    lora_targets: Sequence[str] | None,
+) -> None:
+    """Raise a UserError for an option of fine-tuning that is out of range, or that does not go with another.
+
+    Arguments are those of :class:`speechshap.training.EmotionModule`.
+    """
+    require_choice("freeze", freeze, get_args(Freeze))
+    require_at_least(1, trained_layers=trained_layers, lora_rank=lora_rank)
+    require_at_least(0, unfreeze_at_epoch=unfreeze_at_epoch)
+    for name, value in (("backbone_learning_rate", backbone_learning_rate), ("lora_alpha", lora_alpha)):
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"`{name}` is {value}; expected a number above 0")
+    if not 0 < layer_decay <= 1:
+        raise UserError(f"`layer_decay` is {layer_decay}; expected a factor above 0, 1 at most")
+    if not 0 <= lora_dropout < 1:
+        raise UserError(f"`lora_dropout` is {lora_dropout}; expected a share from 0 to less than 1")
+    if lora_rank is None:
+        of_adapters = {"lora_alpha": lora_alpha, "lora_dropout": lora_dropout or None, "lora_targets": lora_targets}
+        for name, given in of_adapters.items():
+            if given is not None:
+                raise UserError(f"`{name}` is {given}, but there are no adapters; set `lora_rank`, 16 for instance")
+    elif freeze != "backbone":
+        raise UserError(
+            f"`freeze` is {freeze}, but with `lora_rank` the adapters alone are trained in the backbone; set it to "
+            "backbone, or leave the adapters out"
+        )
+    elif lora_targets is not None and not lora_targets:
+        raise UserError("`lora_targets` is empty; name linear maps, q_proj and v_proj for instance, or leave it out")
+    if trained_layers is not None and freeze == "none":
+        raise UserError(f"`trained_layers` is {trained_layers}, and all below them stays frozen; set `freeze` to stem")
+    if freeze == "backbone" and lora_rank is None:
+        of_backbone = {
+            "trained_layers": trained_layers,
+            "backbone_learning_rate": backbone_learning_rate,
+            "layer_decay": None if layer_decay == 1 else layer_decay,
+            "unfreeze_at_epoch": unfreeze_at_epoch or None,
+        }
+        for name, given in of_backbone.items():
+            if given is not None:
+                raise UserError(
+                    f"`{name}` is {given}, but nothing of the backbone is trained; set `freeze` to stem, or `lora_rank`"
+                )
