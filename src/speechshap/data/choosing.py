@@ -16,7 +16,7 @@ from speechshap.data.utterance import SplitName, Utterance
 from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
 
-_MOST_NAMED = 100
+_MOST_NAMED = 30
 """Speakers of a split whose names are told."""
 
 

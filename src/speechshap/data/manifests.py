@@ -2,11 +2,14 @@
 
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from speechshap.data.audio import find_audio
 from speechshap.data.manifest_rows import Columns, Row, rows_of
@@ -23,6 +26,7 @@ SPLIT_WORDS: dict[str, SplitName] = {
 
 _MANIFESTS = ("manifest.csv", "manifest.parquet")
 _STRETCHES = ("start", "end", "low_hz", "high_hz")
+_UNUSUAL = ("\\", "//", "/.")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """Characters that neither file names nor Parquet hold: zeros, and halves of surrogate pairs."""
 
@@ -95,7 +99,8 @@ def read_manifest(
     paths: set[str] = set()
     for file, split in files.items():
         folder = Path(audio_root) if audio_root else file.parent
-        for place, row in rows_of(file, columns):
+        rows = tqdm(rows_of(file, columns), "reading manifest", unit="row", delay=2, leave=False, disable=None)
+        for place, row in rows:
             try:
                 utterance = _utterance(row, folder, split, corpus)
             except ValueError as error:
@@ -132,16 +137,28 @@ def _utterance(row: Row, folder: Path, split: SplitName | None, corpus: str) -> 
     if given and given.lower() not in SPLIT_WORDS:
         raise ValueError(f"split {given!r}; expected train, val or test")
     return Utterance(
-        id=_text(row.get("id")) or Path(name).as_posix(),
+        id=_text(row.get("id")) or _as_id(name),
         path=folder / name,
-        label=_text(row.get("label")),
-        speaker=_text(row.get("speaker")),
+        label=_shared(row.get("label")),
+        speaker=_shared(row.get("speaker")),
         corpus=corpus,
         stretches=_stretches(row),
         split=SPLIT_WORDS[given.lower()] if given else split,
-        session=_text(row.get("session")),
+        session=_shared(row.get("session")),
         duration=_duration(row.get("duration")),
     )
+
+
+def _as_id(name: str) -> str:
+    """A path with slashes alone, and without parts that say nothing, which most paths do not have."""
+    is_plain = not name.startswith(".") and not name.endswith("/") and not any(each in name for each in _UNUSUAL)
+    return name if is_plain else Path(name).as_posix()
+
+
+def _shared(value: object) -> str | None:
+    """Text of a field that many rows have; they share it in memory."""
+    text = _text(value)
+    return None if text is None else sys.intern(text)
 
 
 def _duration(value: object) -> float | None:

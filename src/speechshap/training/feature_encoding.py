@@ -121,6 +121,8 @@ def obstacle(trainer: pl.Trainer) -> str | None:
     module, data = trainer.lightning_module, getattr(trainer, "datamodule", None)
     if getattr(data, "transform", None) is not None:
         return "`transform` changes the recordings in each epoch"
+    if getattr(getattr(data, "catalogue", None), "check", "first") == "lazily":
+        return "recordings are found by what they contain, and `check` is lazily"
     if not isinstance(module, EmotionModule):
         return f"a {type(module).__name__} hears waveforms"
     if not module.trains_head_only:
