@@ -3,10 +3,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import write_sound
 
 from speechshap.data import Stretch, read_corpus
+from speechshap.data.manifest_rows import Columns
 from speechshap.errors import UserError
 
 BANDS = "path,label,start,end,low_hz,high_hz"
@@ -131,7 +134,7 @@ def test_json_lines_of_emobox(tmp_path: Path) -> None:
         ("a.jsonl", "[1]\n", "line 1 is not an object"),
         ("a.jsonl", "no json\n", "line 1"),
         ("a.csv", "path,label\na.wav,fröhlich\n", "line 2 is not text in UTF-8; save the manifest as UTF-8"),
-        ("a.txt", "path,label\n", "expected .csv or .jsonl"),
+        ("a.txt", "path,label\n", "expected .csv, .jsonl or .parquet"),
     ],
 )
 def test_a_mistake_in_a_manifest_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -260,7 +263,10 @@ def test_a_recording_in_two_folds_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_fold_files_is_told_from_a_manifest(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no manifest.csv, and no .jsonl file with train, valid or test in its name"):
+    with pytest.raises(
+        UserError,
+        match=r"no manifest.csv or manifest.parquet, and no .jsonl file with train, valid or test",
+    ):
         read_corpus(tmp_path, "manifest")
     with pytest.raises(UserError, match=r"list.csv: no such folder, and no such manifest; correct `root`"):
         read_corpus(tmp_path / "list.csv", "manifest")
@@ -278,3 +284,99 @@ def test_a_manifest_one_level_further_down_is_found(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "manifest.csv").write_text("path,label\nb.wav,sad\n")
     assert read_corpus(tmp_path).name == "folder"
+
+
+def write_parquet(path: Path, columns: dict[str, list]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
+    columns: dict[str, list] = {
+        "path": ["b.wav", "a/c.wav"], "label": ["happy", "sad"], "speaker": ["S1", None], "split": ["dev", "test"],
+        "session": ["1", "2"], "duration": ["2.5", None], "start": ["0.5 1.5", None], "end": ["1.25 2", None],
+        "low_hz": ["100 0", None], "high_hz": ["200 300", None],
+    }  # fmt: skip
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
+    as_text = read_corpus(write_parquet(tmp_path / "list.parquet", columns))
+    assert as_text == read_corpus(tmp_path / "list.csv")
+    numbers = {"session": [1, 2], "duration": [2.5, None], "start": [[0.5, 1.5], None], "end": [[1.25, 2], None]}
+    bands = {"low_hz": [[100, 0], []], "high_hz": [[200, 300], []]}
+    as_numbers = read_corpus(write_parquet(tmp_path / "other.parquet", {**columns, **numbers, **bands}))
+    assert as_numbers.utterances == as_text.utterances
+
+
+def test_a_folder_with_a_parquet_manifest_is_one(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "manifest.parquet", {"path": ["a.wav"], "label": ["sad"]})
+    assert read_corpus(tmp_path).name == "manifest"
+    assert [utterance.path for utterance in read_corpus(tmp_path).utterances] == [tmp_path / "a.wav"]
+    (tmp_path / "manifest.csv").write_text("path,label\na.wav,sad\n")
+    with pytest.raises(UserError, match=r"has manifest.csv and manifest.parquet; give one of them as `root`"):
+        read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"file": ["a.wav"], "emotion": ["sad"]}, "must name the columns path,label.*; it has file, emotion"),
+        ({"path": ["a.wav"], "label": ["sad"], "start": [2.0], "end": [1.5]}, "row 1 .*end is 1.5, while start is 2"),
+        ({"path": ["a.wav", "a.wav"], "label": ["sad", "sad"]}, "row 2 repeats a.wav of row 1;"),
+        ({"path": ["a.wav"], "label": [[1]]}, r"row 1 cannot be read \(\[1\] is no text"),
+        ({"path": [3], "label": ["sad"]}, "row 1 .*the path is 3; expected the name of a sound file"),
+        ({"path": ["a.wav"], "label": ["sad"], "duration": [-1.0]}, "row 1 .*duration is -1.0; expected seconds, abov"),
+        ({"audio": [{"bytes": b"RIFF", "path": "a.wav"}], "label": [0]}, "with its recordings in it.*`root` hf:///"),
+    ],
+)
+def test_a_mistake_in_parquet_is_named(tmp_path: Path, columns: dict, message: str) -> None:
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    with pytest.raises(UserError, match=message) as error:
+        read_corpus(path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"path,label\na.wav,sad\n"])
+def test_what_is_no_parquet_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"a.parquet: the manifest cannot be read as Parquet"):
+        read_corpus(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("2.5", 2.5), ("", None), ("3", 3.0)])
+def test_durations_of_a_manifest(tmp_path: Path, given: str, seconds: float | None) -> None:
+    (tmp_path / "a.csv").write_text(f"path,label,duration\na.wav,sad,{given}\n")
+    assert [utterance.duration for utterance in read_corpus(tmp_path / "a.csv").utterances] == [seconds]
+    row = {"wav": "a.wav", "emo": "sad", "length": seconds}
+    assert read_corpus(write_lines(tmp_path / "a.jsonl", [row])).utterances[0].duration == seconds
+
+
+@pytest.mark.parametrize("given", ["-1", "0", "long", "nan", "inf"])
+def test_a_duration_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
+    (tmp_path / "a.csv").write_text(f"path,label,duration\na.wav,sad,{given}\n")
+    with pytest.raises(UserError, match=f"line 2 .*duration is {given}; expected seconds, above 0"):
+        read_corpus(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_columns_of_other_names(tmp_path: Path, kind: str) -> None:
+    row = {"path": "a.wav", "label": "7", "feeling": "sad", "voice": "S1"}
+    path = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        path.write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    elif kind == "jsonl":
+        write_lines(path, [{**row, "wav": "a.wav"}])
+    else:
+        write_parquet(path, {name: [value] for name, value in row.items()})
+    (utterance,) = read_corpus(path, columns=Columns("feeling", "voice")).utterances
+    assert (utterance.label, utterance.speaker) == ("sad", "S1")
+    with pytest.raises(UserError, match="mood"):
+        read_corpus(path, columns=Columns("mood"))
+    with pytest.raises(UserError, match="singer"):
+        read_corpus(path, columns=Columns("feeling", "singer"))
+
+
+def test_a_corpus_without_a_manifest_has_no_columns(tmp_path: Path) -> None:
+    write_sound(tmp_path / "sad" / "a.wav")
+    with pytest.raises(UserError, match=r"`label_column` names a column, but .* is no manifest"):
+        read_corpus(tmp_path, columns=Columns("feeling"))

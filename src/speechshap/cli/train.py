@@ -222,7 +222,7 @@ class TrainCLI(LightningCLI):
         if data.root is not None:
             return
         if data.corpus == "auto":
-            for name in ("root", "corpus", "audio_root"):
+            for name in ("root", "corpus", "audio_root", "label_column", "speaker_column"):
                 data[name] = saved.get(name, data[name])
             take_fold(data, saved, self._parser(self.config.subcommand))
         take_planted_corpus(data, checkpoint)

@@ -62,6 +62,7 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         self.repeat = repeat
         self.epoch = 0
         self.num_own = 0
+        self._made: tuple[tuple[int, int, int], list[list[int]]] | None = None
 
     def __iter__(self) -> Iterator[list[int]]:
         """Batches of this process, as indices of utterances."""
@@ -75,11 +76,14 @@ class LengthBatchSampler(DistributedSampler[list[int]]):
         count, rank = 1, 0
         if distributed.is_available() and distributed.is_initialized():
             count, rank = distributed.get_world_size(), distributed.get_rank()
-        batches = self.batches(count)
-        self.num_own = len(batches[rank::count])
-        if self.repeat and batches:
-            batches += [batches[number % len(batches)] for number in range(-len(batches) % count)]
-        return batches[rank::count]
+        made_for = self.epoch, count, rank
+        if self._made is None or self._made[0] != made_for:  # their number is asked for time and again
+            batches = self.batches(count)
+            self.num_own = len(batches[rank::count])
+            if self.repeat and batches:
+                batches += [batches[number % len(batches)] for number in range(-len(batches) % count)]
+            self._made = made_for, batches[rank::count]
+        return self._made[1]
 
     def batches(self, count: int = 1) -> list[list[int]]:
         """All batches of the epoch; their number is a multiple of ``count`` where that is possible."""

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from speechshap.data.audio import AudioFacts, AudioFileError
 from speechshap.data.checking import FileChecker, add_to_list
@@ -17,6 +17,7 @@ from speechshap.data.choosing import (
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.decoding import NEEDS_MEDIA, NO_FILE
 from speechshap.data.folds import count_folds, existing_fold, fold_folders, fold_key, has_fold_folders
+from speechshap.data.manifest_rows import Columns
 from speechshap.data.overlap import SpeakerOverlap, speaker_overlap
 from speechshap.data.planted import make_planted_corpus
 from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS, PlantedKind
@@ -25,12 +26,15 @@ from speechshap.data.splits import SplitOptions, Splits, draw_subset
 from speechshap.data.twins import SAME_SOUND, same_sound, without_twins
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted, name_some
-from speechshap.errors import UserError
+from speechshap.errors import UserError, require_choice
 
 logger = logging.getLogger(__name__)
 
 PLANTED_ROOT = Path("data")
 """Folder below the working folder in which each planted-evidence corpus has a folder of its name."""
+
+Check = Literal["first", "lazily"]
+"""When files are looked at: all of them before they are used, or each when it is decoded."""
 
 _EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validate": ("val",), "test": ("test",)}
 """Splits that each stage evaluates the model on."""
@@ -74,6 +78,10 @@ class Catalogue:
         classes: Labels in the order of the class indices; the corpus' own unless given.
         options: How to draw the splits.
         on_bad_file: ``skip`` leaves out a file that cannot be used, ``raise`` raises.
+        check: ``first`` decodes every file of the splits before they are used. ``lazily`` opens only those whose
+            duration the manifest does not have, and trusts it for the rest. What is to be explained or referred to is
+            checked first in any case, since it is decoded anyway.
+        columns: What the columns of a manifest are called.
 
     Attributes:
         splits: The usable utterances of each split, or None before they are set up.
@@ -89,7 +97,10 @@ class Catalogue:
         classes: list[str] | None = None,
         options: SplitOptions | None = None,
         on_bad_file: Literal["skip", "raise"] = "skip",
+        check: Check = "first",
+        columns: Columns = Columns(),  # noqa: B008 - immutable
     ) -> None:
+        require_choice("check", check, get_args(Check))
         if root is None and options is not None and options.folds == "emobox":
             raise UserError("`root` is missing; give the folder of the corpus in EmoBox's data as `root`")
         if root is None and not files and corpus not in ("auto", *PLANTED_KINDS):
@@ -101,6 +112,8 @@ class Catalogue:
         self.given_classes = classes
         self.options = options or SplitOptions()
         self.on_bad_file = on_bad_file
+        self.check = check
+        self.columns = columns
         self.splits: Splits | None = None
         self.skipped: list[Skipped] = []
         self._told: set[Skipped] = set()
@@ -111,6 +124,7 @@ class Catalogue:
         self._saved = KnownRecordings()
         self._saved_fold: list[str | int] | None = None
         self._recognised: dict[str, Recording] = {}
+        self._state: dict[str, Any] = {}  # of the splits, once it was asked for
 
     def report_to(self, folder: Path | None, quiet: bool = False) -> None:
         """Set where ``skipped.csv`` is written, instead of the working folder.
@@ -138,7 +152,7 @@ class Catalogue:
             raise UserError(
                 f"{root}: folds of EmoBox, which have the splits; choose one with `folds` emobox and a number as `fold`"
             )
-        return read_corpus(root, self.corpus, self.audio_root, self.given_classes)
+        return read_corpus(root, self.corpus, self.audio_root, self.given_classes, self.columns)
 
     @property
     def num_folds(self) -> int:
@@ -189,15 +203,7 @@ class Catalogue:
         self._stage = stage
         chosen = self._choose()
         if self.splits is None:
-            usable = {utterance.id for utterance in self.usable([u for part in chosen.splits for u in part])}
-            splits, twins = without_twins(
-                Splits(*([u for u in part if u.id in usable] for part in chosen.splits)), self._checker
-            )
-            self.skipped += twins
-            self._tell_skipped()
-            if twins and self.on_bad_file == "raise":
-                raise AudioFileError(twins[0].path, twins[0].reason)
-            self.splits = splits
+            self.splits = self._unopened(chosen.splits) if self.check == "lazily" else self._checked(chosen.splits)
             self._report(f"split {chosen.origin}", self.splits._asdict())
             if self.splits.test:
                 self._tell_overlap(speaker_overlap(self.splits), is_given=chosen.source == "manifest")
@@ -208,6 +214,32 @@ class Catalogue:
             remarks += describe_known(self.splits.test, self._recognised, "to test")
         self._warn(remarks)
         return self.splits
+
+    def _checked(self, splits: Splits) -> Splits:
+        """Splits without files that cannot be used, and without the twins of what is evaluated."""
+        usable = {utterance.id for utterance in self.usable([u for part in splits for u in part])}
+        kept, twins = without_twins(Splits(*([u for u in part if u.id in usable] for part in splits)), self._checker)
+        self.skipped += twins
+        self._tell_skipped()
+        if twins and self.on_bad_file == "raise":
+            raise AudioFileError(twins[0].path, twins[0].reason)
+        return kept
+
+    def _unopened(self, splits: Splits) -> Splits:
+        """Splits of which only the files without a duration were opened."""
+        unknown = [utterance for part in splits for utterance in part if utterance.duration is None]
+        if len(unknown) == sum(map(len, splits)):
+            raise UserError(
+                f"`check` is lazily, but no duration of a recording of {self.root} is known; give a manifest with the "
+                'column duration (seconds), or take `check="first"`'
+            )
+        if not self._checker.quiet:
+            logger.info(
+                "files are opened when they are trained on (`check` is lazily): it was not checked whether all of them "
+                "can be used, nor whether the same recording is in two splits"
+            )
+        left_out = {u.id for u in unknown} - {u.id for u in self.usable(unknown)} if unknown else set()
+        return Splits(*([u for u in part if u.id not in left_out] for part in splits))
 
     def utterances_to_explain(self, split: Literal["train", "val", "test", "all"], most: int | None) -> list[Utterance]:
         """Usable utterances of the loose files, of a split, or of the whole corpus, ``most`` at most.
@@ -255,7 +287,9 @@ class Catalogue:
 
     def state(self) -> dict[str, Any]:
         """Recordings of each split as plain types; empty before the splits are set up."""
-        return {**self._known().state(), "fold": self._fold} if self.splits else {}
+        if self.splits and not self._state:
+            self._state = {**self._known().state(), "fold": self._fold}
+        return self._state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over the split of a checkpoint; splits that are already set up are chosen anew.
@@ -268,7 +302,7 @@ class Catalogue:
             return
         self._saved, self._saved_fold, self._chosen = saved, state.get("fold"), None
         if self.splits:
-            self.splits = None
+            self.splits, self._state = None, {}
             self.set_up_splits(self._stage)
 
     @property
@@ -283,10 +317,11 @@ class Catalogue:
 
     def _labelled_or_not(self) -> list[Utterance]:
         self.skipped = list(self.listing.skipped)
+        classes = self.classes
         for utterance in self.listing.utterances:
-            if utterance.label is not None and utterance.label not in self.classes:
+            if utterance.label is not None and utterance.label not in classes:
                 raise UserError(
-                    f"{utterance.path}: label {utterance.label!r} is none of the classes {', '.join(self.classes)}; "
+                    f"{utterance.path}: label {utterance.label!r} is none of the classes {', '.join(classes)}; "
                     "correct the label, take a model for these labels, or explain files without labels with `files`"
                 )
         return self.listing.utterances
@@ -303,7 +338,9 @@ class Catalogue:
                 f"{self.root}: no file has a label; expected a folder for each class, a known corpus or a manifest; "
                 'explain files without labels with `files`, or all of the folder with `predict_split="all"`'
             )
-        self._recognised = self._saved.find(labelled, self._checker)
+        by_name_alone = self.check == "lazily"
+        find = self._saved.find_by_name if by_name_alone else partial(self._saved.find, files=self._checker)
+        self._recognised = find(labelled)
         if not self._recognised:
             self._warn(self._saved.namesakes(labelled))
         self._chosen = choose_split(labelled, self.options, split_of_each(self._recognised), self._saved_fold)
@@ -334,9 +371,36 @@ class Catalogue:
             raise AudioFileError(worst.path, worst.reason + hint)
         return usable
 
-    def _tell_skipped(self) -> None:
+    def leave_out(self, skipped: Sequence[Skipped]) -> None:
+        """Note files that turned out to be bad when they were decoded (``check`` is ``lazily``).
+
+        Raises:
+            AudioFileError: There is one, and ``on_bad_file`` is ``raise``.
+        """
+        known = set(self.skipped)
+        self.skipped += [item for item in skipped if item not in known]
+        if self.on_bad_file == "raise":
+            raise AudioFileError(skipped[0].path, skipped[0].reason)
+
+    def tell_left_out(self, none_of: Sequence[Skipped] = ()) -> None:
+        """List and tell the files that were left out; each process those that it has met.
+
+        Args:
+            none_of: All that were tried, where none can be used.
+
+        Raises:
+            AudioFileError: None can be used.
+        """
+        self._tell_skipped(quiet=False)
+        if none_of:
+            others = counted(len(none_of) - 1, "other file")
+            raise AudioFileError(
+                none_of[0].path, f"{none_of[0].reason} (and none of {others} that were tried can be used{self._hint()})"
+            )
+
+    def _tell_skipped(self, quiet: bool | None = None) -> None:
         """List the files that were left out, and say so of those of which it was not said."""
-        if self._checker.quiet:
+        if self._checker.quiet if quiet is None else quiet:
             return
         untold = [item for item in self.skipped if item not in self._told]
         self._told.update(untold)
@@ -357,7 +421,9 @@ class Catalogue:
                 logger.warning("%d of them: %s%s", number, reason, more)
 
     def seconds(self, utterance: Utterance) -> float:
-        """Length of a usable utterance."""
+        """Length of a usable utterance; where its file was not opened, as the manifest has it."""
+        if self.check == "lazily" and utterance.duration is not None and self._checker.facts(utterance) is None:
+            return utterance.duration
         return self._facts(utterance).seconds
 
     def digest(self, utterance: Utterance) -> str:

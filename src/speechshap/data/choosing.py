@@ -16,6 +16,9 @@ from speechshap.data.utterance import SplitName, Utterance
 from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
 
+_MOST_NAMED = 30
+"""Speakers of a split whose names are told."""
+
 
 class ChosenSplit(NamedTuple):
     """Splits and where they come from; ``origin`` says so in words that follow "split"."""
@@ -169,6 +172,7 @@ def describe(name: str, part: Sequence[Utterance]) -> str:
         'val      0 utterances'
     """
     speakers = speakers_of(part)
-    of_speakers = f" of {counted(len(speakers), 'speaker')}: {' '.join(speakers)}" if speakers else ""
+    names = " ".join([*speakers[:_MOST_NAMED], *["..."] * (len(speakers) > _MOST_NAMED)])
+    of_speakers = f" of {counted(len(speakers), 'speaker')}: {names}" if speakers else ""
     count, words = counted(len(part), "utterance").split()
     return f"{name:<5} {count:>4} {words}{of_speakers}"

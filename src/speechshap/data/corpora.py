@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from speechshap.data.audio import find_audio
+from speechshap.data.manifest_rows import Columns
 from speechshap.data.manifests import manifest_files, read_manifest
 from speechshap.data.planted_clip import PLANTED_KINDS, PlantedKind
 from speechshap.data.utterance import Skipped, Utterance
@@ -145,7 +146,11 @@ class Corpus:
 
 
 def read_corpus(
-    root: Path, corpus: CorpusName = "auto", audio_root: Path | None = None, classes: Sequence[str] | None = None
+    root: Path,
+    corpus: CorpusName = "auto",
+    audio_root: Path | None = None,
+    classes: Sequence[str] | None = None,
+    columns: Columns = Columns(),  # noqa: B008 - immutable
 ) -> Corpus:
     """List the utterances of a corpus.
 
@@ -157,6 +162,7 @@ def read_corpus(
         audio_root: Folder that relative paths of a manifest start from; the manifest's own unless given.
         classes: Labels that a model has. With ``folder``, labels (and speakers) are the folders one level further down
             if these are classes and the top folders are not.
+        columns: What the columns of a manifest are called.
 
     Raises:
         UserError: Nothing usable is there, or a manifest has a mistake.
@@ -165,9 +171,13 @@ def read_corpus(
     if corpus == "auto":
         corpus = detect_corpus(root)
     if corpus == "manifest" or corpus in PLANTED_KINDS:
-        listed, skipped = read_manifest(root, audio_root)
-        utterances = with_speakers_and_sentences([replace(utterance, corpus=corpus) for utterance in listed])
+        listed, skipped = read_manifest(root, audio_root, columns, corpus)
+        utterances = with_speakers_and_sentences(listed)
         return Corpus(corpus, utterances, _sorted_labels(utterances), skipped)
+    if columns != Columns():
+        raise UserError(
+            f"`{'label_column' if columns.label else 'speaker_column'}` names a column, but {root} is no manifest"
+        )
     files = find_audio(root)
     return _read_folders(root, files, classes or ()) if corpus == "folder" else _read_named(root, files, corpus)
 
@@ -175,9 +185,9 @@ def read_corpus(
 def detect_corpus(root: Path) -> CorpusName:
     """Recognise a corpus.
 
-    A file, or a folder with ``manifest.csv`` or fold files in it, is a manifest. Otherwise it is the corpus whose
-    naming rule fits at least nine of ten file names; failing that, a ``manifest.csv`` one level further down; failing
-    that, ``folder``.
+    A file, or a folder with ``manifest.csv``, ``manifest.parquet`` or fold files in it, is a manifest. Otherwise it is
+    the corpus whose naming rule fits at least nine of ten file names; failing that, such a manifest one level further
+    down; failing that, ``folder``.
     """
     files = manifest_files(root)
     if any(root in (path, path.parent) for path in files):
@@ -192,10 +202,17 @@ def fitting_rule(paths: Sequence[Path]) -> str | None:
         >>> fitting_rule([Path("wav/03a01Fa.wav")])
         'emodb'
     """
-    for name, rule in NAMING_RULES.items():
-        if paths and sum(rule.parse(path) is not None for path in paths) >= 0.9 * len(paths):
-            return name
-    return None
+    return next((name for name, rule in NAMING_RULES.items() if paths and _fits(rule, paths)), None)
+
+
+def _fits(rule: NamingRule, paths: Sequence[Path]) -> bool:
+    """Whether a rule fits at least nine of ten paths; after enough others the rest is not looked at."""
+    others = 0
+    for path in paths:
+        others += rule.parse(path) is None
+        if len(paths) - others < 0.9 * len(paths):
+            return False
+    return True
 
 
 def with_speakers_and_sentences(utterances: Sequence[Utterance]) -> list[Utterance]:

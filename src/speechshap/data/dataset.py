@@ -121,12 +121,16 @@ class UtteranceDataset(Dataset[Batch]):
     def example(self, index: int) -> Example:
         """Decode one utterance."""
         utterance = self.utterances[index]
-        waveform = torch.from_numpy(load_audio(utterance.path, self.sample_rate))
+        waveform = self.waveform(utterance)
         if self.transform is not None:
             is_own = self.seed is not None
             with random_numbers_of(self.seed, self.epoch, utterance.id) if is_own else nullcontext():
                 waveform = self.transform(waveform)
         return Example(waveform, self.label(utterance), utterance)
+
+    def waveform(self, utterance: Utterance) -> Tensor:
+        """Decode an utterance, ``(time,)``."""
+        return torch.from_numpy(load_audio(utterance.path, self.sample_rate))
 
     def label(self, utterance: Utterance) -> int:
         """Class index of an utterance, -1 where its label is unknown."""

@@ -67,7 +67,8 @@ def assign_folds(utterances: Sequence[Utterance], options: SplitOptions) -> dict
                 f"the corpus has one {options.folds} only ({names[0]}), and nothing else to train on; take {other}a "
                 'number of `folds` with `split_by="utterance"`'
             )
-        fold_of = {utterance.id: names.index(group) + 1 for utterance, group in zip(ordered, groups, strict=True)}
+        numbers = {name: number for number, name in enumerate(names, start=1)}
+        fold_of = {utterance.id: numbers[group] for utterance, group in zip(ordered, groups, strict=True)}
     _refuse_unheard_classes(ordered, fold_of)
     return fold_of
 

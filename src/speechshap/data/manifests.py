@@ -1,17 +1,18 @@
-"""Manifests: CSV tables, and the JSON lines and fold files of EmoBox (Ma et al. 2024)."""
+"""Manifests: CSV and Parquet tables, and the JSON lines and fold files of EmoBox (Ma et al. 2024)."""
 
-import csv
-import io
-import json
 import math
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 from speechshap.data.audio import find_audio
+from speechshap.data.manifest_rows import Columns, Row, rows_of
 from speechshap.data.utterance import Skipped, SplitName, Stretch, Utterance
 from speechshap.data.wording import counted
 from speechshap.errors import UserError
@@ -23,104 +24,160 @@ SPLIT_WORDS: dict[str, SplitName] = {
 }
 """Spellings of the three splits in manifests and in their file names."""
 
-Row = Mapping[str, object]
-"""One entry: the columns of CSV, whose cells are text, or what JSON lines have instead of them."""
-
-_OPTIONAL_COLUMNS = ("speaker", "split", "session", "start", "end", "low_hz", "high_hz")
-_EXPECTED_COLUMNS = f"the first line must name the columns path,label[,{','.join(_OPTIONAL_COLUMNS)}]"
+_MANIFESTS = ("manifest.csv", "manifest.parquet")
+_STRETCHES = ("start", "end", "low_hz", "high_hz")
+_UNUSUAL = ("\\", "//", "/.")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""Characters that neither file names nor Parquet hold: zeros, and halves of surrogate pairs."""
 
 
 def manifest_files(root: Path) -> dict[Path, SplitName | None]:
     """Files of a manifest, each with the split in its name, if any; empty if ``root`` is no manifest.
 
     Args:
-        root: A manifest; or a folder with ``manifest.csv`` in it, or in one of its folders; or a folder of fold files:
-            JSON lines with train, valid or test in their names, such as ``ravdess_train_fold_1.jsonl``.
+        root: A manifest; or a folder with ``manifest.csv`` or ``manifest.parquet`` in it, or in one of its folders; or
+            a folder of fold files: JSON lines with train, valid or test in their names, such as
+            ``ravdess_train_fold_1.jsonl``.
+
+    Raises:
+        UserError: There are two of them.
     """
     if root.is_file():
         return {root: None}
-    if (root / "manifest.csv").is_file():
-        return {root / "manifest.csv": None}
+    if inside := [root / name for name in _MANIFESTS if (root / name).is_file()]:
+        if len(inside) > 1:
+            raise UserError(f"{root}: has {' and '.join(_MANIFESTS)}; give one of them as `root`")
+        return {inside[0]: None}
     files: dict[Path, SplitName | None] = {}
     for path in sorted(root.glob("*.jsonl")):
         named = {SPLIT_WORDS[word] for word in re.findall("[a-z]+", path.stem.lower()) if word in SPLIT_WORDS}
         if len(named) == 1:
             files[path] = named.pop()
-    one_level_down = list(root.glob("*/manifest.csv"))
+    one_level_down = [path for name in _MANIFESTS for path in root.glob(f"*/{name}")]
     return files or (dict.fromkeys(one_level_down) if len(one_level_down) == 1 else {})
 
 
-def read_manifest(root: Path, audio_root: Path | None = None) -> tuple[list[Utterance], list[Skipped]]:
-    """Read a manifest: CSV, or JSON lines in the form of EmoBox.
+def read_manifest(
+    root: Path,
+    audio_root: Path | None = None,
+    columns: Columns = Columns(),  # noqa: B008 - immutable
+    corpus: str = "manifest",
+) -> tuple[list[Utterance], list[Skipped]]:
+    """Read a manifest: CSV or Parquet, or JSON lines in the form of EmoBox.
 
-    CSV has the columns ``path,label[,speaker,split,session,start,end,low_hz,high_hz]``. ``split`` is train, val or
-    test, or a usual spelling of these (dev, valid). ``session`` groups speakers who were recorded together. ``start``
-    and ``end`` are the bounds in seconds of the stretch that carries the emotion, where it is known (an end beyond that
-    of the file is taken as it is), ``low_hz`` and ``high_hz`` those of its frequencies; the whole file is used all the
-    same. Several stretches are numbers with spaces between them: ``0.31 1.20`` as ``start``, and as many ends. Objects
-    of JSON lines have ``wav`` and ``emo`` (or ``audio`` and ``label``), and may have ``key`` and the other columns;
-    several stretches may be lists, too.
+    CSV has the columns ``path,label[,speaker,split,session,duration,start,end,low_hz,high_hz]``. ``split`` is train,
+    val or test, or a usual spelling of these (dev, valid). ``session`` groups speakers who were recorded together.
+    ``duration`` is the length of the recording in seconds. ``start`` and ``end`` are the bounds in seconds of the
+    stretch that carries the emotion, where it is known (an end beyond that of the file is taken as it is), ``low_hz``
+    and ``high_hz`` those of its frequencies; the whole file is used all the same. Several stretches are numbers with
+    spaces between them: ``0.31 1.20`` as ``start``, and as many ends. Parquet has the same columns, with text or
+    numbers, and several stretches may be lists, too. Objects of JSON lines have ``wav`` and ``emo`` (or ``audio`` and
+    ``label``), and may have ``key``, ``length`` for the duration, and the other columns; several stretches may be
+    lists, too.
 
     Args:
         root: See :func:`manifest_files`.
         audio_root: Folder that relative paths start from; by default that of the manifest. A file that is not at its
             path there is searched for by name at any depth, with any extension.
+        columns: What the columns are called.
+        corpus: Name of the corpus.
 
     Returns:
         The utterances, sorted by id, and the entries for which several files were found.
 
     Raises:
-        UserError: A file is missing or is neither CSV nor JSON lines; or a line of it cannot be read, has other cells
-            than the first one names, or lists a recording again.
+        UserError: A file is missing or is neither CSV, Parquet nor JSON lines; or a line of it cannot be read, has
+            other cells than the first one names, or lists a recording again.
     """
     files = manifest_files(root)
     if not files:
-        inside = "no manifest.csv, and no .jsonl file with train, valid or test in its name"
+        inside = f"no {' or '.join(_MANIFESTS)}, and no .jsonl file with train, valid or test in its name"
         raise UserError(
             f"{root}: {inside if root.is_dir() else 'no such folder, and no such manifest; correct `root`'}"
         )
     utterances: dict[str, Utterance] = {}
-    lines: dict[str | Path, str] = {}  # where each id and each file was listed first
-    for path, split in files.items():
-        for number, row in _rows(path):
+    paths: set[str] = set()
+    for file, split in files.items():
+        folder = Path(audio_root) if audio_root else file.parent
+        rows = tqdm(rows_of(file, columns), "reading manifest", unit="row", delay=2, leave=False, disable=None)
+        for place, row in rows:
             try:
-                utterance = _utterance(row, Path(audio_root) if audio_root else path.parent, split)
+                utterance = _utterance(row, folder, split, corpus)
             except ValueError as error:
-                raise UserError(f"{path}: line {number} cannot be read ({error})") from error
-            for name in (utterance.id, utterance.path):
-                if name in lines:
-                    raise UserError(
-                        f"{path}: line {number} repeats {name} of {lines[name]}; each recording may be listed once, "
-                        "since the whole file is used"
-                    )
-                lines[name] = f"line {number}" if path == root else f"{path.name}, line {number}"
+                raise UserError(f"{file}: {place} cannot be read ({error})") from error
+            path = str(utterance.path)
+            if utterance.id in utterances or path in paths:
+                name = utterance.id if utterance.id in utterances else path
+                raise UserError(
+                    f"{file}: {place} repeats {name} of {_first_place(root, files, audio_root, columns, name)}; each "
+                    "recording may be listed once, since the whole file is used"
+                )
             utterances[utterance.id] = utterance
+            paths.add(path)
     if not utterances:
         raise UserError(f"{root}: the manifest lists no utterance")
     ordered = sorted(utterances.values(), key=lambda utterance: utterance.id)
     return (ordered, []) if audio_root is None else _find_by_name(ordered, Path(audio_root))
 
 
-def _utterance(row: Row, folder: Path, split: SplitName | None) -> Utterance:
+def _first_place(root: Path, files: Iterable[Path], audio_root: Path | None, columns: Columns, name: str) -> str:
+    """Where an id or a path is listed first; looked up again, since the places of all rows would take much memory."""
+    for file in files:
+        for place, row in rows_of(file, columns):
+            utterance = _utterance(row, Path(audio_root) if audio_root else file.parent, None, "")
+            if name in (utterance.id, str(utterance.path)):
+                return place if file == root else f"{file.name}, {place}"
+    raise AssertionError(f"{name} is not listed")
+
+
+def _utterance(row: Row, folder: Path, split: SplitName | None, corpus: str) -> Utterance:
     name, given = row.get("path"), _text(row.get("split"))
     if not isinstance(name, str) or _text(name) is None:
         raise ValueError(f"the path is {name!r}; expected the name of a sound file")
     if given and given.lower() not in SPLIT_WORDS:
         raise ValueError(f"split {given!r}; expected train, val or test")
     return Utterance(
-        id=_text(row.get("id")) or Path(name).as_posix(),
+        id=_text(row.get("id")) or _as_id(name),
         path=folder / name,
-        label=_text(row.get("label")),
-        speaker=_text(row.get("speaker")),
-        corpus="manifest",
+        label=_shared(row.get("label")),
+        speaker=_shared(row.get("speaker")),
+        corpus=corpus,
         stretches=_stretches(row),
         split=SPLIT_WORDS[given.lower()] if given else split,
-        session=_text(row.get("session")),
+        session=_shared(row.get("session")),
+        duration=_duration(row.get("duration")),
     )
+
+
+def _as_id(name: str) -> str:
+    """A path with slashes alone, and without parts that say nothing, which most paths do not have."""
+    is_plain = not name.startswith(".") and not name.endswith("/") and not any(each in name for each in _UNUSUAL)
+    return name if is_plain else Path(name).as_posix()
+
+
+def _shared(value: object) -> str | None:
+    """Text of a field that many rows have; they share it in memory."""
+    text = _text(value)
+    return None if text is None else sys.intern(text)
+
+
+def _duration(value: object) -> float | None:
+    """Seconds above 0, or None where the field is empty."""
+    if value is None or value == "":
+        return None
+    try:
+        seconds = float(_text(value) or math.nan)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"duration is {value}; expected seconds, above 0")
+    return seconds
 
 
 def _stretches(row: Row) -> tuple[Stretch, ...]:
     """Stretches of a row in their order in time."""
+    if all(row.get(name) in (None, "") for name in _STRETCHES):  # as in most manifests
+        return ()
     starts, ends = _bounds(row, "start", "end", "seconds from the start of the file", "a later end, in seconds")
     lows, highs = _bounds(row, "low_hz", "high_hz", "a frequency in Hz", "a higher frequency, in Hz")
     if lows and len(lows) != len(starts):
@@ -165,12 +222,13 @@ def _numbers(name: str, value: object, unit: str) -> list[float]:
 
 
 def _text(value: object) -> str | None:
-    """A field as text, or None if it is empty; JSON lines may have numbers, including 0."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+    """A field as text, or None if it is empty; JSON lines and Parquet may have numbers, including 0."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{value!r} is no text")
-    text = "" if value is None else str(value).strip()
-    # Neither file names nor Parquet hold zero characters and halves of surrogate pairs.
-    if re.search("[\0\ud800-\udfff]", text):
+    text = str(value).strip()
+    if _NO_TEXT.search(text):
         raise ValueError(f"{text!r} is not text in Unicode")
     return text or None
 
@@ -204,88 +262,3 @@ def _nearest(wanted: Path, candidates: Sequence[Path]) -> list[Path]:
 
     most = max(map(levels, candidates), default=0)
     return [path for path in candidates if levels(path) == most]
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Rows of a manifest with the numbers of their lines."""
-    readers: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: unknown kind of manifest; expected .csv or .jsonl")
-    return readers[path.suffix.lower()](path)
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    columns: list[str] = []
-    for number, line in _text_lines(path):
-        try:
-            # Line by line, so that a quote without an end is found where it is and does not swallow what follows.
-            cells = next(csv.reader([line], strict=True))
-        except csv.Error as error:
-            raise UserError(
-                f"{path}: line {number} cannot be read ({error}); a quoted cell ends on its line, and a quote inside "
-                'it is written twice ("")'
-            ) from error
-        if not columns:
-            columns = _columns(path, line, cells)
-        elif len(cells) < len(columns) or any(cells[len(columns) :]):
-            raise UserError(
-                f"{path}: line {number} has {len(cells)} cells, while the first line names {len(columns)} columns; a "
-                "comma inside a cell needs quotes around the cell"
-            )
-        else:
-            yield number, dict(zip(columns, cells, strict=False))
-    if not columns:
-        raise UserError(f"{path}: the manifest is empty; {_EXPECTED_COLUMNS}")
-
-
-def _columns(path: Path, line: str, cells: Sequence[str]) -> list[str]:
-    columns = [cell.strip() for cell in cells]
-    if not {"path", "label"} <= set(columns):
-        raise UserError(f"{path}: {_EXPECTED_COLUMNS}; it is {line!r}")
-    if repeated := [name for index, name in enumerate(columns) if name and name in columns[:index]]:
-        raise UserError(f"{path}: the first line names the column {repeated[0]} twice; name each once")
-    return columns
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in _text_lines(path):
-        try:
-            row = json.loads(line, parse_constant=_refuse_constant)
-            fields = {name: row.get(name) for name in _OPTIONAL_COLUMNS} | {"id": row.get("key")}
-            fields["path"] = row["wav"] if "wav" in row else row["audio"]
-            fields["label"] = row["emo"] if "emo" in row else row["label"]
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: line {number} is not an object with wav and emo, or audio and label "
-                f"({type(error).__name__}: {error})"
-            ) from error
-        yield number, fields
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers.
-
-    Lines end in line feeds, carriage returns or both; other characters that Unicode counts as line ends may be part of
-    a name.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: the manifest cannot be read ({error.strerror or error})") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # Bytes before the first wrong one are valid, so that lines can be counted in them.
-        position, text = error.start, ""
-    else:
-        position = content.find(b"\0")  # as in UTF-16 without a byte order mark
-    if position >= 0:
-        number = len(re.findall(rb"\r\n|\r|\n", content[:position])) + 1
-        raise UserError(f"{path}: line {number} is not text in UTF-8; save the manifest as UTF-8")
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        if line.strip():
-            yield number, line.removesuffix("\n")

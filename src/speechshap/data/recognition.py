@@ -145,13 +145,19 @@ class KnownRecordings:
         other one, and this has to include a folder unless the checkpoint has no digests. Of several recordings those
         with the longest common path count; they have to be of the same split.
         """
+        if not self.recordings:
+            return {}
         by_id = {recording.id: recording for recording in self.recordings}
         by_name: dict[str, list[Recording]] = defaultdict(list)
         for recording in self.recordings:
             by_name[recording.name].append(recording)
         found = {}
         for utterance in utterances:
-            candidates = [*by_name[utterance.path.stem], *([by_id[utterance.id]] if utterance.id in by_id else [])]
+            namesakes = by_name[utterance.path.stem]
+            if len(namesakes) == 1 and _is_same(utterance, namesakes[0]):  # as all are where nothing has moved
+                found[utterance.id] = namesakes[0]
+                continue
+            candidates = [*namesakes, *([by_id[utterance.id]] if utterance.id in by_id else [])]
             levels = {r: _common_levels(utterance.id, r.id) for r in candidates if _fits(utterance, r)}
             best = [recording for recording, level in levels.items() if level == max(levels.values())]
             if len({recording.split for recording in best}) == 1:
@@ -197,9 +203,17 @@ def _split_order(recording: Recording) -> int:
 
 
 def _name(id_: str) -> str:
-    """Last component of an id, without the extension of a sound file."""
-    path = PurePosixPath(id_)
-    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name
+    """Last component of an id, without the extension of a sound file.
+
+    Example:
+        >>> _name("Actor_01/a.wav"), _name("a/b.c"), _name("a/"), _name(".wav")
+        ('a', 'b.c', 'a', '.wav')
+    """
+    last = id_.rpartition("/")[2]
+    if last in ("", "."):
+        last = PurePosixPath(id_).name
+    stem, _, suffix = last.rpartition(".")
+    return stem if stem and f".{suffix.lower()}" in AUDIO_SUFFIXES else last
 
 
 def _levels(id_: str) -> list[str]:
@@ -216,6 +230,11 @@ def _common_levels(one: str, other: str) -> int:
     """
     short, long = sorted((_levels(one), _levels(other)), key=len)
     return len(short) if long[-len(short) :] == short else 0
+
+
+def _is_same(utterance: Utterance, recording: Recording) -> bool:
+    """Whether an utterance has the id and the known speaker of a recording."""
+    return utterance.id == recording.id and utterance.speaker is not None and utterance.speaker == recording.speaker
 
 
 def _fits(utterance: Utterance, recording: Recording) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from speechshap.data.utterance import Utterance
-from speechshap.data.wording import counted
+from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError, require_at_least
 
 SplitBy = Literal["speaker", "utterance"]
@@ -149,7 +149,7 @@ def find_speakers(wanted: Sequence[str | int], speakers: Sequence[str], option: 
                 f"`{option}` has {name}, which may be {' or '.join(matches)}; write the whole name, in quotes"
             )
         if not matches:
-            raise UserError(f"`{option}`: no speaker {name}; there are {', '.join(speakers)}")
+            raise UserError(f"`{option}`: no speaker {name}; there are {name_some(speakers, 50)}")
         found += matches
     return found
 
@@ -197,12 +197,14 @@ def split_by_speaker(
     if both := sorted(set(named_val) & set(named_test)):
         raise UserError(f"`val_speakers` and `test_speakers` both name {both[0]}")
     order = [speakers[index] for index in np.random.default_rng(seed).permutation(len(speakers))]
-    free = [speaker for speaker in order if speaker not in {*named_val, *named_test}]
-    test = named_test or _take(free, test_fraction * len(speakers))
+    named = {*named_val, *named_test}
+    free = [speaker for speaker in order if speaker not in named]
+    test = set(named_test or _take(free, test_fraction * len(speakers)))
     free = [speaker for speaker in free if speaker not in test]
-    val = named_val or _take(free, val_fraction * len(speakers))
+    val = set(named_val or _take(free, val_fraction * len(speakers)))
+    set_apart = val | test
     return Splits(
-        train=[utterance for utterance in utterances if utterance.speaker not in {*val, *test}],
+        train=[utterance for utterance in utterances if utterance.speaker not in set_apart],
         val=[utterance for utterance in utterances if utterance.speaker in val],
         test=[utterance for utterance in utterances if utterance.speaker in test],
     )

@@ -39,6 +39,7 @@ class Utterance:
         stretches: Where the evidence of the label is known to be; empty where it is not known.
         split: The split that a manifest assigns, if any.
         session: Name of the session in which it was recorded, or None where it is unknown.
+        duration: Length in seconds as a manifest has it, or None where it is unknown.
 
     Example:
         >>> Utterance("03a01Fa.wav", Path("wav/03a01Fa.wav"), "happy", "03", "emodb").label
@@ -54,6 +55,7 @@ class Utterance:
     stretches: tuple[Stretch, ...] = ()
     split: SplitName | None = None
     session: str | None = None
+    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from speechshap.data.audio import MIN_SAMPLES
 from speechshap.data.augmentation import UNCHANGED, Augmentation
-from speechshap.data.catalogue import Catalogue
+from speechshap.data.catalogue import Catalogue, Check
 from speechshap.data.corpora import CorpusName
 from speechshap.data.dataset import (
     Transform,
@@ -21,7 +21,9 @@ from speechshap.data.dataset import (
     one_after_another,
     repeated_to_longest,
 )
+from speechshap.data.manifest_rows import Columns
 from speechshap.data.overlap import SpeakerOverlap
+from speechshap.data.skipping import UncheckedDataset
 from speechshap.data.splits import Folds, SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
 from speechshap.data.wording import counted
@@ -32,7 +34,9 @@ from speechshap.training.feature_encoding import EncodingOptions, is_running, st
 from speechshap.training.loaders import BatchOptions, Use, utterance_loader
 from speechshap.training.run_folder import run_folder
 
-CORPUS_OPTIONS = ("root", "corpus", "audio_root", "val_speakers", "test_speakers", "folds", "fold")
+CORPUS_OPTIONS = (
+    "root", "corpus", "audio_root", "label_column", "speaker_column", "val_speakers", "test_speakers", "folds", "fold",
+)  # fmt: skip
 """Options of one corpus; a checkpoint keeps them, and they do not apply to another ``root``."""
 
 SPLIT_OPTIONS = ("split_by", "val_fraction", "test_fraction", "split_seed")
@@ -43,7 +47,7 @@ class AudioDataModule(pl.LightningDataModule):
     """Batches of emotional speech from a corpus on disk, or from loose files.
 
     Every file is decoded once before the first batch, so that splits and class counts include usable files only, and
-    bad files are known before the training starts.
+    bad files are known before the training starts; of a corpus too large for that see ``check``.
 
     Args:
         root: Folder of the corpus, a manifest (``.csv``, ``.jsonl``), or a folder with EmoBox's fold files; the splits
@@ -54,6 +58,8 @@ class AudioDataModule(pl.LightningDataModule):
         files: Sound files and folders of sound files to explain, without labels, instead of ``root``.
         audio_root: Folder that relative paths of a manifest start from, by default that of the manifest; files that are
             not at their path are searched for by name.
+        label_column: Name of the column of a manifest that has the labels, where it is not label.
+        speaker_column: The same for the speakers, where it is not speaker.
         classes: Labels in the order of the class indices; the corpus' own unless given.
         split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
         val_fraction: Share of the speakers, or of the utterances of each class, for validation; 0 trains on all that is
@@ -84,6 +90,10 @@ class AudioDataModule(pl.LightningDataModule):
         transform: Further augmentation, before that: any function of waveforms, ``(time,)`` to ``(time,)``.
         on_bad_file: ``skip`` leaves out files that cannot be used and lists them in ``skipped.csv``; ``raise`` ends the
             run.
+        check: ``first`` decodes every file before the first batch. ``lazily`` opens each file when it is trained on or
+            tested, for which a manifest has to have a column ``duration`` (seconds); one that cannot be used, or is of
+            another duration, is left out of its batch and listed. The same recording in two splits is then not found,
+            and features are not cached. What is to be explained is checked first all the same.
         max_samples: Former name of ``max_utterances`` (deprecated).
 
     Raises:
@@ -101,6 +111,8 @@ class AudioDataModule(pl.LightningDataModule):
         corpus: CorpusName = "auto",
         files: list[str] | None = None,
         audio_root: str | None = None,
+        label_column: str | None = None,
+        speaker_column: str | None = None,
         classes: list[str] | None = None,
         split_by: SplitBy = "speaker",
         val_fraction: float = 0.15,
@@ -120,6 +132,7 @@ class AudioDataModule(pl.LightningDataModule):
         augment: Augmentation = UNCHANGED,
         transform: Transform | None = None,
         on_bad_file: Literal["skip", "raise"] = "skip",
+        check: Check = "first",
         max_samples: int | None = None,
     ) -> None:
         super().__init__()
@@ -151,6 +164,8 @@ class AudioDataModule(pl.LightningDataModule):
                 fold,
             ),
             on_bad_file,
+            check,
+            Columns(label_column, speaker_column),
         )
         self.predict_split = predict_split
         self.batch_size = batch_size
@@ -282,8 +297,9 @@ class AudioDataModule(pl.LightningDataModule):
         if use != "train" and len(utterances) < processes:
             there = counted(len(utterances), "utterance")
             raise UserError(f"`devices` asks for {processes} processes to {use} {there}; take as many at most")
+        kind = UncheckedDataset if self.catalogue.check == "lazily" and use != "explain" else UtteranceDataset
         return utterance_loader(
-            UtteranceDataset(
+            kind(
                 utterances,
                 self.classes,
                 self._training_transform if use == "train" else None,
@@ -293,6 +309,7 @@ class AudioDataModule(pl.LightningDataModule):
             self._batch_options,
             use,
             None if use == "explain" else self._stored_features(),
+            self.catalogue,
         )
 
     @property

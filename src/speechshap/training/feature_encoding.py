@@ -127,6 +127,8 @@ def stored_features(
 def obstacle(trainer: pl.Trainer) -> str | None:
     """Why the features of a run cannot be computed before it; None where they can."""
     module, data = trainer.lightning_module, getattr(trainer, "datamodule", None)
+    if getattr(getattr(data, "catalogue", None), "check", "first") == "lazily":
+        return "recordings are found by what they contain, and `check` is lazily"
     if not isinstance(module, EmotionModule):
         return f"a {type(module).__name__} hears waveforms"
     if not module.trains_head_only:

@@ -10,7 +10,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from speechshap.data.batching import EpochLoader, LengthBatchSampler
+from speechshap.data.catalogue import Catalogue
 from speechshap.data.dataset import UtteranceDataset
+from speechshap.data.skipping import SkippingLoader, UncheckedDataset
 from speechshap.training.feature_dataset import FeatureDataset, StoredFeatures
 
 Use = Literal["train", "evaluate", "explain"]
@@ -30,7 +32,8 @@ def utterance_loader(
     seconds: Sequence[float],
     options: BatchOptions,
     use: Use,
-    stored: StoredFeatures | None = None,
+    stored: StoredFeatures | None,
+    catalogue: Catalogue,
 ) -> DataLoader[Any]:
     """Loader of batches of similar length: of waveforms, or of the features that are kept of them.
 
@@ -40,6 +43,7 @@ def utterance_loader(
         options: How batches are made.
         use: ``train`` shuffles; with ``explain`` each utterance comes exactly once, however many processes there are.
         stored: Features of the utterances, which take the place of their waveforms.
+        catalogue: That is told what of an :class:`speechshap.data.skipping.UncheckedDataset` cannot be used.
     """
     sampler = LengthBatchSampler(
         seconds,
@@ -50,15 +54,19 @@ def utterance_loader(
         repeat=use != "explain",
     )
     num_workers = options.num_workers if stored is None else 0
-    return EpochLoader(
-        waveforms if stored is None else FeatureDataset(waveforms, stored),
-        batch_size=None,  # the sampler makes the batches
-        sampler=sampler,
-        num_workers=num_workers,
+    own: dict[str, Any] = {
+        "batch_size": None,  # the sampler makes the batches
+        "sampler": sampler,
+        "num_workers": num_workers,
         # Workers that draw random numbers start anew, to know their epoch.
-        persistent_workers=num_workers > 0 and waveforms.transform is None,
-        pin_memory=torch.cuda.is_available(),
-    )
+        "persistent_workers": num_workers > 0 and waveforms.transform is None,
+        "pin_memory": torch.cuda.is_available(),
+    }
+    if stored is not None:
+        return EpochLoader(FeatureDataset(waveforms, stored), **own)
+    if isinstance(waveforms, UncheckedDataset):
+        return SkippingLoader(waveforms, catalogue, repeats=use == "train", **own)
+    return EpochLoader(waveforms, **own)
 
 
 def is_repeated(trainer: pl.Trainer, batch_idx: int) -> bool:
