@@ -230,6 +230,26 @@ def _scores(scores: ClassificationScores, classes: Sequence[str], counts: Speake
     return f"{scores_table(scores, classes, counts)}\n\n{legend(counts)}"
 
 
+def _trained(model: Mapping[str, Any]) -> str:
+    """What was trained, by the options of the module.
+
+    Example:
+        >>> _trained({"freeze": "stem", "trained_layers": 2})
+        'the last 2 layers that the head hears, and all that is after the backbone'
+    """
+    freeze, rank, layers = str(model.get("freeze")), model.get("lora_rank"), model.get("trained_layers")
+    of_layers = "" if layers is None else f"the last {counted(layers, 'layer')} that the head hears"
+    if rank is not None:
+        return f"adapters (LoRA) of rank {rank} in {of_layers or 'all layers'} of the frozen backbone, and the head"
+    if layers is not None:
+        return f"{of_layers}, and all that is after the backbone"
+    return {
+        "backbone": "the head and all that is after the backbone, which is frozen",
+        "stem": "all but the stem of the backbone",
+        "none": "all of it",
+    }.get(freeze, plain(freeze))
+
+
 def _training(card: ModelCard) -> str:
     model, record = card.model, card.record
     first = "" if record.backbone is None else plain(record.backbone) or "random weights"
@@ -242,11 +262,7 @@ def _training(card: ModelCard) -> str:
     return facts_text(
         {
             "backbone": f"{plain(card.architecture)}{f', from {first}' if first else ''}",
-            "trained": {
-                "backbone": "the head and all that is after the backbone, which is frozen",
-                "stem": "all but the stem of the backbone",
-                "none": "all of it",
-            }.get(str(model.get("freeze")), plain(str(model.get("freeze")))),
+            "trained": _trained(model),
             "features": "learnt weighted sum of all hidden states" if layer is None else f"hidden state {layer}",
             "pooling": plain(pooling)
             + (f" after {counted(convolutions, 'pointwise convolution')}" if convolutions else ""),
