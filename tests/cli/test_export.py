@@ -36,8 +36,7 @@ def test_a_run_and_its_checkpoint_are_exported_alike(run: str, caplog: pytest.Lo
     with caplog.at_level(logging.INFO, logger="speechshap"):
         export([run, "one"])
     assert caplog.messages[-1] == (
-        "export: one; speechshap explain --model one --data.files recordings/ explains what it predicts, hf upload "
-        "owner/name one publishes it"
+        "export: one; its README.md says how to load it, and hf upload owner/name one publishes it"
     )
     export([f"{run}/checkpoints/best.ckpt", "two"])
     for name in ("config.json", "model.safetensors"):

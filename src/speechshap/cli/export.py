@@ -40,8 +40,8 @@ def export(arguments: list[str], program: str = "speechshap export") -> None:
 
         folder = Path(options.folder).expanduser()
         export_checkpoint(find_checkpoint(options.checkpoint, prefer="best"), folder, options.overwrite)
-    told = shlex.quote(str(folder))
     logger.info(
-        "export: %s; speechshap explain --model %s --data.files recordings/ explains what it predicts, hf upload "
-        "owner/name %s publishes it", folder, told, told,
-    )  # fmt: skip
+        "export: %s; its README.md says how to load it, and hf upload owner/name %s publishes it",
+        folder,
+        shlex.quote(str(folder)),
+    )
