@@ -337,6 +337,17 @@ def test_a_module_that_handles_waveforms_itself_gets_them(planted_root: Path, ca
     assert not cache.exists()
 
 
+def test_the_price_of_augmentation_is_told_where_features_would_be_cached_without_being_asked_for(
+    planted_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"data": {"augment": Augmentation(gain=(-6, 6))}, "trainer": {"max_epochs": 1}}
+    fit(planted_root, "auto", **options)
+    assert caplog.text.count("features are not cached: `augment` changes the recordings in each epoch") == 1
+    caplog.clear()
+    fit(planted_root, "auto", freeze="stem", **options)
+    assert "cached" not in caplog.text
+
+
 def test_nothing_is_said_of_a_cache_that_nobody_asked_for(planted_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     fit(planted_root, "auto", freeze="stem", trainer={"max_epochs": 1})
     assert "cache" not in caplog.text

@@ -1,6 +1,7 @@
 """Corpora and their labels, splits, decoding, batches, and sound in which the evidence is known."""
 
 from speechshap.data.audio import AudioFileError, load_audio, normalize_waveforms
+from speechshap.data.augmentation import Augmentation
 from speechshap.data.corpora import Corpus, read_corpus
 from speechshap.data.dataset import AudioDataset, Batch, LibrosaAudioDataset
 from speechshap.data.planted import make_planted_corpus
@@ -10,6 +11,7 @@ from speechshap.data.utterance import Stretch, Utterance
 __all__ = [
     "AudioDataset",
     "AudioFileError",
+    "Augmentation",
     "Batch",
     "Corpus",
     "LibrosaAudioDataset",
