@@ -121,6 +121,7 @@ def test_mistakes_are_told(options: Any, message: str) -> None:
         set_spec_augment(build_backbone(family_config("wavlm")), options)
 
 
-def test_masks_of_a_frozen_backbone_are_refused() -> None:
-    with pytest.raises(UserError, match="`spec_augment` masks what a backbone hears that is trained, but it is frozen"):
-        EmotionModule(CLASSES, backbone_config=family_config("wavlm"), spec_augment={"time": 0.1})
+@pytest.mark.parametrize("options", [{}, {"freeze": "stem", "trained_layers": 1}, {"lora_rank": 2}])
+def test_masks_of_a_backbone_with_frozen_layers_are_refused(options: Any) -> None:
+    with pytest.raises(UserError, match="`spec_augment` masks what a backbone hears that is trained, but layers of it"):
+        EmotionModule(CLASSES, backbone_config=family_config("wavlm"), spec_augment={"time": 0.1}, **options)

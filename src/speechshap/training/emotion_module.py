@@ -184,10 +184,10 @@ class EmotionModule(FinetuningModule):
         )
         speech_backbone.gradient_checkpointing = gradient_checkpointing
         if spec_augment is not None:
-            if freeze == "backbone":
+            if freeze == "backbone" or trained_layers is not None:
                 raise UserError(
-                    "`spec_augment` masks what a backbone hears that is trained, but it is frozen; take `freeze` stem "
-                    "or none, or leave it out"
+                    "`spec_augment` masks what a backbone hears that is trained, but layers of it are frozen; take "
+                    "`freeze` stem or none without `trained_layers`, or leave it out"
                 )
             set_spec_augment(speech_backbone, spec_augment)
         # The command line may not have given these two, and a checkpoint cannot be loaded without them.
