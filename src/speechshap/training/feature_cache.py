@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from speechshap.files import remove_partial, whole_file
+from speechshap.files import remove_partial, user_cache, whole_file
 from speechshap.fingerprint import fingerprint
 from speechshap.run_lock import RunLock, new_run_id
 
@@ -25,8 +25,7 @@ _CHECKSUM = "checksum"
 
 def default_folder() -> Path:
     """Folder of all features in the user's cache: ``$XDG_CACHE_HOME`` or ``~/.cache``, and ``speechshap/features``."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path("~/.cache").expanduser()) / "speechshap" / "features"
+    return user_cache("features")
 
 
 class FeatureCache:
