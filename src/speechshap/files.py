@@ -25,6 +25,12 @@ _SILENT_SECONDS = 5.0
 """How long to wait for a lock without a word."""
 
 
+def user_cache(name: str) -> Path:
+    """A folder in the user's cache: ``$XDG_CACHE_HOME`` or ``~/.cache``, then ``speechshap`` and its name."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path("~/.cache").expanduser()) / "speechshap" / name
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` once the block has ended well.

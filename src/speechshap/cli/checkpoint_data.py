@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentParser, Namespace
 
 from speechshap.cli.corpus import take_planted_corpus
+from speechshap.data.hub import find_root
 from speechshap.errors import UserError
 from speechshap.training.checkpoints import find_checkpoint, read_checkpoint, run_of
 from speechshap.training.datamodule import CORPUS_OPTIONS, SPLIT_OPTIONS, AudioDataModule
@@ -95,6 +96,7 @@ def refuse_missing_corpus(options: Namespace) -> None:
     """Raise a UserError where the corpus of the options is not there."""
     root = options.data.root
     takes_files = "files" in options.data
-    if root is not None and not (takes_files and options.data.files) and not Path(root).expanduser().exists():
+    place = None if root is None else find_root(root)
+    if isinstance(place, Path) and not (takes_files and options.data.files) and not place.exists():
         files = ", or recordings to explain with `files`" if takes_files else ""
         raise UserError(f"{root}: no such folder; give that of the corpus with `root`{files}")

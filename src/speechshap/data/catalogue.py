@@ -17,6 +17,7 @@ from speechshap.data.choosing import (
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.decoding import NEEDS_MEDIA, NO_FILE
 from speechshap.data.folds import count_folds, existing_fold, fold_folders, fold_key, has_fold_folders
+from speechshap.data.hub import HubDataset
 from speechshap.data.manifest_rows import Columns
 from speechshap.data.overlap import SpeakerOverlap, speaker_overlap
 from speechshap.data.planted import make_planted_corpus
@@ -71,7 +72,7 @@ class Catalogue:
     """The utterances of a corpus or of loose files, and their splits.
 
     Args:
-        root: Folder of the corpus, or a manifest; None for a planted-evidence corpus.
+        root: Folder of the corpus, a manifest, or a dataset; None for a planted-evidence corpus.
         corpus: Name of the corpus.
         audio_root: Folder that relative paths of a manifest start from.
         files: Sound files and folders to explain instead of the corpus.
@@ -90,7 +91,7 @@ class Catalogue:
 
     def __init__(
         self,
-        root: Path | None = None,
+        root: Path | HubDataset | None = None,
         corpus: CorpusName = "auto",
         audio_root: Path | None = None,
         files: Sequence[Path] = (),
@@ -105,6 +106,8 @@ class Catalogue:
             raise UserError("`root` is missing; give the folder of the corpus in EmoBox's data as `root`")
         if root is None and not files and corpus not in ("auto", *PLANTED_KINDS):
             raise UserError(f"`root` is missing; give the folder (or the manifest) of the {corpus} corpus")
+        if isinstance(root, HubDataset):
+            _refuse_for_dataset(corpus, audio_root, options)
         self.root = root
         self.corpus: CorpusName = corpus
         self.audio_root = audio_root
@@ -144,7 +147,7 @@ class Catalogue:
             if not (root := PLANTED_ROOT / kind).exists():
                 make_planted_corpus(root, kind)
             return read_corpus(root, kind)
-        root = self.root
+        root = self.root.manifest(self.columns, self._checker.quiet) if isinstance(self.root, HubDataset) else self.root
         if self.options.folds == "emobox":
             folders = fold_folders(root)
             root = folders[existing_fold(self.options.fold, len(folders)) - 1]
@@ -164,7 +167,7 @@ class Catalogue:
         if self.options.folds is None:
             return 1
         if self.options.folds == "emobox":
-            return len(fold_folders(self.root or PLANTED_ROOT))
+            return len(fold_folders(self.root if isinstance(self.root, Path) else PLANTED_ROOT))
         return count_folds([u for u in self._labelled_or_not() if u.label is not None], self.options)
 
     @property
@@ -238,8 +241,12 @@ class Catalogue:
                 "files are opened when they are trained on (`check` is lazily): it was not checked whether all of them "
                 "can be used, nor whether the same recording is in two splits"
             )
-        left_out = {u.id for u in unknown} - {u.id for u in self.usable(unknown)} if unknown else set()
-        return Splits(*([u for u in part if u.id not in left_out] for part in splits))
+        _, bad = self._checker.usable(unknown)
+        if bad:
+            self.leave_out(bad)
+            self._tell_skipped()
+        paths = {item.path for item in bad}
+        return Splits(*([u for u in part if u.duration is not None or u.path not in paths] for part in splits))
 
     def utterances_to_explain(self, split: Literal["train", "val", "test", "all"], most: int | None) -> list[Utterance]:
         """Usable utterances of the loose files, of a split, or of the whole corpus, ``most`` at most.
@@ -441,14 +448,14 @@ class Catalogue:
 
     def _searched(self) -> str:
         """Where files were looked for that are not there."""
-        if not self._is_manifest() or self.root is None:
+        if not self._is_manifest() or not isinstance(self.root, Path):
             return ""
         if self.audio_root is not None:
             return f" at their paths below {self.audio_root}, and no other of their name; correct `audio_root`"
         return f" at their paths from {self.root.parent if self.root.is_file() else self.root} on{self._hint()}"
 
     def _is_manifest(self) -> bool:
-        return not self.files and self.listing.name == "manifest"
+        return not self.files and isinstance(self.root, Path) and self.listing.name == "manifest"
 
     def _report(self, text: str, splits: dict[str, list[Utterance]]) -> None:
         if not self._checker.quiet:
@@ -464,3 +471,15 @@ class Catalogue:
     def _warn(self, remarks: Sequence[str]) -> None:
         for remark in remarks if not self._checker.quiet else ():
             logger.warning("%s", remark)
+
+
+def _refuse_for_dataset(corpus: CorpusName, audio_root: Path | None, options: SplitOptions | None) -> None:
+    """Raise a UserError for what a dataset of the hub has no use for."""
+    if corpus not in ("auto", "manifest"):
+        raise UserError(
+            f"`corpus` is {corpus}, but a dataset has its labels in a column; take manifest, or leave it out"
+        )
+    if audio_root is not None:
+        raise UserError("`audio_root` is for the paths of a manifest; a dataset has its recordings itself")
+    if options is not None and options.folds == "emobox":
+        raise UserError("`folds` is emobox, which is for EmoBox's fold files; take a number of folds, or speaker")

@@ -26,3 +26,13 @@ def name_some(names: Sequence[str], most: int = 3) -> str:
         'a, b, c, ...'
     """
     return ", ".join([*names[:most], *["..."] * (len(names) > most)])
+
+
+def in_words(num_bytes: int) -> str:
+    """A size on disk.
+
+    Example:
+        >>> in_words(2_340_000), in_words(35_100_000_000)
+        ('2.34 MB', '35.1 GB')
+    """
+    return f"{num_bytes / 1e9:.3g} GB" if num_bytes >= 10**9 else f"{num_bytes / 1e6:.3g} MB"

@@ -105,7 +105,9 @@ class BenchmarkMaterial:
     def name(self) -> str:
         """What is judged, in words."""
         root = self.data.catalogue.root
-        corpus = "the planted-evidence corpus" if root is None else Path(root).resolve().name
+        corpus = "the planted-evidence corpus" if root is None else str(root)
+        if isinstance(root, Path):
+            corpus = root.resolve().name
         part = "all" if self.data.predict_split == "all" else f"the {self.data.predict_split} split"
         speech = {
             "recordings": "",

@@ -21,6 +21,7 @@ from speechshap.data.dataset import (
     one_after_another,
     repeated_to_longest,
 )
+from speechshap.data.hub import find_root
 from speechshap.data.manifest_rows import Columns
 from speechshap.data.overlap import SpeakerOverlap
 from speechshap.data.skipping import UncheckedDataset
@@ -50,15 +51,16 @@ class AudioDataModule(pl.LightningDataModule):
     bad files are known before the training starts; of a corpus too large for that see ``check``.
 
     Args:
-        root: Folder of the corpus, a manifest (``.csv``, ``.jsonl``), or a folder with EmoBox's fold files; the splits
-            of a manifest are used as they are. By default a planted-evidence corpus (``planted``, ``planted_band`` or
-            ``planted_pair``), made once in ``data/`` and its name; on the command line that of the checkpoint, where
-            one is given.
+        root: Folder of the corpus, a manifest (``.csv``, ``.jsonl``, ``.parquet``), a folder with EmoBox's fold files,
+            or a dataset: ``hf://owner/name``, ``hf://owner/name/configuration``, or ``hf://`` and the folder of one.
+            The splits of a manifest or a dataset are used as they are. By default a planted-evidence corpus
+            (``planted``, ``planted_band`` or ``planted_pair``), made once in ``data/`` and its name; on the command
+            line that of the checkpoint, where one is given.
         corpus: Name of the corpus; ``auto`` recognises it, and without ``root`` is ``planted``.
         files: Sound files and folders of sound files to explain, without labels, instead of ``root``.
         audio_root: Folder that relative paths of a manifest start from, by default that of the manifest; files that are
             not at their path are searched for by name.
-        label_column: Name of the column of a manifest that has the labels, where it is not label.
+        label_column: Name of the column of a manifest or a dataset that has the labels, where it is not label.
         speaker_column: The same for the speakers, where it is not speaker.
         classes: Labels in the order of the class indices; the corpus' own unless given.
         split_by: ``speaker`` puts all utterances of a speaker into one split; ``utterance`` splits each class.
@@ -148,7 +150,7 @@ class AudioDataModule(pl.LightningDataModule):
         if not cache_gigabytes > 0:
             raise UserError(f"`cache_gigabytes` is {cache_gigabytes}; expected a size above 0")
         self.catalogue = Catalogue(
-            Path(root).expanduser() if root else None,
+            find_root(root) if root else None,
             corpus,
             Path(audio_root).expanduser() if audio_root else None,
             [Path(file).expanduser() for file in files or []],

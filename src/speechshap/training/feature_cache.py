@@ -12,7 +12,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from speechshap.files import remove_partial, whole_file
+from speechshap.files import remove_partial, user_cache, whole_file
 from speechshap.fingerprint import fingerprint
 from speechshap.run_lock import RunLock, new_run_id
 from speechshap.training.feature_entry import FeatureEntry
@@ -22,8 +22,7 @@ _CHECKSUM = "checksum"
 
 def default_folder() -> Path:
     """Folder of all features in the user's cache: ``$XDG_CACHE_HOME`` or ``~/.cache``, and ``speechshap/features``."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path("~/.cache").expanduser()) / "speechshap" / "features"
+    return user_cache("features")
 
 
 class FeatureCache:

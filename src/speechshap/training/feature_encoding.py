@@ -20,7 +20,7 @@ from speechshap.data.batching import LengthBatchSampler
 from speechshap.data.catalogue import Catalogue
 from speechshap.data.dataset import Batch, UtteranceDataset
 from speechshap.data.utterance import Utterance
-from speechshap.data.wording import counted
+from speechshap.data.wording import counted, in_words
 from speechshap.errors import UserError, full_disk
 from speechshap.fingerprint import fingerprint
 from speechshap.frames import SAMPLE_RATE
@@ -280,16 +280,6 @@ def _too_large(cache: FeatureCache, num_bytes: int, options: EncodingOptions) ->
         f"than `cache_gigabytes` allows ({options.cache_gigabytes:g}); allow more, remove that folder, or take "
         '`pooling="mean"`, whose features are small'
     )
-
-
-def in_words(num_bytes: int) -> str:
-    """A size on disk.
-
-    Example:
-        >>> in_words(2_340_000), in_words(35_100_000_000)
-        ('2.34 MB', '35.1 GB')
-    """
-    return f"{num_bytes / 1e9:.3g} GB" if num_bytes >= 10**9 else f"{num_bytes / 1e6:.3g} MB"
 
 
 def _tell(trainer: pl.Trainer, message: str, *arguments: object) -> None:
