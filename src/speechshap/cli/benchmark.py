@@ -67,7 +67,9 @@ def _parser(program: str) -> ArgumentParser:
         help="Folders of runs of speechshap train, or checkpoints; several, such as the same training with other "
         "seeds, are judged together, and their explanations compared.",
     )
-    parser.add_class_arguments(AudioDataModule, "data", skip={"files", "classes", "transform"}, instantiate=False)
+    parser.add_class_arguments(
+        AudioDataModule, "data", skip={"files", "classes", "shard", "transform"}, instantiate=False
+    )
     parser.add_class_arguments(BenchmarkOptions, "benchmark", as_group=True, instantiate=False)
     others = set(pl.Trainer.__init__.__annotations__) - {"accelerator", "precision"}
     parser.add_class_arguments(pl.Trainer, "trainer", skip=others, instantiate=False)
