@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 
 from speechshap.cli.explain import explain
@@ -65,12 +66,16 @@ class Command:
     def parts(self) -> list[Path]:
         return sorted((self.folder / "explanations").glob("part-*.parquet"))
 
-    def wait_for_parts(self, count: int, process: BaseProcess) -> None:
-        """Wait until a process that must not end before has written so many parts."""
+    @property
+    def num_rows(self) -> int:
+        return sum(pq.read_metadata(part).num_rows for part in self.parts)
+
+    def wait_for_rows(self, count: int, process: BaseProcess) -> None:
+        """Wait until a process that must not end before has seen so many rows written."""
         deadline = time.monotonic() + 120
-        while len(self.parts) < count:
+        while self.num_rows < count:
             assert process.is_alive(), self.log.read_text()
-            assert time.monotonic() < deadline, f"{len(self.parts)} parts instead of {count}"
+            assert time.monotonic() < deadline, f"{self.num_rows} rows instead of {count}"
             time.sleep(0.01)
 
     def rows(self) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def kill_and_resume(command: Command, kills: int, seed: int = 0) -> None:
     generator = random.Random(seed)  # noqa: S311
     for _ in range(kills):
         process = command.start("--explain.layers", "2", patch=take_a_while)
-        command.wait_for_parts(len(command.parts) + 1, process)
+        command.wait_for_rows(command.num_rows + 1, process)
         time.sleep(generator.uniform(0, 0.3))
         process.kill()
         process.join()
@@ -66,6 +66,38 @@ def test_two_runs_at_once_write_every_row_once(command: Command, undisturbed: Co
         process.join(120)
         assert process.exitcode == 0, command.log.read_text()
     assert_same_rows(command.rows(), undisturbed.rows())
+
+
+def test_shards_at_once_one_of_them_killed_and_resumed_leave_what_one_run_does(
+    command: Command, undisturbed: Command
+) -> None:
+    undisturbed.finish()
+    shards = [["--data.shard", f"{number}/3"] for number in (1, 2, 3)]
+    killed = command.start(*shards[2], patch=take_a_while)
+    command.wait_for_rows(1, killed)
+    others = [command.start(*own) for own in shards[:2]]
+    killed.kill()
+    killed.join()
+    command.finish(*shards[2], "--data.batch_size", "2")
+    for process in others:
+        process.join(120)
+        assert process.exitcode == 0, command.log.read_text()
+    assert_same_rows(command.rows(), undisturbed.rows())
+    assert len(list((command.folder / "explanations" / "_shards").glob("*.done"))) == 3
+
+
+def test_the_same_shard_at_once_is_refused_in_a_line(command: Command) -> None:
+    first = command.start("--data.shard", "1/2", patch=wait_for_minutes)
+    command.wait_for_rows(1, first)
+    second = command.start("--data.shard", "1/2")
+    second.join(120)
+    first.kill()
+    first.join()
+    said = command.log.read_text()
+    assert second.exitcode == 1, said
+    assert "--data.shard 1/2 of " in said
+    assert "is being explained by another process" in said
+    assert "Traceback" not in said
 
 
 def test_two_runs_at_once_with_other_settings_do_not_disturb_each_other(command: Command, undisturbed: Command) -> None:

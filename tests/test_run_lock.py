@@ -48,7 +48,7 @@ def others(folder: Path) -> list[str]:
     with lock.register() as found:
         pass
     lock.unregister()
-    return found
+    return [other.run for other in found]
 
 
 def test_ids_are_of_one_run_alone_and_sort_by_time() -> None:
@@ -70,7 +70,7 @@ def test_every_rank_of_a_run_is_told(tmp_path: Path, run: str) -> None:
     ranks = [RunLock(tmp_path, run, rank) for rank in range(3)]
     for rank, lock in enumerate(ranks):
         with lock.register() as found:
-            assert found == [run] * rank
+            assert [other.run for other in found] == [run] * rank
     ranks[1].unregister()
     assert others(tmp_path) == [run] * 2
     for lock in ranks:

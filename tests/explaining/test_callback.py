@@ -30,6 +30,7 @@ from speechshap.errors import UserError
 from speechshap.explaining.batch_explainer import BatchExplainer
 from speechshap.fingerprint import fingerprint
 from speechshap.report.rendering import BackgroundRenderer, RenderingError
+from speechshap.results import parts
 from speechshap.results.neurons import neuron_file
 
 
@@ -266,6 +267,7 @@ def test_what_is_done_is_not_computed_again(
         return attribute(explainer, batch, targets, segments)
 
     monkeypatch.setattr(BatchExplainer, "_attribute", spy)
+    monkeypatch.setattr(parts, "PART_BYTES", 0)  # so that each batch is one
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert len(explained) == 3
     (last,) = (tmp_path / "explanations").glob("part-*-00001.parquet")
@@ -273,7 +275,7 @@ def test_what_is_done_is_not_computed_again(
     (tmp_path / "explanations" / f".{last.name}.123.partial").write_text("half a part")
     predict(tiny_checkpoint, planted_root, tmp_path)
     assert explained[3:] == explained[2:3]
-    assert [path.name for path in (tmp_path / "explanations").glob(".*")] == [".write.lock"]
+    assert [path.name for path in (tmp_path / "explanations").glob(".*")] == [".runs"]
     predict(tiny_checkpoint, planted_root, tmp_path, n_samples=6)
     assert len(explained) == 7
     table = read(tmp_path)

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from filelock import FileLock
@@ -18,8 +20,10 @@ from helpers import full_from, make_explanation, without_locks, write_part
 from speechshap import run_lock
 from speechshap.attribution.targets import Target
 from speechshap.errors import UserError
+from speechshap.results import parts
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
+from speechshap.results.rows import SCHEMA, to_rows
 from speechshap.results.writer import ResultsWriter
 
 
@@ -53,7 +57,8 @@ def another_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_parts_have_names_of_their_own_in_the_order_of_time(tmp_path: Path) -> None:
+def test_parts_have_names_of_their_own_in_the_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 0)
     with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
         for number in range(3):
             one.write([explanation(f"{number} one")])
@@ -72,6 +77,37 @@ def test_a_row_that_is_there_is_not_written_again(tmp_path: Path) -> None:
         assert one.write([second]) == []
     rows = [(row["utterance"], row["target"]) for row in ResultsFolder(tmp_path).read(("utterance", "target"))]
     assert rows == [("a.wav", "happy"), ("a.wav", "sad"), ("b.wav", "happy")]
+
+
+def test_a_row_of_a_run_that_came_and_went_is_not_written_again(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as one:
+        one.write([explanation("a.wav")])
+        write_part(tmp_path, explanation("b.wav"))
+        assert one.write([explanation("b.wav")]) == []
+    assert utterances(tmp_path) == ["a.wav", "b.wav"]
+
+
+def test_a_part_grows_until_it_is_large_and_is_whole_at_all_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = pa.Table.from_pylist(to_rows(explanation("0.wav")), SCHEMA).nbytes
+    monkeypatch.setattr(parts, "PART_BYTES", round(2.5 * size))
+    with ResultsWriter(tmp_path) as writer:
+        found = []
+        for number in range(5):
+            writer.write([explanation(f"{number}.wav")])
+            found.append([len(pd.read_parquet(part)) for part in writer.results.parts])
+        assert found == [[1], [2], [3], [3, 1], [3, 2]]
+        assert utterances(tmp_path) == [f"{number}.wav" for number in range(5)]
+        assert len(set(writer.known.values())) == 2
+
+
+def test_a_part_that_another_run_adds_to_is_read_again(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as one, ResultsWriter(tmp_path) as two:
+        for name in ("a.wav", "b.wav"):
+            one.write([explanation(name)])
+            assert two.write([explanation(name)]) == []
+    assert len(ResultsFolder(tmp_path).parts) == 1
 
 
 def test_rows_of_other_settings_are_no_hindrance(tmp_path: Path) -> None:
@@ -140,8 +176,8 @@ def test_a_worker_that_outlives_its_killed_run_is_no_run(tmp_path: Path) -> None
 
 def test_nothing_of_a_run_that_ended_is_left_but_what_it_wrote(tmp_path: Path) -> None:
     write_part(tmp_path, explanation("a.wav"))
-    assert {path.suffix for path in tmp_path.iterdir()} == {".parquet", ".lock"}
-    assert [path.name for path in tmp_path.glob("*.lock")] == [".write.lock"]
+    assert {path.suffix or path.name for path in tmp_path.iterdir()} == {".parquet", ".runs"}
+    assert [path.name for path in (tmp_path / ".runs").iterdir()] == [".write.lock"]
 
 
 def test_a_folder_that_stays_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,9 +199,9 @@ def test_a_run_that_ends_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.Mo
         with one._lock.exclusive():
             two.close()
         with ResultsWriter(tmp_path) as three:
-            assert len(list(tmp_path.glob(".run-*.lock"))) == 2
+            assert len(list(tmp_path.glob(".runs/.run-*.lock"))) == 2
             assert not three.was_alone
-    assert not list(tmp_path.glob(".run-*.lock"))
+    assert not list(tmp_path.glob(".runs/.run-*.lock"))
 
 
 def refuse_to_wait(acquire: Callable[..., Any]) -> Callable[..., Any]:
@@ -210,7 +246,10 @@ def test_the_index_is_not_copied_for_each_batch(tmp_path: Path) -> None:
         assert len(known) == 1
 
 
-def test_rows_that_someone_removes_are_told_and_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_that_someone_removes_are_told_and_written_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 0)
     folder = tmp_path / "explanations"
     with ResultsWriter(folder) as writer:
         for name in ("a.wav", "b.wav"):
@@ -228,7 +267,7 @@ def test_rows_that_someone_removes_are_told_and_written_again(tmp_path: Path, ca
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path) as writer, pytest.raises(Exception, match=r"probability|convert|float"):
         writer.write([explanation("a.wav", probability="high")])
-    assert [path.name for path in tmp_path.iterdir()] == [".write.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [".runs"]
 
 
 @pytest.mark.parametrize("what", ["part", "neurons"])

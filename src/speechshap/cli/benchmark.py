@@ -68,7 +68,7 @@ def _parser(program: str) -> ArgumentParser:
         "seeds, are judged together, and their explanations compared.",
     )
     parser.add_class_arguments(
-        AudioDataModule, "data", skip={"files", "classes", "augment", "transform"}, instantiate=False
+        AudioDataModule, "data", skip={"files", "classes", "augment", "shard", "transform"}, instantiate=False
     )
     parser.add_class_arguments(BenchmarkOptions, "benchmark", as_group=True, instantiate=False)
     others = set(pl.Trainer.__init__.__annotations__) - {"accelerator", "precision"}

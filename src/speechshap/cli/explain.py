@@ -20,6 +20,7 @@ from speechshap.cli.configs import config_paths
 from speechshap.cli.explain_options import flags, parse, switches, warn_of_options_without_effect
 from speechshap.cli.flags import parameters_as_flags, rewritten_messages, switched_on
 from speechshap.cli.report import write_report_and_figures
+from speechshap.data.shards import EmptyShardError
 from speechshap.errors import UserError
 from speechshap.explaining.callback import GradientSHAPCallback
 from speechshap.explaining.preset import as_single_reference, preset_baselines, preset_space, preset_targets
@@ -86,9 +87,15 @@ def _explain(arguments: list[str], program: str) -> None:
         trainer = _trainer(callback, parser.instantiate(options).trainer.as_dict(), folder)
         results_here = results_folder(trainer, callback.output_dir)
         with first_process_tells(trainer), _made(results_here) if trainer.is_global_zero else nullcontext():
-            trainer.predict(module, data, return_predictions=False)
-            results = callback.runner.results
-            if options.report and trainer.is_global_zero and results.parts:
+            try:
+                trainer.predict(module, data, return_predictions=False)
+            except EmptyShardError as error:
+                if trainer.is_global_zero:
+                    logger.info("%s", error)
+                return
+            results, coverage = callback.runner.results, callback.runner.coverage
+            is_last = coverage is None or not coverage.missing
+            if options.report and is_last and trainer.is_global_zero and results.parts:
                 write_report_and_figures(results)
     if options.trainer.fast_dev_run and trainer.is_global_zero:
         logger.info("fast_dev_run: all of this was tried, and nothing of it is kept")

@@ -128,6 +128,7 @@ class GradientSHAPCallback(pl.Callback):
                 run=trainer.strategy.broadcast(new_run_id()),
             ),
             num_utterances=_num_utterances(trainer),
+            portion=data.portion if isinstance(data, AudioDataModule) else None,
         )
 
     def on_predict_batch_start(

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from torch import Tensor
@@ -46,7 +46,8 @@ class MethodRun:
         writer: Of the results; several methods may share it.
         display: Shows what this method explains.
         place: Rank of this process, and step of the model.
-        calibration: Waveforms ``(time,)`` that the method learns from before it explains.
+        calibration: Gives waveforms ``(time,)`` that the method learns from before it explains; None where it learns
+            nothing.
         is_alone: Whether the curves of all methods of the folder are those of this display.
 
     Attributes:
@@ -60,7 +61,7 @@ class MethodRun:
         writer: ResultsWriter,
         display: Display,
         place: Place,
-        calibration: Sequence[Tensor] = (),
+        calibration: Callable[[], Sequence[Tensor]] | None = None,
         *,
         is_alone: bool = True,
     ) -> None:
@@ -69,7 +70,7 @@ class MethodRun:
         self.results = writer.results
         self.display = display
         self.place = place
-        if calibration:
+        if calibration is not None:
             self._learn(calibration)
         self.shown_settings = {
             "method": explainer.method_name,
@@ -86,23 +87,27 @@ class MethodRun:
         self.num_explained = self.num_found = self.num_unconverged = 0
         self.seconds = 0.0
 
-    def _known_to_all(self) -> list[tuple[str, str]]:
-        return [(utterance, fingerprint) for utterance, _, fingerprint in self.writer.known]
+    def _known_to_all(self) -> Iterator[tuple[str, str]]:
+        return ((utterance, fingerprint) for utterance, _, fingerprint in self.writer.known)
 
-    def _known_to_this(self) -> list[tuple[str, str]]:
-        rows = self.results.read(("utterance", "fingerprint"), settings=self.explainer.settings_fingerprint)
-        return [(row["utterance"], row["fingerprint"]) for row in rows]
+    def _known_to_this(self) -> Iterator[tuple[str, str]]:
+        columns = ("utterance", "fingerprint")
+        own = self.explainer.settings_fingerprint
+        for _, batch in self.results.batches(columns, settings_fingerprint=own):
+            yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
 
-    def _learn(self, calibration: Sequence[Tensor]) -> None:
-        """Have the method learn, or take what it has learnt in an earlier run; the same on every rank."""
+    def _learn(self, calibration: Callable[[], Sequence[Tensor]]) -> None:
+        """Have the method learn, or take what it has learnt in another run; the same on every rank."""
         # Whoever reads the folder as one Parquet dataset passes over names with an underscore.
         path = self.results.folder / f"_learnt-{self.explainer.settings_fingerprint}.json"
         learnt = None
         if self.place.rank == 0:
             if not path.is_file():
-                changed = self.explainer.learn(tqdm(calibration, desc="calibrating"))
-                with whole_file(path) as partial:
-                    partial.write_text(json.dumps(changed))
+                changed = self.explainer.learn(tqdm(calibration(), desc="calibrating"))
+                with self.writer.exclusive():
+                    if not path.is_file():  # another run may have learnt meanwhile
+                        with whole_file(path) as partial:
+                            partial.write_text(json.dumps(changed))
             learnt = path.read_text()
         # Not by way of the file: another process may have a folder of its own.
         self.explainer.adopt(json.loads(self.place.share(learnt)))

@@ -29,7 +29,8 @@ class RunOptions:
             or at its end those that are most confidently ``wrong``, the least sure of all (``unsure``), or the surest
             right one and the surest wrong one of ``each_class``.
         log_every: See ``draw``.
-        max_drawn: How many are shown at most by each process of a run; 0 for none.
+        max_drawn: How many are shown at most by each process of a run, and by all shards of a corpus together; 0 for
+            none.
 
     Raises:
         UserError: A value is not legal.

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +12,8 @@ from tqdm.auto import tqdm
 from speechshap.attribution import MethodChoice, ReferenceSettings
 from speechshap.data import Batch
 from speechshap.data.batches import select_utterances
+from speechshap.data.shards import Portion
+from speechshap.errors import UserError
 from speechshap.explaining.batch_explainer import BatchExplainer, UnfitMethodError
 from speechshap.explaining.method_run import MethodRun
 from speechshap.explaining.options import Arithmetic, Place, RunOptions
@@ -21,6 +24,7 @@ from speechshap.report.rendering import BackgroundRenderer
 from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import file_name
+from speechshap.results.shards import Coverage, ShardRun
 from speechshap.results.writer import ResultsWriter
 
 logger = logging.getLogger(__name__)
@@ -44,9 +48,13 @@ class Runner:
         arithmetic: Precision.
         place: Rank of this process, and step of the model.
         num_utterances: That this process will be given, for the progress bar; None where unknown.
+        portion: The part of a corpus that this run explains, where others explain the rest.
+
+    Attributes:
+        coverage: How much of the corpus is done, once this run is; None for a run that explains all of it.
 
     Raises:
-        UserError: A setting does not fit the model, or no method does.
+        UserError: A setting does not fit the model, no method does, or the part is another run's.
     """
 
     def __init__(
@@ -61,20 +69,26 @@ class Runner:
         arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - immutable
         place: Place = Place(),  # noqa: B008 - immutable
         num_utterances: int | None = None,
+        portion: Portion | None = None,
     ) -> None:
         self.place = place
+        self.coverage: Coverage | None = None
+        self._shard_run: ShardRun | None = None
         self.num_evaluations = 0
         explainers = _explainers(model, methods, options, arithmetic, references)
         is_alone = len(methods) == 1
         with ExitStack() as stack:
-            self.writer = stack.enter_context(ResultsWriter(folder / EXPLANATIONS, place.run, place.rank))
+            group = None if portion is None else f"of{portion.shard.count}"
+            self.writer = stack.enter_context(ResultsWriter(folder / EXPLANATIONS, place.run, place.rank, group))
             self.results = self.writer.results
             renderer = BackgroundRenderer()
+            max_drawn = options.max_drawn if portion is None else portion.share_of(options.max_drawn)
 
             def display(log_folder: Path, tells_what_is_not_drawn: bool = False) -> Display:
                 shown = Display(
-                    ExplanationLog(log_folder, place.rank), options.draw, options.log_every, options.max_drawn,
+                    ExplanationLog(log_folder, place.rank), options.draw, options.log_every, max_drawn,
                     options.top_k_frames, place.step, renderer=renderer, tells=tells_what_is_not_drawn,
+                    has_curves=portion is None,
                 )  # fmt: skip
                 stack.callback(shown.close, wait=False)
                 return shown
@@ -83,10 +97,12 @@ class Runner:
             for number, explainer in enumerate(explainers):
                 own = folder if explainer.label is None else folder / file_name(explainer.label, legible="(),= ")
                 num_learnt = getattr(explainer.settings, "calibration", 0)
-                clips = calibration(num_learnt) if num_learnt and calibration else ()
+                clips = partial(calibration, num_learnt) if num_learnt and calibration else None
                 shown = display(own, tells_what_is_not_drawn=number == 0)
                 self.runs.append(MethodRun(explainer, self.writer, shown, place, clips, is_alone=is_alone))
                 explainer.progress = self._count
+            if portion is not None:
+                self._take_part(portion, stack)
             self.comparison = None if is_alone else display(folder)
             self._bar = tqdm(
                 total=num_utterances,
@@ -95,6 +111,18 @@ class Runner:
                 disable=place.rank != 0,
             )
             stack.pop_all()
+
+    def _take_part(self, portion: Portion, stack: ExitStack) -> None:
+        """Have the first process take the part of all of them, which end together where it cannot."""
+        settings = {run.explainer.settings_fingerprint: run.shown_settings for run in self.runs}
+        problem = None
+        if self.place.rank == 0:
+            try:
+                self._shard_run = stack.enter_context(ShardRun(self.writer, portion, settings))
+            except UserError as error:
+                problem = str(error)
+        if (told := self.place.share(problem)) is not None:
+            raise UserError(told)
 
     @property
     def num_explained(self) -> int:
@@ -146,6 +174,10 @@ class Runner:
         """Show what is known of all utterances; every process has to be done."""
         if self.place.rank != 0:
             return
+        if self._shard_run is not None:
+            self.coverage = self._shard_run.finish()
+            if self.coverage.missing:
+                return  # whoever ends last shows all
         for run in self.runs:
             run.finish()
         if self.comparison is not None:
@@ -160,6 +192,8 @@ class Runner:
         self._bar.close()
         with ExitStack() as stack:
             stack.callback(self.writer.close)
+            if self._shard_run is not None:
+                stack.callback(self._shard_run.close)
             for display in (self.comparison, *(run.display for run in reversed(self.runs))):
                 if display is not None:
                     stack.callback(display.close, wait)
@@ -168,6 +202,11 @@ class Runner:
         """Log a summary of the run."""
         for run in self.runs:
             run.report()
+        if self.coverage is not None and self.coverage.missing:
+            logger.info(
+                "%s; the process that ends last shows all of them",
+                self.coverage.tell(self.results.num_explained(self.coverage.plan.settings_fingerprints[0])),
+            )
 
 
 def _explainers(

@@ -34,6 +34,8 @@ class Display:
         step: Training step of the explained model.
         renderer: Draws, for several displays perhaps; one is made unless given. The first that is closed closes it.
         tells: Whether to say how many utterances are not drawn.
+        has_curves: Whether there are curves. Many processes that share a corpus have none: they would wait for each
+            other at every point, and the order of utterances between machines says nothing.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Display:
         *,
         renderer: BackgroundRenderer | None = None,
         tells: bool = True,
+        has_curves: bool = True,
     ) -> None:
         self.log = log
         self.draw = draw
@@ -56,6 +59,7 @@ class Display:
         self.step = step
         self.renderer = renderer or BackgroundRenderer()
         self.tells = tells
+        self.has_curves = has_curves
         self.num_seen = self.num_chosen = 0
         self.chosen: set[str] = set()
         self.undrawn: list[str] = []
@@ -76,7 +80,7 @@ class Display:
             if not self.log.has_picture(key):
                 self.chosen.add(key)
         self.num_seen += 1
-        return key in self.chosen or not self.log.has_curves(key)
+        return key in self.chosen or (self.has_curves and not self.log.has_curves(key))
 
     def explanation(self, explanation: Explanation, waveform: np.ndarray, seconds: float | None, count: int) -> None:
         """Show what TensorBoard :meth:`lacks` of an explanation.
@@ -88,8 +92,9 @@ class Display:
             count: Its step on the curves.
         """
         key = _key_of(explanation)
-        curves = _curves(explanation) if seconds is None else {**_curves(explanation), "seconds": seconds}
-        self.log.curves(curves, key, count)
+        if self.has_curves:
+            curves = _curves(explanation) if seconds is None else {**_curves(explanation), "seconds": seconds}
+            self.log.curves(curves, key, count)
         if key in self.chosen:
             self.chosen.remove(key)
             self._draw(explanation, waveform)

@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from speechshap.attribution.targets import Target
 from speechshap.results.explanation import Explanation
 from speechshap.results.parts import PartsFolder, Row
-from speechshap.results.rows import SCHEMA, SHOWN, by_utterance, from_rows, target_of
+from speechshap.results.rows import SCHEMA, SHOWN, by_utterance, from_rows
 
 Key = tuple[str, Target, str]
 """What a row is found by: utterance, target, and fingerprint."""
@@ -30,9 +32,10 @@ class ResultsFolder(PartsFolder):
     content = "explanations"
 
     @classmethod
-    def key_of(cls, row: Row) -> Key:
-        """What a row with the columns of its utterance, target and fingerprint is found by."""
-        return row["utterance"], target_of(row), row["fingerprint"]
+    def key_from(cls, values: tuple[Any, ...]) -> Key:
+        """What a row with this utterance, target, class that is subtracted, and fingerprint is found by."""
+        utterance, label, against, fingerprint = values
+        return utterance, _target(label, against), fingerprint
 
     def read(
         self,
@@ -67,12 +70,24 @@ class ResultsFolder(PartsFolder):
         rows = self.read(SHOWN, settings=settings, utterance=utterance, parts=parts)
         return [from_rows(group) for group in by_utterance(rows)]
 
+    def num_explained(self, settings: str) -> int:
+        """Number of utterances that are explained with these settings, by their fingerprint."""
+        found: set[int] = set()  # hashes take less room than names
+        for _, batch in self.batches(("utterance",), settings_fingerprint=settings):
+            found.update(map(hash, batch["utterance"].to_pylist()))
+        return len(found)
+
     def places(self) -> dict[str, list[Path]]:
         """Parts that hold explanations of each utterance."""
         places: dict[str, dict[Path, None]] = {}
         for key, part in self.places_of_rows().items():
             places.setdefault(key[0], {})[part] = None
         return {utterance: list(parts) for utterance, parts in places.items()}
+
+
+@cache  # one object for all rows
+def _target(label: str, against: str | None) -> Target:
+    return Target(label, against)
 
 
 def file_name(utterance: str, legible: str = "") -> str:

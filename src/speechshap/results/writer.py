@@ -10,6 +10,7 @@ from speechshap.results.folder import Key, ResultsFolder
 from speechshap.results.neurons import LAYERS, has_neurons, neuron_file, write_neurons
 from speechshap.results.parts import PartsWriter
 from speechshap.results.rows import to_rows
+from speechshap.results.shards import SHARDS
 
 
 class ResultsWriter(PartsWriter):
@@ -19,6 +20,7 @@ class ResultsWriter(PartsWriter):
         folder: Where the parts go; made if it is not there.
         run: Id of the run, common to its ranks (:func:`speechshap.run_lock.new_run_id`); None makes one.
         rank: Rank of this process in the run.
+        group: Of runs that never explain the same utterance (:class:`speechshap.results.parts.PartsWriter`).
 
     Raises:
         UserError: Another process keeps the folder locked.
@@ -27,9 +29,10 @@ class ResultsWriter(PartsWriter):
     results: ResultsFolder
     known: dict[Key, Path]
 
-    def __init__(self, folder: Path, run: str | None = None, rank: int = 0) -> None:
+    def __init__(self, folder: Path, run: str | None = None, rank: int = 0, group: str | None = None) -> None:
         # Not the files of the report, which has a lock of its own.
-        super().__init__(ResultsFolder(folder), run, rank, leftovers=("._learnt-*", f"{LAYERS}/**/.*"))
+        leftovers = ("._learnt-*", f"{LAYERS}/**/.*", f"{SHARDS}/.*")
+        super().__init__(ResultsFolder(folder), run, rank, leftovers, group)
 
     def write(self, explanations: Sequence[Explanation]) -> list[Explanation]:
         """Write explanations as the next part, a row for each target, but for rows that are there already.

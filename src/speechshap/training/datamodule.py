@@ -24,6 +24,7 @@ from speechshap.data.dataset import (
 from speechshap.data.hub import find_root
 from speechshap.data.manifest_rows import Columns
 from speechshap.data.overlap import SpeakerOverlap
+from speechshap.data.shards import EmptyShardError, Portion, Shard, ShardCatalogue
 from speechshap.data.skipping import UncheckedDataset
 from speechshap.data.splits import Folds, SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
@@ -77,6 +78,9 @@ class AudioDataModule(pl.LightningDataModule):
             ``fold_2``, … of EmoBox in ``root``. Validation is drawn from the rest.
         fold: The fold that is tested, from 1 on.
         predict_split: Split to explain, or ``all`` of the corpus.
+        shard: Part of the utterances to explain, such as 3/64: the third of 64 parts, which as many processes explain
+            into one folder (job arrays); each is in one part, whatever the batches. The process that ends last writes
+            what is shown of all of them, and ``speechshap report`` does so at any time.
         max_utterances: Use at most this many utterances of each split, drawn by ``split_seed``; the splits do not
             change.
         batch_size: Largest number of utterances in a batch. They have similar lengths, so that there is little padding.
@@ -125,6 +129,7 @@ class AudioDataModule(pl.LightningDataModule):
         folds: Folds | None = None,
         fold: int | None = None,
         predict_split: Literal["train", "val", "test", "all"] = "test",
+        shard: str | None = None,
         max_utterances: int | None = None,
         batch_size: int = 16,
         batch_seconds: float = 120.0,
@@ -149,7 +154,9 @@ class AudioDataModule(pl.LightningDataModule):
             raise UserError(f"`cache` is {cache!r}; expected auto, off or a folder")
         if not cache_gigabytes > 0:
             raise UserError(f"`cache_gigabytes` is {cache_gigabytes}; expected a size above 0")
-        self.catalogue = Catalogue(
+        self.shard = None if shard is None else Shard.parse(shard)
+        make_catalogue = Catalogue if self.shard is None else partial(ShardCatalogue, self.shard)
+        self.catalogue: Catalogue = make_catalogue(
             find_root(root) if root else None,
             corpus,
             Path(audio_root).expanduser() if audio_root else None,
@@ -207,6 +214,11 @@ class AudioDataModule(pl.LightningDataModule):
         """Files that were left out, with the reason."""
         return self.catalogue.skipped
 
+    @property
+    def portion(self) -> Portion | None:
+        """The part of the utterances that is explained; None for all of them."""
+        return self.catalogue.portion if isinstance(self.catalogue, ShardCatalogue) else None
+
     def prepare_data(self) -> None:
         """Make a planted-evidence corpus if it is asked for and missing."""
         if not self.catalogue.files:
@@ -225,6 +237,8 @@ class AudioDataModule(pl.LightningDataModule):
             self.catalogue.report_to(folder, quiet=self.trainer.global_rank != 0)
         if stage == "predict":
             self.predict_utterances = self.catalogue.utterances_to_explain(self.predict_split, self.max_utterances)
+        elif self.shard is not None:
+            raise UserError("`shard` is a part of the utterances to explain; leave it out to train or test")
         else:
             self.catalogue.set_up_splits(TrainerFn(stage).value)  # whose own name is that of an enumeration
 
@@ -263,7 +277,14 @@ class AudioDataModule(pl.LightningDataModule):
         return self._loader(self._part("test"), "evaluate")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches to explain."""
+        """Batches to explain.
+
+        Raises:
+            EmptyShardError: There are fewer utterances than parts, and this part has none.
+        """
+        if not self.predict_utterances and self.portion is not None:
+            there = counted(self.portion.num_utterances, "utterance")
+            raise EmptyShardError(f"`shard` {self.shard} has no utterance: there are {there}; nothing is to be done")
         return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int, label: str | None = None) -> Tensor:
@@ -283,7 +304,11 @@ class AudioDataModule(pl.LightningDataModule):
 
     def calibration_waveforms(self, count: int) -> list[Tensor]:
         """Waveforms ``(time,)`` of at most ``count`` utterances to explain, drawn by ``split_seed``."""
-        return load_waveforms(draw_subset(self.predict_utterances, count, self.split_seed))
+        # Those of all parts, which learn the same.
+        utterances = self.predict_utterances
+        if isinstance(self.catalogue, ShardCatalogue):
+            utterances = self.catalogue.all_to_explain()
+        return load_waveforms(draw_subset(utterances, count, self.split_seed))
 
     @property
     def _batch_options(self) -> BatchOptions:
