@@ -77,6 +77,8 @@ def test_the_hub_reads_what_is_known_and_nothing_that_is_not() -> None:
         "tags": ["speech-emotion-recognition", "speech", "explainability"],
         "base_model": "openai/whisper-base",
     }
+    of_hub = replace(CARD, record=replace(RECORD, corpus="manifest", dataset="anna/voices"))
+    assert metadata(card_text(of_hub))["datasets"] == ["anna/voices"]
     unknown = metadata(card_text(replace(CARD, record=TrainingRecord(), validation=None)))
     assert set(unknown) == {"library_name", "pipeline_tag", "tags"}
 

@@ -86,6 +86,16 @@ class HubDataset:
         return manifest
 
     @property
+    def hub_name(self) -> str:
+        """``owner/name`` on the hub; empty for a folder.
+
+        Example:
+            >>> HubDataset("owner/name/english").hub_name, HubDataset("./folder").hub_name
+            ('owner/name', '')
+        """
+        return "" if self._is_local else "/".join(self.name.split("/")[:2])
+
+    @property
     def _is_local(self) -> bool:
         return self.name.startswith((".", "/", "~")) or Path(self.name).is_dir()
 

@@ -121,6 +121,8 @@ def metadata_of(card: ModelCard) -> dict[str, Any]:
     }
     if card.record.is_on_hub:
         found["base_model"] = card.record.backbone
+    if card.record.dataset:
+        found["datasets"] = [card.record.dataset]
     results = [_result(test) for test in card.tests]
     if results:
         found["model-index"] = [{"name": _one_line(card.name), "results": results}]

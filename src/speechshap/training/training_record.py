@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 
+from speechshap.data.hub import HubDataset
 from speechshap.data.overlap import speaker_overlap
 from speechshap.data.splits import Splits, draw_subset, speakers_of
 from speechshap.data.utterance import Skipped, Utterance
@@ -51,6 +52,7 @@ class TrainingRecord:
     Attributes:
         corpus: Name of the corpus.
         root: Last name of its folder or manifest.
+        dataset: Name of the corpus on the Hugging Face hub; empty where it is not from there.
         split: How the splits were made, in words that follow "split".
         fold: Number of the fold that is tested; None without folds.
         overlap: Whether speakers of the test are heard in training, in one line.
@@ -69,6 +71,7 @@ class TrainingRecord:
 
     corpus: str = ""
     root: str = ""
+    dataset: str = ""
     split: str = ""
     fold: int | None = None
     overlap: str = ""
@@ -145,10 +148,12 @@ def record_training(trainer: pl.Trainer, module: EmotionModule, command: Sequenc
 def _of_data(data: AudioDataModule, splits: Splits) -> dict[str, Any]:
     """Fields of a record that tell of a corpus and its splits."""
     used = Splits(*(draw_subset(part, data.max_utterances, data.split_seed) for part in splits))
+    root = data.catalogue.root
     catalogue, chosen, overlap = data.catalogue, data.catalogue.chosen, data.speaker_overlap
     return {
         "corpus": catalogue.listing.name,
-        "root": "" if catalogue.root is None else catalogue.root.absolute().name,
+        "root": root.absolute().name if isinstance(root, Path) else "" if root is None else Path(root.name).name,
+        "dataset": root.hub_name if isinstance(root, HubDataset) else "",
         "split": "" if chosen is None else split_text(chosen, data.hparams),
         "fold": data.hparams.get("fold"),
         "overlap": "" if overlap is None or not splits.test else str(overlap),
