@@ -104,6 +104,13 @@ def test_layers_that_are_trained(options: Any, layers: set[int]) -> None:
     assert all(parameter.requires_grad for parameter in module.classifier.head.parameters())
 
 
+def test_a_backbone_of_which_nothing_is_left_to_train_is_frozen() -> None:
+    """Whisper's positions are fixed: its features would change by dropout alone."""
+    module = EmotionModule(CLASSES, backbone_config=family_config("whisper"), freeze="stem", hidden_layer=0)
+    assert module.trains_head_only
+    assert not module.train().backbone.training
+
+
 @of_each_kind
 def test_every_parameter_that_is_trained_has_a_gradient(family: str) -> None:
     """Else processes would wait for it."""

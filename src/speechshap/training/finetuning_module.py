@@ -142,3 +142,5 @@ def choose_trained(
         backbone.freeze_after(last)
         if freeze == "stem":
             backbone.freeze_stem()
+        if not any(parameter.requires_grad for parameter in backbone.parameters()):
+            backbone.freeze()  # of Whisper's input of the first layer nothing is left to train
