@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -549,3 +550,35 @@ def test_an_augmented_training_is_explained_and_tested_where_the_extra_is_not_in
             [sys.executable, "-c", WITHOUT_AUDIOMENTATIONS, *map(str, arguments)], capture_output=True, text=True
         )
         assert result.returncode == 0, result.stderr
+
+
+def test_a_dataset_is_trained_tested_and_explained_by_its_name(
+    planted_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    listed, _ = read_manifest(planted_root)
+    features = datasets.Features(
+        {"audio": datasets.Audio(), "emotion": datasets.Value("string"), "voice": datasets.Value("string")}
+    )
+    columns = {
+        "audio": [{"bytes": each.path.read_bytes(), "path": each.path.name} for each in listed],
+        "emotion": [each.label for each in listed],
+        "voice": [each.speaker for each in listed],
+    }
+    datasets.Dataset(pa.table(columns, schema=features.arrow_schema)).save_to_disk("planted")
+    of_data = ("--data.root", "hf://planted", "--data.corpus", "auto")
+    named = ("--data.label_column", "emotion", "--data.speaker_column", "voice")
+    fit(config, *of_data, *named, "--data.check", "lazily", "--trainer.max_epochs", "1")
+    split = content(RUN / "checkpoints" / "best.ckpt")["AudioDataModule"]
+    assert set(split["train"]["speakers"]).isdisjoint(split["test"]["speakers"])
+    train(["test", "--ckpt_path", str(RUN), "--trainer.accelerator", "cpu"])
+    assert set(pd.read_parquet(RUN / "test_predictions.parquet").utterance) == set(split["test"]["ids"])
+    explain(
+        ["--ckpt_path", str(RUN), "--data.max_utterances", "2", "--explain.method", "energy", "--trainer.accelerator",
+         "cpu"]
+    )  # fmt: skip
+    rows = pd.read_parquet(sorted((RUN / "explanations").glob("part-*.parquet")))
+    assert set(rows.utterance) <= set(split["test"]["ids"])
+    assert all(Path(path).is_relative_to(tmp_path / "cache") and Path(path).is_file() for path in rows.path)
+    assert (RUN / "explanations" / "report.html").is_file()

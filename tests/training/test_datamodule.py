@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from families import family_config
 from helpers import write_sound
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from speechshap.data import AudioFileError, Batch, load_audio
 from speechshap.data.augmentation import Augmentation
 from speechshap.errors import UserError
-from speechshap.training import AudioDataModule
+from speechshap.training import AudioDataModule, EmotionModule
 from speechshap.training.datamodule import CORPUS_OPTIONS
 
 
@@ -536,3 +537,78 @@ def test_a_folder_without_noise_is_told_before_the_training_and_to_nobody_who_te
         module.setup("fit")
     module.setup("test")
     assert len(list(module.test_dataloader())) == 1
+
+
+@pytest.fixture
+def listed_root(tmp_path: Path) -> Path:
+    """A manifest with durations, of whose 24 recordings some are bad: a whole batch of the training among them."""
+    rows = ["path,label,speaker,split,duration"]
+    for number in range(24):
+        split = ("train", "val", "test")[min(number // 8, 2)]
+        seconds = 0.3 + 0.01 * number
+        path = write_sound(tmp_path / f"{number:02}.wav", seconds, seed=number)
+        rows.append(f"{path.name},{'calm' if number % 2 else 'angry'},{number // 8},{split},{seconds}")
+        if number in (2, 3, 9, 17):
+            path.write_bytes(b"")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    return tmp_path / "list.csv"
+
+
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_training_skips_files_that_turn_out_to_be_bad(
+    listed_root: Path, num_workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = AudioDataModule(root=str(listed_root), check="lazily", batch_size=2, num_workers=num_workers)
+    model = Heard(["angry", "calm"], backbone_config=family_config("wavlm"))
+    trainer = pl.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    assert trainer.global_step == 8  # as many as if all were good
+    assert set(model.trained) == {f"{number:02}.wav" for number in range(8) if number not in (2, 3)}
+    assert caplog.text.count("left out (") == 2  # in two epochs, once for each split
+    trainer.test(model, data, verbose=False)
+    assert sorted(model.tested) == [f"{number:02}.wav" for number in range(16, 24) if number != 17]
+    assert {skipped.path.name for skipped in data.skipped} == {"02.wav", "03.wav", "09.wav", "17.wav"}
+
+
+class Heard(EmotionModule):
+    """Notes what it is trained and tested on."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.trained: list[str] = getattr(self, "trained", [])
+        self.tested: list[str] = []
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.trained += batch.ids
+
+    def on_test_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.tested += batch.ids
+
+
+def test_features_are_not_cached_where_no_file_is_opened_first(
+    listed_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "speechshap")
+    data = AudioDataModule(root=str(listed_root), check="lazily", batch_size=2, cache=str(tmp_path / "features"))
+    model = EmotionModule(["angry", "calm"], backbone_config=family_config("wavlm"), freeze="backbone")
+    pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(model, data)  # fmt: skip
+    assert "features are not cached: recordings are found by what they contain, and `check` is lazily" in caplog.text
+
+
+@pytest.mark.parametrize("check", ["first", "lazily"])
+def test_a_tiny_part_can_be_learnt_by_heart(listed_root: Path, check: str) -> None:
+    """Lightning makes the loader anew for ``overfit_batches``."""
+    data = AudioDataModule(root=str(listed_root), check=check, batch_size=2, cache="off")  # type: ignore[arg-type]
+    model = EmotionModule(["angry", "calm"], backbone_config=family_config("wavlm"))
+    trainer = pl.Trainer(
+        max_epochs=2, overfit_batches=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    assert trainer.global_step == 4
