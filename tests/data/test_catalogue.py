@@ -15,8 +15,8 @@ import torch
 from helpers import write_sound
 
 from speechshap.data.audio import AudioFileError, load_audio
-from speechshap.data.catalogue import Catalogue, find_planted_corpus
-from speechshap.data.planted import make_planted_corpus
+from speechshap.data.catalogue import Catalogue
+from speechshap.data.planted import find_planted_corpus, make_planted_corpus
 from speechshap.data.planted_clip import PLANTED_KINDS, PlantedKind
 from speechshap.data.recognition import KnownRecordings
 from speechshap.data.splits import SplitOptions

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from helpers import write_sound
 
-from speechshap.data.shards import Shard, ShardCatalogue
+from speechshap.data.catalogue import Catalogue
+from speechshap.data.shards import Portion, Shard
 from speechshap.data.utterance import Utterance
 from speechshap.errors import UserError
 
@@ -48,8 +49,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def catalogue(shard: Shard, folder: Path) -> ShardCatalogue:
-    return ShardCatalogue(shard, None, "auto", None, [folder])
+def catalogue(shard: Shard, folder: Path) -> Catalogue:
+    return Catalogue(files=[folder], shard=shard)
+
+
+def portion(own: Catalogue) -> Portion:
+    assert own.portion is not None
+    return own.portion
 
 
 def test_only_the_files_of_a_part_are_checked(folder: Path) -> None:
@@ -60,15 +66,15 @@ def test_only_the_files_of_a_part_are_checked(folder: Path) -> None:
     assert one.seconds(chosen[0][0]) == pytest.approx(0.2)
     with pytest.raises(KeyError, match="has not been checked"):
         one.seconds(chosen[1][0])
-    assert one.portion._replace(shard=other.shard) == other.portion
-    assert one.portion.num_utterances == 5
+    assert portion(one)._replace(shard=portion(other).shard) == portion(other)
+    assert portion(one).num_utterances == 5
     assert len(one.all_to_explain()) == 5
 
 
 def test_a_part_of_more_parts_than_utterances_is_empty(folder: Path) -> None:
     own = catalogue(Shard(6, 6), folder)
     assert own.utterances_to_explain("all", None) == []
-    assert own.portion.num_utterances == 5
+    assert portion(own).num_utterances == 5
 
 
 def test_a_part_is_of_as_many_utterances_as_are_asked_for(folder: Path) -> None:
@@ -79,8 +85,8 @@ def test_a_part_is_of_as_many_utterances_as_are_asked_for(folder: Path) -> None:
 def test_other_utterances_to_share_have_another_fingerprint(folder: Path) -> None:
     own = catalogue(Shard(1, 2), folder)
     own.utterances_to_explain("all", None)
-    before = own.portion
+    before = portion(own)
     write_sound(folder / "new.wav")
     other = catalogue(Shard(1, 2), folder)
     other.utterances_to_explain("all", None)
-    assert other.portion.utterances != before.utterances
+    assert portion(other).utterances != before.utterances

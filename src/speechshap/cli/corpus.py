@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from speechshap.data.catalogue import find_planted_corpus
+from speechshap.data.planted import find_planted_corpus
 from speechshap.data.planted_clip import PLANTED_KINDS
 
 

@@ -1,18 +1,16 @@
 """The utterances of a corpus or of loose files, split and checked."""
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from speechshap.data.audio import AudioFacts, AudioFileError
-from speechshap.data.checking import FileChecker, add_to_list
+from speechshap.data.checking import FileChecker
 from speechshap.data.choosing import (
     ChosenSplit,
     check_splits,
     choose_split,
-    describe,
 )
 from speechshap.data.corpora import NAMING_RULES, Corpus, CorpusName, loose_files, read_corpus
 from speechshap.data.decoding import NEEDS_MEDIA, NO_FILE
@@ -20,52 +18,23 @@ from speechshap.data.folds import count_folds, existing_fold, fold_folders, fold
 from speechshap.data.hub import HubDataset
 from speechshap.data.manifest_rows import Columns
 from speechshap.data.overlap import SpeakerOverlap, speaker_overlap
-from speechshap.data.planted import make_planted_corpus
-from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS, PlantedKind
+from speechshap.data.planted import PLANTED_ROOT, make_planted_corpus
+from speechshap.data.planted_clip import CLASSES, PLANTED_KINDS
 from speechshap.data.recognition import KnownRecordings, Recording, describe_known, refuse_trained, split_of_each
+from speechshap.data.shards import Portion, Shard
 from speechshap.data.splits import SplitOptions, Splits, draw_subset
+from speechshap.data.telling import Teller
 from speechshap.data.twins import SAME_SOUND, same_sound, without_twins
 from speechshap.data.utterance import Skipped, SplitName, Utterance
-from speechshap.data.wording import counted, name_some
+from speechshap.data.wording import counted
 from speechshap.errors import UserError, require_choice
-
-logger = logging.getLogger(__name__)
-
-PLANTED_ROOT = Path("data")
-"""Folder below the working folder in which each planted-evidence corpus has a folder of its name."""
+from speechshap.fingerprint import fingerprint
 
 Check = Literal["first", "lazily"]
 """When files are looked at: all of them before they are used, or each when it is decoded."""
 
 _EVALUATED: dict[str, tuple[SplitName, ...]] = {"fit": ("val", "test"), "validate": ("val",), "test": ("test",)}
 """Splits that each stage evaluates the model on."""
-
-
-def find_planted_corpus(run: Path, kind: PlantedKind = "planted", is_needed: bool = True) -> Path | None:
-    """The planted-evidence corpus of a kind that a run was trained with, where the working folder has none.
-
-    It is searched for in the folders above that of the run.
-
-    Args:
-        run: Folder of the run, or a checkpoint.
-        kind: Which of the corpora.
-        is_needed: Whether a message says that it is made anew, where it is not there.
-
-    Example:
-        >>> import contextlib, tempfile
-        >>> folder = Path(tempfile.mkdtemp()).resolve()
-        >>> (folder / "data" / "planted").mkdir(parents=True)
-        >>> with contextlib.chdir(folder / "data"):  # where there is no data/planted
-        ...     find_planted_corpus(folder / "runs" / "demo" / "version_0") == folder / "data" / "planted"
-        True
-    """
-    root = PLANTED_ROOT / kind
-    if root.exists():
-        return None
-    found = next((place for folder in run.resolve().parents if (place := folder / root).is_dir()), None)
-    if found is None and is_needed:
-        logger.info("the planted-evidence corpus of the training is not there any more, and made anew in %s", root)
-    return found
 
 
 class Catalogue:
@@ -83,6 +52,7 @@ class Catalogue:
             duration the manifest does not have, and trusts it for the rest. What is to be explained or referred to is
             checked first in any case, since it is decoded anyway.
         columns: What the columns of a manifest are called.
+        shard: Which part is explained of what there is to explain; None for all of it.
 
     Attributes:
         splits: The usable utterances of each split, or None before they are set up.
@@ -100,6 +70,7 @@ class Catalogue:
         on_bad_file: Literal["skip", "raise"] = "skip",
         check: Check = "first",
         columns: Columns = Columns(),  # noqa: B008 - immutable
+        shard: Shard | None = None,
     ) -> None:
         require_choice("check", check, get_args(Check))
         if root is None and options is not None and options.folds == "emobox":
@@ -117,16 +88,17 @@ class Catalogue:
         self.on_bad_file = on_bad_file
         self.check = check
         self.columns = columns
+        self.shard = shard
         self.splits: Splits | None = None
         self.skipped: list[Skipped] = []
-        self._told: set[Skipped] = set()
-        self._list_folder: Path | None = Path()
+        self._teller = Teller()
         self._checker = FileChecker()
         self._stage = ""
         self._chosen: ChosenSplit | None = None
         self._saved = KnownRecordings()
         self._saved_fold: list[str | int] | None = None
         self._recognised: dict[str, Recording] = {}
+        self._to_explain: list[Utterance] = []
         self._state: dict[str, Any] = {}  # of the splits, once it was asked for
 
     def report_to(self, folder: Path | None, quiet: bool = False) -> None:
@@ -136,8 +108,8 @@ class Catalogue:
             folder: Folder of the list; None writes none.
             quiet: Write, log and show nothing, as in all processes but the first.
         """
-        self._list_folder = folder
-        self._checker.quiet = quiet
+        self._teller.folder = folder
+        self._teller.quiet = self._checker.quiet = quiet
 
     @cached_property
     def listing(self) -> Corpus:
@@ -207,15 +179,15 @@ class Catalogue:
         chosen = self._choose()
         if self.splits is None:
             self.splits = self._unopened(chosen.splits) if self.check == "lazily" else self._checked(chosen.splits)
-            self._report(f"split {chosen.origin}", self.splits._asdict())
+            self._teller.split(f"split {chosen.origin}", self.splits._asdict())
             if self.splits.test:
-                self._tell_overlap(speaker_overlap(self.splits), is_given=chosen.source == "manifest")
+                self._teller.overlap(speaker_overlap(self.splits), is_given=chosen.source == "manifest")
         validates = self.options.val_fraction > 0
         remarks = check_splits(chosen._replace(splits=self.splits), self.classes, stage, validates)
         refuse_trained(self.splits, self._recognised, _EVALUATED[stage])
         if stage == "test":
             remarks += describe_known(self.splits.test, self._recognised, "to test")
-        self._warn(remarks)
+        self._teller.warn(remarks)
         return self.splits
 
     def _checked(self, splits: Splits) -> Splits:
@@ -236,11 +208,10 @@ class Catalogue:
                 f"`check` is lazily, but no duration of a recording of {self.root} is known; give a manifest with the "
                 'column duration (seconds), or take `check="first"`'
             )
-        if not self._checker.quiet:
-            logger.info(
-                "files are opened when they are trained on (`check` is lazily): it was not checked whether all of them "
-                "can be used, nor whether the same recording is in two splits"
-            )
+        self._teller.say(
+            "files are opened when they are trained on (`check` is lazily): it was not checked whether all of them can "
+            "be used, nor whether the same recording is in two splits"
+        )
         _, bad = self._checker.usable(unknown)
         if bad:
             self.leave_out(bad)
@@ -251,7 +222,8 @@ class Catalogue:
     def utterances_to_explain(self, split: Literal["train", "val", "test", "all"], most: int | None) -> list[Utterance]:
         """Usable utterances of the loose files, of a split, or of the whole corpus, ``most`` at most.
 
-        Warns of utterances that the loaded checkpoint was trained or validated on.
+        Of several parts (``shard``) the files of this one alone are checked; it may have none. Warns of utterances that
+        the loaded checkpoint was trained or validated on.
 
         Raises:
             UserError: There is no such utterance.
@@ -268,11 +240,25 @@ class Catalogue:
                 f"{self.root}: nothing of the {split} split is there; choose another `predict_split`, or all of the "
                 'corpus with `predict_split="all"`'
             )
-        usable = self.usable(draw_subset(chosen, most, self.options.seed))
-        self._report(f"to explain, {origin}", {"files" if self.files else split: usable})
+        self._to_explain = draw_subset(chosen, most, self.options.seed)
+        own = self._to_explain if self.shard is None else self.shard.of(self._to_explain)
+        usable = self.usable(own) if own else []
+        self._teller.split(f"to explain, {origin}", {"files" if self.files else split: usable})
         known = self._known() if self.splits else self._saved
-        self._warn(describe_known(usable, known.find(usable, self._checker), "to explain"))
+        self._teller.warn(describe_known(usable, known.find(usable, self._checker), "to explain"))
         return usable
+
+    @property
+    def portion(self) -> Portion | None:
+        """The part that is explained, once it is chosen; None where that is all."""
+        if self.shard is None:
+            return None
+        ids = sorted(utterance.id for utterance in self._to_explain)
+        return Portion(self.shard, len(ids), fingerprint(*ids))
+
+    def all_to_explain(self) -> list[Utterance]:
+        """Usable utterances of all parts, whose files are checked now."""
+        return self.usable(self._to_explain)
 
     def training_utterances(self, most: int, label: str | None = None) -> list[Utterance]:
         """Usable utterances drawn from the training split, those of one class alone where ``label`` names it.
@@ -349,7 +335,7 @@ class Catalogue:
         find = self._saved.find_by_name if by_name_alone else partial(self._saved.find, files=self._checker)
         self._recognised = find(labelled)
         if not self._recognised:
-            self._warn(self._saved.namesakes(labelled))
+            self._teller.warn(self._saved.namesakes(labelled))
         self._chosen = choose_split(labelled, self.options, split_of_each(self._recognised), self._saved_fold)
         taken = {utterance.id for part in self._chosen.splits for utterance in part}
         for utterance in labelled:
@@ -398,34 +384,23 @@ class Catalogue:
         Raises:
             AudioFileError: None can be used.
         """
-        self._tell_skipped(quiet=False)
+        self._tell_skipped(by_all=True)
         if none_of:
             others = counted(len(none_of) - 1, "other file")
             raise AudioFileError(
                 none_of[0].path, f"{none_of[0].reason} (and none of {others} that were tried can be used{self._hint()})"
             )
 
-    def _tell_skipped(self, quiet: bool | None = None) -> None:
-        """List the files that were left out, and say so of those of which it was not said."""
-        if self._checker.quiet if quiet is None else quiet:
-            return
-        untold = [item for item in self.skipped if item not in self._told]
-        self._told.update(untold)
-        if not untold:
-            return
-        some, where = name_some([item.path.name for item in untold]), ""
-        if self._list_folder is not None:
-            path = self._list_folder / "skipped.csv"
-            add_to_list(path, untold)
-            where = f", listed with the reason in {path}"
-        logger.warning("%s left out (%s)%s", counted(len(untold), "file"), some, where)
-        for reason, more in (
-            (NEEDS_MEDIA, ""),
-            (NO_FILE, self._searched()),
-            (SAME_SOUND, " another that is evaluated, so that it would be on both sides"),
-        ):
-            if number := sum(item.reason.startswith(reason) for item in untold):
-                logger.warning("%d of them: %s%s", number, reason, more)
+    def _tell_skipped(self, by_all: bool = False) -> None:
+        self._teller.skipped(
+            self.skipped,
+            {
+                NEEDS_MEDIA: "",
+                NO_FILE: self._searched(),
+                SAME_SOUND: " another that is evaluated, so that it would be on both sides",
+            },
+            by_all,
+        )
 
     def seconds(self, utterance: Utterance) -> float:
         """Length of a usable utterance; where its file was not opened, as the manifest has it."""
@@ -456,21 +431,6 @@ class Catalogue:
 
     def _is_manifest(self) -> bool:
         return not self.files and isinstance(self.root, Path) and self.listing.name == "manifest"
-
-    def _report(self, text: str, splits: dict[str, list[Utterance]]) -> None:
-        if not self._checker.quiet:
-            logger.info("%s", text)
-            for name, part in splits.items():
-                logger.info("  %s", describe(name, part))
-
-    def _tell_overlap(self, overlap: SpeakerOverlap, is_given: bool) -> None:
-        """Say whether voices are heard on both sides; a warning where a manifest has them so, maybe unnoticed."""
-        if not self._checker.quiet:
-            logger.log(logging.WARNING if is_given and not overlap.is_independent else logging.INFO, "  %s", overlap)
-
-    def _warn(self, remarks: Sequence[str]) -> None:
-        for remark in remarks if not self._checker.quiet else ():
-            logger.warning("%s", remark)
 
 
 def _refuse_for_dataset(corpus: CorpusName, audio_root: Path | None, options: SplitOptions | None) -> None:

@@ -9,6 +9,7 @@ kinds: in ``planted`` the cue is prosody in one stretch, in ``planted_pair`` pro
 import csv
 import glob
 import io
+import logging
 from pathlib import Path
 
 from speechshap.data.planted_clip import CLASSES, PlantedKind, planted_stretches, synthesize
@@ -16,8 +17,14 @@ from speechshap.errors import UserError
 from speechshap.files import locked, remove_partial, whole_folder
 from speechshap.frames import SAMPLE_RATE
 
+PLANTED_ROOT = Path("data")
+"""Folder below the working folder in which each planted-evidence corpus has a folder of its name."""
+
 _PATIENCE_SECONDS = 3600.0
 """How long to wait for another process that makes the same corpus."""
+
+
+logger = logging.getLogger(__name__)
 
 
 def make_planted_corpus(
@@ -106,3 +113,30 @@ def _write_clips(
         waveform, _ = synthesize(emotion, speaker, duration_seconds, seed, clip, kind)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / path, waveform, SAMPLE_RATE, subtype="PCM_16")
+
+
+def find_planted_corpus(run: Path, kind: PlantedKind = "planted", is_needed: bool = True) -> Path | None:
+    """The planted-evidence corpus of a kind that a run was trained with, where the working folder has none.
+
+    It is searched for in the folders above that of the run.
+
+    Args:
+        run: Folder of the run, or a checkpoint.
+        kind: Which of the corpora.
+        is_needed: Whether a message says that it is made anew, where it is not there.
+
+    Example:
+        >>> import contextlib, tempfile
+        >>> folder = Path(tempfile.mkdtemp()).resolve()
+        >>> (folder / "data" / "planted").mkdir(parents=True)
+        >>> with contextlib.chdir(folder / "data"):  # where there is no data/planted
+        ...     find_planted_corpus(folder / "runs" / "demo" / "version_0") == folder / "data" / "planted"
+        True
+    """
+    root = PLANTED_ROOT / kind
+    if root.exists():
+        return None
+    found = next((place for folder in run.resolve().parents if (place := folder / root).is_dir()), None)
+    if found is None and is_needed:
+        logger.info("the planted-evidence corpus of the training is not there any more, and made anew in %s", root)
+    return found

@@ -4,12 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-from speechshap.data.catalogue import Catalogue
 from speechshap.data.utterance import Utterance
 from speechshap.errors import UserError
-from speechshap.fingerprint import fingerprint
 
 
 class EmptyShardError(UserError):
@@ -89,45 +87,3 @@ class Portion(NamedTuple):
             [34, 33, 33]
         """
         return number // self.shard.count + (self.shard.number <= number % self.shard.count)
-
-
-class ShardCatalogue(Catalogue):
-    """A catalogue of which one part is explained; nothing else has its files checked for that.
-
-    Args:
-        shard: Which part.
-        arguments: As of :class:`Catalogue`.
-    """
-
-    def __init__(self, shard: Shard, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.shard = shard
-        self._shared: list[Utterance] = []
-        self._is_choosing = False
-
-    @property
-    def portion(self) -> Portion:
-        """What is explained, once it is chosen."""
-        ids = sorted(utterance.id for utterance in self._shared)
-        return Portion(self.shard, len(ids), fingerprint(*ids))
-
-    def utterances_to_explain(self, split: Literal["train", "val", "test", "all"], most: int | None) -> list[Utterance]:
-        """Usable utterances of this part; none where there are more parts than utterances."""
-        self._is_choosing = True
-        try:
-            return super().utterances_to_explain(split, most)
-        finally:
-            self._is_choosing = False
-
-    def usable(self, utterances: Sequence[Utterance]) -> list[Utterance]:
-        """Check files, of utterances to explain those of this part."""
-        if not self._is_choosing:
-            return super().usable(utterances)
-        self._is_choosing = False
-        self._shared = list(utterances)
-        own = self.shard.of(utterances)
-        return super().usable(own) if own else []
-
-    def all_to_explain(self) -> list[Utterance]:
-        """Usable utterances of all parts, whose files are checked now."""
-        return self.usable(self._shared)

@@ -24,7 +24,7 @@ from speechshap.data.dataset import (
 from speechshap.data.hub import find_root
 from speechshap.data.manifest_rows import Columns
 from speechshap.data.overlap import SpeakerOverlap
-from speechshap.data.shards import EmptyShardError, Portion, Shard, ShardCatalogue
+from speechshap.data.shards import EmptyShardError, Portion, Shard
 from speechshap.data.skipping import UncheckedDataset
 from speechshap.data.splits import Folds, SplitBy, SplitOptions, Splits, draw_subset, listed_speakers
 from speechshap.data.utterance import Skipped, SplitName, Utterance
@@ -154,9 +154,7 @@ class AudioDataModule(pl.LightningDataModule):
             raise UserError(f"`cache` is {cache!r}; expected auto, off or a folder")
         if not cache_gigabytes > 0:
             raise UserError(f"`cache_gigabytes` is {cache_gigabytes}; expected a size above 0")
-        self.shard = None if shard is None else Shard.parse(shard)
-        make_catalogue = Catalogue if self.shard is None else partial(ShardCatalogue, self.shard)
-        self.catalogue: Catalogue = make_catalogue(
+        self.catalogue = Catalogue(
             find_root(root) if root else None,
             corpus,
             Path(audio_root).expanduser() if audio_root else None,
@@ -175,6 +173,7 @@ class AudioDataModule(pl.LightningDataModule):
             on_bad_file,
             check,
             Columns(label_column, speaker_column),
+            None if shard is None else Shard.parse(shard),
         )
         self.predict_split = predict_split
         self.batch_size = batch_size
@@ -217,7 +216,7 @@ class AudioDataModule(pl.LightningDataModule):
     @property
     def portion(self) -> Portion | None:
         """The part of the utterances that is explained; None for all of them."""
-        return self.catalogue.portion if isinstance(self.catalogue, ShardCatalogue) else None
+        return self.catalogue.portion
 
     def prepare_data(self) -> None:
         """Make a planted-evidence corpus if it is asked for and missing."""
@@ -237,7 +236,7 @@ class AudioDataModule(pl.LightningDataModule):
             self.catalogue.report_to(folder, quiet=self.trainer.global_rank != 0)
         if stage == "predict":
             self.predict_utterances = self.catalogue.utterances_to_explain(self.predict_split, self.max_utterances)
-        elif self.shard is not None:
+        elif self.catalogue.shard is not None:
             raise UserError("`shard` is a part of the utterances to explain; leave it out to train or test")
         else:
             self.catalogue.set_up_splits(TrainerFn(stage).value)  # whose own name is that of an enumeration
@@ -284,7 +283,9 @@ class AudioDataModule(pl.LightningDataModule):
         """
         if not self.predict_utterances and self.portion is not None:
             there = counted(self.portion.num_utterances, "utterance")
-            raise EmptyShardError(f"`shard` {self.shard} has no utterance: there are {there}; nothing is to be done")
+            raise EmptyShardError(
+                f"`shard` {self.portion.shard} has no utterance: there are {there}; nothing is to be done"
+            )
         return self._loader(self.predict_utterances, "explain")
 
     def reference_set(self, count: int, label: str | None = None) -> Tensor:
@@ -305,9 +306,7 @@ class AudioDataModule(pl.LightningDataModule):
     def calibration_waveforms(self, count: int) -> list[Tensor]:
         """Waveforms ``(time,)`` of at most ``count`` utterances to explain, drawn by ``split_seed``."""
         # Those of all parts, which learn the same.
-        utterances = self.predict_utterances
-        if isinstance(self.catalogue, ShardCatalogue):
-            utterances = self.catalogue.all_to_explain()
+        utterances = self.predict_utterances if self.catalogue.shard is None else self.catalogue.all_to_explain()
         return load_waveforms(draw_subset(utterances, count, self.split_seed))
 
     @property
