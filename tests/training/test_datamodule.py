@@ -525,7 +525,8 @@ def test_speed_keeps_recordings_within_what_the_model_hears(planted_root: Path) 
     free = [len(waveform) for waveform in waveforms_by_id(module.train_dataloader()).values()]
     assert min(free) < 9000 < 10000 < max(free)  # of 9600 each
     model = SimpleNamespace(shortest=9000, longest=10000)
-    module.trainer = SimpleNamespace(lightning_module=model, state=SimpleNamespace(status=None))  # type: ignore[assignment]
+    state = SimpleNamespace(status=None)
+    module.trainer = SimpleNamespace(world_size=1, lightning_module=model, state=state)  # type: ignore[assignment]
     bounded = [len(waveform) for waveform in waveforms_by_id(module.train_dataloader()).values()]
     assert 9000 <= min(bounded) < 9300
     assert 9900 < max(bounded) <= 10000

@@ -135,3 +135,11 @@ class EpochLoader(DataLoader[Any]):
         if hasattr(self.dataset, "epoch"):
             self.dataset.epoch = getattr(self.sampler, "epoch", 0)  # another sampler is that of overfit_batches
         yield from super().__iter__()
+
+    def is_repeated(self, number: int) -> bool:
+        """Whether a batch of the epoch is there only to give each process as many, so that others count it.
+
+        Args:
+            number: Of the batch in this process, from 0 on.
+        """
+        return isinstance(self.sampler, LengthBatchSampler) and number >= self.sampler.num_own

@@ -60,43 +60,49 @@ class UncheckedDataset(UtteranceDataset):
 class SkippingLoader(EpochLoader):
     """Batches of an :class:`UncheckedDataset`, without what cannot be used.
 
-    Lightning asks once how many batches an epoch has, and several processes take as many steps. So a training batch of
-    which nothing can be used is replaced by the one before it; in an evaluation it is left out.
+    Lightning asks once how many batches an epoch has, and several processes take as many steps. So a batch of which
+    nothing can be used is replaced by the one before it, which does not count once more in an evaluation.
 
     Args:
         dataset: The utterances.
         catalogue: That is told what was left out.
-        repeats: Whether batches are replaced.
         options: As of a DataLoader.
 
     Raises:
         AudioFileError: While batches are read, if nothing can be used of the first hundred files, or of all.
     """
 
-    def __init__(self, dataset: UncheckedDataset, catalogue: Catalogue, repeats: bool, **options: Any) -> None:
+    def __init__(self, dataset: UncheckedDataset, catalogue: Catalogue, **options: Any) -> None:
         super().__init__(dataset, **options)
         self.catalogue = catalogue
-        self.repeats = repeats
+        self._replaced: set[int] = set()
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Batches of an epoch."""
-        number, count = 0, len(self)
+        number, count = -1, len(self)
         tried: list[Skipped] = []
         previous: Batch | None = None
+        self._replaced = set()
         try:
-            for number, (batch, skipped) in enumerate(super().__iter__(), start=1):
+            for number, (batch, skipped) in enumerate(super().__iter__()):
                 if skipped:
                     self.catalogue.leave_out(skipped)
                     tried += skipped if previous is None else []
-                is_hopeless = batch is None and previous is None and (len(tried) >= _MOST_TRIED or number == count)
-                if is_hopeless or number == count:  # what comes after the last batch is not asked for
+                is_last = number == count - 1
+                is_hopeless = batch is None and previous is None and (len(tried) >= _MOST_TRIED or is_last)
+                if is_hopeless or is_last:  # what comes after the last batch is not asked for
                     self.catalogue.tell_left_out(none_of=tried if is_hopeless else ())
-                if batch is not None:
-                    # The first one stands for those before it, which had none to be replaced by.
-                    yield from [batch] * (number if self.repeats and previous is None else 1)
-                    previous = batch
-                elif self.repeats and previous is not None:
+                if batch is None:
+                    self._replaced.add(number)
+                elif previous is None:
+                    yield from [batch] * number  # in place of those before it, which had none to be replaced by
+                previous = batch or previous
+                if previous is not None:
                     yield previous
         finally:
-            if number < count:
+            if number < count - 1:
                 self.catalogue.tell_left_out()
+
+    def is_repeated(self, number: int) -> bool:
+        """Whether a batch of the epoch takes the place of another."""
+        return number in self._replaced or super().is_repeated(number)

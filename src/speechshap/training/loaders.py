@@ -65,17 +65,16 @@ def utterance_loader(
     if stored is not None:
         return EpochLoader(FeatureDataset(waveforms, stored), **own)
     if isinstance(waveforms, UncheckedDataset):
-        return SkippingLoader(waveforms, catalogue, repeats=use == "train", **own)
+        return SkippingLoader(waveforms, catalogue, **own)
     return EpochLoader(waveforms, **own)
 
 
 def is_repeated(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Whether a batch of an evaluation is there only to give each process as many: its utterances count elsewhere.
+    """Whether a batch of an evaluation takes the place of another, and does not count.
 
     Args:
         trainer: That validates or tests.
         batch_idx: Number of the batch in its process.
     """
-    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-    sampler = getattr(loaders, "sampler", None)
-    return isinstance(sampler, LengthBatchSampler) and batch_idx >= sampler.num_own
+    loader = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    return isinstance(loader, EpochLoader) and loader.is_repeated(batch_idx)
