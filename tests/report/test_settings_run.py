@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from helpers import make_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import summary as make
 
-from speechshap.report.settings_run import SettingsSummary, write_settings_run
+from speechshap.report.settings_run import _HISTOGRAM_EDGES, Histogram, SettingsSummary, write_settings_run
 from speechshap.results.parts import Row
 from speechshap.results.rows import to_rows
 
@@ -85,3 +86,36 @@ def test_what_another_process_may_be_writing_is_not_removed(tmp_path: Path) -> N
     write_settings_run(tmp_path / "abc", summary(), {}, None, is_alone=False)
     assert of_another.exists()
     assert (tmp_path / "abc" / "tensors.tsv").exists()
+
+
+def test_a_histogram_is_that_of_summary_writer_in_whatever_portions_values_come() -> None:
+    values = np.random.default_rng(0).normal(size=5000) * np.logspace(-9, 3, 5000)
+    one, other, empty = Histogram(), Histogram(), Histogram()
+    for number, part in enumerate(np.array_split(values, 250)):
+        (one if number % 2 else other).take(part)
+    one.take(np.zeros(0))
+    one.merge(other)
+    found, expected = one.summary("x"), make.histogram("x", values, _HISTOGRAM_EDGES)
+    assert found is not None
+    (mine,), (theirs,) = found.value, expected.value
+    assert (mine.histo.bucket_limit, mine.histo.bucket) == (theirs.histo.bucket_limit, theirs.histo.bucket)
+    for name in ("min", "max", "num", "sum", "sum_squares"):
+        assert getattr(mine.histo, name) == pytest.approx(getattr(theirs.histo, name))
+    assert empty.summary("x") is None
+
+
+def test_of_many_utterances_the_projector_shows_a_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechshap.report.settings_run.MOST_POINTS", 5)
+    write_settings_run(tmp_path / "abc", summary(40), {}, None, is_alone=True)
+    shown = [line.rsplit("\t")[-1] for line in (tmp_path / "abc" / "metadata.tsv").read_text().splitlines()[1:]]
+    assert len(shown) == 5
+    assert shown != [f"{number}.wav" for number in range(5)]
+    assert shown == sorted(shown, key=lambda name: int(name.removesuffix(".wav")))
+    assert [
+        event.value for event in EventAccumulator(str(tmp_path / "abc")).Reload().Scalars("explain/utterances")
+    ] == [40]
+
+
+def test_what_is_shown_is_recognised_in_any_order() -> None:
+    forwards, backwards = utterances(5), utterances(5)[::-1]
+    assert SettingsSummary(forwards).digest == SettingsSummary(backwards).digest != SettingsSummary(forwards[1:]).digest

@@ -10,6 +10,7 @@ from helpers import write_sound
 from jsonargparse import ArgumentParser, Namespace
 
 from speechshap.data import AudioFileError, Batch, load_audio
+from speechshap.data.shards import EmptyShardError
 from speechshap.errors import UserError
 from speechshap.training import AudioDataModule
 from speechshap.training.datamodule import CORPUS_OPTIONS
@@ -425,3 +426,18 @@ def test_the_options_that_a_checkpoint_keeps_are_plain(loudness_checkpoint: Path
     checkpoint = torch.load(loudness_checkpoint, weights_only=True)
     assert checkpoint["datamodule_hyper_parameters"]["test_speakers"] == [3]
     assert set(checkpoint["AudioDataModule"]) == {"corpus", "fold", "train", "val", "test"}
+
+
+def test_a_part_of_the_utterances_is_not_trained_on(planted_root: Path) -> None:
+    with pytest.raises(UserError, match="`shard` is a part of the utterances to explain; leave it out to train"):
+        make_module(planted_root, shard="1/2")
+
+
+def test_parts_of_what_is_explained_are_all_of_it(planted_root: Path) -> None:
+    whole = make_module(planted_root, "predict")
+    parts = [make_module(planted_root, "predict", shard=f"{number}/2") for number in (1, 2)]
+    ids = [utterance.id for part in parts for utterance in part.predict_utterances]
+    assert sorted(ids) == sorted(utterance.id for utterance in whole.predict_utterances)
+    assert whole.portion is None
+    with pytest.raises(EmptyShardError, match="`shard` 99/99 has no utterance"):
+        make_module(planted_root, "predict", shard="99/99").predict_dataloader()

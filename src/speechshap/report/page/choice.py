@@ -65,11 +65,11 @@ class Choice:
             found.add(hash(utterance))
             row = {"label": label, "prediction": prediction}
             draws[label or prediction or "", outcome(row)].add(utterance, number)
-        shares = _shares([len(draw.heap) for draw in draws.values()], most)
-        chosen = sorted(
-            entry for draw, share in zip(draws.values(), shares, strict=True) for entry in draw.smallest(share)
-        )
-        names = dict.fromkeys(utterance for _, utterance in chosen)
+        sizes = [len(draw.heap) for draw in draws.values()]
+        # Predictions of several models may put an utterance into several draws.
+        shares = sizes if len(found) <= most else _shares(sizes, most)
+        chosen = [entry for draw, share in zip(draws.values(), shares, strict=True) for entry in draw.smallest(share)]
+        names = dict.fromkeys(utterance for _, utterance in sorted(chosen))
         places = results.places(names.keys())
         return cls({name: places[name] for name in names if name in places}, len(found))
 
