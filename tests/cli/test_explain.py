@@ -13,10 +13,12 @@ import torch
 import yaml
 from helpers import tiny_config, write_sound
 from jsonargparse import ArgumentError
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
 from speechshap.cli.explain import explain, fill_in_preset, make_callback
 from speechshap.cli.explain_options import asked_method, parse, warn_of_options_without_effect
+from speechshap.cli.report import report
 from speechshap.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -530,3 +532,75 @@ def test_a_planted_corpus_that_is_gone_is_made_anew_and_told(
     with caplog.at_level("INFO"), pytest.raises(UserError, match="made in data/planted, planted"):
         explain(["--ckpt_path", "run", "--trainer.accelerator", "cpu"])
     assert "the planted-evidence corpus of the training is not there any more" in caplog.text
+
+
+def explain_shard(tiny_checkpoint: Path, planted_root: Path, shard: str, *options: str) -> None:
+    """Explain a part of five utterances of the test split."""
+    explain(
+        ["--ckpt_path", str(tiny_checkpoint), "--data.root", str(planted_root), "--data.shard", shard,
+         "--data.max_utterances", "5", "--explain.method", "energy", "--explain.max_drawn", "3",
+         "--explain.output_dir", "out", "--trainer.accelerator", "cpu", *options]
+    )  # fmt: skip
+
+
+def test_the_shard_that_ends_last_shows_all_of_them(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "out" / "explanations"
+    for shard in ("3/3", "1/3"):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            explain_shard(tiny_checkpoint, planted_root, shard)
+    assert (
+        "3 of 5 utterances are explained; shard 2 of 3 is missing; the process that ends last shows all" in caplog.text
+    )
+    assert not (folder / "report.html").exists()
+    assert not (folder / "settings").exists()
+    report([str(tmp_path / "out")])
+    assert "3 of 5 utterances are explained; shard 2 of 3 is missing" in (folder / "report.html").read_text()
+    assert "3 of 5 utterances are explained; shard 2 of 3 is missing" in caplog.messages
+    explain_shard(tiny_checkpoint, planted_root, "2/3", "--data.batch_size", "1")
+    page = (folder / "report.html").read_text()
+    assert "are explained" not in page
+    assert page.count('id="payload-') == 5
+    events = EventAccumulator(str(tmp_path / "out"), size_guidance={"images": 0}).Reload()
+    assert len(events.Tags()["images"]) == 3  # of all shards together
+    assert "explain/relative_error" not in events.Tags()["scalars"]
+    assert any(tag.startswith("explain/frame_attribution") for tag in events.Tags()["histograms"])
+    assert list((folder / "settings").iterdir())
+
+
+def test_shards_learn_the_same_from_all_of_the_corpus(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
+) -> None:
+    options = ("--explain.preset", "textbook", "--explain.n_samples", "6", "--explain.calibration", "2",
+               "--explain.method", "gradient_shap", "--report", "false")  # fmt: skip
+    for shard in ("1/2", "2/2"):
+        explain_shard(tiny_checkpoint, planted_root, shard, *options)
+    explain_shard(tiny_checkpoint, planted_root, "1/1", *options, "--explain.output_dir", "alone")
+    shared, alone = (rows(tmp_path / name).sort_values("utterance") for name in ("out", "alone"))
+    assert shared.fingerprint.tolist() == alone.fingerprint.tolist()
+    assert shared.settings.nunique() == 1
+
+
+def test_a_shard_of_more_shards_than_utterances_ends_well(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        explain_shard(tiny_checkpoint, planted_root, "6/6")
+    assert caplog.messages[-1] == "--data.shard 6/6 has no utterance: there are 5 utterances; nothing is to be done"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_with_other_settings_is_refused(tiny_checkpoint: Path, planted_root: Path) -> None:
+    explain_shard(tiny_checkpoint, planted_root, "1/2")
+    with pytest.raises(UserError, match=r"have --explain\.targets .*, and here it is all; .*--explain\.output_dir"):
+        explain_shard(tiny_checkpoint, planted_root, "2/2", "--explain.targets", "all")
+    with pytest.raises(UserError, match=r"share 5 utterances, and here there are others \(4\)"):
+        explain_shard(tiny_checkpoint, planted_root, "2/2", "--data.max_utterances", "4")
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "a/b"])
+def test_what_is_no_shard_is_told_by_its_flag(tiny_checkpoint: Path, planted_root: Path, shard: str) -> None:
+    with pytest.raises(UserError, match=f"--data.shard is {shard}; expected which part, counted from 1"):
+        explain_shard(tiny_checkpoint, planted_root, shard)

@@ -42,3 +42,12 @@ def test_what_cannot_be_compared_is_told_in_a_sentence(run: Path, classes: str, 
     with pytest.raises(UserError) as told:
         report([str(run), "--compare", classes])
     assert str(told.value) == message
+
+
+def test_the_report_shows_as_many_utterances_as_are_asked_for(run: Path) -> None:
+    report([str(run), "--utterances", "2"])
+    page = (run / "explanations" / "report.html").read_text()
+    assert page.count('id="payload-') == 2
+    assert "2 of 5 utterances are shown" in page
+    with pytest.raises(UserError, match="--utterances is 0; expected 1 at least"):
+        report([str(run), "--utterances", "0"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechshap.evaluation import MeanOverUtterances, area_under_curve, mean_with_interval
+from speechshap.evaluation import MeanOverUtterances, area_under_curve, mean_of_speakers, mean_with_interval
 from speechshap.evaluation.sparseness import gini
 
 
@@ -27,6 +27,18 @@ def test_unknown_values_are_left_out() -> None:
     one_speaker = mean_with_interval(np.array([1.0, 2.0]), ["a", "a"])
     assert one_speaker.value == 1.5
     assert np.isnan(one_speaker.low)
+
+
+def test_of_very_many_speakers_the_interval_is_that_of_a_long_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    counts = generator.integers(1, 9, 2000)
+    sums = counts * generator.normal(3, 1, 2000)
+    drawn = mean_of_speakers(sums, counts, n_resamples=10_000)
+    monkeypatch.setattr("speechshap.evaluation.scores._MANY_SPEAKERS", 2000)
+    found = mean_of_speakers(sums, counts)
+    assert found.value == drawn.value == pytest.approx(sums.sum() / counts.sum())
+    assert found.high - found.low == pytest.approx(drawn.high - drawn.low, rel=0.05)
+    assert found.low == pytest.approx(drawn.low, abs=0.1 * (drawn.high - drawn.low))
 
 
 def test_batches_are_gathered() -> None:

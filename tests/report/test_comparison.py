@@ -5,13 +5,18 @@ import pytest
 from corpus_rows import INF, NAN, row
 
 from speechshap.errors import UserError
-from speechshap.report.comparison import comparable, compare, compare_all, compare_pair, comparison_table
+from speechshap.report.comparison import Comparable, comparable, compare, compare_all, compare_pair, comparison_table
+from speechshap.report.gathering import Totals
 
 BANDS = [100.0, 200.0, 400.0]
 
 
 def spoken(emotion: str, speaker: str | None, number: int = 0, **columns: Any) -> dict[str, Any]:
     return row(emotion, utterance=f"{speaker}-{emotion}-{number}.wav", speaker=speaker, **columns)
+
+
+def of(gathered: Comparable, emotion: str) -> Totals:
+    return gathered.statistic.of[emotion]
 
 
 def corpus(emotions: tuple[str, ...] = ("angry", "calm", "sad"), speakers: int = 8) -> list[dict[str, Any]]:
@@ -43,14 +48,15 @@ def test_attributions_are_compared_as_shares_whatever_their_size() -> None:
     ]
     found = comparable(rows)
     sums = frames.reshape(20, 5).sum(1)
-    np.testing.assert_allclose(found["time"].values, [sums / np.abs(sums).sum()] * 2)
-    np.testing.assert_allclose(found["band"].values, [[0.75, -0.25, 0]] * 2)
+    np.testing.assert_allclose(of(found["time"], "sad").sums, [sums / np.abs(sums).sum()] * 2)
+    np.testing.assert_allclose(of(found["band"], "sad").sums, [[0.75, -0.25, 0]] * 2)
     assert "cue" not in found
 
 
 def test_a_cue_is_compared_in_its_own_unit_and_may_be_unknown() -> None:
     cues = {"cue_names": ["f0", "rate"], "cue_evidence": [3.0, NAN], "cue_rest": [1.0, 4.0]}
-    np.testing.assert_array_equal(comparable([spoken("sad", "Anna", **cues)])["cue"].values, [[2.0, NAN]])
+    found = of(comparable([spoken("sad", "Anna", **cues)])["cue"], "sad")
+    assert (found.sums.tolist(), found.counts.tolist()) == ([[2.0, 0.0]], [[1, 0]])
 
 
 def test_what_cannot_be_compared_is_left_out() -> None:
@@ -63,7 +69,8 @@ def test_what_cannot_be_compared_is_left_out() -> None:
         spoken("sad", "Bert", 1, frame_attribution=[1.0]) | {"prediction": "calm"},
     ]
     found = comparable(rows)["time"]
-    assert (found.emotions, found.speakers, found.left_out) == (["sad"], ["Anna"], 2)
+    assert (list(found.statistic.of), of(found, "sad").names, found.left_out) == (["sad"], ["Anna"], 2)
+    assert (of(found, "sad").counts == 1).all()
 
 
 def test_two_emotions_differ_where_their_evidence_lies() -> None:
@@ -81,12 +88,12 @@ def test_two_emotions_differ_where_their_evidence_lies() -> None:
 
 
 def test_an_emotion_is_compared_with_all_others_together() -> None:
-    vectors = comparable(corpus())["band"]
-    found = compare("band", vectors, "angry")
+    gathered = comparable(corpus())["band"]
+    found = compare("band", gathered, "angry")
     assert found is not None
-    of = np.array(vectors.emotions) == "angry"
-    # Each speaker has as many utterances of each emotion.
-    np.testing.assert_allclose(found.found.difference, vectors.values[of].mean(0) - vectors.values[~of].mean(0))
+    # Each speaker has one utterance of each emotion.
+    others = (of(gathered, "calm").sums + of(gathered, "sad").sums) / 2
+    np.testing.assert_allclose(found.found.difference, (of(gathered, "angry").sums - others).mean(0))
     assert (found.other, found.found.speakers, found.found.paired) == (None, 8, True)
 
 

@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         log.utterance(name, name, render(waveform(), 16000, make_explanation(utterance=name), 5), 16000, 7)
         gap = {"completeness_gap": 0.1, "completeness_gap_lower": -0.1, "completeness_gap_upper": 0.3}
         log.curves({**gap, "relative_error": 0.2, "seconds": 3.0}, name, number + 1)
-    log.summary([row(number) for number in range(3)], settings, 3.0, "abc", 7)
+    log.summary([[row(number)] for number in range(3)], settings, 3.0, "abc", 7)
     log.close()
     return folder
 
@@ -184,7 +184,7 @@ def test_the_command_of_the_card_can_be_copied(tmp_path: Path) -> None:
 def test_a_class_named_like_a_contrast_has_a_histogram_of_its_own(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     rows = [{**row(1), "target": "x - y"}, {**row(1), "target": "x", "against": "y"}]
-    log.summary(rows, {}, 1.0, "abc", 0)
+    log.summary([rows], {}, 1.0, "abc", 0)
     log.close()
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
     assert {tag.split("/")[-1] for tag in tags if "frame" in tag} == {'"x - y"', "x - y"}
@@ -192,14 +192,14 @@ def test_a_class_named_like_a_contrast_has_a_histogram_of_its_own(tmp_path: Path
 
 def test_contrasts_of_the_prediction_have_shares_of_the_layers(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
-    log.summary([{**row(1), "against": "sad"}], {}, 1.0, "abc", 0)
+    log.summary([[{**row(1), "against": "sad"}]], {}, 1.0, "abc", 0)
     log.close()
     assert "explain/layer_share/layer_1" in EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
 
 
 def test_the_projector_tells_the_error_of_the_predicted_class(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
-    log.summary([row(1), {**row(1), "target": "sad", "relative_error": 9.0}, row(2)], {}, 1.0, "abc", 0)
+    log.summary([[row(1), {**row(1), "target": "sad", "relative_error": 9.0}], [row(2)]], {}, 1.0, "abc", 0)
     log.close()
     (metadata,) = tmp_path.glob("**/metadata.tsv")
     assert [line.split("\t")[4] for line in metadata.read_text().splitlines()[1:]] == ["0.20", "0.20"]
@@ -209,7 +209,7 @@ def test_one_utterance_and_no_layers_have_a_summary(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     bare = row(1, layers=0, embedding=None, relative_error=float("inf"))
     nowhere_finite = {**bare, "target": "sad", "frame_attribution": [float("nan")]}
-    log.summary([bare, nowhere_finite], {"spectrum": None}, 0.0, "abc", 0)
+    log.summary([[bare, nowhere_finite]], {"spectrum": None}, 0.0, "abc", 0)
     log.summary([], {}, 0.0, "def", 0)
     log.close()
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()
@@ -221,7 +221,7 @@ def test_what_is_unknown_is_left_empty_in_the_summary(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     gap = Estimate(np.full(1, np.nan, np.float32))
     unknown = {"relative_error": None, "completeness_gap": gap, "prediction": None, "probability": None}
-    log.summary([row(number, **unknown) for number in range(2)], {}, 1.0, "abc", 0)
+    log.summary([[row(number, **unknown)] for number in range(2)], {}, 1.0, "abc", 0)
     log.close()
     (metadata,) = tmp_path.glob("**/metadata.tsv")
     assert metadata.read_text().splitlines()[1].split("\t") == ["unknown", "none", "unknown", "", "", "0.wav"]
@@ -232,7 +232,7 @@ def test_hyperparameters_that_went_with_the_results_are_written_again(tmp_path: 
     settings = tmp_path / "explanations" / "settings"
     for _ in range(2):
         log = ExplanationLog(tmp_path)
-        log.summary([row(1), row(2)], {}, 1.0, "abc", 0)
+        log.summary([[row(1)], [row(2)]], {}, 1.0, "abc", 0)
         log.close()
         assert [path.name for path in settings.iterdir()] == ["abc"]
         shutil.rmtree(settings.parent)

@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
@@ -11,9 +13,11 @@ import pytest
 from helpers import make_explanation, write_part
 
 from speechshap.attribution.targets import Target
+from speechshap.errors import UserError
+from speechshap.results import parts
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
-from speechshap.results.rows import SCHEMA
+from speechshap.results.rows import SCHEMA, SHOWN, from_rows
 
 
 def explanation(
@@ -170,3 +174,87 @@ def test_files_that_are_no_parquet_are_left_alone(tmp_path: Path, caplog: pytest
 def test_a_folder_that_is_not_there_has_no_rows(tmp_path: Path) -> None:
     assert ResultsFolder(tmp_path / "missing").read() == []
     assert not list(tmp_path.iterdir())
+
+
+def by_name(folder: Path, settings: str = "s") -> dict[str, list[str]]:
+    groups = list(ResultsFolder(folder).utterances(("label",), settings))
+    found = {group[0]["utterance"]: [row["target"] for row in group] for group in groups}
+    assert len(found) == len(groups)  # none comes twice
+    return found
+
+
+def test_utterances_come_one_by_one_with_all_their_rows(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav", "happy", "sad"), explanation("b.wav"), explanation("c.wav"))
+    write_part(tmp_path, explanation("d.wav"), explanation("b.wav", "calm"), explanation("x.wav", settings="t"))
+    assert by_name(tmp_path) == {
+        "a.wav": ["happy", "sad"], "b.wav": ["happy", "calm"], "c.wav": ["happy"], "d.wav": ["happy"],
+    }  # fmt: skip
+    assert by_name(tmp_path, "t") == {"x.wav": ["happy"]}
+    assert by_name(tmp_path / "nowhere") == {}
+
+
+def test_of_a_file_that_changed_the_later_rows_come_alone(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav", "happy", "sad"))
+    write_part(tmp_path, explanation("a.wav", "calm", fingerprint="of the new sound"), explanation("b.wav"))
+    assert by_name(tmp_path) == {"a.wav": ["calm"], "b.wav": ["happy"]}
+
+
+def test_a_part_that_was_copied_counts_once(tmp_path: Path) -> None:
+    part = write_part(tmp_path, explanation("a.wav", "happy", "sad"))
+    shutil.copy(part, tmp_path / "part-0-00003.parquet")
+    assert by_name(tmp_path) == {"a.wav": ["happy", "sad"]}
+
+
+def test_more_rows_than_are_read_at_once_lose_nothing_at_the_seams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_part(tmp_path, *(explanation(f"{number}.wav", "happy", "sad", "calm") for number in range(11)))
+    monkeypatch.setattr(parts, "_BATCH_ROWS", 4)
+    assert by_name(tmp_path) == {f"{number}.wav": ["happy", "sad", "calm"] for number in range(11)}
+    assert len(ResultsFolder(tmp_path).read(("target",))) == 33
+
+
+def test_what_an_utterance_has_is_what_was_written(tmp_path: Path) -> None:
+    one, other = (
+        make_explanation(seconds, ("happy",), layers=2, bands=3, cues=True, words=["a", "b"], utterance=f"{seconds}")
+        for seconds in (0.1, 0.3)
+    )
+    write_part(tmp_path, one, other)
+    rows = [
+        row for group in ResultsFolder(tmp_path).utterances(SHOWN, one.provenance.settings_fingerprint) for row in group
+    ]
+    assert len(rows) == 2
+    for row, made in zip(rows, (one, other), strict=True):
+        np.testing.assert_array_equal(row["frame_attribution"], made.frames.values[0])
+        assert made.bands is not None
+        np.testing.assert_array_equal(np.array(row["time_frequency_attribution"]), made.bands.estimate.values[0])
+        assert row["time_frequency_hop_seconds"] == made.bands.hop_seconds
+        assert row["layer_names"] == ["layer_1", "layer_2"]
+        back, again = from_rows([row]), ResultsFolder(tmp_path).explanations(utterance=row["utterance"])[0]
+        assert back.segments is not None
+        assert again.segments is not None
+        np.testing.assert_array_equal(back.segments.estimate.values, again.segments.estimate.values)
+
+
+def test_the_latest_row_is_found(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav", settings="last"), explanation("b.wav"))
+    later = datetime.now(UTC) + timedelta(days=1)
+    names = {"settings_fingerprint": "last", "fingerprint": "x", "explained_at": later}
+    write_part(tmp_path, make_explanation(0.065, provenance=names, utterance="c.wav"))
+    write_part(tmp_path, explanation("d.wav"))
+    assert ResultsFolder(tmp_path).latest(("utterance", "settings_fingerprint"))["utterance"] == "c.wav"
+    with pytest.raises(UserError, match="has no explanations"):
+        ResultsFolder(tmp_path / "nowhere").latest(("utterance",))
+
+
+def test_utterances_are_counted_once_for_each_settings(tmp_path: Path) -> None:
+    write_part(tmp_path, explanation("a.wav", "happy", "sad"), explanation("b.wav"))
+    write_part(tmp_path, explanation("b.wav", "sad"), explanation("a.wav", settings="t", fingerprint="t"))
+    folder = ResultsFolder(tmp_path)
+    assert [folder.num_explained(settings) for settings in ("s", "t", "u")] == [2, 1, 0]
+
+
+def test_the_places_of_some_utterances(tmp_path: Path) -> None:
+    first = write_part(tmp_path, explanation("a.wav"), explanation("b.wav"))
+    second = write_part(tmp_path, explanation("c.wav"), explanation("a.wav", "sad"))
+    assert ResultsFolder(tmp_path).places({"a.wav", "c.wav", "z.wav"}) == {"a.wav": [first, second], "c.wav": [second]}

@@ -58,13 +58,13 @@ def test_a_part_is_explained_by_one_process_at_a_time(tmp_path: Path) -> None:
     [
         (portion(2, count=4), SETTINGS, "are of 3, and `shard` is of 4"),
         (
-            portion(2, num_utterances=8, utterances="others"),
+            portion(2, num_utterances=8, utterances="x"),
             SETTINGS,
             r"share 9 utterances, and here there are others \(8\)",
         ),
         (portion(2), {"x": SETTINGS["abc"] | {"n_samples": 32}}, "have `n_samples` 64, and here it is 32"),
         (portion(2), {"x": {"method": "energy"}}, "have `method` gradient_shap, and here it is energy"),
-        (portion(2), SETTINGS | {"y": {"method": "energy"}}, "have 1 method,, and here there are 2"),
+        (portion(2), SETTINGS | {"y": {"method": "energy"}}, "have 1 method, and here there are 2"),
         (portion(2), {"x": SETTINGS["abc"]}, "have another model, or other references"),
     ],
 )

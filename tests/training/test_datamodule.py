@@ -17,6 +17,7 @@ from torch import Tensor
 
 from speechshap.data import AudioFileError, Batch, load_audio
 from speechshap.data.augmentation import Augmentation
+from speechshap.data.shards import EmptyShardError
 from speechshap.errors import UserError
 from speechshap.training import AudioDataModule, EmotionModule
 from speechshap.training.datamodule import CORPUS_OPTIONS
@@ -613,3 +614,18 @@ def test_a_tiny_part_can_be_learnt_by_heart(listed_root: Path, check: str) -> No
     )  # fmt: skip
     trainer.fit(model, data)
     assert trainer.global_step == 4
+
+
+def test_a_part_of_the_utterances_is_not_trained_on(planted_root: Path) -> None:
+    with pytest.raises(UserError, match="`shard` is a part of the utterances to explain; leave it out to train"):
+        make_module(planted_root, shard="1/2")
+
+
+def test_parts_of_what_is_explained_are_all_of_it(planted_root: Path) -> None:
+    whole = make_module(planted_root, "predict")
+    parts = [make_module(planted_root, "predict", shard=f"{number}/2") for number in (1, 2)]
+    ids = [utterance.id for part in parts for utterance in part.predict_utterances]
+    assert sorted(ids) == sorted(utterance.id for utterance in whole.predict_utterances)
+    assert whole.portion is None
+    with pytest.raises(EmptyShardError, match="`shard` 99/99 has no utterance"):
+        make_module(planted_root, "predict", shard="99/99").predict_dataloader()

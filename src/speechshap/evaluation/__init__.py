@@ -13,11 +13,11 @@ from speechshap.evaluation.localization import (
     precision_at_length,
     read_over,
 )
-from speechshap.evaluation.permutation import Difference, compare_groups
+from speechshap.evaluation.permutation import Difference, SpeakerTotals, compare_groups, compare_speakers
 from speechshap.evaluation.randomization import randomized
 from speechshap.evaluation.reliance import Reliance, reliance
 from speechshap.evaluation.replacement import draw_references, replaced_outputs
-from speechshap.evaluation.scores import MeanOverUtterances, mean_with_interval
+from speechshap.evaluation.scores import MeanOverUtterances, mean_of_speakers, mean_with_interval
 from speechshap.evaluation.sensitivity import max_sensitivity
 from speechshap.evaluation.sparseness import gini
 
@@ -28,8 +28,10 @@ __all__ = [
     "MeanOverUtterances",
     "Perturbations",
     "Reliance",
+    "SpeakerTotals",
     "area_under_curve",
     "compare_groups",
+    "compare_speakers",
     "deletion_curves",
     "draw_references",
     "frames_inside",
@@ -39,6 +41,7 @@ __all__ = [
     "mass_inside",
     "max_sensitivity",
     "mean_drop",
+    "mean_of_speakers",
     "mean_with_interval",
     "perturb",
     "points_inside",

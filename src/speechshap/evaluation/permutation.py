@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice, product
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,8 +94,42 @@ def compare_groups(
         >>> found.difference, found.p, found.smallest_p
         (array([3., 0.]), array([0.25, 1.  ]), 0.25)
     """
-    known = np.isfinite(first).any(0) & np.isfinite(second).any(0)
-    one, other = _means(first[:, known], first_speakers), _means(second[:, known], second_speakers)
+    return compare_speakers(_totals(first, first_speakers), _totals(second, second_speakers), seed)
+
+
+class SpeakerTotals(NamedTuple):
+    """Values of a group of utterances, summed up by speaker.
+
+    Attributes:
+        names: Of the speakers, each once.
+        sums: Sums of the values that are finite, ``(speakers, positions)``.
+        counts: How many these are, ``(speakers, positions)``.
+    """
+
+    names: Sequence[str]
+    sums: np.ndarray
+    counts: np.ndarray
+
+
+def compare_speakers(first: SpeakerTotals, second: SpeakerTotals, seed: int = 0) -> Difference | None:
+    """Test at which positions two groups differ, as :func:`compare_groups` does, of any number of utterances.
+
+    Args:
+        first: Of one group.
+        second: Of the other one, with the same positions.
+        seed: Of the random permutations.
+
+    Returns:
+        The differences; None as of :func:`compare_groups`.
+
+    Example:
+        >>> first = SpeakerTotals(["Anna", "Bert"], np.array([[6.0], [4.0]]), np.array([[2], [1]]))
+        >>> second = SpeakerTotals(["Anna", "Bert"], np.array([[1.0], [1.0]]), np.array([[1], [1]]))
+        >>> compare_speakers(first, second).difference
+        array([2.5])
+    """
+    known = (first.counts.sum(0) > 0) & (second.counts.sum(0) > 0)
+    one, other = _means(first, known), _means(second, known)
     both, one_only, other_only = one.keys() & other.keys(), one.keys() - other.keys(), other.keys() - one.keys()
     unpaired = len(one_only) + len(other_only) if min(len(one_only), len(other_only)) >= 2 else 0
     if not known.any() or (len(both) < 2 and not unpaired):
@@ -107,15 +142,21 @@ def compare_groups(
     return _tested(weights, means - means.mean(0), known, paired=False)
 
 
-def _means(values: np.ndarray, speakers: Sequence[str]) -> dict[str, np.ndarray]:
-    """Mean over the utterances of each speaker, ``(positions,)``, of those who have one at each position."""
-    names, known = np.array(speakers), np.isfinite(values)
-    means = {}
-    for name in set(speakers):
-        count = known[names == name].sum(0)
-        if count.all():
-            means[name] = np.where(known, values, 0)[names == name].sum(0) / count
-    return means
+def _totals(values: np.ndarray, speakers: Sequence[str]) -> SpeakerTotals:
+    names, places = np.unique(np.array(speakers, dtype=object), return_inverse=True)
+    known = np.isfinite(values)
+    totals = SpeakerTotals(
+        names.tolist(), np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]), np.int64)
+    )
+    np.add.at(totals.sums, places, np.where(known, values, 0))
+    np.add.at(totals.counts, places, known)
+    return totals
+
+
+def _means(totals: SpeakerTotals, known: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean over the utterances of each speaker, ``(known positions,)``, of those who have one at each of these."""
+    sums, counts = totals.sums[:, known], totals.counts[:, known]
+    return {name: total / count for name, total, count in zip(totals.names, sums, counts, strict=True) if count.all()}
 
 
 def _sign_flips(count: int, seed: int) -> np.ndarray:

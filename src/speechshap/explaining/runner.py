@@ -203,10 +203,8 @@ class Runner:
         for run in self.runs:
             run.report()
         if self.coverage is not None and self.coverage.missing:
-            logger.info(
-                "%s; the process that ends last shows all of them",
-                self.coverage.tell(self.results.num_explained(self.coverage.plan.settings_fingerprints[0])),
-            )
+            number = self.results.num_explained(self.coverage.plan.settings_fingerprints[0])
+            logger.info("%s; the process that ends last shows all of them", self.coverage.tell(number))
 
 
 def _explainers(

@@ -5,7 +5,7 @@ the predictions, these are compared: ``angry - neutral`` of what was predicted a
 predicted sad.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from speechshap.data.wording import name_some
 from speechshap.errors import UserError
-from speechshap.evaluation import Difference, compare_groups
-from speechshap.report.corpus import Vectors, finite, gather, spread
+from speechshap.evaluation import Difference, SpeakerTotals, compare_speakers
+from speechshap.report.gathering import EmotionTotals, Gathered, Gatherer, Row, Totals, finite, spread, taken_in
 
 COMPARISON_SCHEMA = pa.schema(
     [
@@ -36,6 +36,9 @@ itself, or a contrast of it (``angry - neutral``). ``difference`` is ``class`` m
 other classes together. ``position`` is the middle of a bin as a share of the duration, the centre of a band in Hz, or
 the name of a cue. ``p`` is corrected over the positions of a comparison, not for the number of comparisons. ``paired``
 tells whether each of the ``speakers`` is in both classes. A cue that is not known has nulls."""
+
+Comparable = Gathered[EmotionTotals]
+"""What can be compared of the utterances of each emotion, by speaker."""
 
 _NUM_BINS = 20
 """Over time: few enough for clear differences, each 100 to 200 ms of a usual clip."""
@@ -60,8 +63,8 @@ class Comparison:
     found: Difference
 
 
-def comparable(rows: Sequence[Mapping[str, Any]]) -> dict[str, Vectors]:
-    """What can be compared of each utterance, by quantity.
+def comparable(rows: Iterable[Row]) -> dict[str, Comparable]:
+    """What can be compared of the utterances, by quantity.
 
     Attributions are given as shares of the sum of their absolute values over bins or bands. Two classes have logits of
     different size, and so have two utterances; without this, an emotion with large logits would differ from the others
@@ -77,84 +80,109 @@ def comparable(rows: Sequence[Mapping[str, Any]]) -> dict[str, Vectors]:
 
     Example:
         >>> bands = {"frequencies_hz": [100.0, 200.0], "time_frequency_attribution": [[2.0, 1.0], [0.0, -1.0]]}
-        >>> comparable([{"target": "sad", "against": None, "prediction": "sad", "speaker": "Anna", **bands}])
-        {'band': Vectors(emotions=['sad'], explained={'sad': 'sad'}, speakers=['Anna'],
-                         positions=array([100., 200.]), values=array([[ 0.75, -0.25]]), left_out=0)}
+        >>> found = comparable([{"target": "sad", "against": None, "prediction": "sad", "speaker": "Anna", **bands}])
+        >>> found["band"].statistic.of["sad"].names, found["band"].statistic.of["sad"].sums
+        (['Anna'], array([[ 0.75, -0.25]]))
     """
-    middles = tuple(((np.arange(_NUM_BINS) + 0.5) / _NUM_BINS).tolist())
-    spoken = [row for row in rows if row.get("speaker")]
-    found = {
-        "time": gather(spoken, "frame_attribution", lambda row: middles, _time_shares),
-        "band": gather(spoken, "time_frequency_attribution", lambda row: tuple(row["frequencies_hz"]), _band_shares),
-        "cue": gather(spoken, "cue_names", lambda row: tuple(row["cue_names"]), _cue_differences),
-    }
-    return {quantity: vectors for quantity, vectors in found.items() if vectors is not None}
+    return taken_in(ComparisonGatherer(), rows).result()
 
 
-def compare(quantity: str, vectors: Vectors, emotion: str, other: str | None = None) -> Comparison | None:
+class ComparisonGatherer:
+    """What :func:`comparable` is made of; takes in one utterance after the other."""
+
+    def __init__(self) -> None:
+        middles = tuple(((np.arange(_NUM_BINS) + 0.5) / _NUM_BINS).tolist())
+        self._gatherers: dict[str, Gatherer[EmotionTotals]] = {
+            "time": Gatherer("frame_attribution", lambda row: middles, _time_shares, EmotionTotals),
+            "band": Gatherer(
+                "time_frequency_attribution", lambda row: tuple(row["frequencies_hz"]), _band_shares, EmotionTotals
+            ),
+            "cue": Gatherer("cue_names", lambda row: tuple(row["cue_names"]), _cue_differences, EmotionTotals),
+        }
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take in the rows of an utterance."""
+        if spoken := [row for row in rows if row.get("speaker")]:
+            for gatherer in self._gatherers.values():
+                gatherer.add(spoken)
+
+    def result(self) -> dict[str, Comparable]:
+        """What can be compared, by quantity."""
+        found = {quantity: gatherer.result() for quantity, gatherer in self._gatherers.items()}
+        return {quantity: gathered for quantity, gathered in found.items() if gathered is not None}
+
+
+def compare(quantity: str, gathered: Comparable, emotion: str, other: str | None = None) -> Comparison | None:
     """Compare an emotion with another one, by a permutation test over speakers.
 
     Args:
-        quantity: What the vectors are.
-        vectors: One of :func:`comparable`.
+        quantity: What is compared.
+        gathered: One of :func:`comparable`.
         emotion: Its name.
         other: The name of the other one; None takes the utterances of all others together.
 
     Returns:
         The comparison; None where there are too few speakers (:func:`speechshap.evaluation.compare_groups`).
     """
-    emotions, speakers = np.array(vectors.emotions), np.array(vectors.speakers)
-    of_one = emotions == emotion
-    of_other = ~of_one if other is None else emotions == other
-    found = compare_groups(
-        vectors.values[of_one], vectors.values[of_other], speakers[of_one].tolist(), speakers[of_other].tolist()
-    )
+    of = gathered.statistic.of
+    others = [name for name in of if name != emotion and other in (None, name)]
+    if emotion not in of or not others:
+        return None
+    found = compare_speakers(_together([of[emotion]]), _together([of[name] for name in others]))
     if found is None:
         return None
-    of_emotion, of_others = vectors.explained[emotion], None if other is None else vectors.explained[other]
-    return Comparison(quantity, of_emotion, of_others, vectors.positions, found)
+    of_emotion, of_others = gathered.explained[emotion], None if other is None else gathered.explained[other]
+    return Comparison(quantity, of_emotion, of_others, gathered.positions, found)
 
 
-def compare_all(vectors: Mapping[str, Vectors]) -> list[Comparison]:
+def _together(totals: Iterable[Totals]) -> SpeakerTotals:
+    """Of several emotions, by speaker."""
+    whole = Totals()
+    for own in totals:
+        whole.merge(own)
+    return SpeakerTotals(whole.names, whole.sums, whole.counts)
+
+
+def compare_all(gathered: Mapping[str, Comparable]) -> list[Comparison]:
     """Compare each emotion with all others together, and each two with each other, wherever there are speakers enough.
 
     Args:
-        vectors: As of :func:`comparable`.
+        gathered: As of :func:`comparable`.
     """
     found: list[Comparison | None] = []
-    for quantity, values in vectors.items():
-        emotions = sorted(set(values.emotions))
+    for quantity, values in gathered.items():
+        emotions = sorted(values.statistic.of)
         found += [compare(quantity, values, emotion) for emotion in emotions]
         found += [compare(quantity, values, *pair) for pair in combinations(emotions, 2)]
     return [each for each in found if each is not None]
 
 
-def compare_pair(vectors: Mapping[str, Vectors], emotion: str, other: str) -> list[Comparison]:
+def compare_pair(gathered: Mapping[str, Comparable], emotion: str, other: str) -> list[Comparison]:
     """Compare two emotions in all quantities.
 
     Args:
-        vectors: As of :func:`comparable`.
+        gathered: As of :func:`comparable`.
         emotion: Name of one.
         other: Name of the other.
 
     Raises:
         UserError: They are the same, there is no such emotion, or it has too few speakers.
     """
-    if not vectors:
+    if not gathered:
         raise UserError(
             "`compare`: speakers are compared, and no explanation of a predicted class says whose speech it is; "
             "explain again with a corpus that knows its speakers (a manifest has the column speaker)"
         )
     if emotion == other:
         raise UserError(f"`compare` takes two different classes; got {emotion} twice")
-    known = sorted({name for values in vectors.values() for name in values.emotions})
+    known = sorted({name for values in gathered.values() for name in values.statistic.of})
     for name in (emotion, other):
         if name not in known:
             raise UserError(f"`compare`: the prediction {name} is never explained; there are {', '.join(known)}")
-    found = [compare(quantity, values, emotion, other) for quantity, values in vectors.items()]
+    found = [compare(quantity, values, emotion, other) for quantity, values in gathered.items()]
     enough = [each for each in found if each is not None]
     if not enough:
-        values = next(iter(vectors.values()))
+        values = next(iter(gathered.values()))
         raise UserError(
             f"`compare`: {emotion} and {other} need two speakers who speak both, or two each who speak one of them; "
             f"{emotion} is spoken by {_speakers(values, emotion)}, {other} by {_speakers(values, other)}"
@@ -204,7 +232,6 @@ def _cue_differences(row: Mapping[str, Any]) -> np.ndarray | None:
     return evidence - rest
 
 
-def _speakers(vectors: Vectors, emotion: str) -> str:
-    return name_some(
-        sorted({str(who) for who, of in zip(vectors.speakers, vectors.emotions, strict=True) if of == emotion})
-    )
+def _speakers(gathered: Comparable, emotion: str) -> str:
+    totals = gathered.statistic.of.get(emotion)
+    return name_some(sorted(totals.names) if totals else [])

@@ -1,20 +1,22 @@
 """Statistics over the explanations of many utterances: means by emotion.
 
-Rows are those of a run's Parquet (:data:`speechshap.results.rows.SCHEMA`) with the same settings. They are iterated
-over once, so that a generator will do. An emotion is a predicted class: profiles are made from the rows that explain
-the prediction, as :func:`speechshap.results.rows.explaining_prediction` chooses them. Where these are contrasts, the
-emotion goes by the name of what was explained of it, ``angry - neutral``.
+Rows are those of a run's Parquet (:data:`speechshap.results.rows.SCHEMA`) with the same settings. A function takes all
+of them; what it is made of (``time_gatherer``, …) takes in one utterance after the other, of any number. An emotion is
+a predicted class: profiles are made from the rows that explain the prediction, as
+:func:`speechshap.results.rows.explaining_prediction` chooses them. Where these are contrasts, the emotion goes by the
+name of what was explained of it, ``angry - neutral``.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from speechshap.report.wording import explained_of_classes
-from speechshap.results.rows import explaining_prediction
+from speechshap.report.gathering import EmotionMoments, Gatherer, Moments, Row, finite, spread, taken_in
+
+Gathering = Gatherer[EmotionMoments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +39,6 @@ class Profile:
     mean: np.ndarray
     standard_error: np.ndarray
     counts: np.ndarray
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """What a column says of each utterance, at the same positions in all of them.
-
-    Attributes:
-        emotions: Predicted class of each, ``(utterances,)``.
-        explained: What was explained of each class, by its name: the class, or a contrast of it.
-        speakers: Speaker of each, None where unknown, ``(utterances,)``.
-        positions: As in :class:`Profile`, ``(positions,)``.
-        values: ``(utterances, positions)``.
-        left_out: Number of utterances that could not be used.
-    """
-
-    emotions: list[str]
-    explained: dict[str, str]
-    speakers: list[str | None]
-    positions: np.ndarray
-    values: np.ndarray
     left_out: int
 
 
@@ -100,8 +81,13 @@ def time_profile(rows: Iterable[Mapping[str, Any]], num_bins: int = 50) -> Profi
         >>> profile.positions, profile.mean
         (array([0.25, 0.75]), array([[2.5, 3.5]]))
     """
+    return profile(taken_in(time_gatherer(num_bins), rows))
+
+
+def time_gatherer(num_bins: int = 50) -> Gathering:
+    """What :func:`time_profile` is made of."""
     middles = tuple(((np.arange(num_bins) + 0.5) / num_bins).tolist())
-    return _profile(rows, "frame_attribution", lambda row: middles, lambda frames: spread(frames, num_bins))
+    return _gatherer("frame_attribution", lambda row: middles, lambda frames: spread(frames, num_bins))
 
 
 def band_profile(rows: Iterable[Mapping[str, Any]]) -> Profile | None:
@@ -120,8 +106,13 @@ def band_profile(rows: Iterable[Mapping[str, Any]]) -> Profile | None:
         >>> profile.positions, profile.mean
         (array([100., 200.]), array([[ 3., -1.]]))
     """
-    return _profile(
-        rows, "time_frequency_attribution", lambda row: tuple(row["frequencies_hz"]), lambda bands: bands.sum(-1)
+    return profile(taken_in(band_gatherer(), rows))
+
+
+def band_gatherer() -> Gathering:
+    """What :func:`band_profile` is made of."""
+    return _gatherer(
+        "time_frequency_attribution", lambda row: tuple(row["frequencies_hz"]), lambda bands: bands.sum(-1)
     )
 
 
@@ -140,8 +131,12 @@ def layer_profile(rows: Iterable[Mapping[str, Any]]) -> Profile | None:
         >>> layer_profile([row | {"layer_mass": [1.0, 3.0]}]).mean
         array([[0.25, 0.75]])
     """
-    return _profile(
-        rows,
+    return profile(taken_in(layer_gatherer(), rows))
+
+
+def layer_gatherer() -> Gathering:
+    """What :func:`layer_profile` is made of."""
+    return _gatherer(
         "layer_mass",
         lambda row: tuple(row["layer_names"]),
         lambda mass: mass / mass.sum() if mass.any() else None,
@@ -168,122 +163,83 @@ def class_agreement(rows: Iterable[Mapping[str, Any]]) -> ClassAgreement | None:
         array([[ 1., -1.],
                [-1.,  1.]])
     """
-    # By length, too: a file that was changed between two runs has rows of both.
-    explained: dict[tuple[str, int], dict[str, np.ndarray | None]] = defaultdict(dict)
-    for row in rows:
-        if row.get("frame_attribution") is not None and row["against"] is None:
-            key = row["utterance"], len(row["frame_attribution"])
-            explained[key][row["target"]] = _varying(row["frame_attribution"])
-    several = [targets for targets in explained.values() if len(targets) > 1]
-    if not several:
-        return None
-    classes = tuple(sorted({name for targets in several for name in targets}))
-    matrices = np.stack([_correlations(targets, classes) for targets in several])
-    mean, standard_error, counts = _statistics(matrices)
-    np.fill_diagonal(mean, 1.0)
-    left_out = sum(values is None for targets in several for values in targets.values())
-    return ClassAgreement(classes, mean, standard_error, counts, left_out)
+    return taken_in(AgreementGatherer(), rows).result()
 
 
-def gather(
-    rows: Iterable[Mapping[str, Any]],
-    column: str,
-    positions_of: Callable[[Mapping[str, Any]], tuple[Any, ...]],
-    values_of: Callable[[Mapping[str, Any]], np.ndarray | None],
-) -> Vectors | None:
-    """Collect what a column says of each utterance whose prediction is explained.
+class AgreementGatherer:
+    """What :func:`class_agreement` is made of."""
 
-    Args:
-        rows: Rows of the same settings. Those with other positions than most are left out and counted.
-        column: Its name; rows without it are ignored.
-        positions_of: Gives the positions for a row.
-        values_of: Gives the values ``(positions,)`` for a row; None, where they cannot be used, leaves it out, too.
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, ...], Moments] = {}
+        self._classes: set[str] = set()
+        self._left_out = 0
 
-    Returns:
-        Values of all utterances; None if no row can be used.
-    """
-    usable: list[tuple[Mapping[str, Any], tuple[Any, ...], np.ndarray]] = []
-    chosen = explaining_prediction([row for row in rows if row.get(column) is not None])
-    for row in chosen:
-        values = values_of(row)
-        if values is not None:
-            usable.append((row, positions_of(row), values))
-    if not usable:
-        return None
-    commonest = Counter(positions for _, positions, _ in usable).most_common(1)[0][0]
-    used = [(row, values) for row, positions, values in usable if positions == commonest]
-    return Vectors(
-        emotions=[row["target"] for row, _ in used],
-        explained=explained_of_classes(row for row, _ in used),
-        speakers=[row.get("speaker") for row, _ in used],
-        positions=np.array(commonest),
-        values=np.stack([values for _, values in used]),
-        left_out=len(chosen) - len(used),
-    )
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take in the rows of an utterance."""
+        # By length, too: a file that was changed between two runs has rows of both.
+        explained: dict[int, dict[str, np.ndarray | None]] = defaultdict(dict)
+        for row in rows:
+            if row.get("frame_attribution") is not None and row["against"] is None:
+                explained[len(row["frame_attribution"])][row["target"]] = _varying(row["frame_attribution"])
+        for targets in explained.values():
+            if len(targets) > 1:
+                self._classes |= targets.keys()
+                usable = {name: targets[name] for name in sorted(targets) if targets[name] is not None}
+                self._left_out += len(targets) - len(usable)
+                if usable:
+                    matrix = np.atleast_2d(np.corrcoef(np.stack(list(usable.values()))))  # type: ignore[arg-type]
+                    self._of.setdefault(tuple(usable), Moments()).take(matrix)
 
-
-def spread(frames: np.ndarray, num_bins: int) -> np.ndarray:
-    """Distribute frames ``(frames,)`` over bins ``(bins,)`` with the same sum: differences of the cumulative sum."""
-    reached = np.concatenate([[0.0], np.cumsum(frames)])
-    shares = np.linspace(0, 1, len(reached))
-    return np.diff(np.interp(np.linspace(0, 1, num_bins + 1), shares, reached))
-
-
-def finite(values: Sequence[Any]) -> np.ndarray | None:
-    """Values as an array; None if there are none or some are not finite."""
-    array = np.array(values, dtype=np.float64)
-    return array if array.size and np.isfinite(array).all() else None
+    def result(self) -> ClassAgreement | None:
+        """The agreement of all classes; None if no utterance was explained for two."""
+        if not self._classes:
+            return None
+        classes = tuple(sorted(self._classes))
+        pairs = [[Moments() for _ in classes] for _ in classes]
+        for names, moments in self._of.items():
+            places = [classes.index(name) for name in names]
+            for own, row in enumerate(places):
+                for other, column in enumerate(places):
+                    pairs[row][column].merge(moments.at(own, other))
+        mean, error, counts = (
+            np.array([[getattr(pair, name)[0] for pair in row] for row in pairs])
+            for name in ("mean", "standard_error", "count")
+        )
+        np.fill_diagonal(mean, 1.0)
+        return ClassAgreement(classes, mean, error, counts, self._left_out)
 
 
-def _varying(values: Sequence[float]) -> np.ndarray | None:
+def _varying(values: Any) -> np.ndarray | None:
     array = finite(values)
     return array if array is not None and np.ptp(array) > 0 else None
 
 
-def _profile(
-    rows: Iterable[Mapping[str, Any]],
+def _gatherer(
     column: str,
     positions_of: Callable[[Mapping[str, Any]], tuple[Any, ...]],
     summary: Callable[[np.ndarray], np.ndarray | None],
-) -> Profile | None:
-    """Means by emotion of what ``summary`` makes of a column; it returns None for values that cannot be used."""
+) -> Gathering:
+    """Of what ``summary`` makes of a column; it returns None for values that cannot be used."""
 
     def values_of(row: Mapping[str, Any]) -> np.ndarray | None:
         array = finite(row[column])
         return None if array is None else summary(array)
 
-    vectors = gather(rows, column, positions_of, values_of)
-    if vectors is None:
+    return Gatherer(column, positions_of, values_of, EmotionMoments)
+
+
+def profile(gatherer: Gathering) -> Profile | None:
+    """Means by emotion of what was taken in; None if no row can be used."""
+    found = gatherer.result()
+    if found is None:
         return None
-    emotions = tuple(sorted(set(vectors.emotions)))
-    of = np.array(vectors.emotions)
-    statistics = [_statistics(vectors.values[of == emotion]) for emotion in emotions]
+    emotions = sorted(found.statistic.of)
+    moments = [found.statistic.of[emotion] for emotion in emotions]
     return Profile(
-        emotions=tuple(vectors.explained[emotion] for emotion in emotions),
-        positions=vectors.positions,
-        mean=np.stack([mean for mean, _, _ in statistics]),
-        standard_error=np.stack([error for _, error, _ in statistics]),
-        counts=np.array([np.sum(of == emotion) for emotion in emotions]),
-        left_out=vectors.left_out,
+        emotions=tuple(found.explained[emotion] for emotion in emotions),
+        positions=found.positions,
+        mean=np.stack([each.mean for each in moments]),
+        standard_error=np.stack([each.standard_error for each in moments]),
+        counts=np.array([each.count.max() for each in moments]),
+        left_out=found.left_out,
     )
-
-
-def _statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over the first axis, its standard error, and the count, of the values that are not NaN."""
-    known = ~np.isnan(values)
-    count = known.sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(known, values, 0).sum(0) / count
-        squares = (np.where(known, values - mean, 0) ** 2).sum(0)
-        error = np.sqrt(squares / (count - 1) / count)
-    return mean, error, count
-
-
-def _correlations(targets: Mapping[str, np.ndarray | None], classes: Sequence[str]) -> np.ndarray:
-    """Correlation of any two classes in one utterance, ``(classes, classes)``; NaN where one is missing."""
-    matrix = np.full((len(classes), len(classes)), np.nan)
-    usable = {name: values for name, values in targets.items() if values is not None}
-    if usable:
-        places = [classes.index(name) for name in usable]
-        matrix[np.ix_(places, places)] = np.corrcoef(np.stack(list(usable.values())))
-    return matrix

@@ -1,15 +1,13 @@
 """Prosody of the evidence less that of the rest, over the explanations of many utterances."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from speechshap.evaluation.scores import mean_with_interval
-from speechshap.report.wording import explained_of_classes
-from speechshap.results.rows import explaining_prediction
+from speechshap.evaluation.scores import mean_of_speakers
+from speechshap.report.gathering import EmotionMoments, EmotionTotals, Gatherer, Moments, Row, Totals, taken_in
 
 FEWEST_SPEAKERS = 6
 """Speakers that an interval needs to be believed: five all differ in one direction by chance in 6 % of cases."""
@@ -70,31 +68,62 @@ def cue_profile(rows: Iterable[Mapping[str, Any]]) -> CueProfile | None:
         >>> profile.mean, profile.low, profile.high, profile.effect.round(2)
         (array([[3.]]), array([[2.]]), array([[4.]]), array([[2.12]]))
     """
-    chosen = explaining_prediction([row for row in rows if row.get("cue_names") is not None])
-    if not chosen:
+    return cue_profile_of(taken_in(cue_gatherer(), rows))
+
+
+class CueStatistic:
+    """Moments over utterances and sums by speaker, of each emotion."""
+
+    def __init__(self) -> None:
+        self.moments = EmotionMoments()
+        self.totals = EmotionTotals()
+
+    def add(self, row: Row, values: np.ndarray) -> None:
+        """Take in the values ``(cues,)`` of a row."""
+        known = np.where(np.isfinite(values), values, np.nan)
+        self.moments.add(row, known)
+        self.totals.add(row, known)
+
+    def merge(self, other: Self) -> None:
+        """Take in all that another one has taken in."""
+        self.moments.merge(other.moments)
+        self.totals.merge(other.totals)
+
+
+def cue_gatherer() -> Gatherer[CueStatistic]:
+    """What :func:`cue_profile` is made of; takes in one utterance after the other."""
+    return Gatherer("cue_names", lambda row: tuple(row["cue_names"]), _differences, CueStatistic)
+
+
+def cue_profile_of(gatherer: Gatherer[CueStatistic]) -> CueProfile | None:
+    """Means of the differences that were taken in; None if no row can be used."""
+    found = gatherer.result()
+    if found is None:
         return None
-    names = tuple(chosen[0]["cue_names"])
-    used = [row for row in chosen if tuple(row["cue_names"]) == names]
-    differences: dict[str, list[np.ndarray]] = defaultdict(list)
-    speakers: dict[str, list[str]] = defaultdict(list)
-    for row in used:
-        evidence, rest = (np.array(row[side], np.float64) for side in ("cue_evidence", "cue_rest"))
-        differences[row["target"]].append(evidence - rest)
-        speakers[row["target"]].append(row["speaker"] or row["utterance"])
-    emotions = sorted(differences)
+    names = tuple(found.positions.tolist())
+    moments, totals = found.statistic.moments.of, found.statistic.totals.of
+    emotions = sorted(moments)
     columns = [
-        [_statistics(values, speakers[emotion]) for values in np.stack(differences[emotion]).T] for emotion in emotions
+        [_statistics(moments[emotion].at(cue), totals[emotion], cue) for cue in range(len(names))]
+        for emotion in emotions
     ]
     mean, low, high, effect, counts, known = np.moveaxis(np.array(columns), 2, 0)
-    explained = explained_of_classes(used)
-    of = tuple(explained[emotion] for emotion in emotions)
+    of = tuple(found.explained[emotion] for emotion in emotions)
     return CueProfile(of, names, mean, low, high, effect, counts.astype(int), known.astype(int))
 
 
-def _statistics(values: np.ndarray, speakers: list[str]) -> tuple[float, float, float, float, int, int]:
-    """Mean, interval, effect size, count of utterances and of speakers of the differences."""
-    is_known = np.isfinite(values)
-    known = values[is_known]
-    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    mean, low, high = mean_with_interval(values, speakers)
-    return mean, low, high, mean / spread if spread > 0 else np.nan, len(known), len(set(np.array(speakers)[is_known]))
+def _differences(row: Row) -> np.ndarray:
+    evidence, rest = (np.array(row[side], np.float64) for side in ("cue_evidence", "cue_rest"))
+    return evidence - rest
+
+
+def _statistics(moments: Moments, totals: Totals, cue: int) -> tuple[float, float, float, float, int, int]:
+    """Mean, interval, effect size, count of utterances and of speakers of the differences of a cue."""
+    counts = totals.counts[:, cue]
+    # Draws of the speakers do not depend on the order in which they came.
+    order = np.argsort(np.array(totals.names, dtype=object), kind="stable")
+    order = order[counts[order] > 0]
+    mean, low, high = mean_of_speakers(totals.sums[order, cue], counts[order])
+    deviation = float(moments.deviation[0])
+    effect = mean / deviation if deviation > 0 else np.nan
+    return mean, low, high, effect, int(moments.count[0]), len(order)

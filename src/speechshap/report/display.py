@@ -1,12 +1,14 @@
 """Shows a run in TensorBoard: curves as it goes on, and the chosen utterances."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.fingerprint import fingerprint
@@ -17,7 +19,6 @@ from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog, Pictu
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
 from speechshap.results.parts import Row
-from speechshap.results.rows import GROUPED_BY, by_utterance
 
 logger = logging.getLogger(__name__)
 
@@ -110,14 +111,14 @@ class Display:
             seconds: Mean time of an utterance; None where unknown.
             settings_fingerprint: Of the explanations.
         """
-        rows = [row for group in _groups(results, settings_fingerprint, SUMMARY_COLUMNS) for row in group]
-        if not rows:
-            return
-        self.log.summary(rows, settings, seconds, settings_fingerprint, self.step)
+        utterances = tqdm(
+            results.utterances(SUMMARY_COLUMNS, settings_fingerprint), desc="summing up", unit=" utterances", delay=2
+        )
+        self.log.summary(utterances, settings, seconds, settings_fingerprint, self.step)
         if self.draw == "first":
             return
-        places = results.places()
         chosen = self._choose(results, settings_fingerprint)
+        places = results.places({row["utterance"] for row in chosen})
         self.num_chosen = len(chosen)
         for row in chosen:
             name = row["utterance"]
@@ -136,8 +137,9 @@ class Display:
             results: Folder of the explanations.
             settings_fingerprints: Of the methods, from the top.
         """
-        places = results.places()
-        for row in self._choose(results, settings_fingerprints[0]):
+        chosen = self._choose(results, settings_fingerprints[0])
+        places = results.places({row["utterance"] for row in chosen})
+        for row in chosen:
             name = row["utterance"]
             of_settings = {
                 explanation.provenance.settings_fingerprint: explanation
@@ -172,16 +174,23 @@ class Display:
 
     def _choose(self, results: ResultsFolder, settings_fingerprint: str) -> list[Row]:
         """Rows of the utterances to draw, when all are explained."""
-        utterances = [group[0] for group in _groups(results, settings_fingerprint, ("path", *RANKED_BY))]
+        rows = (group[0] for group in results.utterances(("path", *RANKED_BY), settings_fingerprint))
         if self.draw == "first":
-            return utterances[:: self.log_every][: self.max_drawn]
-        ranked = [row for row in utterances if row["path"]]
-        if self.tells and len(ranked) < len(utterances):
-            logger.info(
-                '%d utterances have no sound file and are not drawn; `draw="first"` needs none',
-                len(utterances) - len(ranked),
-            )
-        return select(ranked, self.draw, self.max_drawn)
+            return list(islice(rows, 0, self.log_every * self.max_drawn, self.log_every))
+        num_left_out = 0
+
+        def with_sound() -> Iterator[Row]:
+            nonlocal num_left_out
+            for row in rows:
+                if row["path"]:
+                    yield row
+                else:
+                    num_left_out += 1
+
+        chosen = select(with_sound(), self.draw, self.max_drawn)
+        if self.tells and num_left_out:
+            logger.info('%d utterances have no sound file and are not drawn; `draw="first"` needs none', num_left_out)
+        return chosen
 
     def _draw(self, explanation: Explanation, waveform: np.ndarray) -> None:
         done = partial(self._put, explanation.utterance, _key_of(explanation), "figure")
@@ -204,11 +213,6 @@ def _key(utterance: str, own_fingerprint: str) -> str:
 
 def _key_of(explanation: Explanation) -> str:
     return _key(explanation.utterance, explanation.provenance.fingerprint)
-
-
-def _groups(results: ResultsFolder, settings_fingerprint: str, columns: Sequence[str]) -> list[list[Row]]:
-    """Rows that all ranks have written with these settings, by utterance."""
-    return by_utterance(results.read((*GROUPED_BY, *columns), settings=settings_fingerprint))
 
 
 def _curves(explanation: Explanation) -> dict[str, float]:

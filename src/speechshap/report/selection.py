@@ -1,6 +1,8 @@
 """Chooses the utterances to draw."""
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterable
+from itertools import islice
 from typing import Literal
 
 from speechshap.results.parts import Row
@@ -11,8 +13,8 @@ RANKED_BY = ("label", "prediction", "probability")
 """Columns that :func:`select` needs."""
 
 
-def select(rows: Sequence[Row], selection: Selection, count: int) -> list[Row]:
-    """Choose utterances.
+def select(rows: Iterable[Row], selection: Selection, count: int) -> list[Row]:
+    """Choose utterances; no more of them are kept meanwhile than are chosen.
 
     Args:
         rows: One for each utterance, with the columns :data:`RANKED_BY`.
@@ -28,13 +30,16 @@ def select(rows: Sequence[Row], selection: Selection, count: int) -> list[Row]:
         True
     """
     if selection == "first":
-        return list(rows[:count])
+        return list(islice(rows, count))
     if selection == "unsure":
-        return sorted(rows, key=_probability)[:count]
-    surest = sorted(rows, key=_probability, reverse=True)
+        return heapq.nsmallest(count, rows, key=_probability)
     if selection == "wrong":
-        return [row for row in surest if outcome(row) == "wrong"][:count]
-    chosen = {(row["label"] or row["prediction"] or "", outcome(row) == "wrong"): row for row in reversed(surest)}
+        return heapq.nlargest(count, (row for row in rows if outcome(row) == "wrong"), key=_probability)
+    chosen: dict[tuple[str, bool], Row] = {}
+    for row in rows:
+        key = (row["label"] or row["prediction"] or "", outcome(row) == "wrong")
+        if key not in chosen or _probability(row) > _probability(chosen[key]):
+            chosen[key] = row
     return [chosen[key] for key in sorted(chosen)][:count]
 
 

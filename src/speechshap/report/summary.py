@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pyarrow as pa
 from matplotlib.figure import Figure
+from tqdm.auto import tqdm
 
 from speechshap.errors import UserError
 from speechshap.files import locked, remove_partial, whole_file
 from speechshap.report import comparison, comparison_figures, corpus, corpus_figures
 from speechshap.report.corpus_table import corpus_table
 from speechshap.report.cue_figure import cue_figure
-from speechshap.report.cue_profile import CueProfile, cue_profile
+from speechshap.report.cue_profile import CueProfile, cue_gatherer, cue_profile_of
 from speechshap.report.rendering import png_bytes
 from speechshap.results.explanation import unit_of
-from speechshap.results.folder import ResultsFolder, file_name, nothing_to_show
+from speechshap.results.folder import ResultsFolder, file_name
 from speechshap.results.parts import Row
-from speechshap.results.rows import GROUPED_BY, by_utterance
 
 _COLUMNS = (
     "prediction", "target", "against", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
@@ -55,6 +55,7 @@ class Summary:
         agreement: Between the attributions to different classes.
         cues: Prosody of the evidence less that of the rest, by emotion.
         comparisons: Of each emotion with all others together, and with each of them; empty where speakers are too few.
+        num_utterances: Number of utterances.
     """
 
     unit: str
@@ -64,6 +65,7 @@ class Summary:
     agreement: corpus.ClassAgreement | None
     cues: CueProfile | None
     comparisons: list[comparison.Comparison]
+    num_utterances: int
 
     @classmethod
     def read(cls, results: ResultsFolder) -> "Summary":
@@ -72,15 +74,23 @@ class Summary:
         Raises:
             UserError: There are no explanations.
         """
-        last, rows = _latest(results)
+        last = results.latest(("settings_fingerprint", "method", "output", "prediction"))
+        time, bands, layers = corpus.time_gatherer(), corpus.band_gatherer(), corpus.layer_gatherer()
+        agreement, cues, compared = corpus.AgreementGatherer(), cue_gatherer(), comparison.ComparisonGatherer()
+        num_utterances = 0
+        for rows in _utterances(results, last["settings_fingerprint"], "summing up"):
+            num_utterances += 1
+            for gatherer in (time, bands, layers, agreement, cues, compared):
+                gatherer.add(rows)
         return cls(
             unit_of(last["method"], last["output"], last["prediction"]),
-            corpus.time_profile(rows),
-            corpus.band_profile(rows),
-            corpus.layer_profile(rows),
-            corpus.class_agreement(rows),
-            cue_profile(rows),
-            comparison.compare_all(comparison.comparable(rows)),
+            corpus.profile(time),
+            corpus.profile(bands),
+            corpus.profile(layers),
+            agreement.result(),
+            cue_profile_of(cues),
+            comparison.compare_all(compared.result()),
+            num_utterances,
         )
 
     @property
@@ -136,21 +146,19 @@ def write_pair(results: ResultsFolder, emotion: str, other: str, folder: Path) -
         UserError: There are no explanations, or none of these emotions by speakers enough; or another process writes
             into the folder and does not end.
     """
-    found = comparison.compare_pair(comparison.comparable(_latest(results)[1]), emotion, other)
+    compared = comparison.ComparisonGatherer()
+    for rows in _utterances(results, results.latest(("settings_fingerprint",))["settings_fingerprint"], "comparing"):
+        compared.add(rows)
+    found = comparison.compare_pair(compared.result(), emotion, other)
     name = f"{file_name(emotion)}_against_{file_name(other)}"
     picture = png_bytes(comparison_figures.pair_figure(found))[0]
     _write(folder, {name: comparison.comparison_table(found)}, {name: picture})
     return folder / f"{name}.png"
 
 
-def _latest(results: ResultsFolder) -> tuple[Row, list[Row]]:
-    """Settings of the latest explanation, and the rows of all that have them."""
-    settings = results.read(("settings_fingerprint", "method", "output", "prediction", "explained_at"))
-    if not settings:
-        raise UserError(nothing_to_show(results.folder))
-    last = max(settings, key=lambda row: row["explained_at"])
-    groups = by_utterance(results.read((*GROUPED_BY, *_COLUMNS), settings=last["settings_fingerprint"]))
-    return last, [row for group in groups for row in group]
+def _utterances(results: ResultsFolder, settings: str, doing: str) -> Iterator[list[Row]]:
+    """Rows of all utterances with these settings, with a progress bar."""
+    return iter(tqdm(results.utterances(_COLUMNS, settings), desc=doing, unit=" utterances", delay=2))
 
 
 def _write(folder: Path, tables: dict[str, pa.Table], pictures: dict[str, bytes]) -> None:

@@ -7,16 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from speechshap.files import EXPLANATIONS
 from speechshap.fingerprint import fingerprint
 from speechshap.report.events import MarkedEvents
 from speechshap.report.rendering import Rendering
-from speechshap.report.settings_run import write_settings_run
+from speechshap.report.settings_run import SettingsSummary, write_settings_run
 from speechshap.report.sound import LONGEST_SOUND_SECONDS
 from speechshap.results.parts import Row
-from speechshap.results.rows import explaining_prediction, target_of
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -30,11 +27,6 @@ SUMMARY_COLUMNS = (
     "frame_attribution", "layer_names", "layer_mass", "embedding",
 )  # fmt: skip
 """Columns that :meth:`ExplanationLog.summary` needs, besides those that rows are grouped by."""
-
-_SMALL_TO_LARGE = 1e-12 * 1.1 ** np.arange(774)
-_HISTOGRAM_EDGES = np.concatenate([-_SMALL_TO_LARGE[::-1], [0], _SMALL_TO_LARGE])
-"""Edges that fit values of any size, those of ``SummaryWriter``."""
-
 
 Picture = Literal["figure", "methods"]
 
@@ -122,7 +114,7 @@ class ExplanationLog:
 
     def summary(
         self,
-        rows: Sequence[Row],
+        utterances: Iterable[Sequence[Row]],
         settings: Mapping[str, Any],
         seconds: float | None,
         settings_fingerprint: str,
@@ -133,24 +125,26 @@ class ExplanationLog:
         The latter two are a run of their own, ``explanations/settings/<fingerprint>``.
 
         Args:
-            rows: Rows of the same settings, with the columns :data:`SUMMARY_COLUMNS`.
+            utterances: Rows of one after the other, of the same settings, with the columns :data:`SUMMARY_COLUMNS`.
             settings: The settings.
             seconds: Mean time of an utterance; None where unknown.
             settings_fingerprint: Of settings and model; each has its own line among the hyperparameters.
             step: Training step of the explained model.
         """
-        explained = sorted((row["utterance"], row["fingerprint"], str(target_of(row))) for row in rows)
-        mark = f"summary {fingerprint(settings_fingerprint, explained)}"
+        found = SettingsSummary(utterances)
+        if not found.num_utterances:
+            return
+        mark = f"summary {fingerprint(settings_fingerprint, found.digest)}"
         folder = self.folder / EXPLANATIONS / "settings" / settings_fingerprint
         if mark in self.events and folder.is_dir():  # it goes with the results if someone removes these
             return
         try:
             with self.events.only_writer() as is_alone:
-                write_settings_run(folder, rows, settings, seconds, is_alone)
+                write_settings_run(folder, found, settings, seconds, is_alone)
         except OSError as error:
             self._failed(error)
         else:
-            self._write(mark, _values(_histograms(rows)), step)
+            self._write(mark, _values(found.histograms()), step)
 
     def close(self) -> None:
         """Say if something could not be written."""
@@ -187,22 +181,3 @@ def _sounds(rendering: Rendering, tag: str, sample_rate: int) -> list["Summary"]
 
 def _values(summaries: Iterable["Summary"]) -> Iterable["Summary.Value"]:
     return chain.from_iterable(summary.value for summary in summaries)
-
-
-def _histograms(rows: Sequence[Row]) -> list["Summary"]:
-    """Of the frame attributions to each target, and of the shares of each layer."""
-    from torch.utils.tensorboard.summary import histogram
-
-    frames: dict[str, list[np.ndarray]] = {}
-    shares: dict[str, list[float]] = {}
-    for row in rows:
-        values = np.asarray(row["frame_attribution"])
-        frames.setdefault(f"frame_attribution/{target_of(row)}", []).append(values[np.isfinite(values)])
-    for chosen in explaining_prediction([row for row in rows if row["layer_mass"]]):
-        mass = np.asarray(chosen["layer_mass"])
-        if mass.sum() > 0:
-            for layer, share in zip(chosen["layer_names"], mass / mass.sum(), strict=True):
-                shares.setdefault(f"layer_share/{layer}", []).append(share)
-    found = {name: np.concatenate(parts) for name, parts in frames.items()}
-    found |= {name: np.asarray(parts) for name, parts in shares.items()}
-    return [histogram(f"explain/{name}", values, _HISTOGRAM_EDGES) for name, values in found.items() if values.size]

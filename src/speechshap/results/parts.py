@@ -188,6 +188,34 @@ class PartsFolder:
         return [self.key_from(values) for values in zip(*columns, strict=True)]
 
 
+def with_arrays(batch: pa.RecordBatch) -> list[Row]:
+    """Rows with lists of numbers as arrays, which take a tenth of the time and the memory of Python's own.
+
+    Lists of lists are lists of arrays.
+
+    Example:
+        >>> batch = pa.RecordBatch.from_pydict({"name": ["a", "b"], "values": [[1.0, 2.0], None]})
+        >>> with_arrays(batch)
+        [{'name': 'a', 'values': array([1., 2.])}, {'name': 'b', 'values': None}]
+    """
+    columns = [_with_arrays(column) for column in batch.columns]
+    return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _with_arrays(column: pa.Array) -> Sequence[Any]:
+    if not pa.types.is_list(column.type):
+        plain: list[Any] = column.to_pylist()
+        return plain
+    kind = column.type.value_type
+    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    content = column.values.to_numpy(zero_copy_only=False) if is_number else _with_arrays(column.values)
+    bounds, known = column.offsets.to_pylist(), column.is_valid().to_pylist()
+    return [
+        content[first:last] if is_known else None
+        for first, last, is_known in zip(bounds, bounds[1:], known, strict=False)
+    ]
+
+
 @cache
 def _warn_of(path: Path, reason: str) -> None:
     """Warn of a file once."""

@@ -13,6 +13,7 @@ from speechshap.data.wording import counted, name_some
 from speechshap.errors import UserError
 from speechshap.files import locked, whole_file
 from speechshap.fingerprint import fingerprint
+from speechshap.results.folder import ResultsFolder
 from speechshap.results.parts import PartsWriter
 
 logger = logging.getLogger(__name__)
@@ -67,9 +68,7 @@ class Plan:
         if self.count != other.count:
             return f"are of {self.count}, and `shard` is of {other.count}"
         if self.utterances != other.utterances:
-            return (
-                f"share {self.num_utterances} utterances, and those to explain now are others ({other.num_utterances})"
-            )
+            return f"share {self.num_utterances} utterances, and here there are others ({other.num_utterances})"
         for own, there in zip(self.settings, other.settings, strict=False):
             for name, value in own.items():
                 if name not in there or there[name] != value:
@@ -125,6 +124,21 @@ class Coverage:
         names = name_some([str(number) for number in self.missing], _MOST_NAMED)
         is_one = len(self.missing) == 1
         return f"{share}; shard{'' if is_one else 's'} {names} of {self.plan.count} {'is' if is_one else 'are'} missing"
+
+
+def told_of_shards(results: ResultsFolder) -> str | None:
+    """How much of a corpus that was shared is explained, in a sentence; None where nothing is shared, or all is done.
+
+    Args:
+        results: The folder, whose latest explanation is of the shards.
+    """
+    coverage = Coverage.read(results.folder)
+    if coverage is None or not coverage.missing or not results.parts:
+        return None
+    latest = results.latest(("settings_fingerprint",))["settings_fingerprint"]
+    if latest not in coverage.plan.settings_fingerprints:
+        return None
+    return coverage.tell(results.num_explained(latest))
 
 
 class ShardRun:

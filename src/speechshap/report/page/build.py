@@ -26,6 +26,7 @@ from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
+from speechshap.report.page.choice import MOST_SHOWN, Choice
 from speechshap.report.page.compared import compared_by_target
 from speechshap.report.page.cues import cue_table
 from speechshap.report.page.interactive import frames_title, interactive_figure
@@ -34,6 +35,7 @@ from speechshap.report.summary import CAPTIONS
 from speechshap.report.wording import outputs_text, variant_names
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder, nothing_to_show
+from speechshap.results.shards import told_of_shards
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,12 @@ MAX_BYTES = 48_000_000
 """Size in bytes from which on the next utterances go to another file."""
 
 
-def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES) -> list[Path]:
-    """Write ``report.html`` for all explanations of a run, sound included.
+def write_report(
+    folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES, most: int = MOST_SHOWN
+) -> list[Path]:
+    """Write ``report.html`` for the explanations of a run, sound included.
+
+    Of very many utterances some are shown, of which the page tells how they were chosen.
 
     One process at a time writes the report of a folder, so that what a killed one has left is known to be of no use.
 
@@ -54,6 +60,7 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         corpus: Figures of the corpus as a whole as PNG, by their names in :data:`speechshap.report.summary.CAPTIONS`.
         max_bytes: Size from which the report is split into ``report.html``, ``report-2.html``, and so on, each of which
             lists all utterances and links to the other files.
+        most: Utterances to show at most.
 
     Returns:
         The files.
@@ -64,8 +71,8 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         OSError: A file cannot be written.
     """
     results = ResultsFolder(folder)
-    places = results.places()
-    if not places:
+    choice = Choice.of(results, most)
+    if not choice.places:
         raise UserError(nothing_to_show(folder))
     lock = locked(folder / ".report.lock", _PATIENCE_SECONDS, or_raise=UserError)
     with named_in_errors(folder), lock as is_alone, tempfile.TemporaryFile(dir=folder) as spool:
@@ -73,7 +80,7 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
             remove_partial(folder, ".report*.html.*")
         entries: list[dict[str, Any]] = []
         sizes: list[int] = []
-        for name, parts in tqdm(places.items(), desc="writing the report", unit="utterance", delay=1):
+        for name, parts in tqdm(choice.places.items(), desc="writing the report", unit="utterance", delay=1):
             shown = ReportEntry.of(results.explanations(utterance=name, parts=parts))
             payload = _pack(shown.payload())
             spool.write(payload)
@@ -88,6 +95,8 @@ def write_report(folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX
         paths = [folder / f"report{f'-{number + 1}' if number else ''}.html" for number in range(numbers[-1] + 1)]
         page = {
             "title": _title(results.folder),
+            "notes": [note for note in (str(choice), told_of_shards(results) or "") if note],
+            "drawn": bool(str(choice)),
             "files": [path.name for path in paths],
             "colours": {"for": SPEAKS_FOR, "against": SPEAKS_AGAINST},
             "entries": entries,

@@ -420,11 +420,14 @@ function setTheme(dark) {
 
 function start() {
   document.title = `Explanations: ${page.title}`;
+  byId("notes").hidden = page.notes.length === 0;
+  byId("notes").textContent = page.notes.join(". ");
   byId("title").textContent = document.title;
   const known = page.entries.filter((entry) => entry.label !== null);
   const right = known.filter((entry) => entry.label === entry.prediction).length;
   byId("counts").textContent = counted(page.entries.length) +
-    (known.length ? `, ${right} of ${known.length} with a label predicted right` : "");
+    // Of a draw with as many right as wrong ones, their number says nothing.
+    (known.length && !page.drawn ? `, ${right} of ${known.length} with a label predicted right` : "");
   byId("columns").append(...COLUMNS.map(({ key, title, says = title }) => {
     const header = element("th", { scope: "col" }, element("button", { type: "button", title: says, onclick: () => {
       state.sort = { key, falling: state.sort.key === key && !state.sort.falling };
