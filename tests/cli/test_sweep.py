@@ -102,7 +102,8 @@ def test_a_trial_is_what_a_training_with_its_options_is(config: str) -> None:
         ),
         (["--search", '{"model.dropout": {"low": 1, "high": 0}}'], "expected low below high"),
         (["--trials", "0"], "--trials is 0"),
-        (["--search", '{"model.dropout": [2.0]}'], r"trial_0 \(--model.dropout 2.0\): --model.dropout is 2.0;"),
+        (["--search", '{"model.hidden_units": [16, "many"]}'], r"model\.hidden_units cannot be 'many': "),
+        (["--search", '{"model.dropout": [2.0]}'], r"trial_2 \(--model.dropout 2.0\): --model.dropout is 2.0;"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_with_the_way_out(config: str, options: list[str], message: str) -> None:
@@ -110,7 +111,15 @@ def test_what_cannot_be_searched_is_refused_with_the_way_out(config: str, option
         sweep(["--config", config, *options])
 
 
-def test_one_that_is_refused_in_each_trial_leaves_no_run(config: str) -> None:
-    with pytest.raises(UserError):
-        sweep(["--config", config, "--search", '{"model.dropout": [2.0]}'])
-    assert not list(FOLDER.glob("trial_*"))
+def test_options_that_do_not_go_together_are_told_and_the_sweep_goes_on(
+    config: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = '{"model.hidden_units": [0, 16], "model.dropout": [0.2, 0.3], "model.spec_augment.time": [0.1]}'
+    sweep(["--config", config, "--trials", "4", "--search", space, "--trainer.max_epochs", "1"])
+    table = pd.read_csv(FOLDER / "sweep.csv")
+    refused = table.state.str.contains("a linear head drops nothing")
+    assert list(refused) == list(table["model.hidden_units"] == 0)
+    assert 0 < refused.sum() < len(table) == 4
+    assert caplog.text.count("a linear head drops nothing") == refused.sum()
+    assert "failed: " in (FOLDER / "sweep.md").read_text()
+    assert len(list(FOLDER.rglob("best.ckpt"))) == 1

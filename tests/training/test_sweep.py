@@ -61,30 +61,36 @@ def test_a_trial_that_another_process_is_at_counts_and_is_left_alone(tmp_path: P
             assert third is None
 
 
-def test_the_checkpoints_of_the_best_trial_alone_are_kept(tmp_path: Path) -> None:
+def test_checkpoint_and_card_of_the_best_trial_alone_are_kept(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, SPACE, 0)
     for score in (0.3, 0.6, 0.5, None):
         with sweep.next_trial(9) as trial:
             assert trial is not None
-            checkpoint = sweep.described(trial).folder / "checkpoints" / "best.ckpt"
-            checkpoint.parent.mkdir(parents=True)
-            checkpoint.touch()
-            sweep.end(trial, score)
-    assert [path.parent.parent.name for path in tmp_path.rglob("best.ckpt")] == ["trial_1"]
+            folder = sweep.described(trial).folder
+            (folder / "checkpoints").mkdir(parents=True)
+            for name in ("checkpoints/best.ckpt", "MODEL_CARD.md", "config.yaml"):
+                (folder / name).touch()
+            if score is None:
+                sweep.fail(trial, "diverged")
+            else:
+                sweep.end(trial, score)
+    for name in ("best.ckpt", "MODEL_CARD.md"):
+        assert [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob(name)] == ["trial_1"]
+    assert len(list(tmp_path.rglob("config.yaml"))) == 4
 
 
-def test_a_training_that_diverged_is_a_trial_and_one_that_could_not_begin_is_none(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, SPACE, 0)
-    with sweep.next_trial(1) as trial:
-        assert trial is not None
-        sweep.give_up(trial)
-    with sweep.next_trial(1) as trial:
-        assert trial is not None
-        sweep.end(trial, None)
-    with sweep.next_trial(1) as trial:
+def test_a_trial_that_failed_counts_and_the_next_one_tries_something_else(tmp_path: Path) -> None:
+    sweep, tried = Sweep(tmp_path, SPACE, 0), []
+    for reason in ("the training diverged", "a linear head drops nothing"):
+        with sweep.next_trial(2) as trial:
+            assert trial is not None
+            tried.append(sweep.described(trial).options)
+            sweep.fail(trial, reason)
+    with sweep.next_trial(2) as trial:
         assert trial is None
+    assert tried[0] != tried[1]
     assert sweep.best() is None
-    assert [each.number for each in sweep.diverged()] == [1]
+    assert sweep.failed() == {0: "the training diverged", 1: "a linear head drops nothing"}
 
 
 def test_a_pruned_trial_has_the_score_that_it_came_to(tmp_path: Path) -> None:

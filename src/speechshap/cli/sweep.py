@@ -1,5 +1,6 @@
 """``speechshap sweep``: look for the options of a training that validate best."""
 
+import copy
 import logging
 import shlex
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 from speechshap.cli.configs import config_paths
 from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.many_runs import ManyRunsCLI, options_of_run
+from speechshap.cli.mistakes import in_plain_words
 from speechshap.cli.trial_run import in_words, run_trial, with_values
 from speechshap.errors import UserError, require_at_least
 from speechshap.report.sweep import SUMMARY, write_summary
@@ -55,7 +57,7 @@ class OptionsCLI(ManyRunsCLI):
         about = (
             "Train with other options again and again, and say which validate best: Optuna chooses what to try next, "
             "and ends early what falls behind. Takes every option of speechshap train fit. On a frozen backbone, "
-            "features are kept, so that a trial takes seconds. The test split is not heard. Files go to "
+            "features are kept, so that a trial takes seconds. Labels of the test split are not used. Files go to "
             "runs/<experiment>/sweep_N: a run for each trial (checkpoints of the best alone), sweep.md, sweep.csv, "
             "and Optuna's study.journal. The same command goes on where it was interrupted, or with more --trials; "
             "several may run at once, and share the work."
@@ -84,7 +86,17 @@ class OptionsCLI(ManyRunsCLI):
             raise UserError("`val_fraction` is 0, but trials are compared by validation; give a share above 0")
         check_space(self.config.search)
         options = options_of_run(self.fit_options(("trials", "search")), self.experiment, 0)
-        with_values(options, dict.fromkeys(self.config.search))
+        for name, values in self.config.search.items():
+            for value in values if isinstance(values, list) else (values["low"], values["high"]):
+                self._refuse_value(parser, with_values(copy.deepcopy(options), {name: value}), name, value)
+
+    def _refuse_value(self, parser: LightningArgumentParser, options: dict[str, Any], name: str, value: Any) -> None:
+        """Raise a UserError for a value that an option does not take."""
+        group = name.partition(".")[0]
+        try:
+            parser.parse_object({group: options[group]}, self.config)
+        except ArgumentError as error:
+            raise UserError(f"`search`: {name} cannot be {value!r}: {in_plain_words(str(error))}") from error
 
 
 def _sweep(asked: OptionsCLI, arguments: Sequence[str], program: str) -> None:
@@ -100,17 +112,18 @@ def _sweep(asked: OptionsCLI, arguments: Sequence[str], program: str) -> None:
                 if trial is not None:
                     run_trial(trials, trial, fit, program, command)
             is_over = trial is None
-            bar.n = len(trials.ended()) + len(trials.diverged())
+            bar.n = len(trials.ended()) + len(trials.failed())
             best = trials.best()
             bar.set_postfix_str("" if best is None else f"best val/uar {best.value:.3f}")
     with trials.alone():
         write_summary(trials, shlex.join(command))
     best = trials.best()
     if best is None:
-        raise UserError("each training diverged; search smaller values of model.learning_rate")
+        reasons = ", ".join(dict.fromkeys(trials.failed().values()))
+        raise UserError(f"no training came to its end ({reasons}); search other values")
     chosen = trials.described(best)
     logger.info(
         "best of %d trainings: val/uar %.3f, %s, with %s\nsweep: %s",
-        len(trials.ended()) + len(trials.diverged()), best.value, chosen.folder, in_words(chosen.options),
+        len(trials.ended()) + len(trials.failed()), best.value, chosen.folder, in_words(chosen.options),
         trials.folder / SUMMARY,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """``speechshap train``: LightningCLI with the module, the data and the callbacks of this project."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -256,7 +257,9 @@ class TrainCLI(LightningCLI):
         explain = self.parser.prog.replace("train", "explain")
         has_best = self.subcommand == "fit" and (folder / CHECKPOINTS / "best.ckpt").is_file()
         logger.info(
-            "run: %s%s", folder, f"; {explain} --ckpt_path {folder} explains its predictions" if has_best else ""
+            "run: %s%s",
+            folder,
+            f"; {explain} --ckpt_path {shlex.quote(str(folder))} explains its predictions" if has_best else "",
         )
 
     def _way_on(self) -> str:

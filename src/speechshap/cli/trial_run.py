@@ -1,18 +1,21 @@
 """One trial of a sweep: ``speechshap train fit`` within a process."""
 
 import gc
+import logging
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 from tqdm.auto import tqdm
 
 from speechshap.cli.inner_run import InnerCLI, quiet
 from speechshap.cli.many_runs import options_of_run
 from speechshap.errors import UserError
 from speechshap.training import read_checkpoint
+from speechshap.training.checkpoints import CHECKPOINTS
 from speechshap.training.cross_validation import has_ended, last_checkpoint
 from speechshap.training.divergence import DivergedError
 from speechshap.training.sweep import ReportTrial, Sweep
@@ -20,8 +23,13 @@ from speechshap.training.sweep import ReportTrial, Sweep
 if TYPE_CHECKING:
     import optuna
 
+logger = logging.getLogger(__name__)
+
 METRIC = "val/uar"
 """By which trials are compared."""
+
+_MOST_FAILED = 3
+"""Trials that fail, without one that does not, after which it is no use to try others."""
 
 
 def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: str, command: Sequence[str]) -> None:
@@ -35,7 +43,7 @@ def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: 
         command: That asked for the sweep.
 
     Raises:
-        UserError: An option cannot be met; the trial is named.
+        UserError: The first trials have all failed; the last one is named.
     """
     folder, tried = sweep.described(trial).folder, sweep.described(trial).options
     last = last_checkpoint(folder)
@@ -52,16 +60,18 @@ def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: 
             else:
                 own["ckpt_path"] = last and str(last)
                 InnerCLI({"subcommand": "fit", "fit": own}, program, bar, command, [report])
-    except DivergedError:
-        sweep.end(trial, None)
-    except UserError as error:
-        sweep.give_up(trial)
-        raise UserError(f"{folder.name} ({in_words(tried)}): {error}") from error
+    except (UserError, ArgumentError) as error:
+        reason = "the training diverged" if isinstance(error, DivergedError) else str(error)
+        sweep.fail(trial, reason)
+        text = f"{folder.name} ({in_words(tried)}): {reason}"
+        if len(sweep.failed()) >= _MOST_FAILED and not sweep.ended():
+            raise UserError(text) from error
+        logger.warning("%s", text)
     else:
         if report.best is None:
             raise UserError(f"{folder.name}: no epoch was validated, so that nothing can be compared")
         sweep.end(trial, report.best, report.is_pruned)
-        (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it, and it is large
+        (folder / CHECKPOINTS / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it, and it is large
     gc.collect()  # a trainer and its module know each other
 
 
@@ -81,9 +91,13 @@ def with_values(options: dict[str, Any], values: Mapping[str, Any]) -> dict[str,
     """
     for name, value in values.items():
         group, (*parts, last) = options, name.split(".")
+        is_open = False  # below an option that is left out, nobody knows what there is
         for part in parts:
-            group = group.get(part) if isinstance(group.get(part), dict) else {}  # type: ignore[assignment]
-        if last not in group:
+            is_open = part in group and group[part] is None
+            if is_open:
+                group[part] = {}
+            group = group[part] if isinstance(group.get(part), dict) else {}
+        if last not in group and not is_open:
             near = get_close_matches(last, group, 1)
             hint = f"; did you mean {'.'.join([*parts, near[0]])}?" if near else ""
             raise UserError(f"`search`: there is no option {name}{hint}")
@@ -98,4 +112,6 @@ def in_words(values: Mapping[str, Any]) -> str:
         >>> in_words({"model.learning_rate": 0.00123456, "model.pooling": "mean"})
         '--model.learning_rate 0.00123456 --model.pooling mean'
     """
-    return " ".join(f"--{name} {'null' if value is None else value}" for name, value in values.items())
+    return " ".join(
+        f"--{name} {'null' if value is None else shlex.quote(str(value))}" for name, value in values.items()
+    )

@@ -1,6 +1,7 @@
 """The utterances of a corpus or of loose files, split and checked."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -127,7 +128,11 @@ class Catalogue:
             raise UserError(
                 f"{root}: folds of EmoBox, which have the splits; choose one with `folds` emobox and a number as `fold`"
             )
-        return read_corpus(root, self.corpus, self.audio_root, self.given_classes, self.columns)
+        corpus = read_corpus(root, self.corpus, self.audio_root, self.given_classes, self.columns)
+        if isinstance(self.root, HubDataset) and self.options.folds is not None:
+            # Its splits are no column that could be removed.
+            return replace(corpus, utterances=[replace(each, split=None) for each in corpus.utterances])
+        return corpus
 
     @property
     def num_folds(self) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from speechshap.data.wording import counted
@@ -34,10 +35,10 @@ def write_summary(sweep: Sweep, command: str) -> None:
 
 def markdown(sweep: Sweep, command: str) -> str:
     """The best trials, and what their scores say."""
-    ended, diverged = _ranked(sweep), sweep.diverged()
+    ended, failed = _ranked(sweep), Counter(sweep.failed().values())
     pruned = sum(trial.state.name == "PRUNED" for trial in ended)
-    facts = [f"{counted(len(ended) + len(diverged), 'training')} tried"]
-    facts += [f"{pruned} ended early"] * bool(pruned) + [f"{len(diverged)} diverged"] * bool(diverged)
+    facts = [f"{counted(len(ended) + failed.total(), 'training')} tried"]
+    facts += [f"{pruned} ended early"] * bool(pruned) + [f"{failed.total()} failed"] * bool(failed)
     shown = ended[:_MOST_ROWS]
     rows = [
         [
@@ -52,14 +53,15 @@ def markdown(sweep: Sweep, command: str) -> str:
     parts = [
         "# Sweep",
         f"{', '.join(facts)}, compared by the highest unweighted average recall on the validation utterances.",
+        "\n".join(f"- {number} failed: {plain(reason)}" for reason, number in failed.most_common()),
         f"## {title}",
         table(["trial", "val/uar", "epochs", *map(plain, sweep.space)], rows),
         "The best of many on the same utterances is better on these than it will be on others: "
         "`speechshap train test` or `speechshap cross-validate` with its options says how good it is. "
-        f"`optuna-dashboard {STUDY}` shows how options and scores go together.",
+        f"`optuna-dashboard {STUDY}` in this folder shows how options and scores go together.",
         f"    {command}",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def csv_text(sweep: Sweep) -> str:
@@ -67,8 +69,8 @@ def csv_text(sweep: Sweep) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["trial", "folder", "state", "val/uar", "epochs", *sweep.space])
-    for trial in [*_ranked(sweep), *sweep.diverged()]:
-        state = "diverged" if trial.state.name == "FAIL" else trial.state.name.lower()
+    for trial in [*_ranked(sweep), *sweep.failed_trials()]:
+        state = sweep.failed().get(trial.number, trial.state.name.lower())
         values: list[Any] = [trial.params[name] for name in sweep.space]
         folder = sweep.described(trial).folder.name
         score = "" if trial.value is None else repr(trial.value)
@@ -85,4 +87,4 @@ def _epochs(trial: "optuna.trial.FrozenTrial") -> int:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "null" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

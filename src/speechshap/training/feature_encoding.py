@@ -150,6 +150,8 @@ def obstacle(trainer: pl.Trainer) -> str | None:
 
 def _augmentation(trainer: pl.Trainer) -> str | None:
     """What has the backbone hear something else in each epoch; None: nothing."""
+    if trainer.state.fn != TrainerFn.FITTING:
+        return None
     data = getattr(trainer, "datamodule", None)
     if getattr(data, "transform", None) is not None:
         return "`transform` changes the recordings in each epoch"

@@ -1,5 +1,6 @@
 """The model card of a run, beside its checkpoints."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,12 +114,13 @@ def write_card(run: Path) -> None:
 
 def usage_of_run(run: Path) -> str:
     """Commands that explain what a run has trained, here and elsewhere."""
-    place, name = without_folders(str(run)), run.absolute().parent.name
+    place = shlex.quote(without_folders(str(run)))
+    exported = shlex.quote(f"{run.absolute().parent.name}-model")
     return (
         f"speechshap explain --ckpt_path {place} --data.files recordings/\n"
         "# elsewhere, from a folder that needs no run:\n"
-        f"speechshap export {place} {name}-model\n"
-        f"speechshap explain --model {name}-model --data.files recordings/"
+        f"speechshap export {place} {exported}\n"
+        f"speechshap explain --model {exported} --data.files recordings/"
     )
 
 

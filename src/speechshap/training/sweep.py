@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from speechshap.errors import UserError
 from speechshap.files import locked
 from speechshap.training.checkpoints import CHECKPOINTS
+from speechshap.training.save_card import CARD
 from speechshap.training.search_space import SearchSpace, suggest
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ STUDY = "study.journal"
 """What Optuna keeps of the trials, in the folder of a sweep."""
 
 _PATIENCE_SECONDS = 60.0
-_FOLDER, _DIVERGED = "folder", "diverged"
+_FOLDER, _FAILED = "folder", "failed"
+"""What is kept of a trial: its folder where that is not named by its number, and why it failed."""
 
 
 class Trial(NamedTuple):
@@ -105,42 +107,55 @@ class Sweep:
         ended = [trial for trial in self.ended() if trial.value is not None]
         return max(ended, key=lambda trial: trial.value or 0.0, default=None)
 
-    def diverged(self) -> list["optuna.trial.FrozenTrial"]:
-        """Trials whose training diverged."""
+    def failed(self) -> dict[int, str]:
+        """Why trials failed that diverged, or whose options do not go together, by their numbers."""
+        return {trial.number: trial.user_attrs[_FAILED] for trial in self.failed_trials()}
+
+    def failed_trials(self) -> list["optuna.trial.FrozenTrial"]:
+        """Trials that came to no score."""
         import optuna
 
         failed = self.study().get_trials(states=(optuna.trial.TrialState.FAIL,))
-        return [trial for trial in failed if _DIVERGED in trial.user_attrs]
+        return [trial for trial in failed if _FAILED in trial.user_attrs]
 
-    def end(self, trial: "optuna.Trial", score: float | None, is_pruned: bool = False) -> None:
-        """Keep the score of a trial, and of all checkpoints those of the best.
+    def end(self, trial: "optuna.Trial", score: float, is_pruned: bool = False) -> None:
+        """Keep the score of a trial, and of all checkpoints and cards those of the best.
 
         Args:
             trial: That was trained.
-            score: Its highest; None where it diverged.
+            score: Its highest.
             is_pruned: Whether it was ended before its time.
         """
         import optuna
 
-        states = optuna.trial.TrialState
         with self.alone():
-            if score is None:
-                trial.set_user_attr(_DIVERGED, True)
-                self.study().tell(trial.number, state=states.FAIL)
-            elif is_pruned:
-                self.study().tell(trial.number, state=states.PRUNED)
+            if is_pruned:
+                self.study().tell(trial.number, state=optuna.trial.TrialState.PRUNED)
             else:
                 self.study().tell(trial.number, score)
             best = self.best()
-            for other in [*self.ended(), *self.diverged()]:
+            for other in self.ended():
                 if best is None or other.number != best.number:
-                    shutil.rmtree(self.described(other).folder / CHECKPOINTS, ignore_errors=True)
+                    self._remove_model(self.described(other).folder)
 
-    def give_up(self, trial: "optuna.Trial") -> None:
-        """Leave a trial out whose options cannot be met."""
+    def fail(self, trial: "optuna.Trial", reason: str) -> None:
+        """Count a trial that came to no score.
+
+        Args:
+            trial: That was tried.
+            reason: Why.
+        """
         import optuna
 
-        self.study().tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        with self.alone():
+            trial.set_user_attr(_FAILED, reason)
+            self.study().tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            self._remove_model(self.described(trial).folder)
+
+    def _remove_model(self, folder: Path) -> None:
+        """Remove what was trained, but not how it went."""
+        (folder / CARD).unlink(missing_ok=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
     def ended(self) -> list["optuna.trial.FrozenTrial"]:
         """Trials that were trained to their end, or as far as was worth it."""
@@ -163,9 +178,9 @@ class Sweep:
         for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             try:
                 with locked(self._lock_of(trial), 0, or_raise=BlockingIOError, stays=True):
+                    study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                     if trial.params.keys() == self.space.keys():
                         study.enqueue_trial(trial.params, {_FOLDER: self.described(trial).folder.name})
-                    study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             except BlockingIOError:
                 continue
 
@@ -174,7 +189,7 @@ class Sweep:
 
         states = optuna.trial.TrialState
         counting = study.get_trials(states=(states.COMPLETE, states.PRUNED, states.RUNNING))
-        num_trials = len(counting) + len(self.diverged())
+        num_trials = len(counting) + len(self.failed())
         if num_trials >= most:
             return None
         # A seed of its own for each choice, so that processes and later calls choose anew.
@@ -204,11 +219,11 @@ class ReportTrial(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The highest score, for a training that goes on."""
-        return {"best": self.best}
+        return {"best": self.best, "is_pruned": self.is_pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore it."""
-        self.best = state_dict["best"]
+        self.best, self.is_pruned = state_dict["best"], state_dict["is_pruned"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell the score."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 
+from speechshap.data.augmentation import Augmentation
 from speechshap.data.hub import HubDataset
 from speechshap.data.overlap import speaker_overlap
 from speechshap.data.splits import Splits, draw_subset, speakers_of
@@ -24,7 +25,7 @@ from speechshap.training.hyperparameters import OF_TRAINER, flattened
 from speechshap.training.save_predictions import split_text
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_FOLDERS = re.compile(r"(?:(?<=[=,\[\s\"'{])|^)~?/[^,\]\"'}]*/(?=[^/])")
+_FOLDERS = re.compile(r"(?:(?<=[=,\[\s\"'{])|(?<=hf://)|^)(?:\.{0,2}|~)/[^,\]\"'}]*/(?=[^/])")
 
 _OF_CORPUS = (*CORPUS_OPTIONS, *SPLIT_OPTIONS, "files", "classes", "predict_split", "max_samples")
 _WITHOUT_EFFECT = ("cache", "cache_gigabytes", "num_workers", "on_bad_file", "gradient_checkpointing")
@@ -202,7 +203,7 @@ def _differing(
     for name, parameter in signature(function).parameters.items():
         value = given.get(name, parameter.default)
         if name not in left_out and parameter.default is not Parameter.empty and value != parameter.default:
-            is_plain = isinstance(value, Mapping | list | tuple | bool | int | float | str)
+            is_plain = isinstance(value, Augmentation | Mapping | list | tuple | bool | int | float | str)
             differing[name] = value if is_plain else type(value).__name__
     return {
         name: without_folders(value) if isinstance(value, str) else value
