@@ -349,6 +349,16 @@ def test_nothing_is_counted_or_told_to_the_hub(tmp_path: Path) -> None:
     assert not datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
 
 
+def test_folds_take_the_place_of_the_splits_of_a_dataset(tmp_path: Path) -> None:
+    folder = save(tmp_path / "set", train=rows(range(8)), test=rows(range(8, 16)))
+    tested = []
+    for fold in (1, 2):
+        options = SplitOptions(val_fraction=0, folds=2, fold=fold)
+        splits = Catalogue(of(folder), options=options, columns=COLUMNS).set_up_splits("fit")
+        tested += [utterance.id for utterance in splits.test]
+    assert len(tested) == len(set(tested)) == 16
+
+
 def test_the_same_recording_in_two_splits_is_found(tmp_path: Path) -> None:
     twin = {"bytes": tone(10, "FLAC"), "path": "again.flac"}
     folder = save(tmp_path / "set", train=rows(range(8), _3=twin), test=rows([10, 11]))

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from families import family_config, make_model, save
 
+from speechshap.data.augmentation import Augmentation
 from speechshap.data.utterance import Skipped
 from speechshap.training import AudioDataModule, EmotionModule
 from speechshap.training.training_record import TrainingRecord, reasons, record_training, without_folders
@@ -34,6 +35,10 @@ def test_what_is_used_of_each_split_is_counted(planted_root: Path) -> None:
     assert told.options == {"dropout": 0.3, "max_utterances": 7, "max_epochs": 4, "precision": "32-true",
                             "accumulate_grad_batches": 1}  # fmt: skip
     assert record(planted_root, split_by="utterance").validates_others is False
+    augmented = record(planted_root, augment=Augmentation(gain=(-6, 6), probability=0.2)).options
+    assert {name: value for name, value in augmented.items() if name.startswith("augment")} == {
+        "augment.gain": "-6, 6", "augment.probability": 0.2,
+    }  # fmt: skip
 
 
 def test_it_survives_a_checkpoint(planted_root: Path, tmp_path: Path) -> None:
@@ -77,6 +82,9 @@ def test_reasons_are_counted_without_what_is_of_one_file() -> None:
         ("--data.root=/home/anna/RAVDESS/", "--data.root=.../RAVDESS/"),
         ('{"backbone": "/home/anna/wavlm", "x": "~/y/z"}', '{"backbone": ".../wavlm", "x": ".../z"}'),
         ("[/a/b,/c/d]", "[.../b,.../d]"),
+        ("--data.root=hf:///home/anna/voices", "--data.root=hf://.../voices"),
+        ("hf://owner/name", "hf://owner/name"),
+        ("../anna/RAVDESS", ".../RAVDESS"),
         ("microsoft/wavlm-base", "microsoft/wavlm-base"),
         ("runs/ravdess", "runs/ravdess"),
         ("0.5", "0.5"),
