@@ -203,7 +203,11 @@ def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
             speechshap(f"{command} --help")
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))
     known |= {f"--explain.spectrum.{field.name}" for field in fields(SpectralGrid)}
-    foreign = {"--array", "--local-dir", "--logdir", "--samples_per_plugin", "--math", "--help"}
+    foreign = {
+        "--array", "--local-dir", "--logdir", "--samples_per_plugin", "--math", "--help", "--job-name", "--ntasks",
+        "--cpus-per-task", "--gpus-per-node", "--time", "--requeue", "--nodes", "--ntasks-per-node", "--standalone",
+        "--nproc_per_node", "--no-python",
+    }  # fmt: skip
     for document in DOCUMENTS:
         text = (PROJECT / document).read_text(encoding="utf-8")
         assert set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", text)) - known - foreign == set(), document

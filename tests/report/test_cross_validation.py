@@ -49,7 +49,7 @@ def test_the_table_for_pandas_has_folds_seeds_and_all() -> None:
     assert list(of_seeds.value) == [found.scores_of_seeds[seed].uar.value for seed in (0, 1)]
     of_all = uar[uar.fold.isna() & uar.seed.isna()]
     assert tuple(of_all[["value", "low", "high"]].to_numpy()[0]) == pytest.approx(found.pooled_scores.uar)
-    assert of_all.utterances.item() == 48
+    assert of_all.predictions.item() == 48
     assert set(rows.score) == {"UAR", "WA", "macro F1", "recall of calm", "recall of angry"}
 
 

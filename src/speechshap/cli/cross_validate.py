@@ -58,6 +58,8 @@ def cross_validate(arguments: list[str], program: str = "speechshap cross-valida
 class OptionsCLI(ManyRunsCLI):
     """Options of ``speechshap train fit``, and of cross-validation."""
 
+    at_once = "`jobs` trains several folds at once"
+
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make the parser."""
         about = (

@@ -17,7 +17,12 @@ class ManyRunsCLI(TrainCLI):
     Args:
         arguments: Of the command line.
         program: What was called.
+
+    Attributes:
+        at_once: How several are trained at once, in words.
     """
+
+    at_once = "the same command, given several times, shares them among processes"
 
     def __init__(self, arguments: list[str], program: str) -> None:
         super().__init__(arguments, program, run=False)
@@ -33,7 +38,7 @@ class ManyRunsCLI(TrainCLI):
         check_options(self.config)
         if self.config.seed_everything is True:
             raise UserError("--seed_everything is true, a seed that nobody knows; give a number, so that runs go on")
-        _refuse_shared_files(self.config)
+        _refuse_shared_files(self.config, self.at_once)
 
     def _parse_ckpt_path(self) -> None:
         """There is none."""
@@ -102,7 +107,7 @@ def without_hidden(arguments: Sequence[str], hidden: Mapping[str, Any]) -> list[
     return kept
 
 
-def _refuse_shared_files(options: Namespace) -> None:
+def _refuse_shared_files(options: Namespace, at_once: str) -> None:
     trainer = options.trainer
     kind = trainer.logger.class_path.rpartition(".")[2] if isinstance(trainer.logger, Namespace) else trainer.logger
     if kind != "TensorBoardLogger":
@@ -120,6 +125,5 @@ def _refuse_shared_files(options: Namespace) -> None:
     count = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
     if str(count) not in ("auto", "1") or trainer.num_nodes != 1:
         raise UserError(
-            f"`devices` is {trainer.devices} of {trainer.num_nodes} nodes; each run is trained on one: several "
-            "processes train several at once"
+            f"`devices` is {trainer.devices} of {trainer.num_nodes} nodes; each run is trained on one: {at_once}"
         )

@@ -372,10 +372,10 @@ class PartsWriter:
         begun = 0 if self._open is None else 1
         path = self.results.folder / f"part-{self._lock.run}-{self._rank}-{self._num_parts - begun:05d}.parquet"
         if self._open is not None:
-            table = pa.concat_tables([self._open, table])
+            table = pa.concat_tables([self._open, table]).combine_chunks()
         with whole_file(path) as partial:
             # With checksums, values that a disk has changed are not taken for results.
-            pq.write_table(table.combine_chunks(), partial, write_page_checksum=True)
+            pq.write_table(table, partial, write_page_checksum=True)
         self._num_parts += 1 - begun
         self._open = table if table.nbytes < PART_BYTES else None
         return path
