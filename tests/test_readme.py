@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import pandas as pd
 import pdoc.__main__
 import pytest
 import torch
@@ -26,6 +27,7 @@ from helpers import write_sound
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 
 from speechshap.attribution import SpectralGrid, method_names
+from speechshap.models.spec_augment import SpecAugment
 from speechshap.results.rows import SCHEMA
 
 pytestmark = pytest.mark.slow
@@ -39,6 +41,7 @@ NOT_RUN = {
     r"hf download .*": "needs a connection; the folder is there",
     r"hf upload .*": "needs a connection, and somebody's account",
     r"conda .*|mfa .*": "another program, with models of its own; the folder of its output is there",
+    r"speechshap .* hf://owner/.*": "needs a connection; tests/data/test_hub.py has datasets in folders",
     r"tensorboard .*": "a server, which runs until it is stopped",
     r"python examples/own_model\.py": "is run by tests/explaining/test_own_model.py",
 }
@@ -48,6 +51,7 @@ SHORTER = {
     "train fit": ["--trainer.max_epochs", "1", "--data.num_workers", "0", "--trainer.enable_model_summary", "false"],
     "train test": ["--data.num_workers", "0"],
     "cross-validate": ["--trainer.max_epochs", "1", "--data.num_workers", "0"],
+    "sweep": ["--trials", "1", "--trainer.max_epochs", "1", "--data.num_workers", "0"],
     "explain": ["--data.num_workers", "0", "--data.max_utterances", "2", "--explain.max_drawn", "0"],
     "benchmark": ["--data.max_utterances", "2", "--benchmark.again", "1"],
     "report": [],
@@ -106,6 +110,7 @@ def tree(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             name = f"Actor_{speaker}/03-01-{emotion:02d}-01-01-01-{speaker}.wav"
             write_sound(folder / "RAVDESS" / name, 0.3, seed=10 * int(speaker) + emotion)
     write_emobox(folder / "EmoBox" / "data" / "ravdess", folder / "RAVDESS")
+    write_manifests(folder / "corpus", folder / "RAVDESS")
     for name, (family, kind) in ON_THE_HUB.items():
         save_model(cached(folder / "hub", name), family, kind)
     save_model(folder / "wavlm-base-plus", "wavlm", AutoModel)
@@ -130,6 +135,21 @@ def write_emobox(folder: Path, corpus: Path) -> None:
                 if (path.parent.name == speaker) == (name == "test")
             ]
             (folder / f"fold_{fold}" / f"ravdess_{name}_fold_{fold}.jsonl").write_text("\n".join(lines))
+
+
+def write_manifests(folder: Path, corpus: Path) -> None:
+    """A manifest of a corpus, and one with the lengths of its recordings."""
+    sounds = sorted(corpus.rglob("*.wav"))
+    rows = pd.DataFrame(
+        {
+            "path": [str(Path("..") / sound.relative_to(corpus.parent)) for sound in sounds],
+            "label": [sound.stem[6:8] for sound in sounds],
+            "speaker": [sound.parent.name for sound in sounds],
+        }
+    )
+    folder.mkdir()
+    rows.to_csv(folder / "manifest.csv", index=False)
+    rows.assign(duration=0.3).to_parquet(folder / "manifest.parquet")
 
 
 def save_model(folder: Path, family: str, kind: type) -> None:
@@ -198,11 +218,12 @@ def test_nothing_is_left_out_unseen() -> None:
 
 def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     explain = [f"explain --explain.method {name}" for name in method_names()]
-    for command in ("train fit", "cross-validate", "benchmark", "report", *explain):
+    for command in ("train fit", "cross-validate", "sweep", "benchmark", "report", "export", *explain):
         with pytest.raises(SystemExit, match="0"):
             speechshap(f"{command} --help")
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))
     known |= {f"--explain.spectrum.{field.name}" for field in fields(SpectralGrid)}
+    known |= {f"--model.spec_augment.{name}" for name in SpecAugment.__annotations__}
     foreign = {
         "--array", "--local-dir", "--logdir", "--samples_per_plugin", "--math", "--help", "--job-name", "--ntasks",
         "--cpus-per-task", "--gpus-per-node", "--time", "--requeue", "--nodes", "--ntasks-per-node", "--standalone",
