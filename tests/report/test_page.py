@@ -510,6 +510,18 @@ def test_a_large_report_is_split_and_its_files_lead_to_each_other(tmp_path: Path
         assert driver.current_url.endswith("report-3.html#2")
 
 
+def test_of_a_draw_the_page_says_of_how_many_and_not_how_many_are_right(tmp_path: Path, browser: Browser) -> None:
+    for number in range(3):
+        write_explanation(tmp_path, f"{number}.wav", label="happy")
+    for most, words in ((3, "3 utterances, 3 of 3 with a label predicted right"), (2, "2 utterances")):
+        (path,) = write_report(tmp_path, {}, most=most)
+        with browser() as driver:
+            driver.get(path.as_uri())
+            until(lambda: driver.execute_script("return state.drawn !== undefined"))
+            assert driver.find_element("id", "counts").text == words
+            assert driver.find_element("id", "notes").text.startswith("2 of 3 utterances are shown") == (most == 2)
+
+
 def test_no_file_is_larger_than_asked_for(tmp_path: Path) -> None:
     for number in range(4):
         write_explanation(tmp_path, f"{number}.wav")

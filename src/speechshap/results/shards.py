@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -100,7 +100,10 @@ class Coverage:
         except (ValueError, TypeError, OSError) as error:
             logger.warning("%s is not read: %s", folder / SHARDS / "plan.json", error)
             return None
-        done = {path.name for path in (folder / SHARDS).glob("*-of-*.done") if path.read_text().strip() == plan.id}
+        done = set()
+        for path in (folder / SHARDS).glob("*-of-*.done"):
+            with suppress(FileNotFoundError):  # of a former plan, removed meanwhile
+                done |= {path.name} if path.read_text().strip() == plan.id else set()
         # Where there are more parts than utterances, the last ones have none.
         filled = range(1, min(plan.count, plan.num_utterances) + 1)
         return cls(plan, [number for number in filled if _done(number, plan.count) not in done])
