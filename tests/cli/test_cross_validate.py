@@ -17,7 +17,7 @@ from speechshap.cli.cross_validate import cross_validate
 from speechshap.cli.train import train
 from speechshap.errors import UserError
 from speechshap.training import read_checkpoint
-from speechshap.training.cross_validation import has_ended
+from speechshap.training.checkpoints import has_ended
 
 pytestmark = pytest.mark.slow
 

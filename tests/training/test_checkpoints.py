@@ -5,6 +5,7 @@ import torch
 
 from speechshap.errors import UserError
 from speechshap.training import EmotionModule, find_checkpoint, load_checkpoint, read_checkpoint
+from speechshap.training.checkpoints import has_ended
 
 
 def make_run(folder: Path, *names: str) -> Path:
@@ -60,3 +61,22 @@ def test_weights_of_another_model_are_refused(tiny_checkpoint: Path) -> None:
     del checkpoint["state_dict"]["classifier.layer_weights"]
     with pytest.raises(UserError, match="do not fit the model that it describes"):
         load_checkpoint(tiny_checkpoint, checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "stopped", "max_epochs", "min_epochs", "expected"),
+    [
+        (1, 0, 2, None, True),  # of two epochs, counted from 0
+        (1, 0, 3, None, False),
+        (4, 4, 30, None, True),
+        (6, 4, 30, 6, False),  # went on, as it had to
+        (4, 4, 30, 8, False),
+        (4, 0, -1, None, False),
+        (4, 0, None, None, False),
+    ],
+)
+def test_a_training_that_was_at_its_end_is_not_gone_on_with(
+    epoch: int, stopped: int, max_epochs: int | None, min_epochs: int | None, expected: bool
+) -> None:
+    checkpoint = {"epoch": epoch, "callbacks": {"EarlyStopping": {"stopped_epoch": stopped}, "Other": {}}}
+    assert has_ended(checkpoint, max_epochs, min_epochs) is expected

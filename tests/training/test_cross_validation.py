@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
-from speechshap.training.cross_validation import CrossValidation, FoldRun, Results, has_ended
+from speechshap.training.cross_validation import CrossValidation, FoldRun, Results
 from speechshap.training.predictions import AboutTest, Predictions, write_predictions
 from speechshap.training.save_predictions import PREDICTIONS
 
@@ -87,22 +87,3 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert found.missing == [FoldRun(1, 4), FoldRun(1, 5), FoldRun(2, 5)]
     assert np.isnan(found.over_seeds()["UAR"].deviation)
     np.testing.assert_array_equal(found.tests[FoldRun(2, 4)].probabilities, predictions(FOLDS[1], 4).probabilities)
-
-
-@pytest.mark.parametrize(
-    ("epoch", "stopped", "max_epochs", "min_epochs", "expected"),
-    [
-        (1, 0, 2, None, True),  # of two epochs, counted from 0
-        (1, 0, 3, None, False),
-        (4, 4, 30, None, True),
-        (6, 4, 30, 6, False),  # went on, as it had to
-        (4, 4, 30, 8, False),
-        (4, 0, -1, None, False),
-        (4, 0, None, None, False),
-    ],
-)
-def test_a_training_that_was_at_its_end_is_not_gone_on_with(
-    epoch: int, stopped: int, max_epochs: int | None, min_epochs: int | None, expected: bool
-) -> None:
-    checkpoint = {"epoch": epoch, "callbacks": {"EarlyStopping": {"stopped_epoch": stopped}, "Other": {}}}
-    assert has_ended(checkpoint, max_epochs, min_epochs) is expected

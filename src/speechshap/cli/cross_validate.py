@@ -5,19 +5,17 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import pytorch_lightning as pl
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
-from speechshap.cli.configs import config_paths
-from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.fold_jobs import run_in_turn, run_jobs
 from speechshap.cli.many_runs import ManyRunsCLI, without_hidden
+from speechshap.cli.train import arguments_of_training, training_flags
 from speechshap.data.augmentation import Augmentation
 from speechshap.errors import UserError, require_at_least
 from speechshap.fingerprint import fingerprint
 from speechshap.report.cross_validation import SUMMARY, short_text, write_summary
-from speechshap.training import AudioDataModule, EmotionModule, read_checkpoint
+from speechshap.training import AudioDataModule, read_checkpoint
 from speechshap.training.checkpoints import CHECKPOINTS
 from speechshap.training.cross_validation import CrossValidation, Results
 from speechshap.training.hyperparameters import OF_DATA, OF_TRAINER, comparable
@@ -41,18 +39,15 @@ def cross_validate(arguments: list[str], program: str = "speechshap cross-valida
         program: What was called.
         is_job: Whether another process called it, which shows what is done.
     """
-    options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
+    with arguments_of_training(arguments, _flags) as given:
+        _cross_validate(OptionsCLI(given, program), arguments, program, is_job)
+
+
+def _flags() -> dict[str, str]:
     own = {name: f"--{name}" for name in _OWN}
-    flags = {**flags_of(**options), **own, "fold": own["only"]}
+    flags = {**training_flags(), **own, "fold": own["only"]}
     del flags["ckpt_path"]  # each fold starts from its beginning
-    with parameters_as_flags(lambda: flags):
-        given = config_paths(switched_on(arguments, switches_of(**options)))
-        try:
-            asked = OptionsCLI(given, program)
-        except ArgumentError as error:
-            add_nearest_option(error, flags.values(), given)
-            raise
-        _cross_validate(asked, arguments, program, is_job)
+    return flags
 
 
 class OptionsCLI(ManyRunsCLI):

@@ -1,19 +1,16 @@
 """One fold of a cross-validation: ``speechshap train fit`` and ``speechshap train test`` within a process."""
 
 import gc
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import Namespace
-from tqdm.auto import tqdm
 
-from speechshap.cli.inner_run import InnerCLI, quiet
+from speechshap.cli.inner_run import InnerCLI, epoch_bar, fit, quiet
 from speechshap.cli.many_runs import options_of_run
 from speechshap.errors import UserError
-from speechshap.training import read_checkpoint
 from speechshap.training.checkpoints import CHECKPOINTS
-from speechshap.training.cross_validation import CrossValidation, FoldRun, has_ended, last_checkpoint
+from speechshap.training.cross_validation import CrossValidation, FoldRun
 
 
 def run_fold(
@@ -52,19 +49,11 @@ def _run(
     shows_bar: bool,
 ) -> None:
     folder = validation.folder_of(run)
-    last = last_checkpoint(folder)
-    if last is None:
-        shutil.rmtree(folder, ignore_errors=True)  # no epoch was whole
     own = _options_of(options, validation, run)
-    epochs = options.trainer.max_epochs
-    total = epochs if epochs and epochs > 0 else None
-    bar = tqdm(total=total, desc=validation.title(run), unit="epoch", leave=False, disable=not shows_bar)
-    with bar, quiet():
-        if last is None or not has_ended(read_checkpoint(last), epochs, options.trainer.min_epochs):
-            InnerCLI({"subcommand": "fit", "fit": {**own, "ckpt_path": last and str(last)}}, program, bar, command)
-        InnerCLI(
-            {"subcommand": "test", "test": {**own, "ckpt_path": str(folder), "verbose": False}}, program, bar, command
-        )
+    with epoch_bar(options, validation.title(run), shows_bar) as bar, quiet():
+        fit(folder, own, program, bar, command)
+        test = {**own, "ckpt_path": str(folder), "verbose": False}
+        InnerCLI({"subcommand": "test", "test": test}, program, bar, command)
     (folder / CHECKPOINTS / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it, and it is large
     gc.collect()  # a trainer and its module know each other
 

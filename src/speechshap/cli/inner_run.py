@@ -2,13 +2,18 @@
 
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+from jsonargparse import Namespace
+from tqdm.auto import tqdm
 
 from speechshap.cli.train import TrainCLI
+from speechshap.training.checkpoints import has_ended, last_checkpoint, read_checkpoint
 
 _TALKATIVE = ("speechshap", "pytorch_lightning", "lightning_fabric", "lightning.fabric", "lightning.pytorch")
 
@@ -72,6 +77,44 @@ class EpochBar(pl.callbacks.ProgressBar):
         if score is not None:
             self._bar.set_postfix_str(f"val/uar {float(score):.2f}")
         self._bar.update(1)
+
+
+def epoch_bar(options: Namespace, title: str, is_shown: bool = True) -> Any:
+    """A bar of tqdm for the epochs of a training with these options."""
+    epochs = options.trainer.max_epochs
+    total = epochs if epochs and epochs > 0 else None
+    return tqdm(total=total, desc=title, unit="epoch", leave=False, disable=not is_shown)
+
+
+def fit(
+    folder: Path,
+    options: dict[str, Any],
+    program: str,
+    bar: Any,
+    command: Sequence[str],
+    callbacks: Sequence[pl.Callback] = (),
+) -> None:
+    """Train, from the last epoch that was saved on; what had ended already only restores the callbacks.
+
+    Args:
+        folder: Of the run.
+        options: Of ``speechshap train fit``.
+        program: What was called.
+        bar: Whose unit is an epoch.
+        command: That asked for all of the runs.
+        callbacks: More of them.
+    """
+    last = last_checkpoint(folder)
+    if last is None:
+        shutil.rmtree(folder, ignore_errors=True)  # no epoch was whole
+    else:
+        checkpoint, trainer = read_checkpoint(last), options["trainer"]
+        if has_ended(checkpoint, trainer["max_epochs"], trainer["min_epochs"]):
+            for callback in callbacks:
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+            return
+    own = {**options, "ckpt_path": last and str(last)}
+    InnerCLI({"subcommand": "fit", "fit": own}, program, bar, command, callbacks)
 
 
 @contextmanager

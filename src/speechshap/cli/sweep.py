@@ -6,24 +6,23 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 from jsonargparse import ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser
 from tqdm.auto import tqdm
 
-from speechshap.cli.configs import config_paths
-from speechshap.cli.flags import add_nearest_option, flags_of, parameters_as_flags, switched_on, switches_of
 from speechshap.cli.many_runs import ManyRunsCLI, options_of_run
 from speechshap.cli.mistakes import in_plain_words
+from speechshap.cli.train import arguments_of_training, training_flags
 from speechshap.cli.trial_run import in_words, run_trial, with_values
 from speechshap.errors import UserError, require_at_least
 from speechshap.report.sweep import SUMMARY, write_summary
-from speechshap.training import AudioDataModule, EmotionModule
 from speechshap.training.options_folder import choose_folder
 from speechshap.training.search_space import OF_HEAD, SearchSpace, check_space
 from speechshap.training.sweep import Sweep
 
 logger = logging.getLogger(__name__)
+
+_OWN = ("trials", "search")
 
 _HIDDEN = {"trials": 1}
 """Options that decide nothing of a trial."""
@@ -36,17 +35,14 @@ def sweep(arguments: list[str], program: str = "speechshap sweep") -> None:
         arguments: Of the command line.
         program: What was called.
     """
-    options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
-    flags = {**flags_of(**options), "search": "--search", "trials": "--trials"}
+    with arguments_of_training(arguments, _flags) as given:
+        _sweep(OptionsCLI(given, program), arguments, program)
+
+
+def _flags() -> dict[str, str]:
+    flags = {**training_flags(), **{name: f"--{name}" for name in _OWN}}
     del flags["ckpt_path"]  # each trial starts from its beginning
-    with parameters_as_flags(lambda: flags):
-        given = config_paths(switched_on(arguments, switches_of(**options)))
-        try:
-            asked = OptionsCLI(given, program)
-        except ArgumentError as error:
-            add_nearest_option(error, flags.values(), given)
-            raise
-        _sweep(asked, arguments, program)
+    return flags
 
 
 class OptionsCLI(ManyRunsCLI):
@@ -85,7 +81,7 @@ class OptionsCLI(ManyRunsCLI):
         if not self.config.data.val_fraction:
             raise UserError("`val_fraction` is 0, but trials are compared by validation; give a share above 0")
         check_space(self.config.search)
-        options = options_of_run(self.fit_options(("trials", "search")), self.experiment, 0)
+        options = options_of_run(self.fit_options(_OWN), self.experiment, 0)
         for name, values in self.config.search.items():
             for value in values if isinstance(values, list) else (values["low"], values["high"]):
                 self._refuse_value(parser, with_values(copy.deepcopy(options), {name: value}), name, value)
@@ -104,7 +100,7 @@ def _sweep(asked: OptionsCLI, arguments: Sequence[str], program: str) -> None:
     trials = Sweep(
         choose_folder(asked.experiment, "sweep", asked.text(_HIDDEN)), options.search, options.seed_everything
     )
-    fit, command = asked.fit_options(("trials", "search")), [*program.split(), *arguments]
+    fit, command = asked.fit_options(_OWN), [*program.split(), *arguments]
     with tqdm(total=options.trials, desc="sweep", unit="trial", leave=False) as bar:
         is_over = False
         while not is_over:

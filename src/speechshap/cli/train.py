@@ -3,7 +3,8 @@
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +49,8 @@ _LOGGER = {
     "init_args": {"save_dir": "runs", "name": "emotion", "default_hp_metric": False},
 }
 
+_OPTIONS: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
+
 _LARGEST_SEED = 2**32 - 1
 
 
@@ -64,14 +67,29 @@ def train(arguments: list[str], program: str = "speechshap train") -> None:
             f"{program} has no predict: {explain} predicts, and explains each prediction; for instance {explain} "
             "--ckpt_path runs/emotion/version_0 --data.files recordings"
         )
-    options: dict[str, list[type]] = {"data": [AudioDataModule], "model": [EmotionModule], "trainer": [pl.Trainer]}
-    with parameters_as_flags(lambda: flags_of(**options)):
-        command = [*program.split(), *arguments]
-        arguments = config_paths(switched_on(arguments, switches_of(**options)))
+    with arguments_of_training(arguments, training_flags) as given:
+        TrainCLI(given, program, command=[*program.split(), *arguments])
+
+
+def training_flags() -> dict[str, str]:
+    """Flags of the options of a training, by the names of the parameters."""
+    return flags_of(**_OPTIONS)
+
+
+@contextmanager
+def arguments_of_training(arguments: Sequence[str], flags: Callable[[], Mapping[str, str]]) -> Iterator[list[str]]:
+    """Arguments with the paths of configurations and the values of switches; within, errors speak of flags.
+
+    Args:
+        arguments: As they were typed.
+        flags: By the names of the parameters, asked for once there is an error.
+    """
+    with parameters_as_flags(flags):
+        given = config_paths(switched_on(arguments, switches_of(**_OPTIONS)))
         try:
-            TrainCLI(arguments, program, command=command)
+            yield given
         except ArgumentError as error:
-            add_nearest_option(error, flags_of(**options).values(), arguments)
+            add_nearest_option(error, flags().values(), given)
             raise
 
 

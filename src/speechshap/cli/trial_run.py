@@ -3,20 +3,16 @@
 import gc
 import logging
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, Namespace
-from tqdm.auto import tqdm
 
-from speechshap.cli.inner_run import InnerCLI, quiet
+from speechshap.cli.inner_run import epoch_bar, fit, quiet
 from speechshap.cli.many_runs import options_of_run
 from speechshap.errors import UserError
-from speechshap.training import read_checkpoint
 from speechshap.training.checkpoints import CHECKPOINTS
-from speechshap.training.cross_validation import has_ended, last_checkpoint
 from speechshap.training.divergence import DivergedError
 from speechshap.training.sweep import ReportTrial, Sweep
 
@@ -46,20 +42,11 @@ def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: 
         UserError: The first trials have all failed; the last one is named.
     """
     folder, tried = sweep.described(trial).folder, sweep.described(trial).options
-    last = last_checkpoint(folder)
-    if last is None:
-        shutil.rmtree(folder, ignore_errors=True)  # no epoch was whole
     own = with_values(options_of_run(options, folder, options.seed_everything), tried)
-    report, epochs = ReportTrial(trial, METRIC), options.trainer.max_epochs
-    bar = tqdm(total=epochs if epochs and epochs > 0 else None, desc=folder.name, unit="epoch", leave=False)
+    report = ReportTrial(trial, METRIC)
     try:
-        with bar, quiet():
-            checkpoint = None if last is None else read_checkpoint(last)
-            if checkpoint is not None and has_ended(checkpoint, epochs, options.trainer.min_epochs):
-                report.load_state_dict(checkpoint["callbacks"][report.state_key])
-            else:
-                own["ckpt_path"] = last and str(last)
-                InnerCLI({"subcommand": "fit", "fit": own}, program, bar, command, [report])
+        with epoch_bar(options, folder.name) as bar, quiet():
+            fit(folder, own, program, bar, command, [report])
     except (UserError, ArgumentError) as error:
         reason = "the training diverged" if isinstance(error, DivergedError) else str(error)
         sweep.fail(trial, reason)

@@ -69,8 +69,9 @@ def csv_text(sweep: Sweep) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["trial", "folder", "state", "val/uar", "epochs", *sweep.space])
+    failed = sweep.failed()
     for trial in [*_ranked(sweep), *sweep.failed_trials()]:
-        state = sweep.failed().get(trial.number, trial.state.name.lower())
+        state = failed.get(trial.number, trial.state.name.lower())
         values: list[Any] = [trial.params[name] for name in sweep.space]
         folder = sweep.described(trial).folder.name
         score = "" if trial.value is None else repr(trial.value)

@@ -65,6 +65,12 @@ def find_checkpoint(path: str | Path, prefer: Literal["best", "last"]) -> Path:
     )
 
 
+def last_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint of a training that was interrupted, if it has come that far."""
+    path = folder / CHECKPOINTS / "last.ckpt"
+    return path if path.is_file() else None
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint that ``speechshap train`` wrote; only plain data and tensors are unpickled.
 
@@ -91,6 +97,31 @@ def _missing(path: Path) -> UserError:
     return UserError(
         f"`ckpt_path`: no file {path}; speechshap train fit writes {CHECKPOINTS}/best.ckpt into its run folder"
     )
+
+
+def has_ended(checkpoint: dict[str, Any], max_epochs: int | None, min_epochs: int | None) -> bool:
+    """Whether a training was at its end when it wrote its last checkpoint, so that it is not gone on with.
+
+    Args:
+        checkpoint: What it holds.
+        max_epochs: Of the training; None or -1 for no such end.
+        min_epochs: Before which early stopping does not end it.
+
+    Example:
+        >>> has_ended({"epoch": 2, "callbacks": {"EarlyStopping{...}": {"stopped_epoch": 2}}}, 30, None)
+        True
+        >>> has_ended({"epoch": 2, "callbacks": {"EarlyStopping{...}": {"stopped_epoch": 0}}}, 30, None)
+        False
+    """
+    epoch = int(checkpoint["epoch"])
+    if max_epochs is not None and 0 < max_epochs <= epoch + 1:
+        return True
+    stopped = any(
+        0 < state.get("stopped_epoch", 0) == epoch
+        for state in checkpoint.get("callbacks", {}).values()
+        if isinstance(state, dict)
+    )
+    return stopped and epoch + 1 >= (min_epochs or 1)
 
 
 def load_checkpoint(path: str | Path, checkpoint: dict[str, Any] | None = None) -> EmotionModule:

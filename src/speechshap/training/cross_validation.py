@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from speechshap.errors import UserError
 from speechshap.files import locked
-from speechshap.training.checkpoints import CHECKPOINTS
 from speechshap.training.classification_scores import ClassificationScores, SpeakerCounts, classification_scores, pooled
 from speechshap.training.predictions import AboutTest, Predictions, read_predictions
 from speechshap.training.save_predictions import PREDICTIONS
@@ -197,34 +196,3 @@ def spread(values: Sequence[float]) -> Spread:
     if not known.size:
         return Spread(np.nan, np.nan, 0)
     return Spread(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else np.nan, len(known))
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint of a training that was interrupted, if it has come that far."""
-    path = folder / CHECKPOINTS / "last.ckpt"
-    return path if path.is_file() else None
-
-
-def has_ended(checkpoint: dict[str, Any], max_epochs: int | None, min_epochs: int | None) -> bool:
-    """Whether a training was at its end when it wrote its last checkpoint, so that it is not gone on with.
-
-    Args:
-        checkpoint: What it holds.
-        max_epochs: Of the training; None or -1 for no such end.
-        min_epochs: Before which early stopping does not end it.
-
-    Example:
-        >>> has_ended({"epoch": 2, "callbacks": {"EarlyStopping{...}": {"stopped_epoch": 2}}}, 30, None)
-        True
-        >>> has_ended({"epoch": 2, "callbacks": {"EarlyStopping{...}": {"stopped_epoch": 0}}}, 30, None)
-        False
-    """
-    epoch = int(checkpoint["epoch"])
-    if max_epochs is not None and 0 < max_epochs <= epoch + 1:
-        return True
-    stopped = any(
-        0 < state.get("stopped_epoch", 0) == epoch
-        for state in checkpoint.get("callbacks", {}).values()
-        if isinstance(state, dict)
-    )
-    return stopped and epoch + 1 >= (min_epochs or 1)

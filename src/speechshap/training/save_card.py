@@ -9,9 +9,8 @@ import numpy as np
 import pytorch_lightning as pl
 
 from speechshap.files import whole_file
-from speechshap.training.checkpoints import CHECKPOINTS, read_checkpoint, run_of
+from speechshap.training.checkpoints import CHECKPOINTS, has_ended, last_checkpoint, read_checkpoint, run_of
 from speechshap.training.classification_scores import SpeakerCounts, count_by_speaker
-from speechshap.training.cross_validation import has_ended, last_checkpoint
 from speechshap.training.emotion_module import EmotionModule
 from speechshap.training.hyperparameters import comparable
 from speechshap.training.model_card import ModelCard, card_text
