@@ -105,7 +105,7 @@ def tree(planted_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         write_sound(folder / path, 0.5, seed=len(path))
     (folder / "aligned").mkdir()
     (folder / "aligned" / "b.csv").write_text("Begin,End,Label,Type,Speaker\n0.1,0.3,yes,words,b\n")
-    for speaker in ("03", "05", "08", "10"):
+    for speaker in ("03", "05", "08", "10", "12"):
         for emotion in range(1, 9):
             name = f"Actor_{speaker}/03-01-{emotion:02d}-01-01-01-{speaker}.wav"
             write_sound(folder / "RAVDESS" / name, 0.3, seed=10 * int(speaker) + emotion)
