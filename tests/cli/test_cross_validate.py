@@ -1,5 +1,6 @@
 """Cross-validation from the command line: as by hand, killed, several at once, and what is refused."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,8 @@ def test_what_was_killed_goes_on_to_the_same_scores(
 ) -> None:
     code = KILLED.replace("EPOCH", str(epoch)).replace("HOOK", repr(hook))
     arguments = command(config, "--seeds", "2")
+    of_seed_1 = shutil.ignore_patterns("*_seed_1", "cross_validation*")
+    shutil.copytree(undisturbed, FOLDER, ignore=of_seed_1)
     killed = subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     assert len(list(FOLDER.glob("*/test_predictions.parquet"))) == 2

@@ -315,6 +315,16 @@ def test_a_hub_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.Monk
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_folder_that_is_called_like_a_dataset_is_named_and_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", OfflineHub)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"or give hf://\./owner/name for the folder"):
+        HubDataset("owner/name").manifest(COLUMNS)
+
+
 def test_the_hub_is_asked_for_the_revision_and_then_not_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -41,6 +41,7 @@ CARD = ModelCard(
     architecture="whisper 6 x 512",
     epoch=4,
     is_finished=True,
+    is_trial=False,
     model={"freeze": "backbone", "pooling": "attentive", "hidden_units": 256, "hidden_layer": None, "head": None},
     record=RECORD,
     validation=VALIDATION,

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -19,11 +20,15 @@ from speechshap.training import (
     load_checkpoint,
     read_checkpoint,
 )
+from speechshap.training.metrics import RECALL
 from speechshap.training.predictions import read_predictions, write_predictions
+from speechshap.training.report_trial import ReportTrial
 from speechshap.training.save_card import describe_checkpoint, write_card
 from speechshap.training.training_record import TrainingRecord
 
 pytestmark = pytest.mark.slow
+
+PRUNES_ALL = optuna.pruners.ThresholdPruner(lower=2.0)
 
 
 class Stop(pl.Callback):
@@ -84,6 +89,18 @@ def test_a_finished_training_has_a_card_of_its_best_checkpoint(planted_root: Pat
     assert "| learning_rate           | 0.02" in text
     assert "It has not been tested." in text
     assert not re.search(r"(?i)\b(tmp|home|anna)\b", text)
+
+
+@pytest.mark.parametrize(("pruner", "is_pruned"), [(optuna.pruners.NopPruner(), False), (PRUNES_ALL, True)])
+def test_the_card_of_a_trial_says_what_validation_chose_and_one_ended_early_has_none(
+    planted_root: Path, tmp_path: Path, pruner: optuna.pruners.BasePruner, is_pruned: bool
+) -> None:
+    trial = optuna.create_study(direction="maximize", pruner=pruner).ask()
+    module, data = make(planted_root)
+    make_trainer(tmp_path, ReportTrial(trial, RECALL)).fit(module, data)
+    assert (tmp_path / "MODEL_CARD.md").exists() != is_pruned
+    if not is_pruned:
+        assert "These utterances chose the epoch and, in a sweep, the options, so that" in card(tmp_path)
 
 
 def test_a_test_is_added_and_that_of_other_weights_is_not(planted_root: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from speechshap.cli.train import TrainCLI
 from speechshap.training.checkpoints import has_ended, last_checkpoint, read_checkpoint
+from speechshap.training.metrics import RECALL
 
 _TALKATIVE = ("speechshap", "pytorch_lightning", "lightning_fabric", "lightning.fabric", "lightning.pytorch")
 
@@ -73,9 +74,9 @@ class EpochBar(pl.callbacks.ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count an epoch."""
-        score = trainer.callback_metrics.get("val/uar")
+        score = trainer.callback_metrics.get(RECALL)
         if score is not None:
-            self._bar.set_postfix_str(f"val/uar {float(score):.2f}")
+            self._bar.set_postfix_str(f"{RECALL} {float(score):.2f}")
         self._bar.update(1)
 
 

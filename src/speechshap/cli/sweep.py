@@ -16,6 +16,7 @@ from speechshap.cli.train import arguments_of_training, training_flags
 from speechshap.cli.trial_run import in_words, run_trial, with_values
 from speechshap.errors import UserError, require_at_least
 from speechshap.report.sweep import SUMMARY, write_summary
+from speechshap.training.metrics import RECALL
 from speechshap.training.options_folder import choose_folder
 from speechshap.training.search_space import OF_HEAD, SearchSpace, check_space
 from speechshap.training.sweep import Sweep
@@ -110,7 +111,7 @@ def _sweep(asked: OptionsCLI, arguments: Sequence[str], program: str) -> None:
             is_over = trial is None
             bar.n = len(trials.ended()) + len(trials.failed())
             best = trials.best()
-            bar.set_postfix_str("" if best is None else f"best val/uar {best.value:.3f}")
+            bar.set_postfix_str("" if best is None else f"best {RECALL} {best.value:.3f}")
     with trials.alone():
         write_summary(trials, shlex.join(command))
     best = trials.best()
@@ -119,7 +120,7 @@ def _sweep(asked: OptionsCLI, arguments: Sequence[str], program: str) -> None:
         raise UserError(f"no training came to its end ({reasons}); search other values")
     chosen = trials.described(best)
     logger.info(
-        "best of %d trainings: val/uar %.3f, %s, with %s\nsweep: %s",
-        len(trials.ended()) + len(trials.failed()), best.value, chosen.folder, in_words(chosen.options),
+        "best of %d trainings: %s %.3f, %s, with %s\nsweep: %s",
+        len(trials.ended()) + len(trials.failed()), RECALL, best.value, chosen.folder, in_words(chosen.options),
         trials.folder / SUMMARY,
     )  # fmt: skip

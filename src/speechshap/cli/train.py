@@ -37,6 +37,7 @@ from speechshap.training import (
     read_checkpoint,
 )
 from speechshap.training.checkpoints import CHECKPOINTS, run_of
+from speechshap.training.metrics import RECALL
 from speechshap.training.monitors import refuse_unknown_monitors, without_validation
 from speechshap.training.run_folder import guarded_run, run_folder
 from speechshap.training.trainer_options import trainer_mistakes
@@ -155,7 +156,7 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that every run has, and take the classes from the data."""
         whole_epochs = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-        best = {"filename": "best", "monitor": "val/uar", "mode": "max"}
+        best = {"filename": "best", "monitor": RECALL, "mode": "max"}
         # The option save_last of the one above keeps the latest of the best; to resume takes the latest of all.
         last = {"filename": "last"}
         for group, defaults in (("checkpoint", best), ("last_checkpoint", last)):
@@ -164,7 +165,7 @@ class TrainCLI(LightningCLI):
             parser.set_defaults({f"{group}.{name}": value for name, value in options.items()})
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.set_defaults(
-            {"early_stopping.monitor": "val/uar", "early_stopping.mode": "max", "early_stopping.patience": 10}
+            {"early_stopping.monitor": RECALL, "early_stopping.mode": "max", "early_stopping.patience": 10}
         )
         parser.add_lightning_class_args(ConfusionMatrixCallback, "confusion_matrix")
         add_matmul_precision(parser)

@@ -14,15 +14,14 @@ from speechshap.cli.many_runs import options_of_run
 from speechshap.errors import UserError
 from speechshap.training.checkpoints import CHECKPOINTS
 from speechshap.training.divergence import DivergedError
-from speechshap.training.sweep import ReportTrial, Sweep
+from speechshap.training.metrics import RECALL
+from speechshap.training.report_trial import ReportTrial
+from speechshap.training.sweep import Sweep
 
 if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger(__name__)
-
-METRIC = "val/uar"
-"""By which trials are compared."""
 
 _MOST_FAILED = 3
 """Trials that fail, without one that does not, after which it is no use to try others."""
@@ -43,7 +42,7 @@ def run_trial(sweep: Sweep, trial: "optuna.Trial", options: Namespace, program: 
     """
     folder, tried = sweep.described(trial).folder, sweep.described(trial).options
     own = with_values(options_of_run(options, folder, options.seed_everything), tried)
-    report = ReportTrial(trial, METRIC)
+    report = ReportTrial(trial, RECALL)
     try:
         with epoch_bar(options, folder.name) as bar, quiet():
             fit(folder, own, program, bar, command, [report])

@@ -38,8 +38,8 @@ class HubDataset:
     """A dataset on the hub, or in a folder as a repository of the hub or ``save_to_disk`` has it.
 
     Attributes:
-        name: ``owner/name``, ``owner/name/configuration``, or a folder, and behind it the configuration where the
-            ``README.md`` of the folder has several.
+        name: ``owner/name``, ``owner/name/configuration``, or a folder, which begins with ``.``, ``/`` or ``~``; behind
+            it the configuration where the ``README.md`` of the folder has several.
 
     Example:
         >>> print(HubDataset("owner/name"))
@@ -97,7 +97,7 @@ class HubDataset:
 
     @property
     def _is_local(self) -> bool:
-        return self.name.startswith((".", "/", "~")) or Path(self.name).is_dir()
+        return self.name.startswith((".", "/", "~"))
 
     def _source(self) -> _Source:
         """Where it is loaded from.
@@ -140,9 +140,10 @@ class HubDataset:
         except Exception as error:  # which one depends on the HTTP client below
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"{self} cannot be had from the Hugging Face hub ({reason}); correct the name, or download it where "
-                f"there is a connection ('hf download {repository} --repo-type dataset --local-dir FOLDER') and give "
-                f"{PREFIX} with the whole path of that folder"
+                f"{self} cannot be had from the Hugging Face hub ({reason}); correct the name"
+                f"{f', or give {PREFIX}./{self.name} for the folder' if Path(self.name).is_dir() else ''}, or download "
+                f"it where there is a connection ('hf download {repository} --repo-type dataset --local-dir FOLDER') "
+                f"and give {PREFIX} with the whole path of that folder"
             ) from error
 
         def load() -> Any:

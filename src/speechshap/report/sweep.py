@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from speechshap.data.wording import counted
 from speechshap.files import whole_file
 from speechshap.markdown import plain, table
+from speechshap.training.metrics import RECALL
 from speechshap.training.sweep import STUDY, Sweep
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def markdown(sweep: Sweep, command: str) -> str:
         f"{', '.join(facts)}, compared by the highest unweighted average recall on the validation utterances.",
         "\n".join(f"- {number} failed: {plain(reason)}" for reason, number in failed.most_common()),
         f"## {title}",
-        table(["trial", "val/uar", "epochs", *map(plain, sweep.space)], rows),
+        table(["trial", RECALL, "epochs", *map(plain, sweep.space)], rows),
         "The best of many on the same utterances is better on these than it will be on others: "
         "`speechshap train test` or `speechshap cross-validate` with its options says how good it is. "
         f"`optuna-dashboard {STUDY}` in this folder shows how options and scores go together.",
@@ -68,7 +69,7 @@ def csv_text(sweep: Sweep) -> str:
     """A line for each trial, the best first."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["trial", "folder", "state", "val/uar", "epochs", *sweep.space])
+    writer.writerow(["trial", "folder", "state", RECALL, "epochs", *sweep.space])
     failed = sweep.failed()
     for trial in [*_ranked(sweep), *sweep.failed_trials()]:
         state = failed.get(trial.number, trial.state.name.lower())

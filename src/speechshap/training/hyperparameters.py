@@ -9,8 +9,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from speechshap.data.augmentation import Augmentation
 from speechshap.training.datamodule import AudioDataModule
+from speechshap.training.metrics import RECALL
 
-BEST = "val/uar_best"
+BEST = f"{RECALL}_best"
 """The best validation recall so far; TensorBoard's table of runs shows the latest value of a curve."""
 
 METRICS = (BEST, "test/uar")
@@ -49,7 +50,7 @@ class Hyperparameters(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the best score so far."""
-        score = trainer.callback_metrics.get("val/uar")
+        score = trainer.callback_metrics.get(RECALL)
         if trainer.sanity_checking or score is None or trainer.state.fn != "fit":
             return
         self._best = max(self._best, float(score))

@@ -4,6 +4,9 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
 
+RECALL = "val/uar"
+"""The metric that chooses epochs and trials: the higher, the better."""
+
 
 class UnweightedAverageRecall(MulticlassRecall):
     """Mean recall over the classes that occur among the true ones, as scikit-learn's balanced accuracy.

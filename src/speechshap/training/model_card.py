@@ -56,6 +56,7 @@ class ModelCard:
         architecture: Kind and size of the backbone.
         epoch: In which the weights were kept, from 1.
         is_finished: Whether the training ended by itself; None where that is not known.
+        is_trial: Whether the training was one of a sweep, which chose among its options by the validation.
         model: Options of the module.
         record: Of the training.
         validation: Confusion counts of the validation in the epoch of the checkpoint; None without one.
@@ -69,6 +70,7 @@ class ModelCard:
     architecture: str
     epoch: int
     is_finished: bool | None
+    is_trial: bool
     model: Mapping[str, Any]
     record: TrainingRecord
     validation: SpeakerCounts | None
@@ -206,7 +208,8 @@ def _validation(card: ModelCard) -> list[str]:
     return [
         f"### Validation ({_independence(card.record.validates_others)})",
         f"Of {counted(int(counts.counts.sum()), 'utterance')} {speakers_text(counts)}, in epoch {card.epoch}. These "
-        "utterances chose the epoch, so that scores are higher here than on speech that had no part in it.",
+        f"utterances chose the epoch{' and, in a sweep, the options' if card.is_trial else ''}, so that scores are "
+        "higher here than on speech that had no part in it.",
         _scores(scores, card.classes, counts),
     ]
 

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,6 +15,7 @@ from speechshap.training.emotion_module import EmotionModule
 from speechshap.training.hyperparameters import comparable
 from speechshap.training.model_card import ModelCard, card_text
 from speechshap.training.predictions import Predictions, read_predictions
+from speechshap.training.report_trial import ReportTrial
 from speechshap.training.run_folder import run_folder
 from speechshap.training.save_predictions import PREDICTIONS, PredictionRow, gathered, rows_of
 from speechshap.training.training_record import TrainingRecord, record_training, without_folders
@@ -26,9 +27,9 @@ CARD = "MODEL_CARD.md"
 class SaveModelCard(pl.Callback):
     """Write ``MODEL_CARD.md`` into the folder of a run, about its best checkpoint (or its last, where that is all).
 
-    A checkpoint keeps what the card tells, so that a card can be made of it alone. A training that is interrupted has
-    no card, and one that goes on has none until its end. A test of a finished run writes the card again, with its
-    scores.
+    A checkpoint keeps what the card tells, so that a card can be made of it alone. A training that is interrupted, or
+    a trial that is ended early, has no card, and one that goes on has none until its end. A test of a finished run
+    writes the card again, with its scores.
 
     Args:
         command: That was given, word by word.
@@ -88,7 +89,9 @@ class SaveModelCard(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the card; Lightning does not call this for a training that was interrupted or failed."""
         folder = run_folder(trainer)  # asked for by all processes
-        if folder is not None and trainer.is_global_zero:
+        callbacks = cast("list[pl.Callback]", getattr(trainer, "callbacks", []))
+        is_pruned = any(isinstance(each, ReportTrial) and each.is_pruned for each in callbacks)
+        if folder is not None and trainer.is_global_zero and not is_pruned:
             write_card(folder)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -148,6 +151,7 @@ def describe_checkpoint(
         record=TrainingRecord() if record is None else TrainingRecord.from_state(record),
         validation=validation
         and SpeakerCounts(tuple(validation["speakers"]), np.array(validation["counts"], dtype=np.int64)),
+        is_trial=ReportTrial.__qualname__ in checkpoint.get("callbacks", {}),
         tests=[] if run is None else _tests(run, int(checkpoint["global_step"])),
         usage=usage,
     )
