@@ -3,16 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo lint check test gpu docs clean
+.PHONY: help install demo lint check test coverage gpu docs clean
 
 help:
-	@echo "make demo   install, make the planted-evidence corpus, train a small WavLM on it, explain its predictions,"
-	@echo "            and judge three ways to explain them"
-	@echo "make check  install, run the linters, the type checker and the quick tests"
-	@echo "make test   install, run the linters, the type checker and all tests"
-	@echo "make gpu    run the tests and the benchmarks that need an NVIDIA GPU, install nothing, write benchmarks/gpu.md"
-	@echo "make docs   install, write the pages of the Python API to build/docs"
-	@echo "make clean  remove the environment (not the runs)"
+	@echo "make demo      install, make the planted-evidence corpus, train a small WavLM on it, explain its predictions,"
+	@echo "               and judge three ways to explain them"
+	@echo "make check     install, run the linters, the type checker and the quick tests"
+	@echo "make test      install, run the linters, the type checker and all tests"
+	@echo "make coverage  install, run all tests and say which lines they miss: half as long again"
+	@echo "make gpu       run the tests and the benchmarks that need an NVIDIA GPU, install nothing, write benchmarks/gpu.md"
+	@echo "make docs      install, write the pages of the Python API to build/docs"
+	@echo "make clean     remove the environment (not the runs)"
 
 install: $(VENV)/.installed
 
@@ -44,12 +45,15 @@ lint: install
 	$(BIN)/oxlint --deny-warnings src
 
 # One thread a process: the tests run in as many processes as there are cores.
-check test: export OMP_NUM_THREADS = 1
+check test coverage: export OMP_NUM_THREADS = 1
 
 check: lint
 	$(BIN)/pytest -n auto -m 'not slow and not browser and not gpu'
 
 test: lint
+	$(BIN)/pytest -n auto
+
+coverage: install
 	$(BIN)/pytest -n auto --cov
 
 # Machines with a GPU may have no network: it takes the environment, or else the Python that is there.
