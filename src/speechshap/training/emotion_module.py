@@ -1,6 +1,7 @@
 """LightningModule that trains an emotion classifier."""
 
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ from speechshap.training.feature_batches import FeatureBatch
 from speechshap.training.finetuning_module import FinetuningModule, choose_trained
 from speechshap.training.loaders import is_repeated
 from speechshap.training.losses import balanced_weights, classification_loss
+from speechshap.training.mel_prediction import MelPrediction
 from speechshap.training.metrics import classification_metrics
 from speechshap.training.mixup import draw_mixing, mixed_loss
 from speechshap.training.pooled_moments import pooled_moments
@@ -98,6 +100,9 @@ class EmotionModule(FinetuningModule):
         mixup: Parameter of the Beta distribution from which the share is drawn with which the utterances of a training
             batch are mixed with each other (Zhang et al. 2018); the loss is mixed from those for both labels in the
             same shares. 0.2 is customary, 0 mixes nothing.
+        mel_weight: Weight in the training loss of a second task, which teaches a stem with random weights to hear: the
+            log-mel spectrogram of the sound is predicted from each of its frames, see
+            :class:`speechshap.training.mel_prediction.MelPrediction`. 1 is a good choice, 0 leaves it out.
         spec_augment: What of its features a backbone that is trained masks in training (``time``, ``time_length``,
             ``features``, ``feature_length``; see :class:`speechshap.models.spec_augment.SpecAugment`); left out, as
             its configuration says.
@@ -152,6 +157,7 @@ class EmotionModule(FinetuningModule):
         class_weights: ClassWeights = "none",
         focal_gamma: float = 0.0,
         mixup: float = 0.0,
+        mel_weight: float = 0.0,
         spec_augment: SpecAugment | None = None,
         trained_layers: int | None = None,
         backbone_learning_rate: float | None = None,
@@ -167,12 +173,12 @@ class EmotionModule(FinetuningModule):
             classes=classes, has_head=head is not None, learning_rate=learning_rate, weight_decay=weight_decay,
             warmup_fraction=warmup_fraction, dropout=dropout, label_smoothing=label_smoothing,
             convolutions=convolutions, hidden_units=hidden_units, class_weights=class_weights, focal_gamma=focal_gamma,
-            mixup=mixup,
+            mixup=mixup, mel_weight=mel_weight,
         )  # fmt: skip
         check_finetuning(
-            freeze=freeze, trained_layers=trained_layers, backbone_learning_rate=backbone_learning_rate,
-            layer_decay=layer_decay, unfreeze_at_epoch=unfreeze_at_epoch, lora_rank=lora_rank, lora_alpha=lora_alpha,
-            lora_dropout=lora_dropout, lora_targets=lora_targets,
+            freeze=freeze, mel_weight=mel_weight, trained_layers=trained_layers,
+            backbone_learning_rate=backbone_learning_rate, layer_decay=layer_decay, unfreeze_at_epoch=unfreeze_at_epoch,
+            lora_rank=lora_rank, lora_alpha=lora_alpha, lora_dropout=lora_dropout, lora_targets=lora_targets,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*'head' is an instance of `nn.Module`.*")  # it is removed below
@@ -205,6 +211,7 @@ class EmotionModule(FinetuningModule):
         self.class_weights = class_weights
         self.focal_gamma = focal_gamma
         self.mixup = mixup
+        self.mel_weight = mel_weight
         self._loss_weights: Tensor | None = None
         pooled = Pooling(pooling, speech_backbone.hidden_size, num_queries, convolutions, dropout)
         if head is None:
@@ -214,6 +221,8 @@ class EmotionModule(FinetuningModule):
         self.classifier = EmotionClassifier(
             speech_backbone, head, hidden_layer, window_seconds, classes, standardize=standardize, pooling=pooled
         )
+        # After the model, so that its first weights are the same with and without.
+        self.mel_prediction = MelPrediction(speech_backbone) if mel_weight else None
         choose_trained(self.classifier, freeze, trained_layers, lora_rank, lora_alpha, lora_dropout, lora_targets)
         self.train()  # transformers loads models in eval mode, in which there would be no dropout and no SpecAugment
         self.metrics = nn.ModuleDict(
@@ -228,7 +237,8 @@ class EmotionModule(FinetuningModule):
     def logged(self) -> dict[str, list[str]]:
         """Names of the metrics that training (``train``) and validation (``val``) log."""
         metrics = cast(MetricCollection, self.metrics["val_metrics"])
-        return {"train": ["train/loss", "train/padding_fraction"], "val": ["val/loss", *map(str, metrics.keys())]}
+        train = ["train/loss", "train/padding_fraction", *["train/mel_loss"] * (self.mel_prediction is not None)]
+        return {"train": train, "val": ["val/loss", *map(str, metrics.keys())]}
 
     def features_of(self, batch: Batch | FeatureBatch) -> Features:
         """What the head hears of a batch, which may have been computed before."""
@@ -303,11 +313,17 @@ class EmotionModule(FinetuningModule):
             classification_loss, class_weights=self._loss_weights, focal_gamma=self.focal_gamma,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
-        if self.mixup:  # with which features are not cached
-            mixing = draw_mixing(cast(Batch, batch), self.mixup, self.current_epoch)
-            loss = mixed_loss(cast(Batch, batch), mixing, self.logits, loss_of)
-        else:
-            loss = loss_of(self.logits(batch), batch.labels)
+        prediction = self.mel_prediction
+        with nullcontext() if prediction is None else prediction.listening(self.backbone) as calls:
+            if self.mixup:  # with which features are not cached
+                mixing = draw_mixing(cast(Batch, batch), self.mixup, self.current_epoch)
+                loss = mixed_loss(cast(Batch, batch), mixing, self.logits, loss_of)
+            else:
+                loss = loss_of(self.logits(batch), batch.labels)
+        if prediction is not None and calls is not None:
+            mel_loss = prediction(calls)
+            self.log("train/mel_loss", mel_loss, batch_size=len(batch.ids))
+            loss = loss + self.mel_weight * mel_loss
         refuse_loss(loss, self.global_step, self.current_epoch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
         self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))

@@ -30,6 +30,7 @@ def check_options(
     class_weights: str,
     focal_gamma: float,
     mixup: float,
+    mel_weight: float,
 ) -> None:
     """Raise a UserError for an option that is out of range, or that nothing takes; but for those of the pooling.
 
@@ -39,7 +40,9 @@ def check_options(
         raise UserError(f"a classifier needs two classes or more; the corpus has {len(classes)}: {list(classes)}")
     if not 0 < learning_rate < math.inf:
         raise UserError(f"`learning_rate` is {learning_rate}; expected a number above 0")
-    for name, value in (("weight_decay", weight_decay), ("focal_gamma", focal_gamma), ("mixup", mixup)):
+    for name, value in (
+        ("weight_decay", weight_decay), ("focal_gamma", focal_gamma), ("mixup", mixup), ("mel_weight", mel_weight),
+    ):  # fmt: skip
         if not 0 <= value < math.inf:
             raise UserError(f"`{name}` is {value}; expected 0 at least")
     if not 0 <= warmup_fraction <= 1:
@@ -65,6 +68,7 @@ def check_options(
 def check_finetuning(
     *,
     freeze: str,
+    mel_weight: float,
     trained_layers: int | None,
     backbone_learning_rate: float | None,
     layer_decay: float,
@@ -84,6 +88,8 @@ def check_finetuning(
     for name, value in (("backbone_learning_rate", backbone_learning_rate), ("lora_alpha", lora_alpha)):
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"`{name}` is {value}; expected a number above 0")
+    if mel_weight and freeze != "none":
+        raise UserError(f"`mel_weight` is {mel_weight}, but the stem is not trained; set `freeze` to none")
     if not 0 < layer_decay <= 1:
         raise UserError(f"`layer_decay` is {layer_decay}; expected a factor above 0, 1 at most")
     if not 0 <= lora_dropout < 1:
