@@ -8,7 +8,7 @@ of ``stratified`` relative to the scheme's: 2 is half the error. The error is th
 what many points in every bin of the path come to. It is scaled to equal cost by the square root: a gradient costs 1, a
 forward pass 0.5, and everything that a scheme evaluates is counted.
 
-Where gradients grow a thousandfold within a thousandth of the path (``small_wavlm`` on real speech) the error of a few
+Where gradients grow a thousandfold within a thousandth of the path (a small WavLM on real speech) the error of a few
 dozen runs hangs on whether one of them met the spike; ``path_variance.py`` is for such models.
 """
 
