@@ -567,7 +567,7 @@ def test_a_dataset_is_trained_tested_and_explained_by_its_name(
         "voice": [each.speaker for each in listed],
     }
     datasets.Dataset(pa.table(columns, schema=features.arrow_schema)).save_to_disk("planted")
-    of_data = ("--data.root", "hf://planted", "--data.corpus", "auto")
+    of_data = ("--data.root", "hf://./planted", "--data.corpus", "auto")
     named = ("--data.label_column", "emotion", "--data.speaker_column", "voice")
     fit(config, *of_data, *named, "--data.check", "lazily", "--trainer.max_epochs", "1")
     split = content(RUN / "checkpoints" / "best.ckpt")["AudioDataModule"]
