@@ -72,6 +72,15 @@ class FrameGrid:
         padded = num_samples + self.padding_before + self.padding_after
         return max(0, (padded - self.receptive_field) // self.hop + 1)
 
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Frames of utterances of ``lengths`` samples, ``shortest`` at least: both ``(batch,)``.
+
+        Example:
+            >>> FrameGrid().frame_lengths(torch.tensor([16000, 400]))
+            tensor([49,  1])
+        """
+        return (lengths - self.shortest) // self.hop + 1
+
     def center_seconds(self, num_samples: int) -> Tensor:
         """Centres of the receptive fields of an utterance's frames, in seconds from its start, ``(frames,)``.
 

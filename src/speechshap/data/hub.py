@@ -139,9 +139,9 @@ class HubDataset:
             about = HfApi().dataset_info(repository, timeout=5, files_metadata=True)
         except Exception as error:  # which one depends on the HTTP client below
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            folder = f", or give {PREFIX}./{self.name} for the folder" if Path(self.name).is_dir() else ""
             raise UserError(
-                f"{self} cannot be had from the Hugging Face hub ({reason}); correct the name"
-                f"{f', or give {PREFIX}./{self.name} for the folder' if Path(self.name).is_dir() else ''}, or download "
+                f"{self} cannot be had from the Hugging Face hub ({reason}); correct the name{folder}, or download "
                 f"it where there is a connection ('hf download {repository} --repo-type dataset --local-dir FOLDER') "
                 f"and give {PREFIX} with the whole path of that folder"
             ) from error

@@ -286,8 +286,7 @@ class Backbone(nn.Module, ABC):
 
     def _frame_lengths(self, lengths: Tensor) -> Tensor:
         """Frames of utterances, ``(batch,)``."""
-        grid = self.grid
-        return (lengths - grid.shortest) // grid.hop + 1
+        return self.grid.frame_lengths(lengths)
 
     def _run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a part of the model; with gradient checkpointing it keeps nothing but its input."""

@@ -1,7 +1,6 @@
 """LightningModule that trains an emotion classifier."""
 
 import warnings
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -309,25 +308,28 @@ class EmotionModule(FinetuningModule):
         Raises:
             UserError: It is NaN or infinite.
         """
-        loss_of = partial(
-            classification_loss, class_weights=self._loss_weights, focal_gamma=self.focal_gamma,
-            label_smoothing=self.label_smoothing,
-        )  # fmt: skip
-        prediction = self.mel_prediction
-        with nullcontext() if prediction is None else prediction.listening(self.backbone) as calls:
-            if self.mixup:  # with which features are not cached
-                mixing = draw_mixing(cast(Batch, batch), self.mixup, self.current_epoch)
-                loss = mixed_loss(cast(Batch, batch), mixing, self.logits, loss_of)
-            else:
-                loss = loss_of(self.logits(batch), batch.labels)
-        if prediction is not None and calls is not None:
-            mel_loss = prediction(calls)
+        if self.mel_prediction is None:
+            loss = self._loss_of_classes(batch)
+        else:
+            with self.mel_prediction.listening(self.backbone) as calls:
+                loss = self._loss_of_classes(batch)
+            mel_loss = self.mel_prediction(calls)
             self.log("train/mel_loss", mel_loss, batch_size=len(batch.ids))
             loss = loss + self.mel_weight * mel_loss
         refuse_loss(loss, self.global_step, self.current_epoch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
         self.log("train/padding_fraction", batch.padding_fraction, batch_size=len(batch.ids))
         return loss
+
+    def _loss_of_classes(self, batch: Batch | FeatureBatch) -> Tensor:
+        loss_of = partial(
+            classification_loss, class_weights=self._loss_weights, focal_gamma=self.focal_gamma,
+            label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+        if self.mixup:  # with which features are not cached
+            mixing = draw_mixing(cast(Batch, batch), self.mixup, self.current_epoch)
+            return mixed_loss(cast(Batch, batch), mixing, self.logits, loss_of)
+        return loss_of(self.logits(batch), batch.labels)
 
     def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
         """Loss and metrics of a validation batch; returns its logits ``(batch, classes)``."""

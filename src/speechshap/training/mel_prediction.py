@@ -14,6 +14,7 @@ from speechshap.errors import UserError
 from speechshap.frames import FrameGrid
 from speechshap.models import Backbone
 from speechshap.models.log_mel import HOP, log_mel
+from speechshap.models.pooling import frame_mask, masked_mean_std
 
 NUM_BINS = 80
 """Bins of the spectrogram."""
@@ -125,27 +126,16 @@ def mel_targets(waveforms: Tensor, lengths: Tensor | None, grid: FrameGrid, num_
     if lengths is None:
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
     levels = log_mel(waveforms, lengths, NUM_BINS).transpose(1, 2)  # (B, M, N)
-    counts = (lengths // HOP)[:, None]  # (B, 1)
-    places = torch.arange(levels.shape[1], device=levels.device)
-    levels = _standardized(levels, (places < counts)[..., None])
+    counts = lengths // HOP
+    mean, deviation = masked_mean_std(levels, counts)[:, None].chunk(2, 2)  # (B, 1, N) each
+    levels = (levels - mean) / deviation.clamp_min(_LEAST_DEVIATION)
     number = mel_frames_of(grid)
     frames = torch.arange(num_frames, device=levels.device)
     offsets = HOP * (torch.arange(number, device=levels.device) - (number - 1) / 2)
     nearest = ((grid.first_center + grid.hop * frames[:, None] + offsets) / HOP).round().long().flatten()  # (F * P,)
-    nearest = torch.minimum(nearest.clamp_min(0), counts - 1)  # (B, F * P)
+    nearest = torch.minimum(nearest.clamp_min(0), counts[:, None] - 1)  # (B, F * P)
     targets = levels.gather(1, nearest[..., None].expand(-1, -1, NUM_BINS)).unflatten(1, (num_frames, number))
-    padded = lengths + grid.padding_before + grid.padding_after
-    inside = frames < ((padded - grid.receptive_field) // grid.hop + 1)[:, None]
-    return targets.flatten(2), inside
-
-
-def _standardized(levels: Tensor, inside: Tensor) -> Tensor:
-    """Levels ``(B, M, N)`` at mean 0 and variance 1 over the mel frames ``(B, M, 1)`` of each utterance."""
-    count = inside.sum(1, keepdim=True)
-    mean = (levels * inside).sum(1, keepdim=True) / count
-    centred = (levels - mean) * inside
-    deviation = (centred.square().sum(1, keepdim=True) / count).sqrt()
-    return centred / deviation.clamp_min(_LEAST_DEVIATION)
+    return targets.flatten(2), frame_mask(num_frames, grid.frame_lengths(lengths))
 
 
 def _stem_of(backbone: Backbone) -> nn.Module:

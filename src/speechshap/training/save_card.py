@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -89,7 +89,7 @@ class SaveModelCard(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the card; Lightning does not call this for a training that was interrupted or failed."""
         folder = run_folder(trainer)  # asked for by all processes
-        callbacks = cast("list[pl.Callback]", getattr(trainer, "callbacks", []))
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         is_pruned = any(isinstance(each, ReportTrial) and each.is_pruned for each in callbacks)
         if folder is not None and trainer.is_global_zero and not is_pruned:
             write_card(folder)
