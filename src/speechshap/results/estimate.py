@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechshap.attribution.intervals import interval_reach
+from speechshap.results.significance import significant
 
 NOISY = 0.5
 """Relative error from which on pictures warn of Monte Carlo noise."""
@@ -40,6 +41,12 @@ class Estimate:
             )
 
     @property
+    def degrees(self) -> float:
+        """Degrees of freedom of the errors: one for each replicate but one; infinite where their number is unknown."""
+        # An error that is not one of replicates, as that of a quadrature, has none either.
+        return math.inf if self.n_replicates is None or self.n_replicates < 2 else self.n_replicates - 1
+
+    @property
     def reach(self) -> np.ndarray | None:
         """Half the width of the 95 % interval of each value; None where the errors are unknown.
 
@@ -48,7 +55,16 @@ class Estimate:
         """
         if self.standard_error is None:
             return None
-        return interval_reach(math.inf if self.n_replicates is None else self.n_replicates - 1) * self.standard_error
+        return interval_reach(self.degrees) * self.standard_error
+
+    @property
+    def significant(self) -> np.ndarray | None:
+        """Which values differ from 0, with their number accounted for; None where the errors are unknown.
+
+        The values of a target, which is what the first dimension counts, are a family of their own
+        (:func:`speechshap.results.significance.significant`).
+        """
+        return None if self.standard_error is None else significant(self.values, self.standard_error, self.degrees)
 
     @property
     def relative_error(self) -> np.ndarray:

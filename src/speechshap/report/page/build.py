@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 600.0
 """How long to wait for another process that writes the report of the same folder."""
 
+_SCRIPTS = ("state.js", "table.js", "utterance.js", "picture.js", "sound.js", "start.js")
+"""Parts of the page's script, which follow each other."""
+
 MAX_BYTES = 48_000_000
 """Size in bytes from which on the next utterances go to another file."""
 
@@ -272,7 +275,7 @@ def _write(file: IO[str], page: Mapping[str, Any], spool: IO[bytes], sizes: Sequ
     texts = {
         "style": _asset("report.css"),
         "plotly": get_plotlyjs(),
-        "script": _asset("report.js"),
+        "script": "\n".join(map(_asset, _SCRIPTS)),
         "page": json.dumps(page, allow_nan=False).replace("<", "\\u003c"),
     }
     for piece in re.split(r"(\{\{\w+\}\})", _asset("report.html")):
@@ -286,7 +289,7 @@ def _write(file: IO[str], page: Mapping[str, Any], spool: IO[bytes], sizes: Sequ
 
 
 def _asset(name: str) -> str:
-    return (files("speechshap.report.page") / name).read_text(encoding="utf-8")
+    return (files("speechshap.report.page") / "web" / name).read_text(encoding="utf-8")
 
 
 def _pack(payload: list[dict[str, Any]]) -> bytes:

@@ -1,0 +1,56 @@
+"""What is called significant, compared with t-tests of the replicates and the rule as it was published."""
+
+import math
+
+import numpy as np
+from scipy.stats import ttest_1samp
+
+from speechshap.results.estimate import Estimate
+from speechshap.results.significance import significant
+
+
+def as_published(chances: np.ndarray, level: float = 0.05) -> np.ndarray:
+    """The rule of Benjamini & Hochberg (1995): of m, the k smallest, k the largest with p(k) <= k / m * level."""
+    order = np.argsort(chances)
+    below = [rank for rank, place in enumerate(order, start=1) if chances[place] <= rank / len(chances) * level]
+    found = np.zeros(len(chances), bool)
+    found[order[: max(below, default=0)]] = True
+    return found
+
+
+def test_it_is_the_published_rule_on_t_tests_of_the_replicates() -> None:
+    rng = np.random.default_rng(0)
+    replicates = rng.normal(np.r_[np.zeros(40), np.linspace(0.2, 3, 20)], 1.0, size=(8, 2, 60))
+    error = replicates.std(0, ddof=1) / math.sqrt(8)
+    found = significant(replicates.mean(0), error, degrees=7)
+    expected = [as_published(ttest_1samp(replicates[:, row], 0).pvalue) for row in range(2)]
+    assert np.array_equal(found, expected)
+    assert 0 < found.sum() < found.size
+
+
+def test_of_pure_noise_next_to_nothing_is_significant() -> None:
+    replicates = np.random.default_rng(1).normal(size=(16, 400, 100))
+    error = replicates.std(0, ddof=1) / 4
+    intervals = np.abs(replicates.mean(0)) > 2.13 * error
+    with_any = significant(replicates.mean(0), error, degrees=15).any(1)
+    assert intervals.any(1).mean() > 0.95  # what single intervals would mark
+    assert with_any.mean() < 0.08  # at most 5 % expected, and the noise of 400 rows
+
+
+def test_cells_of_a_target_are_a_family_of_their_own() -> None:
+    values = np.zeros((2, 3, 4))
+    values[0, 1, 2], values[1] = 5.0, 3.0
+    found = significant(values, np.ones_like(values), math.inf)
+    assert np.argwhere(found[0]).tolist() == [[1, 2]]
+    assert found[1].all()
+
+
+def test_what_is_exact_is_significant_and_what_is_0_or_not_finite_is_not() -> None:
+    values = np.array([[1e-9, 0.0, np.nan, np.inf, 4.0]])
+    found = significant(values, np.array([[0.0, 0.0, 1.0, np.nan, 1.0]]), math.inf)
+    assert found.tolist() == [[True, False, False, False, True]]
+
+
+def test_without_errors_it_is_unknown() -> None:
+    assert Estimate(np.ones((1, 3))).significant is None
+    assert Estimate(np.ones((1, 3)), np.zeros((1, 3)), n_replicates=1).significant.all()
