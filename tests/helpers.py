@@ -105,13 +105,18 @@ def make_explanation(
     if layers:
         optional["layers"] = LayerAttribution(
             tuple(f"layer_{number + 1}" for number in range(layers)),
-            generator.normal(size=(count, layers, values.shape[1])).astype(np.float32),
+            Estimate(
+                sums := generator.normal(size=(count, layers, values.shape[1])).astype(np.float32),
+                None if relative_error is None else np.full_like(sums, relative_error),
+                REPLICATES,
+            ),
             generator.uniform(size=(count, layers)).astype(np.float32),
         )
     if bands:
         columns = generator.normal(size=(count, bands, int(seconds * 100) + 1)).astype(np.float32)
         frequencies = hertz(np.linspace(0, mel(8000), bands)).astype(np.float32).astype(np.float64)
-        optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns, None, REPLICATES))
+        cell_errors = None if relative_error is None else np.full_like(columns, relative_error)
+        optional["bands"] = BandAttribution(frequencies, 0.01, Estimate(columns, cell_errors, REPLICATES))
     if cues:
         evidence, rest = generator.normal(size=(2, count, len(CUES))).astype(np.float32)
         optional["cues"] = CueMeans(tuple(CUES), evidence, rest, ("significant",) * count)

@@ -188,3 +188,27 @@ def test_path_under_autocast_is_refused() -> None:
         pytest.raises(UserError, match='`layer_method` is "path", whose forward-mode derivatives'),
     ):
         gradient_shap(model, waveforms, layers={"first": model[0]}, layer_method="path", n_samples=4)
+
+
+class _Doubled(nn.Module):
+    """Frames of 400 samples, each with two neurons of which the second is three times the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Identity()
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        level = waveforms.unfold(1, 400, 400).square().mean(2, keepdim=True)
+        return self.hidden(torch.cat([level, 3 * level], 2)).square().sum((1, 2))[:, None]
+
+
+def test_the_error_of_a_sum_of_neurons_knows_that_they_vary_together() -> None:
+    model = _Doubled()
+    waveform = torch.randn(1, 1600, generator=torch.Generator().manual_seed(0))
+    result = gradient_shap(
+        model, waveform, "noise", 0, n_samples=8, layers={"hidden": model.hidden}, grid=FrameGrid(400, 400)
+    )
+    single = result.layers_standard_error["hidden"]
+    # Attributions to neurons a and 3a of a sum of squares are in the ratio 1 to 9, in every draw.
+    torch.testing.assert_close(single[..., 1], 9 * single[..., 0])
+    torch.testing.assert_close(result.layer_frames_standard_error["hidden"], 10 * single[..., 0])

@@ -30,10 +30,14 @@ def test_it_is_printed_in_a_few_lines() -> None:
     result["explanation"] = replace(result["explanation"], frames=estimate)
     error = result["explanation"].relative_error[0]
     assert repr(result).splitlines() == [
-        "a.wav: predicted happy (75%)",
+        "a.wav: predicted happy (75 %)",
         f"explained: happy - sad, 49 frames in 1.00 s, relative error {error:.2f}",
-        "strongest: 0.20 to 0.40 s (+5), 0.60 to 0.64 s (-2) logits",
+        "significant: 0.20 to 0.40 s (+5), 0.60 to 0.64 s (-2) logits",
     ]
+
+
+def test_it_is_said_where_nothing_is_significant() -> None:
+    assert "significant: nothing at this number of draws" in repr(made(relative_error=2.0)).splitlines()
 
 
 def test_a_regression_is_printed_with_its_output() -> None:

@@ -7,9 +7,11 @@ import pytest
 from helpers import make_explanation
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from scipy.stats import ttest_1samp
 
 from speechshap.attribution.targets import Target
+from speechshap.data import Stretch
 from speechshap.errors import UserError
 from speechshap.mel import hertz, mel
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR, WARNING
@@ -47,7 +49,7 @@ def panels(figure: Figure) -> dict[str, Any]:
 
 def test_a_method_with_a_unit_of_its_own_says_nothing_for_or_against_a_target() -> None:
     figure = draw(make_explanation(provenance={"method": "saliency"}, relative_error=None))
-    assert caption(figure, 0) == "strongest frames: orange above 0, blue below"
+    assert caption(figure, 0) == "strongest frames, errors unknown: orange above 0, blue below"
     assert figure.axes[2].get_ylabel() == "|gradient| a frame"
 
 
@@ -69,7 +71,7 @@ def test_three_panels_share_a_time_axis_in_seconds() -> None:
     assert [axes.get_xlim() for axes in figure.axes] == [(0, 1)] * 3
     outline = wave.collections[0].get_paths()[0].vertices
     assert (outline[:, 0].min(), outline[:, 0].max()) == pytest.approx((0, 1), abs=1e-3)
-    line, band = attribution.patches
+    line, _, _, band = attribution.patches
     (frames,), errors = explanation.frames.values, explanation.frames.standard_error
     assert errors is not None
     np.testing.assert_allclose(line.get_data().values, frames)
@@ -106,6 +108,52 @@ def test_the_strongest_frames_are_marked_where_they_are() -> None:
     assert marks[first][0] == pytest.approx(0.02)
 
 
+def test_noise_is_not_marked_and_what_is_significant_is_told_apart() -> None:
+    frames = np.ones((1, 49))
+    frames[0, 10], frames[0, 20] = 9.0, -7.0
+    explanation = make_explanation(frames=Estimate(frames, np.full_like(frames, 0.8), 100))
+    figure = draw(explanation, top_k=20)
+    edges = explanation.frame_edges
+    assert {round(patch.get_x(), 4) for patch in figure.axes[0].patches} == {round(edges[10], 4), round(edges[20], 4)}
+    _, speaks_for, speaks_against, _ = figure.axes[2].patches
+    assert np.flatnonzero(speaks_for.get_data().values).tolist() == [10]
+    assert np.flatnonzero(speaks_against.get_data().values).tolist() == [20]
+
+
+def test_where_nothing_is_significant_it_is_said() -> None:
+    frames = np.random.default_rng(0).normal(size=(1, 49))
+    cells = np.random.default_rng(1).normal(size=(1, 8, 101))
+    bands = BandAttribution(hertz(np.linspace(0, mel(8000), 8)), 0.01, Estimate(cells, np.ones_like(cells), 16))
+    explanation = make_explanation(frames=Estimate(frames, np.ones_like(frames), 16))
+    figure = draw(dataclasses.replace(explanation, bands=bands))
+    assert caption(figure, 0) == "of the frames, none is significant"
+    assert not figure.axes[0].patches
+    assert caption(figure, 1) == "spectrogram, no significant attribution to happy"
+    assert not np.asarray(figure.axes[1].images[1].get_array())[..., 3].any()
+
+
+def test_layers_that_are_not_significant_are_pale() -> None:
+    explanation = make_explanation(layers=3, relative_error=0.4)
+    assert explanation.layers is not None
+    (title,) = [name for name in panels(draw(explanation)) if "neurons" in name]
+    (mesh,) = panels(draw(explanation))[title].collections
+    is_significant = explanation.layers.frames.significant
+    assert is_significant is not None
+    assert 0 < is_significant[0].sum() < is_significant[0].size
+    np.testing.assert_array_equal(mesh.get_alpha(), np.where(is_significant[0], 1.0, 0.25))
+    assert "pale: not significant" in title
+
+
+def test_known_evidence_is_framed() -> None:
+    truth = (Stretch(0.25, 0.5), Stretch(0.75, 0.9, 1000.0, 2000.0))
+    figure = draw(make_explanation(truth=truth, relative_error=None, frames=Estimate(np.zeros((1, 49)))))
+    for axes in figure.axes[:2]:
+        frames = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        assert [(box.get_x(), box.get_x() + box.get_width()) for box in frames] == [(0.25, 0.5), (0.75, 0.9)]
+    box = figure.axes[1].patches[1]
+    assert (box.get_y(), box.get_y() + box.get_height()) == pytest.approx((float(mel(1000)), float(mel(2000))))
+
+
 def test_target_and_runner_up_are_on_one_axis() -> None:
     explanation = make_explanation(targets=("happy", "sad"))
     axes = draw(explanation).axes[2]
@@ -117,7 +165,7 @@ def test_target_and_runner_up_are_on_one_axis() -> None:
 
 def test_all_targets_are_rows_of_one_scale() -> None:
     explanation = make_explanation(targets=("happy", "sad", "angry"))
-    axes = panels(draw(explanation))["frame attribution of every target"]
+    axes = panels(draw(explanation))["frame attribution of every target; pale: not significant"]
     (mesh,) = axes.collections
     np.testing.assert_allclose(mesh.get_array(), explanation.frames.values)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["happy", "sad", "angry"]
@@ -132,7 +180,7 @@ def test_all_targets_are_rows_of_one_scale() -> None:
 def test_long_names_have_room_beside_their_rows() -> None:
     targets = ("pleasantly surprised", Target("pleasantly surprised", "calm"), "unexpectedly nervous")
     figure = draw(make_explanation(targets=targets))
-    labels = panels(figure)["frame attribution of every target"].get_yticklabels()
+    labels = panels(figure)["frame attribution of every target; pale: not significant"].get_yticklabels()
     assert [label.get_text() for label in labels] == ["pleasa…rised", "pleasa… calm", "unexpe…rvous"]
     assert all(label.get_window_extent().x0 >= 0 for label in labels)
     assert figure.axes[2].get_legend().get_window_extent().x0 >= figure.axes[2].get_window_extent().x0
@@ -143,7 +191,7 @@ def test_layers_have_a_heat_map_and_their_shares() -> None:
     figure = draw(explanation)
     (title,) = [name for name in panels(figure) if "neurons" in name]
     (mesh,) = panels(figure)[title].collections
-    np.testing.assert_allclose(mesh.get_array(), explanation.layers.frames[0])  # type: ignore[union-attr]
+    np.testing.assert_allclose(mesh.get_array(), explanation.layers.frames.values[0])  # type: ignore[union-attr]
     bars = figure.axes[-1]
     assert bars.get_xlabel() == "share (%)"
     mass = explanation.layers.mass[0]  # type: ignore[union-attr]
@@ -180,10 +228,10 @@ def test_the_time_frequency_attribution_lies_over_the_spectrogram(scale: str) ->
 def test_the_title_says_what_was_predicted_and_how_sure_it_is() -> None:
     figure = draw(make_explanation())
     texts = [text.get_text() for text in figure.texts]
-    assert texts == ["a.wav", "predicted happy (75%), labelled sad, relative error 0.20"]
+    assert texts == ["a.wav", "predicted happy (75 %), labelled sad, relative error 0.20"]
     assert caption(figure, 2) == "frame attribution"
     unknown = draw(make_explanation(label=None, prediction="sad", relative_error=None))
-    assert unknown.texts[1].get_text() == "predicted sad (75%), explained happy"
+    assert unknown.texts[1].get_text() == "predicted sad (75 %), explained happy"
 
 
 def test_a_contrast_is_named_by_both_classes() -> None:
@@ -273,7 +321,7 @@ def test_layers_without_neurons_that_matter_and_partly_missing_rows() -> None:
     explanation = make_explanation(targets=("a", "b", "c"), layers=2)
     assert explanation.layers is not None
     explanation.layers.mass[:] = 0
-    explanation.layers.frames[:] = np.nan
+    explanation.layers.frames.values[:] = np.nan
     explanation.frames.values[1] = np.nan
     figure = draw(explanation)
     assert "logits" in [axes.get_title(loc="left") for axes in figure.axes]
@@ -290,7 +338,7 @@ def test_attributions_of_samples_are_summed_over_frames() -> None:
 
 def test_reference_samples_are_averaged_with_their_interval() -> None:
     rows = np.random.default_rng(0).normal(size=(10, 49))
-    line, band = visualize_audio_attributions(np.zeros(RATE), rows, RATE, "sad", 0.5).axes[2].patches
+    line, _, _, band = visualize_audio_attributions(np.zeros(RATE), rows, RATE, "sad", 0.5).axes[2].patches
     np.testing.assert_allclose(line.get_data().values, rows.mean(0))
     of_means = ttest_1samp(rows, 0).confidence_interval(0.95)
     np.testing.assert_allclose(band.get_data().values, of_means.high)
@@ -335,14 +383,14 @@ def test_several_methods_are_strips_on_one_time_axis() -> None:
     assert [axes.get_xlim() for axes in figure.axes[:3]] == [(0, 2)] * 3
     assert [text.get_text().split(":")[0] for text in strips.texts] == ["gradient_shap", "energy"]
     shap, energy = (mesh.get_facecolor() for mesh in strips.collections)
-    values, reach = by_shap.frames.values[0], by_shap.frames.reach
-    assert reach is not None
-    assert set(shap[np.abs(values) <= reach[0], 3]) == {0.3}
-    assert set(shap[np.abs(values) > reach[0], 3]) == {1.0}
+    values, is_significant = by_shap.frames.values[0], by_shap.frames.significant
+    assert is_significant is not None
+    assert set(shap[~is_significant[0], 3]) == {0.25}
+    assert set(shap[is_significant[0], 3]) == {1.0}
     assert set(energy[:, 3]) == {1.0}
     largest = int(np.abs(values).argmax())
     np.testing.assert_allclose(shap[largest, :3], ATTRIBUTION_MAP(1.0 if values[largest] > 0 else 0.0)[:3])
-    assert "95 % interval contains 0" in strips.get_title(loc="left").replace("\n", " ")
+    assert "pale: not significant" in strips.get_title(loc="left").replace("\n", " ")
     assert list(methods_figure([by_energy, by_shap], None, 16000).axes[0].get_xlim()) == [0, 2]
 
 
@@ -365,7 +413,7 @@ def spoken(**fields: Any) -> Explanation:
 
 def test_a_bar_with_its_interval_stands_for_each_word() -> None:
     explanation = spoken()
-    axes = panels(draw(explanation))["words, with 95 % intervals; hollow: contains 0"]
+    axes = panels(draw(explanation))["words, 95 % intervals; hollow: not significant"]
     bars, intervals = axes.collections
     (tier,) = explanation.read_tiers
     for path, first, last, value in zip(bars.get_paths(), tier.starts, tier.ends, tier.estimate.values[0], strict=True):
@@ -383,10 +431,10 @@ def test_a_bar_with_its_interval_stands_for_each_word() -> None:
 
 def test_a_label_without_room_is_left_out_or_shortened() -> None:
     words = ["incomprehensibilities", *["no"] * 60]
-    axes = panels(draw(make_explanation(words=words, seconds=3.0)))["words, with 95 % intervals; hollow: contains 0"]
+    axes = panels(draw(make_explanation(words=words, seconds=3.0)))["words, 95 % intervals; hollow: not significant"]
     assert not axes.texts
     axes = panels(draw(make_explanation(words=words[:6], seconds=3.0)))[
-        "words, with 95 % intervals; hollow: contains 0"
+        "words, 95 % intervals; hollow: not significant"
     ]
     assert [text.get_text() for text in axes.texts][1:] == ["no"] * 5
     assert "…" in axes.texts[0].get_text()
@@ -409,7 +457,7 @@ def test_the_picture_has_the_finest_resolution_that_the_draws_support() -> None:
     stretches = segments.tier("100 ms")
     np.testing.assert_allclose(steps.values, stretches.estimate.values[0])
     np.testing.assert_allclose(steps.edges, [*stretches.starts, stretches.ends[-1]])
-    assert caption(figure, 0) == "strongest 100 ms: orange for happy, blue against"
+    assert caption(figure, 0) == "significant 100 ms stretches: orange for happy, blue against"
     assert len(figure.axes[0].patches) == 2  # as much as 7 frames are
     assert "relative error" not in figure.texts[1].get_text()
 
@@ -430,6 +478,6 @@ def test_an_hour_of_words_is_drawn() -> None:
     words = [f"word{number}" for number in range(5000)]
     explanation = make_explanation(words=words, seconds=600.0)
     assert (
-        len(panels(draw(explanation))["words, with 95 % intervals; hollow: contains 0"].collections[0].get_paths())
+        len(panels(draw(explanation))["words, 95 % intervals; hollow: not significant"].collections[0].get_paths())
         == 5000
     )

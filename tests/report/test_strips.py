@@ -26,9 +26,9 @@ def test_each_method_is_relative_to_its_own_largest_amount() -> None:
     assert (shap.label, energy.label) == ("occlusion: largest 4 logits", "energy: largest 300 energy, without sign")
 
 
-def test_frames_whose_interval_contains_0_are_unsure() -> None:
+def test_frames_that_are_not_significant_are_unsure() -> None:
     known, unknown = strips(
-        [explained("gradient_shap", [4, -1, 1], [1, 0.6, 0.5]), explained("occlusion", [1, -1])], "sad"
+        [explained("gradient_shap", [4, -1, 3], [1, 0.6, 0.5]), explained("occlusion", [1, -1])], "sad"
     )
     assert known.is_unsure[:3].tolist() == [False, True, False]
     assert not unknown.is_unsure.any()

@@ -156,7 +156,7 @@ def test_neurons_are_summed_by_layer_and_frame() -> None:
     layers = convert(found, 1, targets).layers
     assert layers is not None
     neurons = found.layers["layer_1"][1, [1, 0], :6].numpy()
-    np.testing.assert_allclose(layers.frames[:, 0], neurons.sum(2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layers.frames.values[:, 0], neurons.sum(2), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(layers.mass[:, 0], np.abs(neurons).sum((1, 2)), rtol=1e-5)
 
 
@@ -166,7 +166,7 @@ def test_a_layer_without_frames_has_its_mass_alone() -> None:
     layers = convert(found, 0, targets).layers
     assert layers is not None
     assert layers.names == ("layer_1", "pooled")
-    assert np.isnan(layers.frames[:, 1]).all()
+    assert np.isnan(layers.frames.values[:, 1]).all()
     np.testing.assert_allclose(layers.mass[:, 1], found.layers["pooled"][0].abs().sum(1), rtol=1e-6)
 
 

@@ -6,13 +6,15 @@ from speechshap.results.estimate import Estimate
 
 
 def test_evidence_is_what_speaks_for_the_class_beyond_its_error() -> None:
-    mask, rule = evidence_frames(np.array([3.0, 1.0, -3.0, 0.2]), np.array([1.0, 1.5, 1.0, 0.1]))
+    mask, rule = evidence_frames(np.array([3.0, 1.0, -3.0, 0.2]), np.array([True, False, True, True]))
     assert (mask.tolist(), rule) == ([True, False, False, True], "significant")
 
 
-@pytest.mark.parametrize("reach", [None, np.full(10, 99.0)])
-def test_without_significant_frames_the_top_fifth_is_evidence(reach: np.ndarray | None) -> None:
-    mask, rule = evidence_frames(np.array([0, -9, 1, 5, 2, 3, 9, 4, -1, 0.5]), reach)
+@pytest.mark.parametrize("significant", [None, np.arange(10) == 1])
+def test_without_frames_that_are_known_to_speak_for_it_the_top_fifth_is_evidence(
+    significant: np.ndarray | None,
+) -> None:
+    mask, rule = evidence_frames(np.array([0, -9, 1, 5, 2, 3, 9, 4, -1, 0.5]), significant)
     assert (np.flatnonzero(mask).tolist(), rule) == ([3, 6], "top_fifth")
 
 

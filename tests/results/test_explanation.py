@@ -35,7 +35,7 @@ def test_without_errors_there_is_no_interval() -> None:
     ("mass", "shares"), [([[1.0, 3.0]], [[25, 75]]), ([[0.0, 0.0]], [[0, 0]]), ([[np.nan, 2.0]], [[0, 100]])]
 )
 def test_shares_of_layers_are_percentages_of_what_is_known(mass: list[list[float]], shares: list[list[float]]) -> None:
-    layers = LayerAttribution(("one", "two"), np.zeros((1, 2, 3)), np.array(mass))
+    layers = LayerAttribution(("one", "two"), Estimate(np.zeros((1, 2, 3))), np.array(mass))
     assert layers.shares.tolist() == shares
 
 

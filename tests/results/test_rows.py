@@ -8,8 +8,10 @@ import torch
 from helpers import PADDED_GRIDS, make_explanation
 
 from speechshap.attribution.targets import Target
+from speechshap.data import Stretch
 from speechshap.frames import FrameGrid
 from speechshap.results.estimate import Estimate
+from speechshap.results.evidence import Evidence
 from speechshap.results.explanation import Explanation
 from speechshap.results.rows import SCHEMA, SHOWN, by_utterance, explaining_prediction, from_rows, target_of, to_rows
 
@@ -31,15 +33,20 @@ def assert_same(one: Any, other: Any) -> None:
     elif isinstance(one, np.ndarray):
         np.testing.assert_array_equal(one, other)
         assert one.dtype == other.dtype
+    elif isinstance(one, tuple) and one and isinstance(one[0], np.ndarray):
+        for own, others in zip(one, other, strict=True):
+            assert_same(own, others)
     else:
         assert one == other
 
 
-def with_band_errors(explanation: Explanation) -> Explanation:
-    bands = explanation.bands
-    assert bands is not None
-    estimate = dataclasses.replace(bands.estimate, standard_error=np.abs(bands.estimate.values))
-    return dataclasses.replace(explanation, bands=dataclasses.replace(bands, estimate=estimate))
+ANSWERS = np.array([[0.5, np.nan], [0.25, 0.125]], np.float32)
+EVIDENCE = Evidence(
+    (np.array([[0.1, 0.25], [0.5, 0.6]]), np.zeros((0, 2))),
+    *(ANSWERS[:, column % 2] for column in range(3)),
+    ANSWERS,
+    ANSWERS[::-1],
+)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,10 @@ def with_band_errors(explanation: Explanation) -> Explanation:
         make_explanation(layers=3, bands=8, targets=("a", "b")),
         make_explanation(cues=True, targets=("a", "b")),
         make_explanation(cues=True, targets=("a",)),
-        with_band_errors(make_explanation(bands=8)),
+        make_explanation(bands=8, layers=2, relative_error=None),
+        make_explanation(truth=(Stretch(0.25, 0.5), Stretch(0.75, 0.875, 1000.0, 2000.0))),
+        make_explanation(probabilities={"happy": 0.75, "a - b": 0.25}),
+        make_explanation(targets=("a", "b"), evidence=EVIDENCE),
         make_explanation(prediction=None, probability=None, targets=("arousal", "valence")),
         make_explanation(0.0251),
         make_explanation(1.2345, grid=FrameGrid(160, 465)),
@@ -88,11 +98,10 @@ def test_a_sound_that_is_too_short_for_a_frame_comes_back_as_one() -> None:
 
 
 def test_rows_without_what_pictures_do_not_show_lack_just_that() -> None:
-    explanation = with_band_errors(make_explanation(bands=8, layers=2, embedding=np.ones(2, np.float32)))
+    explanation = make_explanation(bands=8, layers=2, embedding=np.ones(2, np.float32))
     shown = from_rows(parquet(to_rows(explanation), SHOWN))
     assert shown.embedding is None
-    assert shown.bands is not None
-    assert shown.bands.estimate.standard_error is None
+    assert_same(shown.bands, explanation.bands)
     assert_same(shown.layers, explanation.layers)
     assert_same(shown.frames, explanation.frames)
 

@@ -39,6 +39,8 @@ class Attribution:
             where no tolerance was asked for.
         layers: Attribution of each neuron, by layer: ``(batch, targets, frames, hidden size)`` for a transformer.
         layers_standard_error: Standard error of each; empty where there are none.
+        layer_frames_standard_error: Standard error of the sum over the neurons of each frame, by layer, ``(batch,
+            targets, frames)``, where a layer's outputs are those of frames.
         time_frequency: Attribution of each band and frame, ``(batch, targets, bands, frames)``, where asked for.
         time_frequency_standard_error: Standard error of each.
         sample_frames: Frame attributions of every draw, ``(draws, targets, frames)`` for each utterance, with the
@@ -62,6 +64,7 @@ class Attribution:
     converged: Tensor | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
     layers_standard_error: Mapping[str, Tensor] = field(default_factory=dict)
+    layer_frames_standard_error: Mapping[str, Tensor] = field(default_factory=dict)
     time_frequency: Tensor | None = None
     time_frequency_standard_error: Tensor | None = None
     sample_frames: list[Tensor] | None = None

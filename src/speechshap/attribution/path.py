@@ -83,6 +83,10 @@ class PathEstimator:
         self._bands = None if band_shape is None else moments(*band_shape, dtype=exact)
         # Single precision, since there are many neurons.
         self._neurons = {name: moments(*shape, dtype=torch.float32) for name, shape in evaluator.neuron_shapes.items()}
+        # Errors of sums need sums: neurons of a frame vary together.
+        self._layer_frames = {
+            name: moments(shape[0], dtype=exact) for name, shape in evaluator.neuron_shapes.items() if len(shape) == 2
+        }
 
     def probe(self) -> None:
         """Show the sampler the pilot of each utterance, which is no part of the estimate.
@@ -153,6 +157,7 @@ class PathEstimator:
         outputs = self._targets(self._evaluator.logits)
         gap, gap_error = self._gap.gap(outputs)
         errors = {name: moments.standard_error() for name, moments in self._neurons.items()}
+        sums_errors = {name: _estimate(moments, dtype)[1] for name, moments in self._layer_frames.items()}
         values, values_error = _estimate(self._values, dtype)
         bands, bands_error = _estimate(self._bands, dtype)
         return Attribution(
@@ -171,6 +176,7 @@ class PathEstimator:
             n_replicates=torch.tensor(self._frames.num_replicates, device=device),
             layers={name: moments.mean for name, moments in self._neurons.items()},
             layers_standard_error={name: error for name, error in errors.items() if error is not None},
+            layer_frames_standard_error={name: error for name, error in sums_errors.items() if error is not None},
             time_frequency=bands,
             time_frequency_standard_error=bands_error,
             sample_frames=None if self._kept is None else [torch.stack(draws) for draws in self._kept],
@@ -190,6 +196,8 @@ class PathEstimator:
             self._bands.add(chunk.bands, share, parts)
         for name, neurons in chunk.neurons.items():
             self._neurons[name].add(neurons, share, parts)
+            if name in self._layer_frames:
+                self._layer_frames[name].add(neurons.sum(-1, dtype=sum_dtype(neurons.device)), share, parts)
         self._gap.add_rows(points, chunk.frames.sum(2), share)
         self._gap.add_references(chunk.reference_keys, chunk.reference_outputs)
         self._observe(points, chunk)

@@ -44,7 +44,7 @@ def read_batch(batch: Any, takes_lengths: bool, prefix: str = "") -> Batch:
         >>> read_batch((torch.zeros(2, 8), torch.tensor([1, 0])), takes_lengths=False, prefix="0-")
         Batch(waveforms=tensor([[0., 0., 0., 0., 0., 0., 0., 0.],
                 [0., 0., 0., 0., 0., 0., 0., 0.]]), lengths=tensor([8, 8]), labels=tensor([1, 0]),
-              ids=['0-0', '0-1'], paths=['', ''], speakers=['', ''])
+              ids=['0-0', '0-1'], paths=['', ''], speakers=['', ''], stretches=())
     """
     if isinstance(batch, Batch):
         _names(batch.ids, "ids", len(batch.waveforms), unique=True)
@@ -90,6 +90,7 @@ def select_utterances(batch: Batch, rows: Sequence[int]) -> Batch:
         ids=[batch.ids[row] for row in rows],
         paths=[batch.paths[row] for row in rows],
         speakers=[batch.speakers[row] for row in rows],
+        stretches=[batch.stretches[row] for row in rows] if batch.stretches else (),
     )
 
 

@@ -15,7 +15,7 @@ from speechshap.data.audio import load_audio, normalize_waveforms
 from speechshap.data.corpora import read_corpus
 from speechshap.data.seeding import random_numbers_of
 from speechshap.data.splits import draw_subset
-from speechshap.data.utterance import Utterance
+from speechshap.data.utterance import Stretch, Utterance
 from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE
 
@@ -51,6 +51,7 @@ class Batch(NamedTuple):
         ids: Utterance ids.
         paths: Sound files.
         speakers: Their speakers, empty where unknown.
+        stretches: Where the evidence of each one's label is known to be; empty where it is known of none.
     """
 
     waveforms: Tensor
@@ -59,6 +60,7 @@ class Batch(NamedTuple):
     ids: list[str]
     paths: list[str]
     speakers: list[str]
+    stretches: Sequence[tuple[Stretch, ...]] = ()
 
     @property
     def padding_fraction(self) -> float:
@@ -154,6 +156,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         ids=[example.utterance.id for example in examples],
         paths=[str(example.utterance.path) for example in examples],
         speakers=[example.utterance.speaker or "" for example in examples],
+        stretches=[example.utterance.stretches for example in examples],
     )
 
 

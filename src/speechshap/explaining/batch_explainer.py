@@ -29,6 +29,7 @@ from speechshap.attribution.segments import NamedSegments
 from speechshap.data import Batch
 from speechshap.data.batches import alone, select_utterances
 from speechshap.errors import UserError
+from speechshap.explaining.answers import with_answers
 from speechshap.explaining.cues import with_cues
 from speechshap.explaining.explained_model import ExplainedModel
 from speechshap.explaining.options import Arithmetic, RunOptions
@@ -223,11 +224,19 @@ class BatchExplainer:
             if attribution is None:
                 continue
             embeddings = self.model.embed(chosen)
-            for index, row in enumerate(rows):
-                provenance = self._provenance(fingerprints[row])
-                explanation = self.record(
-                    attribution, index, chosen, targets[row], provenance, embeddings[index], segments[index]
+            explanations = [
+                self.record(
+                    attribution, index, chosen, targets[row], self._provenance(fingerprints[row]), embeddings[index],
+                    segments[index],
                 )
+                for index, row in enumerate(rows)
+            ]  # fmt: skip
+            if self.options.answers:
+                classes = self.model.class_names(attribution.logits.shape[1])
+                asked = self.evaluator(chosen, layers={}, spaces={}, is_counted=False)
+                explanations = with_answers(explanations, asked, classes, self.settings.seed)
+            for index, row in enumerate(rows):
+                explanation = explanations[index]
                 if self.options.cues:
                     explanation = with_cues(explanation, chosen.waveforms[index])
                 neurons = layer_tensors(attribution, index, targets[row]) if self.model.layers else {}
@@ -262,8 +271,12 @@ class BatchExplainer:
         grid: FrameGrid | None = None,
         segments: Sequence[NamedSegments] | None = None,
         spaces: Mapping[str, Space] | None = None,
+        is_counted: bool = True,
     ) -> Evaluator:
-        """Evaluator of the model for a batch; frames and space are the model's unless others are given."""
+        """Evaluator of the model for a batch; frames and space are the model's unless others are given.
+
+        Its evaluations are told to ``progress``, unless they are not to be counted.
+        """
         spaces = self.model.spaces if spaces is None else spaces
         size = self.options.chunk_size
         if size is None and self.model.classifier.gradient_checkpointing:
@@ -271,7 +284,8 @@ class BatchExplainer:
         return Evaluator(
             self.model.forward, batch.waveforms.float(), batch.lengths, batch.ids, layers=layers,
             grid=grid or self.model.classifier.grid, module=self.model.module, spaces=spaces, chunk_size=size,
-            progress=self.progress, segments=None if segments is None else [own.bounds for own in segments],
+            progress=self.progress if is_counted else None,
+            segments=None if segments is None else [own.bounds for own in segments],
             num_decisive=None if segments is None else [own.num_asked for own in segments],
         )  # fmt: skip
 
@@ -298,12 +312,16 @@ class BatchExplainer:
             label=classes[label] if 0 <= label < len(classes) else None,
             prediction=prediction,
             probability=probability,
+            probabilities=None
+            if classifier.is_regression
+            else dict(zip(classes, attribution.logits[index].softmax(0).tolist(), strict=True)),
             targets=targets,
             grid=classifier.grid,
             num_samples=int(batch.lengths[index]),
             bands=self.bands,
             embedding=embedding,
             segments=segments,
+            truth=batch.stretches[index] if batch.stretches else (),
             provenance=provenance,
         )
 

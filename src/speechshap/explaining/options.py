@@ -24,6 +24,8 @@ class RunOptions:
         alignments: Folder of the alignments that ``segments`` are read from, such as the output of the Montreal Forced
             Aligner, each in the folders of its sound; left out, they lie beside the sounds.
         cues: Measure the prosody of the evidence and of the rest, for Parquet, report and the figure of the corpus.
+        answers: Ask the model what it says to the evidence alone, to the sound without it, and to as much at random,
+            for Parquet and report: ten forward passes for each target.
         top_k_frames: Strongest frames to mark in a figure.
         draw: Utterances that TensorBoard shows: every ``log_every``-th from the ``first`` on, while the run goes on;
             or at its end those that are most confidently ``wrong``, the least sure of all (``unsure``), or the surest
@@ -40,6 +42,7 @@ class RunOptions:
     gradient_checkpointing: bool = False
     alignments: str | None = None
     cues: bool = True
+    answers: bool = True
     top_k_frames: int = 20
     draw: Selection = "first"
     log_every: int = 1

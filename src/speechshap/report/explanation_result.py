@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from speechshap.frames import SAMPLE_RATE
-from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
+from speechshap.report.moments import TOP_K_FRAMES, marked_frames
 from speechshap.report.rendering import render
-from speechshap.report.sound import LONGEST_SOUND_SECONDS, flac_base64
-from speechshap.report.wording import outputs_text
+from speechshap.report.sound import LONGEST_SOUND_SECONDS, WORDS, flac_base64
+from speechshap.report.wording import predicted_text
 from speechshap.results.explanation import Explanation
 from speechshap.results.segments import SegmentAttribution
 
 _MOST_STRETCHES = 3
-_SOUNDS = {"original": "the sound", "kept": "the evidence alone", "removed": "all but the evidence"}
 
 
 class ExplanationResult(dict[str, Any]):
@@ -49,31 +48,30 @@ class ExplanationResult(dict[str, Any]):
 
 
 def _summary(explanation: Explanation) -> list[str]:
-    predicted = outputs_text(explanation)
-    if explanation.prediction is not None:
-        predicted = f"predicted {explanation.prediction} ({explanation.probability:.0%})"
     error = f"{explanation.relative_error[0]:.2f}"
     count = explanation.frames.values.shape[1]
     lines = [
-        f"{explanation.utterance}: {predicted}",
+        f"{explanation.utterance}: {predicted_text(explanation)}",
         f"explained: {explanation.targets[0]}, {count} frames in {explanation.duration:.2f} s, relative error {error}",
     ]
-    if stretches := strongest_stretches(explanation.frames.values[0], explanation.frame_edges):
+    stretches = strongest_stretches(explanation.evidence_weights(), explanation.frame_edges)
+    kind = "strongest" if explanation.frames.standard_error is None else "significant"
+    if stretches:
         named = (f"{start:.2f} to {end:.2f} s ({total:+.3g})" for start, end, total in stretches[:_MOST_STRETCHES])
-        lines.append(f"strongest: {', '.join(named)} {explanation.unit}")
+        lines.append(f"{kind}: {', '.join(named)} {explanation.unit}")
+    elif kind == "significant":
+        lines.append("significant: nothing at this number of draws")
     lines += [f"{tier.tiers[0]}: {text}" for tier in explanation.read_tiers if (text := _known(tier))]
     return lines
 
 
 def _known(tier: SegmentAttribution) -> str:
-    """The strongest segments of a tier in which something is said and whose interval does not contain 0."""
-    values, reach = tier.estimate.values[0], tier.estimate.reach
-    margins = np.zeros_like(values) if reach is None else reach[0]
-    known = [
-        place for place in np.argsort(-np.abs(values)) if tier.labels[place] and abs(values[place]) > margins[place]
-    ]
+    """The strongest segments of a tier in which something is said and that are significant."""
+    values, reach, is_significant = tier.estimate.values[0], tier.estimate.reach, tier.estimate.significant
+    is_known = values != 0 if is_significant is None else is_significant[0]
+    known = [place for place in np.argsort(-np.abs(values)) if tier.labels[place] and is_known[place]]
     return ", ".join(
-        f"{tier.labels[place]} ({values[place]:+.3g}" + (")" if reach is None else f" ± {margins[place]:.2g})")
+        f"{tier.labels[place]} ({values[place]:+.3g}" + (")" if reach is None else f" ± {reach[0, place]:.2g})")
         for place in known[:_MOST_STRETCHES]
     )
 
@@ -82,7 +80,7 @@ def strongest_stretches(frames: np.ndarray, edges: np.ndarray) -> list[tuple[flo
     """Runs of neighbours among the strongest frames that have the same sign: start and end in seconds, and sum.
 
     Args:
-        frames: ``(frames,)``.
+        frames: ``(frames,)``, 0 where not significant.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
 
     Returns:
@@ -93,7 +91,7 @@ def strongest_stretches(frames: np.ndarray, edges: np.ndarray) -> list[tuple[flo
         [(0.3, 0.4, -4.0), (0.1, 0.3, 3.0)]
     """
     strong = np.zeros(len(frames))
-    chosen = strongest_frames(frames, TOP_K_FRAMES)
+    chosen = marked_frames(frames, None, TOP_K_FRAMES)
     strong[chosen] = np.sign(frames[chosen])
     bounds = [0, *(np.flatnonzero(np.diff(strong)) + 1), len(frames)]
     runs = [
@@ -108,7 +106,7 @@ def _players(sounds: dict[str, np.ndarray]) -> str:
     seconds = len(sounds["original"]) / SAMPLE_RATE
     if seconds > LONGEST_SOUND_SECONDS:
         return f"without sound: {seconds:.0f} s are too long to be stored in a notebook"
-    return " ".join(_player(caption, sounds[name]) for name, caption in _SOUNDS.items())
+    return " ".join(_player(WORDS[name], sound) for name, sound in sounds.items())
 
 
 def _player(caption: str, waveform: np.ndarray) -> str:

@@ -14,12 +14,12 @@ from speechshap.errors import UserError, require_at_least
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.report import panels
 from speechshap.report.colours import WARNING
-from speechshap.report.moments import TOP_K_FRAMES
+from speechshap.report.moments import TOP_K_FRAMES, marked_frames
 from speechshap.report.notebook import show
 from speechshap.report.panels import plain, symmetric_scale
 from speechshap.report.spectrogram import spectrogram
 from speechshap.report.strips import CAPTION, strips
-from speechshap.report.wording import outputs_text, shortened
+from speechshap.report.wording import predicted_text, shortened
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import Explanation
 
@@ -66,42 +66,53 @@ def explanation_figure(
     edges, frames = explanation.frame_edges, explanation.frames.values
     # As much of the sound as so many frames are.
     count = math.ceil(top_k_frames * shown.estimate.values.shape[1] / frames.shape[1])
-    _draw_waveform(
-        axes["waveform"], waveform, sample_rate, shown.estimate.values[0], shown.edges,
-        targets[0] if explanation.is_signed else None, count, "frames" if shown.is_frames else shown.name,
-    )  # fmt: skip
+    what = "frames" if shown.is_frames else f"{shown.name} stretches"
+    speaks_for = targets[0] if explanation.is_signed else None
+    _draw_waveform(axes["waveform"], waveform, sample_rate, shown.estimate, shown.edges, speaks_for, count, what)
+    panels.mark_truth(axes["waveform"], explanation.truth)
 
     bands = explanation.bands
     frequencies = None if bands is None else bands.frequencies
-    panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate, frequencies))
+    picture = spectrogram(waveform, sample_rate, frequencies)
+    panels.draw_spectrogram(axes["spectrogram"], picture)
+    panels.mark_truth(axes["spectrogram"], explanation.truth, picture.frequencies)
     if bands is None:
         _caption(axes["spectrogram"], _SPECTROGRAM)
     else:
         values = bands.estimate.values
         scale = symmetric_scale(values, quantile=panels.SATURATED)
-        overlay = panels.lay_over(axes["spectrogram"], values[0], bands.frequencies, bands.hop_seconds, scale)
-        _caption(axes["spectrogram"], f"spectrogram, time-frequency attribution to {targets[0]}")
+        is_significant = bands.estimate.significant
+        drawn = values[0] if is_significant is None else np.where(is_significant[0], values[0], np.nan)
+        overlay = panels.lay_over(axes["spectrogram"], drawn, bands.frequencies, bands.hop_seconds, scale)
+        kind = "time-frequency attribution" if is_significant is None else "significant attribution"
+        if is_significant is not None and not is_significant[0].any():
+            kind = "no significant attribution"
+        _caption(axes["spectrogram"], f"spectrogram, {kind} to {targets[0]}")
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
 
     for number, (panel, tier) in enumerate(tiers.items()):
         panels.draw_segments(axes[panel], tier, _WIDTH - _LEFT - _RIGHT)
         axes[panel].set_ylabel(explanation.unit)
-        legend = "" if number or tier.estimate.standard_error is None else ", with 95 % intervals; hollow: contains 0"
+        legend = "" if number or tier.estimate.standard_error is None else ", 95 % intervals; hollow: not significant"
         _caption(axes[panel], f"{shortened(tier.tiers[0], _TIER_LETTERS)}{legend}")
 
     panels.draw_frames(axes["frames"], shown.estimate, shown.edges, targets[:2], f"{explanation.unit} {shown.each}")
     _caption(axes["frames"], note, warn=reservation is not None)
 
     if "targets" in heights:
-        rows = panels.draw_rows(axes["targets"], frames, edges, targets, symmetric_scale(frames))
-        _caption(axes["targets"], "frame attribution of every target")
+        is_significant = explanation.frames.significant
+        rows = panels.draw_rows(axes["targets"], frames, is_significant, edges, targets, symmetric_scale(frames))
+        _caption(axes["targets"], f"frame attribution of every target{_pale(is_significant)}")
         _colour_bar(figure, axes["targets"], rows, explanation.unit)
     if (layers := explanation.layers) is not None:
-        scale = symmetric_scale(layers.frames)
+        scale = symmetric_scale(layers.frames.values)
         names = [name.removeprefix("layer_") for name in layers.names]
-        rows = panels.draw_rows(axes["layers"], layers.frames[0], edges, names, scale)
+        is_significant = layers.frames.significant
+        own = None if is_significant is None else is_significant[0]
+        rows = panels.draw_rows(axes["layers"], layers.frames.values[0], own, edges, names, scale)
         axes["layers"].set_ylabel("layer")
-        _caption(axes["layers"], f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit})")
+        said = f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit}{_pale(own)})"
+        _caption(axes["layers"], said)
         panels.draw_shares(_beside(figure, axes["layers"], 0.52), layers.shares[0])
 
     _share_time(list(axes.values()), explanation.duration)
@@ -162,7 +173,7 @@ def _audio_attribution_figure(
     (frames,) = attribution.values
     figure, axes = _stack(_HEIGHTS)
     figure.text(0.5, 1 - 0.15 / figure.get_figheight(), title, ha="center", va="top", parse_math=False)
-    _draw_waveform(axes["waveform"], waveform, sample_rate, frames, edges, "the class", top_k_frames)
+    _draw_waveform(axes["waveform"], waveform, sample_rate, attribution, edges, "the class", top_k_frames)
     panels.draw_spectrogram(axes["spectrogram"], spectrogram(waveform, sample_rate))
     _caption(axes["spectrogram"], _SPECTROGRAM)
     panels.draw_frames(axes["frames"], attribution, edges, ["attribution"], "attribution a frame")
@@ -178,17 +189,29 @@ def _draw_waveform(
     axes: Axes,
     waveform: np.ndarray,
     sample_rate: int,
-    frames: np.ndarray,
+    frames: Estimate,
     edges: np.ndarray,
     target: str | None,
     count: int,
     what: str = "frames",
 ) -> None:
-    """Draw the waveform with the strongest frames for and against a target; None where the sign says no such thing."""
+    """Draw the waveform with what is significant for and against a target; None where the sign says no such thing."""
     panels.draw_waveform(axes, waveform, sample_rate)
-    panels.mark_frames(axes, frames, edges, count)
-    said = "orange above 0, blue below" if target is None else f"orange for {target}, blue against"
-    _caption(axes, f"strongest {what}: {said}")
+    is_significant = None if frames.significant is None else frames.significant[0]
+    marked = marked_frames(frames.values[0], is_significant, count)
+    panels.mark_frames(axes, frames.values[0], edges, marked)
+    said = "orange above 0, blue below" if target is None else f"orange for {shortened(target, 20)}, blue against"
+    if is_significant is None:
+        _caption(axes, f"strongest {what}, errors unknown: {said}")
+    elif len(marked):
+        _caption(axes, f"significant {what}: {said}")
+    else:
+        _caption(axes, f"of the {what}, none is significant")
+
+
+def _pale(significant: np.ndarray | None) -> str:
+    """What a caption says of pale cells."""
+    return "" if significant is None else "; pale: not significant"
 
 
 def _stack(heights: dict[str, float], lines: int = 0, tall_caption: str = "frames") -> tuple[Figure, dict[str, Axes]]:
@@ -220,9 +243,7 @@ def _share_time(axes: Sequence[Axes], duration: float) -> None:
 
 def _title(figure: Figure, explanation: Explanation, with_error: bool = True) -> None:
     name = shortened(explanation.utterance, 56)
-    parts = [outputs_text(explanation)]
-    if explanation.prediction is not None:
-        parts = [f"predicted {explanation.prediction} ({explanation.probability:.0%})"]
+    parts = [predicted_text(explanation)]
     if explanation.label is not None:
         parts.append(f"labelled {explanation.label}")
     if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):

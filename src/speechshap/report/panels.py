@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR, WARNING
-from speechshap.report.moments import strongest_frames
+from speechshap.data import Stretch
+from speechshap.report.colours import CLASSES, DIVERGING, SPEAKS_AGAINST, SPEAKS_FOR, TRUTH, WARNING
 from speechshap.report.spectrogram import Spectrogram, band_positions, is_mel, mel_ticks, waveform_outline
 from speechshap.report.strips import Strip
 from speechshap.report.wording import shortened
@@ -35,7 +36,8 @@ _NO_POWERS = (1e-4, 1e5)
 _STRIP_STARTS = 0.46
 """Where a strip begins in its row of height 1; above it is its label."""
 
-_PALE = 0.3
+_PALE = 0.25
+"""Opacity of what is not significant."""
 
 _NARROWEST_MARK = 1 / 400
 """Width of a mark as a share of the axes; a frame of a long sound would be invisible otherwise."""
@@ -82,14 +84,35 @@ def draw_waveform(axes: Axes, waveform: np.ndarray, sample_rate: int) -> None:
     axes.set_ylabel("amplitude")
 
 
-def mark_frames(axes: Axes, frames: np.ndarray, edges: np.ndarray, count: int) -> None:
-    """Shade the strongest of the frames ``(frames,)``: orange for the target, blue against it."""
+def mark_frames(axes: Axes, frames: np.ndarray, edges: np.ndarray, marked: np.ndarray) -> None:
+    """Shade some of the frames ``(frames,)``, given by their indices: orange for the target, blue against it."""
     narrowest = _NARROWEST_MARK * (edges[-1] - edges[0])
-    for frame in strongest_frames(frames, count):
+    for frame in marked:
         begin, end = edges[frame], edges[frame + 1]
         widen = max(0.0, narrowest - (end - begin)) / 2
         colour = SPEAKS_FOR if frames[frame] > 0 else SPEAKS_AGAINST
         axes.axvspan(begin - widen, end + widen, color=colour, alpha=0.35, linewidth=0)
+
+
+def mark_truth(axes: Axes, truth: Sequence[Stretch], frequencies: np.ndarray | None = None) -> None:
+    """Frame the stretches in which the evidence is known to be.
+
+    Args:
+        axes: Axes to draw on.
+        truth: The stretches.
+        frequencies: Centres of the bands of a spectrogram in Hz, where their bands, if known, are framed.
+    """
+    for stretch in truth:
+        low, high, transform = 0.0, 1.0, axes.get_xaxis_transform()
+        if frequencies is not None and stretch.low_hz is not None and stretch.high_hz is not None:
+            low, high = band_positions(frequencies, np.array([stretch.low_hz, stretch.high_hz])).tolist()
+            transform = axes.transData
+        axes.add_patch(
+            Rectangle(
+                (stretch.start, low), stretch.end - stretch.start, high - low, transform=transform, fill=False,
+                edgecolor=TRUTH, linewidth=1.4, linestyle=(0, (4, 2)), zorder=4,
+            )
+        )  # fmt: skip
 
 
 def draw_spectrogram(axes: Axes, picture: Spectrogram) -> None:
@@ -109,7 +132,7 @@ def lay_over(axes: Axes, bands: np.ndarray, frequencies: np.ndarray, hop: float,
 
     Args:
         axes: Axes with the spectrogram.
-        bands: ``(bands, columns)``.
+        bands: ``(bands, columns)``; NaN is transparent.
         frequencies: Centres of the bands in Hz, ``(bands,)``.
         hop: Seconds from one column to the next, the first centred on 0.
         scale: Colour scale.
@@ -129,7 +152,8 @@ def lay_over(axes: Axes, bands: np.ndarray, frequencies: np.ndarray, hop: float,
 def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence[str], unit: str) -> None:
     """Draw attributions of frames, or of longer stretches, as steps, with the 95 % interval of the first target.
 
-    There is no interval where it is not known.
+    What is significant of the first target is filled down to 0; what is not is pale. There is no interval where it is
+    not known, and then nothing is told apart.
 
     Args:
         axes: Axes to draw on.
@@ -145,6 +169,10 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
             values[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
             linewidth=1.3 if row == 0 else 1.0, label=plain(shortened(name, letters)), zorder=3 - row / 100,
         )  # fmt: skip
+    if (is_significant := frames.significant) is not None:
+        for colour, side in ((SPEAKS_FOR, values[0] > 0), (SPEAKS_AGAINST, values[0] < 0)):
+            shown = np.where(is_significant[0] & side, values[0], 0.0)
+            axes.stairs(shown, edges, fill=True, color=colour, alpha=0.75, linewidth=0, zorder=2)
     if reach is not None and np.isfinite(reach[0]).any() and reach[0].any():
         axes.stairs(
             values[0] + reach[0], edges, baseline=values[0] - reach[0], fill=True, color="0.5", alpha=0.35,
@@ -161,7 +189,7 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
 def draw_segments(axes: Axes, segments: SegmentAttribution, inches: float) -> None:
     """Draw a bar with its 95 % interval for each segment of a tier, and its label above it where there is room.
 
-    A bar is orange above 0 and blue below. One whose interval contains 0 is no evidence: it is hollow.
+    A bar is orange above 0 and blue below. One that is not significant is no evidence: it is hollow.
 
     Args:
         axes: Axes to draw on.
@@ -170,7 +198,7 @@ def draw_segments(axes: Axes, segments: SegmentAttribution, inches: float) -> No
     """
     values, reach = np.nan_to_num(segments.estimate.values[0]), segments.estimate.reach
     margin = np.zeros_like(values) if reach is None else np.nan_to_num(reach[0])
-    is_known = np.abs(values) > margin
+    is_known = np.abs(values) > 0 if (own := segments.estimate.significant) is None else own[0]
     corners = np.stack(
         [
             np.stack([segments.starts, np.zeros_like(values)], 1), np.stack([segments.starts, values], 1),
@@ -206,13 +234,19 @@ def draw_segments(axes: Axes, segments: SegmentAttribution, inches: float) -> No
 
 
 def draw_rows(
-    axes: Axes, rows: np.ndarray, edges: np.ndarray, names: Sequence[str], scale: Normalize
+    axes: Axes,
+    rows: np.ndarray,
+    significant: np.ndarray | None,
+    edges: np.ndarray,
+    names: Sequence[str],
+    scale: Normalize,
 ) -> ScalarMappable:
-    """Draw a heat map of rows over time, the first on top.
+    """Draw a heat map of rows over time, the first on top; what is not significant is pale.
 
     Args:
         axes: Axes to draw on.
         rows: Classes or layers, ``(rows, frames)``.
+        significant: Which of them are, ``(rows, frames)`` bool; None where it is unknown.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
         names: Names of the rows.
         scale: Colour scale.
@@ -220,6 +254,8 @@ def draw_rows(
     masked = np.ma.masked_invalid(rows)
     colours = ATTRIBUTION_MAP.with_extremes(bad="0.8")
     mesh = axes.pcolormesh(edges, np.arange(len(rows) + 1), masked, cmap=colours, norm=scale, rasterized=True)
+    if significant is not None:
+        mesh.set_alpha(np.where(significant | masked.mask, 1.0, _PALE))  # type: ignore[arg-type] # which takes arrays
     axes.invert_yaxis()
     every = math.ceil(len(names) / 14)
     axes.set_yticks(
@@ -232,7 +268,7 @@ def draw_rows(
 def draw_strips(axes: Axes, strips: Sequence[Strip]) -> ScalarMappable:
     """Draw strips below each other, each with its label above it.
 
-    They are pale where the interval contains 0, and grey where nothing is known.
+    They are pale where they are not significant, and grey where nothing is known.
     """
     scale = Normalize(-100, 100)
     colours = ATTRIBUTION_MAP.with_extremes(bad="0.85")

@@ -36,7 +36,8 @@ class Rendering:
     Attributes:
         png: Picture.
         size: Width and height of the picture in pixels.
-        sounds: ``original``, ``kept``, ``removed``: ``(time,)`` each, equally loud; none of several explanations.
+        sounds: ``original`` and, where there is evidence, ``kept`` and ``removed``: ``(time,)`` each, equally loud;
+            none of several explanations.
     """
 
     png: bytes
@@ -50,8 +51,8 @@ def render(waveform: np.ndarray, sample_rate: int, explanation: Explanation, top
     from speechshap.report.figures import explanation_figure
 
     png, size = png_bytes(explanation_figure(waveform, sample_rate, explanation, top_k_frames))
-    envelopes = sound.heard(explanation.frames.values[0], explanation.frame_edges)
-    sounds = {name: envelopes[name].apply(waveform, sample_rate) for name in ("original", "kept", "removed")}
+    envelopes = sound.heard(explanation)
+    sounds = {name: own.apply(waveform, sample_rate) for name, own in envelopes.items() if name != "weighted"}
     return Rendering(png, size, sound.equal_loudness(sounds))
 
 

@@ -1,11 +1,14 @@
-"""An attribution made audible: the sound of the strongest frames, and the sound without them."""
+"""An attribution made audible: the sound of the evidence alone, and the sound without it."""
 
 import base64
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import soundfile
+
+from speechshap.results.explanation import Explanation
 
 FADE_SECONDS = 0.01
 """Length of the fade between sound and silence; shorter ones click."""
@@ -17,6 +20,15 @@ SILENCE = 10 ** (-80 / 20)
 
 LONGEST_SOUND_SECONDS = 120
 """Longer sounds are left out of event files and notebooks, which hold three of each; the report holds them all."""
+
+
+WORDS = {
+    "original": "the sound",
+    "kept": "the evidence alone",
+    "removed": "all but the evidence",
+    "weighted": "loud as the attribution",
+}
+"""What is heard, in words, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,86 +43,79 @@ class Envelope:
     seconds: np.ndarray
     gains: np.ndarray
 
+    def at(self, num_samples: int, sample_rate: int) -> np.ndarray:
+        """Gain of each sample, ``(time,)``."""
+        return np.interp(np.arange(num_samples) / sample_rate, self.seconds, self.gains).astype(np.float32)
+
     def apply(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         """The waveform ``(time,)`` with this gain."""
-        time = np.arange(len(waveform)) / sample_rate
-        return (waveform * np.interp(time, self.seconds, self.gains)).astype(np.float32)
+        return (waveform * self.at(len(waveform), sample_rate)).astype(np.float32)
 
 
-def heard(frames: np.ndarray, edges: np.ndarray) -> dict[str, Envelope]:
-    """Gains over time that turn the sound into what the report plays for an attribution.
+def heard(explanation: Explanation, target: int = 0) -> dict[str, Envelope]:
+    """Gains over time that turn the sound into what is played of an explanation, by the names of :data:`WORDS`.
+
+    Where nothing speaks for the target, the sound itself is all there is.
 
     Args:
-        frames: ``(frames,)``.
-        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
-
-    Returns:
-        The ``original``, only the evidence (``kept``), all but the evidence (``removed``), and the sound with a
-        loudness that follows the attribution (``weighted``).
-
-    Example:
-        >>> gains = heard(np.array([0.0, 2.0, 0.0, 0.0, 0.0]), np.arange(6) / 10)
-        >>> gains["kept"].apply(np.ones(6), 10)
-        array([0., 1., 1., 0., 0., 0.], dtype=float32)
+        explanation: What is played.
+        target: Of which of its targets.
     """
-    mask = evidence(frames)
-    return {
-        "original": Envelope(edges[[0, -1]], np.ones(2)),
-        "kept": kept(mask, edges),
-        "removed": removed(mask, edges),
-        "weighted": weighted(frames, edges),
+    edges, windows = explanation.frame_edges, explanation.evidence_windows(target)
+    found = {"original": Envelope(edges[[0, -1]], np.ones(2))}
+    if not len(windows):
+        return found
+    weights = explanation.evidence_weights(target)
+    return found | {
+        "kept": kept(windows, explanation.duration),
+        "removed": removed(windows, explanation.duration),
+        "weighted": weighted(weights, edges),
     }
 
 
-def evidence(frames: np.ndarray, share: float = 0.2) -> np.ndarray:
-    """Mask ``(frames,)`` of the strongest ``share`` of the frames, as far as they speak for the target.
-
-    Frames with a negative, zero or non-finite attribution are never selected, so that there may be fewer.
-
-    Example:
-        >>> evidence(np.array([0.1, 3.0, -5.0, 2.0, 1.0]), 0.4)
-        array([False,  True, False,  True, False])
-    """
-    for_target = np.where(np.isfinite(frames) & (frames > 0), frames, 0.0)
-    strongest = np.argsort(-for_target, kind="stable")[: max(1, round(share * frames.size))]
-    mask = np.zeros(frames.shape, dtype=bool)
-    mask[strongest] = for_target[strongest] > 0
-    return mask
-
-
-def kept(mask: np.ndarray, edges: np.ndarray) -> Envelope:
-    """Gain that keeps only the masked frames.
+def kept(windows: np.ndarray, duration: float) -> Envelope:
+    """Gain that keeps only some windows of a sound.
 
     Args:
-        mask: ``(frames,)``.
-        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
+        windows: Bounds in seconds, sorted and without overlap, ``(windows, 2)``.
+        duration: Length of the sound in seconds.
 
     Returns:
-        Gain 1 within the masked frames; the fades lie outside of them.
+        Gain 1 within the windows; the fades lie outside of them.
+
+    Example:
+        >>> kept(np.array([[0.1, 0.2]]), 0.4).apply(np.ones(4), 10)
+        array([0., 1., 1., 0.], dtype=float32)
     """
-    changes = np.flatnonzero(np.diff(mask)) + 1
-    starts, stops = np.concatenate([[0], changes]), np.concatenate([changes, [len(mask)]])
+    bounds = [0.0, *windows.ravel().tolist(), duration]
     seconds: list[float] = []
     gains: list[float] = []
-    for start, stop in zip(starts, stops, strict=True):
-        begin, end, gain = float(edges[start]), float(edges[stop]), float(mask[start])
-        if not gain:
+    for number, (begin, end) in enumerate(pairwise(bounds)):
+        is_window = number % 2 == 1
+        if begin == end:  # windows side by side, or at an end of the sound
+            continue
+        if not is_window:
             fade = min(FADE_SECONDS, (end - begin) / 2)
-            begin, end = begin + fade * (start > 0), end - fade * (stop < len(mask))
+            begin, end = begin + fade * (number > 0), end - fade * (number < len(bounds) - 2)
         seconds += [begin, end]
-        gains += [gain, gain]
+        gains += [float(is_window)] * 2
     return Envelope(np.array(seconds), np.array(gains))
 
 
-def removed(mask: np.ndarray, edges: np.ndarray) -> Envelope:
-    """Gain that silences the masked frames: 1 minus that of :func:`kept`, so that the two add up to the sound."""
-    envelope = kept(mask, edges)
+def removed(windows: np.ndarray, duration: float) -> Envelope:
+    """Gain that silences the windows: 1 minus that of :func:`kept`, so that the two add up to the sound."""
+    envelope = kept(windows, duration)
     return Envelope(envelope.seconds, 1.0 - envelope.gains)
 
 
-def weighted(frames: np.ndarray, edges: np.ndarray) -> Envelope:
-    """Gain that follows the attribution: 1 where it is greatest, 0 where it is 0 or negative."""
-    for_target = np.where(np.isfinite(frames) & (frames > 0), frames, 0.0)
+def weighted(weights: np.ndarray, edges: np.ndarray) -> Envelope:
+    """Gain that follows what speaks for a target: 1 where it is greatest, 0 where it is 0 or negative.
+
+    Args:
+        weights: Of each frame, ``(frames,)``.
+        edges: Bounds of the frames in seconds, ``(frames + 1,)``.
+    """
+    for_target = np.maximum(weights, 0.0)
     gains = np.sqrt(for_target / max(float(for_target.max(initial=0.0)), np.finfo(float).tiny))
     centers = (edges[:-1] + edges[1:]) / 2
     return Envelope(np.concatenate([edges[:1], centers, edges[-1:]]), np.concatenate([gains[:1], gains, gains[-1:]]))

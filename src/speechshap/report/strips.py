@@ -8,7 +8,7 @@ import numpy as np
 from speechshap.report.wording import variant_names
 from speechshap.results.explanation import Explanation
 
-CAPTION = "methods, each as a share of its largest value; pale: the 95 % interval contains 0"
+CAPTION = "methods, each as a share of its largest value; pale: not significant"
 
 
 class Strip(NamedTuple):
@@ -20,7 +20,7 @@ class Strip(NamedTuple):
         is_warning: Whether the label says the latter.
         edges: Bounds of the stretches in seconds, ``(stretches + 1,)``.
         shares: From -1 to 1, and from 0 where signs say nothing of the target, ``(stretches,)``; NaN where unknown.
-        is_unsure: Whether the 95 % interval contains 0, ``(stretches,)``; False where there is no interval.
+        is_unsure: Whether it is not significant, ``(stretches,)``; False where that is unknown.
     """
 
     name: str
@@ -52,11 +52,11 @@ def _strip(name: str, explanation: Explanation, target: str) -> Strip:
         return Strip(name, f"{name}: does not explain {target}", False, explanation.frame_edges, *unknown)
     index = targets.index(target)
     shown = explanation.resolution(index)
-    frames, reach = shown.estimate.values[index], shown.estimate.reach
+    frames, is_significant = shown.estimate.values[index], shown.estimate.significant
     finite = np.where(np.isfinite(frames), np.abs(frames), 0.0)
     largest = float(finite.max(initial=0.0))
     shares = np.where(np.isfinite(frames), frames, np.nan) / (largest or 1.0)
-    is_unsure = np.zeros(len(frames), dtype=bool) if reach is None else np.abs(frames) <= reach[index]
+    is_unsure = np.zeros(len(frames), dtype=bool) if is_significant is None else ~is_significant[index]
     reservation = explanation.reservation(index)
     sign = "" if explanation.is_signed else ", without sign"
     each = "" if shown.is_frames else f" {shown.each}"

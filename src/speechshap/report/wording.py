@@ -1,11 +1,16 @@
 """How an explanation is named in figures and pages."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from speechshap.attribution.targets import Target
+from speechshap.results.estimate import NOISY
 from speechshap.results.explanation import Explanation, Provenance
+
+SHARP = 0.2
+"""Relative error of the frames below which a picture is called sharp."""
 
 _MOST_OUTPUTS = 3
 
@@ -21,10 +26,42 @@ def shortened(name: str, letters: int) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1 - half]}…{name[-half:]}"
 
 
+def grade(relative_error: float) -> Literal["sharp", "fair", "noise"] | None:
+    """How sharp a picture with this relative error of its frames is, in a word; None where the error is unknown.
+
+    Example:
+        >>> grade(0.1), grade(0.3), grade(0.8), grade(math.nan)
+        ('sharp', 'fair', 'noise', None)
+    """
+    if math.isnan(relative_error):
+        return None
+    return "sharp" if relative_error < SHARP else "fair" if relative_error < NOISY else "noise"
+
+
+def percent(probability: float) -> str:
+    """A probability as people read it, which is not 100 % unless it is 1.
+
+    Example:
+        >>> percent(0.9991), percent(0.25), percent(0.001)
+        ('>99 %', '25 %', '<1 %')
+    """
+    rounded = round(100 * probability)
+    if rounded == 100 and probability < 1:
+        return ">99 %"
+    return "<1 %" if rounded == 0 and probability > 0 else f"{rounded} %"
+
+
 def outputs_text(explanation: Explanation) -> str:
     """The first explained outputs, which a regression has in place of a prediction (``arousal 0.71``)."""
     outputs = zip(explanation.targets, explanation.outputs, strict=True)
     return ", ".join(f"{target} {output:.2f}" for target, output in list(outputs)[:_MOST_OUTPUTS])
+
+
+def predicted_text(explanation: Explanation) -> str:
+    """What the model predicts: a class with its probability (``predicted happy (>99 %)``), or the outputs."""
+    if explanation.prediction is None or explanation.probability is None:
+        return outputs_text(explanation)
+    return f"predicted {explanation.prediction} ({percent(explanation.probability)})"
 
 
 def explained_of_classes(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

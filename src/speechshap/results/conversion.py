@@ -1,6 +1,6 @@
 """Converts an Attribution into one Explanation per utterance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from speechshap.attribution.attribution import Attribution
 from speechshap.attribution.segments import NamedSegments, sum_segments
 from speechshap.attribution.targets import NO_CLASS, Target
+from speechshap.data import Stretch
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution, Provenance
@@ -30,9 +31,11 @@ def from_attribution(
     grid: FrameGrid,
     num_samples: int,
     provenance: Provenance,
+    probabilities: Mapping[str, float] | None = None,
     bands: Bands | None = None,
     embedding: Tensor | None = None,
     segments: NamedSegments | None = None,
+    truth: tuple[Stretch, ...] = (),
 ) -> Explanation:
     """The explanation of one utterance of a batch.
 
@@ -53,9 +56,11 @@ def from_attribution(
         grid: Where the frames lie on the waveform.
         num_samples: Length of the waveform in samples.
         provenance: What the attribution was computed from.
+        probabilities: Of all classes, by name; None for a regression, and where unknown.
         bands: Bands and columns of the time-frequency attribution; None without one.
         embedding: Input of the classifier's head, ``(features,)``; None where unknown.
         segments: Segments of the utterance, the same that the evaluator had; None for none.
+        truth: Where the evidence of the label is known to be; empty where it is not known.
     """
     outputs, n_replicates = attribution.outputs[index].tolist(), int(attribution.n_replicates[index])
     columns = sorted(
@@ -95,6 +100,7 @@ def from_attribution(
         label=label,
         prediction=prediction,
         probability=probability,
+        probabilities=probabilities,
         targets=tuple(targets[column] for column in columns),
         outputs=_numpy(attribution.outputs[index, columns]),
         logits=_numpy((logits[classes] - subtracted)[columns]),
@@ -110,6 +116,7 @@ def from_attribution(
         segments=None
         if segments is None
         else _segments(attribution, index, columns, segments, grid.edges(num_samples)),
+        truth=truth,
     )
 
 
@@ -134,15 +141,21 @@ def layer_tensors(attribution: Attribution, index: int, targets: Sequence[Target
 
 
 def _layers(attribution: Attribution, index: int, columns: Sequence[int]) -> LayerAttribution:
-    own = [_within(attribution, index, values)[columns] for values in attribution.layers.values()]
+    own = {name: _within(attribution, index, values)[columns] for name, values in attribution.layers.items()}
     num_frames = int(attribution.frame_lengths[index])
-    frames = [
-        values.sum(2) if values.ndim == 3 and values.shape[1] == num_frames
-        else values.new_full((len(columns), num_frames), torch.nan)
-        for values in own
-    ]  # fmt: skip
-    mass = [values.abs().flatten(1).sum(1) for values in own]
-    return LayerAttribution(tuple(attribution.layers), _numpy(torch.stack(frames, 1)), _numpy(torch.stack(mass, 1)))
+    unknown = torch.full((len(columns), num_frames), torch.nan)
+    has_frames = {name: values.ndim == 3 and values.shape[1] == num_frames for name, values in own.items()}
+    frames = [values.sum(2).float().cpu() if has_frames[name] else unknown for name, values in own.items()]
+    standard_error = None
+    if sums := attribution.layer_frames_standard_error:
+        errors = [sums[name][index, columns, :num_frames].cpu() if has_frames[name] else unknown for name in own]
+        standard_error = _numpy(torch.stack(errors, 1))
+    mass = [values.abs().flatten(1).sum(1) for values in own.values()]
+    return LayerAttribution(
+        tuple(attribution.layers),
+        Estimate(_numpy(torch.stack(frames, 1)), standard_error, int(attribution.n_replicates[index])),
+        _numpy(torch.stack(mass, 1)),
+    )
 
 
 def _segments(

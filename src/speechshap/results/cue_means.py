@@ -11,27 +11,27 @@ TOP_SHARE = 0.2
 """Share of the frames that count as evidence where none is significant."""
 
 
-def evidence_frames(values: np.ndarray, reach: np.ndarray | None) -> tuple[np.ndarray, str | None]:
+def evidence_frames(values: np.ndarray, significant: np.ndarray | None) -> tuple[np.ndarray, str | None]:
     """Which frames speak for a target, and by which rule.
 
-    ``significant``: the lower end of the frame's 95 % interval is above 0. Where there are no intervals, or none is
-    above 0, ``top_fifth``: the fifth of the frames with the greatest attribution.
+    ``significant``: frames that are so, with an attribution above 0. Where it is unknown which are, or there is none,
+    ``top_fifth``: the fifth of the frames with the greatest attribution.
 
     Args:
         values: Frame attributions, ``(frames,)``.
-        reach: Half the width of their intervals; None where unknown, and where the sign says nothing.
+        significant: Which of them are, ``(frames,)`` bool; None where unknown, and where the sign says nothing.
 
     Returns:
         ``(frames,)`` bool, and the rule; no frame and None where all attributions are the same, or one is not finite.
 
     Example:
-        >>> evidence_frames(np.array([2.0, 1.0, -1.0, 0.5]), np.array([0.5, 0.5, 0.5, 0.5]))
+        >>> evidence_frames(np.array([2.0, 1.0, -1.0, 0.5]), np.array([True, True, True, False]))
         (array([ True,  True, False, False]), 'significant')
     """
     if not np.isfinite(values).all() or np.ptp(values) == 0:
         return np.zeros(len(values), bool), None
-    if reach is not None and (is_significant := values - reach > 0).any():
-        return is_significant, "significant"
+    if significant is not None and (speaks_for := significant & (values > 0)).any():
+        return speaks_for, "significant"
     is_top = np.zeros(len(values), bool)
     is_top[np.argsort(-values, kind="stable")[: max(1, round(TOP_SHARE * len(values)))]] = True
     return is_top, "top_fifth"
@@ -55,8 +55,8 @@ def cue_means(frames: Estimate, cues: Mapping[str, np.ndarray], is_signed: bool 
         (array([[3.]], dtype=float32), array([[1.]], dtype=float32), ('top_fifth',))
     """
     values = np.stack(list(cues.values())).astype(np.float64)
-    reach = frames.reach if is_signed else None
-    chosen = [evidence_frames(own, None if reach is None else reach[row]) for row, own in enumerate(frames.values)]
+    known = frames.significant if is_signed else None
+    chosen = [evidence_frames(own, None if known is None else known[row]) for row, own in enumerate(frames.values)]
     sides = [[_means(values, mask), _means(values, ~mask & (rule is not None))] for mask, rule in chosen]
     evidence, rest = np.array(sides, np.float32).swapaxes(0, 1)
     return CueMeans(tuple(cues), evidence, rest, tuple(rule for _, rule in chosen))

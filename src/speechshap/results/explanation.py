@@ -10,8 +10,10 @@ import numpy as np
 from speechshap.attribution.methods import find_method, method_names
 from speechshap.attribution.segments import LADDER_SECONDS, width_name
 from speechshap.attribution.targets import Target
+from speechshap.data import Stretch
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.results.estimate import NOISY, Estimate
+from speechshap.results.evidence import Evidence, evidence_windows, spread_over_frames
 from speechshap.results.segments import Resolution, SegmentAttribution
 
 UNITS = {"logit": "logits", "log_odds": "log odds", "probability": "probability"}
@@ -39,13 +41,13 @@ class LayerAttribution:
 
     Attributes:
         names: Names of the layers, from the first.
-        frames: Signed sum over the neurons of each layer and frame, ``(targets, layers, frames)``; NaN for a layer
-            whose outputs are not those of frames.
+        frames: Signed sum over the neurons of each layer and frame, ``(targets, layers, frames)``, with the error of
+            that sum; NaN for a layer whose outputs are not those of frames.
         mass: Sum of the absolute attributions of each layer's neurons, ``(targets, layers)``.
     """
 
     names: tuple[str, ...]
-    frames: np.ndarray
+    frames: Estimate
     mass: np.ndarray
 
     @property
@@ -134,11 +136,14 @@ class Explanation:
             has no such value.
         n_draws: Number of points on the paths, or of other evaluations of the model, that were averaged.
         provenance: What the explanation was computed from.
+        probabilities: Of all classes, by name, in the model's order; None for a regression, and where unknown.
         layers: Neuron attributions by layer, where asked for.
         bands: Attribution by time and frequency, where asked for.
         embedding: Input of the classifier's head for the utterance, ``(features,)``; None where unknown.
         cues: Prosody of the evidence and of the rest, where asked for.
         segments: Sums of the frames over stretches that people read, and over stretches of equal length.
+        truth: Where the evidence of the label is known to be; empty where it is not known.
+        evidence: What is heard as evidence, and what the model says to it, where it was asked.
     """
 
     utterance: str
@@ -156,11 +161,14 @@ class Explanation:
     completeness_gap: Estimate
     n_draws: int
     provenance: Provenance
+    probabilities: Mapping[str, float] | None = None
     layers: LayerAttribution | None = None
     bands: BandAttribution | None = None
     embedding: np.ndarray | None = None
     cues: CueMeans | None = None
     segments: SegmentAttribution | None = None
+    truth: tuple[Stretch, ...] = ()
+    evidence: Evidence | None = None
 
     @property
     def duration(self) -> float:
@@ -209,6 +217,28 @@ class Explanation:
         finer_first = [frames] if self.segments is None else [frames, *self.segments.ladder()]
         known = (each for each in finer_first if not each.estimate.relative_error[target] >= NOISY)
         return next(known, finer_first[-1])
+
+    def evidence_weights(self, target: int = 0) -> np.ndarray:
+        """Attribution of each frame to a target, 0 where not significant at its :meth:`resolution`, ``(frames,)``.
+
+        The attribution of a longer stretch is distributed over its frames by their lengths. Where errors are unknown,
+        nothing is 0 for lack of significance.
+        """
+        shown = self.resolution(target)
+        values, is_significant = shown.estimate.values[target], shown.estimate.significant
+        known = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+        if is_significant is not None:
+            known = np.where(is_significant[target], known, 0.0)
+        return known if shown.is_frames else spread_over_frames(known, shown.edges, self.frame_edges)
+
+    def evidence_windows(self, target: int = 0) -> np.ndarray:
+        """Stretches that are heard as the evidence of a target, ``(windows, 2)`` in seconds.
+
+        Those that the model was asked about; where it was not, those that it would have been.
+        """
+        if self.evidence is not None:
+            return self.evidence.windows[target]
+        return evidence_windows(self.evidence_weights(target), self.frame_edges)
 
     def shown(self, target: int = 0) -> str:
         """What a picture of a target shows, in words: at which :meth:`resolution`, and why."""

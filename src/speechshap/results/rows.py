@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from speechshap.attribution.targets import Target
+from speechshap.data import Stretch
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.results.estimate import Estimate
+from speechshap.results.evidence import Evidence
 from speechshap.results.explanation import BandAttribution, CueMeans, Explanation, LayerAttribution, Provenance
 from speechshap.results.parts import Row
 from speechshap.results.segments import SegmentAttribution
@@ -28,6 +30,8 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("prediction", pa.string()),
         ("probability", pa.float32()),
+        ("class_names", pa.list_(pa.string())),
+        ("class_probabilities", pa.list_(pa.float32())),
         ("target", pa.string()),
         ("against", pa.string()),
         ("target_logit", pa.float32()),
@@ -50,6 +54,7 @@ SCHEMA = pa.schema(
         ("layer_names", pa.list_(pa.string())),
         ("layer_mass", pa.list_(pa.float32())),
         ("layer_frame_attribution", pa.list_(pa.list_(pa.float32()))),
+        ("layer_frame_standard_error", pa.list_(pa.list_(pa.float32()))),
         ("frequencies_hz", pa.list_(pa.float32())),
         ("time_frequency_hop_seconds", pa.float64()),
         ("time_frequency_attribution", pa.list_(pa.list_(pa.float32()))),
@@ -65,6 +70,17 @@ SCHEMA = pa.schema(
         ("segment_end_seconds", pa.list_(pa.float64())),
         ("segment_attribution", pa.list_(pa.float32())),
         ("segment_standard_error", pa.list_(pa.float32())),
+        ("truth_start_seconds", pa.list_(pa.float64())),
+        ("truth_end_seconds", pa.list_(pa.float64())),
+        ("truth_low_hz", pa.list_(pa.float64())),
+        ("truth_high_hz", pa.list_(pa.float64())),
+        ("evidence_start_seconds", pa.list_(pa.float64())),
+        ("evidence_end_seconds", pa.list_(pa.float64())),
+        ("answer", pa.float32()),
+        ("answer_evidence_alone", pa.float32()),
+        ("answer_without_evidence", pa.float32()),
+        ("answer_random_alone", pa.list_(pa.float32())),
+        ("answer_without_random", pa.list_(pa.float32())),
         ("settings", pa.string()),
         ("model", pa.string()),
         ("precision", pa.string()),
@@ -82,6 +98,10 @@ the neurons of each layer and frame, ``layer_mass`` the sum of their absolute va
 attributions are lists of bands, each with a value for each column. ``embedding`` is the input of the classifier's head.
 ``cue_evidence`` and ``cue_rest`` are the means of the cues ``cue_names`` over the frames of the evidence, which
 ``cue_rule`` tells, and over the others.
+The columns ``truth_…`` have one element for each stretch in which the evidence of the label is known to be. The columns
+``evidence_…`` have one for each window that is heard as the evidence of the target, and the columns ``answer…`` what
+the model says to the sound, to the evidence alone, to the sound without it, and, as often as it was asked, to as much
+at random (:class:`speechshap.results.evidence.Evidence`).
 The columns ``segment_…`` have one element for each segment, those of a tier one after the other.
 ``settings`` holds all settings of the method as JSON. ``model`` is a fingerprint of the weights.
 ``settings_fingerprint`` is common to the rows of a run (weights, precision, references, settings); rows with the same
@@ -90,7 +110,15 @@ The columns ``segment_…`` have one element for each segment, those of a tier o
 GROUPED_BY = ("utterance", "settings_fingerprint", "fingerprint", "explained_at")
 """Columns that :func:`by_utterance` needs."""
 
-SHOWN = tuple(name for name in SCHEMA.names if name not in ("time_frequency_standard_error", "embedding"))
+_TRUTH = ("truth_start_seconds", "truth_end_seconds", "truth_low_hz", "truth_high_hz")
+"""Columns of known evidence, in the order of the fields of a stretch."""
+
+_ANSWERS = (
+    "answer", "answer_evidence_alone", "answer_without_evidence", "answer_random_alone", "answer_without_random"
+)  # fmt: skip
+"""Columns of what the model says, in the order of the fields of the evidence behind the windows."""
+
+SHOWN = tuple(name for name in SCHEMA.names if name != "embedding")
 """Columns that pictures are made from."""
 
 
@@ -106,6 +134,8 @@ def to_rows(explanation: Explanation) -> list[Row]:
         "label": explanation.label,
         "prediction": explanation.prediction,
         "probability": explanation.probability,
+        **_class_columns(explanation.probabilities),
+        **_truth_columns(explanation.truth),
         "method": provenance.method,
         "n_samples": explanation.n_draws,
         "n_replicates": explanation.frames.n_replicates,
@@ -135,7 +165,7 @@ def to_rows(explanation: Explanation) -> list[Row]:
         if (layers := explanation.layers) is not None:
             row["layer_names"] = list(layers.names)
             row["layer_mass"] = layers.mass[index].tolist()
-            row["layer_frame_attribution"] = layers.frames[index].tolist()
+            row |= _columns(layers.frames, index, "layer_frame_attribution", "layer_frame_standard_error")
         if (bands := explanation.bands) is not None:
             row["frequencies_hz"] = bands.frequencies.tolist()
             row["time_frequency_hop_seconds"] = bands.hop_seconds
@@ -148,6 +178,12 @@ def to_rows(explanation: Explanation) -> list[Row]:
             row["segment_start_seconds"] = segments.starts.tolist()
             row["segment_end_seconds"] = segments.ends.tolist()
             row |= _columns(segments.estimate, index, "segment_attribution", "segment_standard_error")
+        if (evidence := explanation.evidence) is not None:
+            row["evidence_start_seconds"], row["evidence_end_seconds"] = evidence.windows[index].T.tolist()
+            row |= {
+                column: float(own[index]) if own.ndim == 1 else own[index].tolist()
+                for column, own in zip(_ANSWERS, _answers_of(evidence), strict=True)
+            }
         rows.append({name: None if isinstance(value, float) and isnan(value) else value for name, value in row.items()})
     return rows
 
@@ -160,10 +196,12 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
     """
     rows = list({target_of(row): row for row in rows}.values())
     first = rows[0]
-    layers = bands = cues = segments = None
+    layers = bands = cues = segments = evidence = None
     if first["layer_names"] is not None:
         layers = LayerAttribution(
-            tuple(first["layer_names"]), _stack(rows, "layer_frame_attribution"), _stack(rows, "layer_mass")
+            tuple(first["layer_names"]),
+            _estimate(rows, "layer_frame_attribution", "layer_frame_standard_error"),
+            _stack(rows, "layer_mass"),
         )
     if first["frequencies_hz"] is not None:
         bands = BandAttribution(
@@ -187,6 +225,12 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
             np.asarray(first["segment_end_seconds"]),
             _estimate(rows, "segment_attribution", "segment_standard_error"),
         )
+    if all(row["evidence_start_seconds"] is not None for row in rows):
+        windows = ([row["evidence_start_seconds"], row["evidence_end_seconds"]] for row in rows)
+        evidence = Evidence(
+            tuple(np.array(own, np.float64).reshape(2, -1).T for own in windows),
+            *(_stack(rows, column) for column in _ANSWERS),
+        )
     embedding = first.get("embedding")
     return Explanation(
         utterance=first["utterance"],
@@ -195,6 +239,9 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
         label=first["label"],
         prediction=first["prediction"],
         probability=first["probability"],
+        probabilities=None
+        if first["class_names"] is None
+        else dict(zip(first["class_names"], first["class_probabilities"], strict=True)),
         targets=tuple(target_of(row) for row in rows),
         outputs=_stack(rows, "target_output"),
         logits=_stack(rows, "target_logit"),
@@ -217,7 +264,26 @@ def from_rows(rows: Sequence[Row]) -> Explanation:
         embedding=None if embedding is None else np.asarray(embedding, dtype=np.float32),
         cues=cues,
         segments=segments,
+        truth=tuple(Stretch(*own) for own in zip(*(first[column] for column in _TRUTH), strict=True))
+        if first[_TRUTH[0]] is not None
+        else (),
+        evidence=evidence,
     )
+
+
+def _class_columns(probabilities: Mapping[str, float] | None) -> Row:
+    if probabilities is None:
+        return {}
+    return {"class_names": list(probabilities), "class_probabilities": list(probabilities.values())}
+
+
+def _truth_columns(truth: Sequence[Stretch]) -> Row:
+    return dict(zip(_TRUTH, map(list, zip(*truth, strict=True)), strict=True)) if truth else {}
+
+
+def _answers_of(evidence: Evidence) -> tuple[np.ndarray, ...]:
+    """In the order of their columns."""
+    return evidence.whole, evidence.alone, evidence.without, evidence.random_alone, evidence.random_without
 
 
 def target_of(row: Mapping[str, Any]) -> Target:

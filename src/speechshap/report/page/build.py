@@ -25,14 +25,15 @@ from speechshap.files import locked, named_in_errors, remove_partial, whole_file
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report import sound
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.moments import TOP_K_FRAMES, strongest_frames
+from speechshap.report.moments import TOP_K_FRAMES, marked_frames
+from speechshap.report.page.answers import answers_of
 from speechshap.report.page.choice import MOST_SHOWN, Choice
 from speechshap.report.page.compared import compared_by_target
 from speechshap.report.page.cues import cue_table
 from speechshap.report.page.interactive import frames_title, interactive_figure
 from speechshap.report.page.tiers import segment_rows
 from speechshap.report.summary import CAPTIONS
-from speechshap.report.wording import outputs_text, variant_names
+from speechshap.report.wording import grade, outputs_text, variant_names
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder, nothing_to_show
 from speechshap.results.shards import told_of_shards
@@ -144,6 +145,10 @@ class Variant:
             "unit": explanation.unit,
             "signed": explanation.is_signed,
             "figure": figure.to_dict(),
+            "truth": [[_number(bound) if bound is not None else None for bound in own] for own in explanation.truth],
+            "probabilities": None
+            if explanation.probabilities is None
+            else [[name, _number(own)] for name, own in explanation.probabilities.items()],
             "targets": [_target(explanation, target, waveform) for target in range(len(explanation.targets))],
         }
 
@@ -176,7 +181,11 @@ class ReportEntry:
             "outputs": outputs_text(explanation) if explanation.prediction is None else None,
             "probability": None if explanation.probability is None else _number(explanation.probability),
             "error": _number(explanation.relative_error[0]),
+            "grade": grade(explanation.relative_error[0]),
             "gap": _number(explanation.completeness_gap.values[0]),
+            "gap_error": None
+            if (gap_error := explanation.completeness_gap.standard_error) is None
+            else _number(gap_error[0]),
             "seconds": _number(explanation.duration),
         }
 
@@ -213,10 +222,12 @@ def _waveform(path: str, num_samples: int) -> np.ndarray | None:
 
 
 def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) -> dict[str, Any]:
-    frames, shown = explanation.frames.values[target], explanation.resolution(target)
-    values, reach = shown.estimate.values[target], shown.estimate.reach
+    shown = explanation.resolution(target)
+    values, reach, is_significant = shown.estimate.values[target], shown.estimate.reach, shown.estimate.significant
+    significant = None if is_significant is None else is_significant[target]
     # As much of the sound as so many frames are.
-    count = math.ceil(TOP_K_FRAMES * len(values) / len(frames))
+    count = math.ceil(TOP_K_FRAMES * len(values) / explanation.frames.values.shape[1])
+    gap = explanation.completeness_gap
     return {
         "name": str(explanation.targets[target]),
         "reservation": explanation.reservation(target),
@@ -224,16 +235,23 @@ def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) 
         "edges": _numbers(shown.edges, 4),
         "values": _numbers(values),
         "reach": None if reach is None else _numbers(reach[target]),
-        "strongest": strongest_frames(values, count).tolist(),
+        "significant": None if significant is None else significant.tolist(),
+        "strongest": marked_frames(values, significant, count).tolist(),
+        "windows": explanation.evidence_windows(target).round(4).tolist(),
+        "answers": answers_of(explanation, target),
+        "error": _number(explanation.relative_error[target]),
+        "grade": grade(explanation.relative_error[target]),
+        "gap": _number(gap.values[target]),
+        "gap_error": None if gap.standard_error is None else _number(gap.standard_error[target]),
         "segments": segment_rows(explanation, target),
         "cues": cue_table(explanation, target),
-        "sounds": {} if waveform is None else _sounds(frames, explanation.frame_edges, waveform),
+        "sounds": {} if waveform is None else _sounds(explanation, target, waveform),
     }
 
 
-def _sounds(frames: np.ndarray, edges: np.ndarray, waveform: np.ndarray) -> dict[str, Any]:
+def _sounds(explanation: Explanation, target: int, waveform: np.ndarray) -> dict[str, Any]:
     """Gains over time that the page applies to the sound, so that the file needs to hold one sound only."""
-    envelopes = sound.heard(frames, edges)
+    envelopes = sound.heard(explanation, target)
     played = _full_scale(waveform)
     levels = sound.equal_loudness_gains(
         {name: envelope.apply(played, SAMPLE_RATE) for name, envelope in envelopes.items()}

@@ -8,7 +8,7 @@ from speechshap.data.cues import CUES
 from speechshap.results.explanation import Explanation
 
 _RULES = {
-    "significant": "frames whose 95 % interval is above 0",
+    "significant": "significant frames that speak for it",
     "top_fifth": "the fifth of the frames with the greatest attribution",
 }
 

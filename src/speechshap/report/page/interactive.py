@@ -274,13 +274,13 @@ def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatm
 
 
 def _layers(layers: LayerAttribution, edges: np.ndarray, axis: str) -> list[Any]:
-    scale, shares = symmetric_scale(layers.frames), layers.shares
+    scale, shares = symmetric_scale(layers.frames.values), layers.shares
     names = [escape(name.replace("layer_", "layer ")) for name in layers.names]
     traces: list[Any] = []
     for target in range(len(shares)):
         traces += [
             go.Heatmap(
-                z=float32(layers.frames[target]), x=float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
+                z=float32(layers.frames.values[target]), x=float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
                 zmax=scale.vmax, colorscale=_DIVERGING, showscale=False, visible=target == 0,
                 hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
             ),
