@@ -185,6 +185,13 @@ def test_a_panel_of_one_utterance_or_speaker_is_faded_in_every_figure(
         assert ("faded: of one utterance or speaker" in figure.get_suptitle()) == is_weak
 
 
+def test_a_name_from_right_to_left_leaves_the_numbers_behind_it_in_their_order() -> None:
+    profile = time_profile(corpus(("\u05e2\u05e6\u05d5\u05d1",), 2))
+    assert profile is not None
+    (title,) = panel_titles(time_profile_figure(profile))
+    assert title == "\u200e\u05e2\u05e6\u05d5\u05d1\u200e (2 utterances)"
+
+
 LONG = "an emotion whose name has 40 letters or so"
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from textwrap import fill
+from unicodedata import bidirectional
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -183,9 +184,15 @@ def title_panel(axes: Axes, name: str, note: str, warn: bool = False) -> None:
     """Write a name and what is to be said of it above a panel, on several lines where one is too short."""
     letters = int(_TITLE_LETTERS_PER_INCH * axes.bbox.width / _DPI)
     axes.set_title(
-        plain(fill(f"{name} ({note})", letters)), fontsize="small", loc="left", pad=3,
+        plain(fill(f"{_isolated(name)} ({note})", letters)), fontsize="small", loc="left", pad=3,
         color=WARNING if warn else "black",
     )  # fmt: skip
+
+
+def _isolated(name: str) -> str:
+    """A name that leaves what follows it where it is, also one that is written from right to left."""
+    is_leftward = any(bidirectional(letter) in ("R", "AL") for letter in name)
+    return f"\u200e{name}\u200e" if is_leftward else name  # left-to-right marks, which are not seen
 
 
 def is_weak(utterances: int, speakers: int) -> bool:
