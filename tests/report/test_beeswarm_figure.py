@@ -52,7 +52,7 @@ def test_dots_whose_evidence_is_not_significant_are_hollow_and_the_legend_says_s
     filled, hollow = dots_of(axes)
     assert (len(filled.get_offsets()), len(hollow.get_offsets())) == (4 * len(CUES), 2 * len(CUES))
     assert not len(hollow.get_facecolor())
-    assert "hollow: no frame is significant" in figure.get_suptitle().replace("\n", " ")
+    assert "hollow: no frame is known to be significant" in figure.get_suptitle().replace("\n", " ")
 
 
 def test_means_and_intervals_are_those_of_the_profile_and_faint_where_they_may_be_0() -> None:

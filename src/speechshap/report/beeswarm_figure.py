@@ -94,7 +94,7 @@ def legend(swarm: Beeswarm) -> list[str]:
         f"faint: may be 0, or of fewer than {FEWEST_SPEAKERS} speakers",
     ]
     if not all(dots.are_significant.all() for dots in swarm.dots):
-        lines.append("hollow: no frame is significant, and the strongest fifth stands for the evidence")
+        lines.append("hollow: no frame is known to be significant, and the strongest fifth stands for the evidence")
     if any(is_weak(*own) for own in zip(swarm.profile.num_utterances, swarm.profile.num_speakers, strict=True)):
         lines.append(FADED_NOTE)
     return [*lines, *([note] if (note := str(swarm)) else [])]
