@@ -120,6 +120,27 @@ def test_the_table_has_all_pairs_and_each_emotion_against_the_rest() -> None:
     assert {(each["speakers"], each["paired"]) for each in rows} == {(8, True)}
 
 
+def test_utterances_are_counted_of_the_speakers_who_are_compared() -> None:
+    frames = {"frame_attribution": [1.0, -2.0, 3.0, 1.0]}
+    of_both = [
+        spoken(emotion, name, number, **frames)
+        for name, count in (("Anna", 2), ("Bert", 3))
+        for emotion in ("sad", "calm")
+        for number in range(count)
+    ]
+    of_one = [spoken("sad", "Cleo", number, **frames) for number in range(9)]
+    paired = compare("time", comparable([*of_both, *of_one])["time"], "sad", "calm")
+    assert paired is not None
+    assert (paired.found.paired, paired.utterances) == (True, (5, 5))
+    others = [spoken("calm", name, **frames) for name in ("Dora", "Emil", "Finn")]
+    apart = [spoken("sad", name, **frames) for name in ("Gina", "Hugo")]
+    unpaired = compare("time", comparable([*of_both, *of_one, *apart, *others])["time"], "sad", "calm")
+    assert unpaired is not None
+    assert (unpaired.found.paired, unpaired.utterances) == (False, (11, 3))
+    (first, *_) = comparison_table([unpaired]).to_pylist()
+    assert (first["utterances"], first["other_utterances"]) == (11, 3)
+
+
 def test_an_unknown_cue_is_null_in_the_table() -> None:
     rows = [each | {"cue_evidence": [1.0, NAN]} for each in corpus()]
     cue = comparison_table(compare_pair(comparable(rows), "angry", "sad")).to_pylist()[-1]

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle, StepPatch
 
 from speechshap.evaluation import Difference
-from speechshap.report.colours import CLASSES
+from speechshap.report.colours import CLASSES, WARNING
 from speechshap.report.comparison import Comparison
 from speechshap.report.comparison_figures import pair_figure, rest_figure
 
@@ -24,7 +24,7 @@ def comparison(quantity: str, emotion: str = "angry", other: str | None = None, 
     found = Difference(
         np.array([0.1, 0.0, -0.2, 0.05]), np.full(4, 0.02), np.maximum(P, smallest), speakers, True, smallest
     )
-    return Comparison(quantity, emotion, other, POSITIONS[quantity], found)
+    return Comparison(quantity, emotion, other, POSITIONS[quantity], (12, 40), found)
 
 
 def marks(axes: Axes) -> list[float]:
@@ -65,8 +65,10 @@ def test_a_pair_shows_all_quantities_side_by_side() -> None:
     assert [axes.get_xlabel() for axes in figure.axes] == [
         "time (share of the duration)", "frequency (kHz)", "mean over the evidence minus that over the rest",
     ]  # fmt: skip
-    assert figure.get_suptitle().startswith(
-        "Where the evidence for angry lies, compared with sad (above 0: more for ang"
+    assert (
+        figure.get_suptitle()
+        .replace("\n", " ")
+        .startswith("Where the evidence for angry lies, compared with sad (above 0: more for ang")
     )
 
 
@@ -75,9 +77,23 @@ def test_the_caption_tells_test_and_correction_and_each_panel_its_speakers() -> 
     told = figure.get_suptitle().replace("\n", " ")
     assert "p ≤ 0.05, permutation test over speakers, corrected for the positions of a panel (largest |t|)" in told
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "angry (8 speakers, paired)", "sad (5 speakers, paired: too few to tell)",
+        "angry (12 utterances, 8 paired speakers)", "sad (12 utterances, 5 paired speakers: too few\nto tell)",
     ]  # fmt: skip
     assert not marks(figure.axes[1])
+
+
+def test_panels_of_too_few_speakers_have_titles_in_the_colour_of_a_warning() -> None:
+    known, few = rest_figure([comparison("time"), comparison("time", "sad", speakers=5)]).axes
+    assert [axes._left_title.get_color() == WARNING for axes in (known, few)] == [False, True]
+    (pair,) = pair_figure([comparison("time", other="sad", speakers=5)]).axes
+    assert pair.get_title(loc="left").startswith("12 and 40 utterances\n5 paired speakers")
+    assert pair._left_title.get_color() == WARNING
+
+
+def test_emotions_that_cannot_be_compared_are_named() -> None:
+    told = rest_figure([comparison("time")], missing=["calm", "a$b"]).get_suptitle().replace("\n", " ")
+    assert told.endswith(r"of too few speakers to be compared: calm, a\$b")
+    assert "too few" not in rest_figure([comparison("time")]).get_suptitle()
 
 
 @pytest.mark.parametrize("quantity", list(POSITIONS))
@@ -85,5 +101,5 @@ def test_eight_emotions_are_drawn_without_a_warning(quantity: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = rest_figure([comparison(quantity, f"emotion {number}") for number in range(8)])
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     assert len(figure.axes) == 8

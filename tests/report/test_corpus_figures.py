@@ -6,7 +6,7 @@ from corpus_rows import EMOTIONS, NAN, agreement_of_three, corpus, row
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from speechshap.report.colours import CLASSES
+from speechshap.report.colours import CLASSES, WARNING
 from speechshap.report.corpus import band_profile, class_agreement, layer_profile, time_profile
 from speechshap.report.corpus_figures import (
     band_profile_figure,
@@ -108,12 +108,30 @@ def test_of_many_layers_every_second_is_named() -> None:
 def test_the_agreement_is_drawn_with_numbers_on_one_scale_to_both_sides_of_0() -> None:
     agreement = agreement_of_three()
     axes = class_agreement_figure(agreement).axes[0]
-    assert " ".join(text.get_text() for text in axes.texts) == "1.00 −1.00 none −1.00 1.00 1.00 none 1.00 1.00"
+    correlations = [text.get_text() for text in axes.texts if not text.get_text().isdigit()]
+    assert " ".join(correlations) == "1.00 −1.00 none −1.00 1.00 1.00 none 1.00 1.00"
     image = axes.images[0]
     assert image.get_clim() == (-1, 1)
     np.testing.assert_array_equal(np.ma.getmaskarray(image.get_array()), np.isnan(agreement.correlation))
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
-    assert axes.get_title().endswith("0 to 1 utterance a pair")
+
+
+def test_each_pair_of_classes_has_its_number_of_utterances_and_few_are_faded() -> None:
+    both = {"against": None, "prediction": "a"}
+    rows = [
+        {**both, "utterance": f"{number}.wav", "target": target, "frame_attribution": [0.0, 1.0, float(number % 2)]}
+        for number in range(8)
+        for target in ("a", "b", "c")[: 3 if number < 2 else 2]
+    ]
+    agreement = class_agreement(rows)
+    assert agreement is not None
+    figure = class_agreement_figure(agreement)
+    axes = figure.axes[0]
+    numbers = {text.get_position(): text.get_text() for text in axes.texts if text.get_text().isdigit()}
+    expected = [[8, 8, 2], [8, 8, 2], [2, 2, 2]]
+    assert numbers == {(x, y + 0.26): str(expected[y][x]) for x in range(3) for y in range(3)}
+    np.testing.assert_array_equal(np.asarray(axes.images[0].get_alpha()) < 1, np.array(expected) < 6)
+    assert "small: number of utterances; faded: fewer than 6" in figure.get_suptitle().replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -132,18 +150,86 @@ def test_figures_of_any_number_of_emotions_layers_and_bands_are_drawn(
     figures = [time_profile_figure(time), band_profile_figure(bands), layer_profile_figure(layers)]
     with warnings.catch_warnings(action="error"):
         for figure in figures:
-            figure.canvas.draw()
+            figure.draw_without_rendering()
             assert len(figure.axes) == len(emotions)
             assert all(axes.patches and np.isfinite(axes.patches[0].get_data().values).all() for axes in figure.axes)
         assert (agreement is None) == (len(emotions) == 1)
         if agreement is not None:
-            class_agreement_figure(agreement).canvas.draw()
+            class_agreement_figure(agreement).draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("speakers", "title", "is_weak"),
+    [(["Anna"], "sad (1 utterance, 1 speaker)", True), (["Anna", "Anna"], "sad (2 utterances, 1 speaker)", True),
+     (["Anna", "Ben"], "sad (2 utterances, 2 speakers)", False), ([None], "sad (1 utterance)", True),
+     (["Anna", None], "sad (2 utterances)", False)],
+)  # fmt: skip
+def test_a_panel_of_one_utterance_or_speaker_is_faded_in_every_figure(
+    speakers: list[str | None], title: str, is_weak: bool
+) -> None:
+    own = [each for number in range(len(speakers)) for each in corpus(("sad",), 1, seed=number)]
+    rows = [
+        {**each, "utterance": f"{number}.wav", "speaker": name}
+        for number, (each, name) in enumerate(zip(own, speakers, strict=True))
+    ]
+    for make, draw in (
+        (time_profile, time_profile_figure), (band_profile, band_profile_figure), (layer_profile, layer_profile_figure),
+    ):  # fmt: skip
+        profile = make(rows)
+        assert profile is not None
+        figure = draw(profile)
+        (axes,) = figure.axes
+        assert axes.get_title(loc="left") == title
+        assert (axes._left_title.get_color() == WARNING) == is_weak
+        assert ((axes.patches[0].get_alpha() or 1.0) < 1) == is_weak
+        assert ("faded: of one utterance or speaker" in figure.get_suptitle()) == is_weak
+
+
+def test_a_name_from_right_to_left_leaves_the_numbers_behind_it_in_their_order() -> None:
+    profile = time_profile(corpus(("\u05e2\u05e6\u05d5\u05d1",), 2))
+    assert profile is not None
+    (title,) = panel_titles(time_profile_figure(profile))
+    assert title == "\u200e\u05e2\u05e6\u05d5\u05d1\u200e (2 utterances)"
+
+
+LONG = "an emotion whose name has 40 letters or so"
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 30])
+def test_nothing_is_cut_or_runs_into_its_neighbour_however_long_the_names(count: int) -> None:
+    profile = time_profile(corpus([f"{LONG} {number}" for number in range(count)], 1, 1, 1))
+    assert profile is not None
+    figure = time_profile_figure(profile)
+    figure.draw_without_rendering()
+    titles = [axes._left_title.get_window_extent() for axes in figure.axes]
+    for one in titles:
+        assert one.x0 >= 0
+        assert one.x1 <= figure.bbox.x1
+        assert sum(one.overlaps(other) for other in titles) == 1
+    told = figure._suptitle.get_window_extent()
+    assert told.x0 >= 0
+    assert not any(told.overlaps(one) for one in titles)
+
+
+def test_the_agreement_of_classes_with_long_names_is_not_cut() -> None:
+    agreement = class_agreement(corpus([f"{LONG} {number}" for number in range(4)], 1, 1, 1))
+    assert agreement is not None
+    figure = class_agreement_figure(agreement)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for label in [*axes.get_xticklabels(), *axes.get_yticklabels(), figure._suptitle]:
+        extent = label.get_window_extent()
+        assert min(extent.x0, extent.y0) >= 0
+        assert extent.x1 <= figure.bbox.x1
+        assert extent.y1 <= figure.bbox.y1
+    cell = axes.get_window_extent().width / 4
+    assert cell > max(text.get_window_extent().width for text in axes.texts)
 
 
 def test_attributions_of_zero_are_drawn() -> None:
     profile = time_profile([row("sad", frame_attribution=[0.0, 0.0])] * 2)
     assert profile is not None
     figure = time_profile_figure(profile)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     low, high = figure.axes[0].get_ylim()
     assert low < 0 < high

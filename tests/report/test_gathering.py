@@ -85,3 +85,13 @@ def test_rows_of_an_utterance_need_not_be_side_by_side() -> None:
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(one.statistic.of["sad"].mean, other.statistic.of["sad"].mean)
+
+
+def test_speakers_are_counted_by_emotion_where_all_are_known() -> None:
+    one, other = EmotionMoments(), EmotionMoments()
+    for number, (emotion, speaker) in enumerate(
+        [("sad", "Anna"), ("sad", "Ben"), ("sad", "Anna"), ("calm", "Anna"), ("calm", None), ("happy", "")]
+    ):
+        (other if number % 2 else one).add(row(emotion, speaker=speaker), np.zeros(1))
+    one.merge(other)
+    assert [one.num_speakers(emotion) for emotion in ("sad", "calm", "happy")] == [2, 0, 0]

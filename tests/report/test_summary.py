@@ -15,7 +15,7 @@ def test_a_table_and_a_figure_for_each_aggregate(tmp_path: Path) -> None:
     for number in range(3):
         write_explanation(tmp_path, f"{number}.wav", targets=("happy", "sad"), layers=2, bands=8, cues=True)
     pictures = Summary.read(ResultsFolder(tmp_path)).write(tmp_path / "corpus")
-    assert list(pictures) == ["time", "frequency", "layers", "agreement", "cues"]
+    assert list(pictures) == ["time", "frequency", "layers", "agreement", "cues", "beeswarm"]
     for name, picture in pictures.items():
         assert (tmp_path / "corpus" / f"{name}.png").read_bytes() == picture
         assert picture.startswith(b"\x89PNG")
@@ -24,6 +24,19 @@ def test_a_table_and_a_figure_for_each_aggregate(tmp_path: Path) -> None:
     layers = table[table.quantity == "layer"]
     assert layers.value.sum() == pytest.approx(1)
     assert set(table[table.quantity == "time"].n) == {3}
+
+
+def test_the_beeswarm_has_an_interactive_figure_with_the_utterances(tmp_path: Path) -> None:
+    for number in range(3):
+        write_explanation(tmp_path, f"{number}.wav", cues=True)
+    summary = Summary.read(ResultsFolder(tmp_path))
+    found = summary.interactive()
+    assert found.keys() <= dict(summary.figures()).keys()
+    dots = [trace for trace in found["beeswarm"].data if trace.meta["role"] == "dots"]
+    assert {entry[0] for trace in dots for entry in trace.customdata} == {"0.wav", "1.wav", "2.wav"}
+    assert set(dots[0].marker.symbol) == {"circle"}  # the rule is read, too
+    write_explanation(tmp_path, "0.wav", settings={"n_samples": 20})
+    assert Summary.read(ResultsFolder(tmp_path)).interactive() == {}
 
 
 def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> None:

@@ -29,13 +29,16 @@ COMPARISON_SCHEMA = pa.schema(
         ("p", pa.float64()),
         ("speakers", pa.int64()),
         ("paired", pa.bool_()),
+        ("utterances", pa.int64()),
+        ("other_utterances", pa.int64()),
     ]
 )
 """``quantity`` is ``time``, ``band`` or ``cue``. ``class`` and ``other`` are what is explained of the predicted class:
 itself, or a contrast of it (``angry - neutral``). ``difference`` is ``class`` minus ``other``, which is null for all
 other classes together. ``position`` is the middle of a bin as a share of the duration, the centre of a band in Hz, or
 the name of a cue. ``p`` is corrected over the positions of a comparison, not for the number of comparisons. ``paired``
-tells whether each of the ``speakers`` is in both classes. A cue that is not known has nulls."""
+tells whether each of the ``speakers`` is in both classes; ``utterances`` and ``other_utterances`` are
+theirs. A cue that is not known has nulls."""
 
 Comparable = Gathered[EmotionTotals]
 """What can be compared of the utterances of each emotion, by speaker."""
@@ -53,6 +56,7 @@ class Comparison:
         emotion: What was explained of it: the class, or a contrast of it.
         other: That of the other one; None for all others together.
         positions: As in :class:`speechshap.report.corpus.Profile`; names of cues.
+        utterances: How many of the emotion, and of the other one, by the speakers who are compared.
         found: The emotion minus the other one.
     """
 
@@ -60,6 +64,7 @@ class Comparison:
     emotion: str
     other: str | None
     positions: np.ndarray
+    utterances: tuple[int, int]
     found: Difference
 
 
@@ -128,11 +133,12 @@ def compare(quantity: str, gathered: Comparable, emotion: str, other: str | None
     others = [name for name in of if name != emotion and other in (None, name)]
     if emotion not in of or not others:
         return None
-    found = compare_speakers(_together([of[emotion]]), _together([of[name] for name in others]))
+    groups = _together([of[emotion]]), _together([of[name] for name in others])
+    found = compare_speakers(*groups)
     if found is None:
         return None
     of_emotion, of_others = gathered.explained[emotion], None if other is None else gathered.explained[other]
-    return Comparison(quantity, of_emotion, of_others, gathered.positions, found)
+    return Comparison(quantity, of_emotion, of_others, gathered.positions, _utterances(*groups, found.paired), found)
 
 
 def _together(totals: Iterable[Totals]) -> SpeakerTotals:
@@ -141,6 +147,20 @@ def _together(totals: Iterable[Totals]) -> SpeakerTotals:
     for own in totals:
         whole.merge(own)
     return SpeakerTotals(whole.names, whole.sums, whole.counts)
+
+
+def _utterances(one: SpeakerTotals, other: SpeakerTotals, paired: bool) -> tuple[int, int]:
+    """Utterances of the speakers who are compared: who are in both groups, or in one of them."""
+    both = set(one.names) & set(other.names)
+    first, second = (
+        sum(
+            int(counts.max())
+            for name, counts in zip(group.names, group.counts, strict=True)
+            if (name in both) == paired
+        )
+        for group in (one, other)
+    )
+    return first, second
 
 
 def compare_all(gathered: Mapping[str, Comparable]) -> list[Comparison]:
@@ -201,6 +221,8 @@ def comparison_table(comparisons: Iterable[Comparison]) -> pa.Table:
             **{name: _or_none(getattr(each.found, name)[index]) for name in ("difference", "standard_error", "p")},
             "speakers": each.found.speakers,
             "paired": each.found.paired,
+            "utterances": each.utterances[0],
+            "other_utterances": each.utterances[1],
         }
         for each in comparisons
         for index, position in enumerate(each.positions.tolist())

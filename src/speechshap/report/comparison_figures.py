@@ -6,10 +6,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from speechshap.data.wording import counted, name_some
 from speechshap.evaluation.permutation import LEVEL
-from speechshap.report.colours import CLASSES
+from speechshap.report.colours import CLASSES, WARNING
 from speechshap.report.comparison import Comparison
-from speechshap.report.corpus_figures import OUTLINE, band_edges, name_bands, panels_in_grid
+from speechshap.report.corpus_figures import (
+    OUTLINE,
+    band_edges,
+    headline,
+    name_bands,
+    panels_in_grid,
+    title_panel,
+)
 from speechshap.report.panels import plain
 
 _WIDTH, _HEIGHT, _DPI = 4.2, 4.2, 100  # inches, of a panel
@@ -22,21 +30,23 @@ _TITLES = {
 }
 
 
-def rest_figure(comparisons: Sequence[Comparison]) -> Figure:
+def rest_figure(comparisons: Sequence[Comparison], missing: Sequence[str] = ()) -> Figure:
     """Draw each emotion compared with all others together, one panel for each emotion.
 
     Args:
         comparisons: Of one quantity, at the same positions.
+        missing: Emotions that too few speakers have to be compared.
     """
     figure, panels = panels_in_grid(len(comparisons))
     for number, (axes, each) in enumerate(zip(panels, comparisons, strict=True)):
         _draw(axes, each, CLASSES[number % len(CLASSES)])
-        axes.set_title(f"{plain(each.emotion)} ({_speakers(each)})", fontsize="small", loc="left", pad=3)
+        note = f"{counted(each.utterances[0], 'utterance')}, {_speakers(each)}"
+        title_panel(axes, each.emotion, note, warn=not each.found.can_be_significant)
     quantity = comparisons[0].quantity
     across, along = _AXES[quantity](panels[0], comparisons[0])
     figure.supxlabel(across, fontsize="medium")
     figure.supylabel("this emotion minus the others\n({})".format(along.replace("\n", " ")), fontsize="medium")
-    _headline(figure, f"{_TITLES[quantity]}, compared with all others")
+    _headline(figure, f"{_TITLES[quantity]}, compared with all others", missing)
     return figure
 
 
@@ -53,7 +63,10 @@ def pair_figure(comparisons: Sequence[Comparison]) -> Figure:
         across, along = _AXES[each.quantity](axes, each)
         axes.set_xlabel(across)
         axes.set_ylabel(along)
-        axes.set_title(_speakers(each), fontsize="small", loc="left", pad=3)
+        note = f"{each.utterances[0]} and {counted(each.utterances[1], 'utterance')}\n{_speakers(each)}"
+        axes.set_title(
+            note, fontsize="small", loc="left", pad=3, color="black" if each.found.can_be_significant else WARNING
+        )
     first = comparisons[0]
     emotion, other = plain(first.emotion), plain(first.other or "all others")
     title = f"Where the evidence for {emotion} lies, compared with {other} (above 0: more for {emotion})"
@@ -137,12 +150,15 @@ _AXES: dict[str, Callable[[Axes, Comparison], tuple[str, str]]] = {
 def _speakers(comparison: Comparison) -> str:
     found = comparison.found
     few = "" if found.can_be_significant else ": too few to tell"
-    return f"{found.speakers} speakers, {'paired' if found.paired else 'unpaired'}{few}"
+    return f"{found.speakers} {'paired' if found.paired else 'unpaired'} speakers{few}"
 
 
-def _headline(figure: Figure, title: str) -> None:
-    figure.suptitle(
-        f"{title}\nstrong and marked below: p ≤ {LEVEL:g}, permutation test over speakers, corrected for the positions "
-        "of a panel\n(largest |t|); intervals of 95 %: of each position alone, over speakers",
-        fontsize="small",
-    )
+def _headline(figure: Figure, title: str, missing: Sequence[str] = ()) -> None:
+    legend = [
+        f"strong and marked below: p ≤ {LEVEL:g}, permutation test over speakers, corrected for the positions of a "
+        "panel (largest |t|)",
+        "intervals of 95 %: of each position alone, over speakers",
+    ]
+    if missing:
+        legend.append(f"of too few speakers to be compared: {plain(name_some(missing))}")
+    headline(figure, title, legend)

@@ -31,6 +31,7 @@ class Profile:
         standard_error: Standard errors of the means, from the spread between utterances, ``(emotions, positions)``; NaN
             for one utterance.
         counts: Number of utterances of each emotion, ``(emotions,)``.
+        speakers: Number of their speakers, ``(emotions,)``; 0 where that of an utterance is unknown.
         left_out: Number of utterances that could not be used.
     """
 
@@ -39,6 +40,7 @@ class Profile:
     mean: np.ndarray
     standard_error: np.ndarray
     counts: np.ndarray
+    speakers: np.ndarray
     left_out: int
 
 
@@ -241,5 +243,6 @@ def profile(gatherer: Gathering) -> Profile | None:
         mean=np.stack([each.mean for each in moments]),
         standard_error=np.stack([each.standard_error for each in moments]),
         counts=np.array([each.count.max() for each in moments]),
+        speakers=np.array([found.statistic.num_speakers(emotion) for emotion in emotions]),
         left_out=found.left_out,
     )

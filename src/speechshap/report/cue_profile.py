@@ -1,16 +1,30 @@
 """Prosody of the evidence less that of the rest, over the explanations of many utterances."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from speechshap.evaluation.scores import mean_of_speakers
-from speechshap.report.gathering import EmotionMoments, EmotionTotals, Gatherer, Moments, Row, Totals, taken_in
+from speechshap.report.draw import Draw
+from speechshap.report.gathering import (
+    EmotionMoments,
+    EmotionTotals,
+    Gathered,
+    Gatherer,
+    Moments,
+    Row,
+    Totals,
+    taken_in,
+)
 
 FEWEST_SPEAKERS = 6
 """Speakers that an interval needs to be believed: five all differ in one direction by chance in 6 % of cases."""
+
+MOST_DRAWN = 250
+"""Utterances of an emotion that are kept one by one: more have no room side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +41,8 @@ class CueProfile:
         effect: Effect size: the mean divided by the standard deviation of the differences between utterances (Cohen's
             :math:`d_z`), NaN for one utterance.
         counts: Utterances that have the cue on both sides, ``(emotions, cues)``.
-        speakers: Speakers of these utterances, ``(emotions, cues)``.
+        speakers: Speakers of these utterances, ``(emotions, cues)``; an utterance stands for one that is unknown.
+        are_known: Whether the speakers of all utterances are known, ``(emotions,)`` bool.
     """
 
     emotions: tuple[str, ...]
@@ -38,6 +53,17 @@ class CueProfile:
     effect: np.ndarray
     counts: np.ndarray
     speakers: np.ndarray
+    are_known: np.ndarray
+
+    @property
+    def num_utterances(self) -> np.ndarray:
+        """Utterances that have any cue on both sides, ``(emotions,)``."""
+        return self.counts.max(1)
+
+    @property
+    def num_speakers(self) -> np.ndarray:
+        """Their speakers, ``(emotions,)``; 0 where that of an utterance is unknown."""
+        return np.where(self.are_known, self.speakers.max(1), 0)
 
     @property
     def differs(self) -> np.ndarray:
@@ -61,45 +87,72 @@ def cue_profile(rows: Iterable[Mapping[str, Any]]) -> CueProfile | None:
     Example:
         >>> row = {"target": "sad", "against": None, "prediction": "sad", "cue_names": ["f0"]}
         >>> rows = [
-        ...     row | {"speaker": name, "cue_evidence": [height], "cue_rest": [1.0]}
+        ...     row | {"utterance": name, "speaker": name, "cue_evidence": [height], "cue_rest": [1.0]}
         ...     for name, height in (("Anna", 3.0), ("Ben", 5.0))
         ... ]
         >>> profile = cue_profile(rows)
         >>> profile.mean, profile.low, profile.high, profile.effect.round(2)
         (array([[3.]]), array([[2.]]), array([[4.]]), array([[2.12]]))
     """
-    return cue_profile_of(taken_in(cue_gatherer(), rows))
+    found = taken_in(cue_gatherer(), rows).result()
+    return None if found is None else cue_profile_of(found)
+
+
+class Dot(NamedTuple):
+    """An utterance by itself.
+
+    Attributes:
+        sides: Means of the cues over its evidence and over the rest, ``(2, cues)``.
+        is_significant: Whether the evidence are frames that are significant, and not just the strongest ones.
+    """
+
+    sides: np.ndarray
+    is_significant: bool
 
 
 class CueStatistic:
-    """Moments over utterances and sums by speaker, of each emotion."""
+    """Of each emotion, moments over utterances, sums by speaker, and a draw of utterances; of all, moments of levels.
+
+    Attributes:
+        moments: Of the differences between evidence and rest.
+        totals: The same.
+        levels: Moments of the cues in evidence and rest, where both are known.
+        dots: Utterances by their ids.
+    """
 
     def __init__(self) -> None:
         self.moments = EmotionMoments()
         self.totals = EmotionTotals()
+        self.levels = Moments()
+        self.dots: defaultdict[str, Draw[Dot]] = defaultdict(lambda: Draw(MOST_DRAWN))
 
     def add(self, row: Row, values: np.ndarray) -> None:
-        """Take in the values ``(cues,)`` of a row."""
-        known = np.where(np.isfinite(values), values, np.nan)
-        self.moments.add(row, known)
-        self.totals.add(row, known)
+        """Take in the cues of evidence and rest ``(2, cues)`` of a row."""
+        known = np.where(np.isfinite(values).all(0), values, np.nan)
+        self.moments.add(row, known[0] - known[1])
+        self.totals.add(row, known[0] - known[1])
+        for side in known:
+            self.levels.take(side)
+        if not np.isnan(known).all():
+            dot = Dot(known.astype(np.float32), row.get("cue_rule") == "significant")
+            self.dots[row["target"]].add(row["utterance"], dot)
 
     def merge(self, other: Self) -> None:
         """Take in all that another one has taken in."""
         self.moments.merge(other.moments)
         self.totals.merge(other.totals)
+        self.levels.merge(other.levels)
+        for emotion, draw in other.dots.items():
+            self.dots[emotion].merge(draw)
 
 
 def cue_gatherer() -> Gatherer[CueStatistic]:
     """What :func:`cue_profile` is made of; takes in one utterance after the other."""
-    return Gatherer("cue_names", lambda row: tuple(row["cue_names"]), _differences, CueStatistic)
+    return Gatherer("cue_names", lambda row: tuple(row["cue_names"]), _sides, CueStatistic)
 
 
-def cue_profile_of(gatherer: Gatherer[CueStatistic]) -> CueProfile | None:
-    """Means of the differences that were taken in; None if no row can be used."""
-    found = gatherer.result()
-    if found is None:
-        return None
+def cue_profile_of(found: Gathered[CueStatistic]) -> CueProfile:
+    """Means of the differences that were taken in."""
     names = tuple(found.positions.tolist())
     moments, totals = found.statistic.moments.of, found.statistic.totals.of
     emotions = sorted(moments)
@@ -107,14 +160,15 @@ def cue_profile_of(gatherer: Gatherer[CueStatistic]) -> CueProfile | None:
         [_statistics(moments[emotion].at(cue), totals[emotion], cue) for cue in range(len(names))]
         for emotion in emotions
     ]
-    mean, low, high, effect, counts, known = np.moveaxis(np.array(columns), 2, 0)
+    mean, low, high, effect, counts, speakers = np.moveaxis(np.array(columns), 2, 0)
     of = tuple(found.explained[emotion] for emotion in emotions)
-    return CueProfile(of, names, mean, low, high, effect, counts.astype(int), known.astype(int))
+    are_known = np.array([found.statistic.moments.num_speakers(emotion) > 0 for emotion in emotions])
+    return CueProfile(of, names, mean, low, high, effect, counts.astype(int), speakers.astype(int), are_known)
 
 
-def _differences(row: Row) -> np.ndarray:
-    evidence, rest = (np.array(row[side], np.float64) for side in ("cue_evidence", "cue_rest"))
-    return evidence - rest
+def _sides(row: Row) -> np.ndarray:
+    """Means of the cues over evidence and rest, ``(2, cues)``."""
+    return np.array([row["cue_evidence"], row["cue_rest"]], np.float64)
 
 
 def _statistics(moments: Moments, totals: Totals, cue: int) -> tuple[float, float, float, float, int, int]:

@@ -24,7 +24,7 @@ class Statistic(Protocol):
     """Takes in values of one utterance after the other."""
 
     def add(self, row: Row, values: np.ndarray) -> None:
-        """Take in the values ``(positions,)`` of a row."""
+        """Take in the values ``(..., positions)`` of a row."""
 
     def merge(self, other: Self) -> None:
         """Take in all that another one has taken in."""
@@ -92,19 +92,27 @@ class Moments:
 
 
 class EmotionMoments:
-    """Moments of each emotion."""
+    """Moments of each emotion, and who speaks."""
 
     def __init__(self) -> None:
         self.of: defaultdict[str, Moments] = defaultdict(Moments)
+        self._speakers: defaultdict[str, set[str | None]] = defaultdict(set)
 
     def add(self, row: Row, values: np.ndarray) -> None:
         """Take in the values ``(positions,)`` of a row."""
         self.of[row["target"]].take(values)
+        self._speakers[row["target"]].add(row.get("speaker") or None)
 
     def merge(self, other: Self) -> None:
         """Take in all that another one has taken in."""
         for emotion, moments in other.of.items():
             self.of[emotion].merge(moments)
+            self._speakers[emotion] |= other._speakers[emotion]
+
+    def num_speakers(self, emotion: str) -> int:
+        """Number of speakers of an emotion; 0 where that of an utterance is unknown."""
+        speakers = self._speakers[emotion]
+        return 0 if None in speakers else len(speakers)
 
 
 class Totals:
@@ -198,7 +206,7 @@ class Gatherer(Generic[S]):
     Args:
         column: Its name; rows without it are ignored.
         positions_of: Gives the positions for a row; rows with other positions than most are left out and counted.
-        values_of: Gives the values ``(positions,)`` for a row; None, where they cannot be used, leaves it out, too.
+        values_of: Gives the values ``(..., positions)`` for a row; None, where they cannot be used, leaves it out, too.
         make: Makes an empty statistic.
 
     Example:

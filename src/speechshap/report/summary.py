@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from matplotlib.figure import Figure
@@ -12,17 +13,23 @@ from tqdm.auto import tqdm
 from speechshap.errors import UserError
 from speechshap.files import locked, remove_partial, whole_file
 from speechshap.report import comparison, comparison_figures, corpus, corpus_figures
+from speechshap.report.beeswarm import Beeswarm, beeswarm_of
+from speechshap.report.beeswarm_figure import beeswarm_figure
 from speechshap.report.corpus_table import corpus_table
 from speechshap.report.cue_figure import cue_figure
-from speechshap.report.cue_profile import CueProfile, cue_gatherer, cue_profile_of
+from speechshap.report.cue_profile import cue_gatherer
 from speechshap.report.rendering import png_bytes
 from speechshap.results.explanation import unit_of
 from speechshap.results.folder import ResultsFolder, file_name
 from speechshap.results.parts import Row
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 _COLUMNS = (
     "prediction", "target", "against", "frame_attribution", "layer_names", "layer_mass", "frequencies_hz",
     "time_frequency_attribution", "speaker", "cue_names", "cue_evidence", "cue_rest",
+    "cue_rule",
 )  # fmt: skip
 
 _PATIENCE_SECONDS = 60
@@ -31,8 +38,11 @@ CAPTIONS = {
     "time": "Mean attribution to each emotion over normalised time",
     "frequency": "Mean attribution to each emotion by frequency band",
     "layers": "Mean share of each layer by emotion",
-    "agreement": "Correlation of the frame attributions to two classes",
+    "agreement": "Correlation of the frame attributions to two classes within an utterance, averaged over utterances "
+    "(small: how many; faded: few)",
     "cues": "Prosody of the evidence for each emotion, less that of the rest",
+    "beeswarm": "The same, utterance by utterance: further right, the cue is higher in the evidence than in the rest; "
+    "lighter, it is higher in the utterance",
     "time_compared": "Each emotion compared with all others over normalised time",
     "frequency_compared": "Each emotion compared with all others by frequency band",
     "cues_compared": "Each emotion compared with all others in what is heard where the evidence is",
@@ -53,7 +63,7 @@ class Summary:
         bands: By frequency band and emotion.
         layers: Shares of the layers by emotion.
         agreement: Between the attributions to different classes.
-        cues: Prosody of the evidence less that of the rest, by emotion.
+        cues: Prosody of the evidence less that of the rest, utterance by utterance and by emotion.
         comparisons: Of each emotion with all others together, and with each of them; empty where speakers are too few.
         num_utterances: Number of utterances.
     """
@@ -63,7 +73,7 @@ class Summary:
     bands: corpus.Profile | None
     layers: corpus.Profile | None
     agreement: corpus.ClassAgreement | None
-    cues: CueProfile | None
+    cues: Beeswarm | None
     comparisons: list[comparison.Comparison]
     num_utterances: int
 
@@ -82,13 +92,14 @@ class Summary:
             num_utterances += 1
             for gatherer in (time, bands, layers, agreement, cues, compared):
                 gatherer.add(rows)
+        of_cues = cues.result()
         return cls(
             unit_of(last["method"], last["output"], last["prediction"]),
             corpus.profile(time),
             corpus.profile(bands),
             corpus.profile(layers),
             agreement.result(),
-            cue_profile_of(cues),
+            None if of_cues is None else beeswarm_of(of_cues),
             comparison.compare_all(compared.result()),
             num_utterances,
         )
@@ -96,7 +107,8 @@ class Summary:
     @property
     def table(self) -> pa.Table:
         """All statistics, one row for each value (columns: :data:`speechshap.report.corpus_table.TABLE_SCHEMA`)."""
-        return corpus_table(self.time, self.bands, self.layers, self.agreement, self.cues)
+        cues = None if self.cues is None else self.cues.profile
+        return corpus_table(self.time, self.bands, self.layers, self.agreement, cues)
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Name and figure of each statistic that there is."""
@@ -109,11 +121,26 @@ class Summary:
         if self.agreement is not None:
             yield "agreement", corpus_figures.class_agreement_figure(self.agreement)
         if self.cues is not None:
-            yield "cues", cue_figure(self.cues)
+            yield "cues", cue_figure(self.cues.profile)
+            yield "beeswarm", beeswarm_figure(self.cues)
         for quantity, name in _COMPARED.items():
             rest = [each for each in self.comparisons if each.quantity == quantity and each.other is None]
             if rest:
-                yield name, comparison_figures.rest_figure(rest)
+                compared = {each.emotion for each in rest}
+                missing = [emotion for emotion in self._emotions(quantity) if emotion not in compared]
+                yield name, comparison_figures.rest_figure(rest, missing)
+
+    def _emotions(self, quantity: str) -> tuple[str, ...]:
+        """Those that have a quantity, compared or not."""
+        cues = None if self.cues is None else self.cues.profile
+        found = {"time": self.time, "band": self.bands, "cue": cues}[quantity]
+        return () if found is None else found.emotions
+
+    def interactive(self) -> "dict[str, go.Figure]":
+        """Figures that the page shows in place of pictures, by the same names."""
+        from speechshap.report.page.corpus import beeswarm_page_figure  # loads plotly
+
+        return {} if self.cues is None else {"beeswarm": beeswarm_page_figure(self.cues)}
 
     def write(self, folder: Path) -> dict[str, bytes]:
         """Write ``table.csv``, ``comparison.csv`` and a PNG file for each figure, and return the PNGs by name.

@@ -1,42 +1,16 @@
 """Which utterances a page shows, of any number."""
 
-import heapq
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass
 from pathlib import Path
 
+from speechshap.report.draw import Draw
 from speechshap.report.selection import outcome
 from speechshap.results.folder import ResultsFolder
 
 MOST_SHOWN = 1_000
 """Utterances of a page unless more are asked for: some minutes to write, and some 200 MB with their sounds."""
-
-
-@dataclass
-class _Draw:
-    """A random draw of utterances: those of the smallest hashes, which stay the same when others come."""
-
-    most: int
-    heap: list[tuple[int, int, str]] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-
-    def add(self, utterance: str, number: int) -> None:
-        if utterance in self.names:
-            return
-        entry = (-int.from_bytes(blake2b(utterance.encode("utf-8", "surrogateescape"), digest_size=8).digest()), number)
-        if len(self.heap) < self.most:
-            heapq.heappush(self.heap, (*entry, utterance))
-        elif entry > self.heap[0][:2]:
-            self.names.discard(heapq.heapreplace(self.heap, (*entry, utterance))[2])
-        else:
-            return
-        self.names.add(utterance)
-
-    def smallest(self, count: int) -> list[tuple[int, str]]:
-        """So many of them, each with its number."""
-        return [(number, utterance) for _, number, utterance in heapq.nlargest(count, self.heap)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +33,17 @@ class Choice:
             results: Explanations of any number.
             most: How many are chosen at most.
         """
-        draws: dict[tuple[str, str], _Draw] = defaultdict(lambda: _Draw(most))
+        draws: dict[tuple[str, str], Draw[int]] = defaultdict(lambda: Draw(most))
         found: set[int] = set()  # hashes take less room than names
         for number, (utterance, label, prediction) in enumerate(_rows(results)):
             found.add(hash(utterance))
             row = {"label": label, "prediction": prediction}
             draws[label or prediction or "", outcome(row)].add(utterance, number)
-        sizes = [len(draw.heap) for draw in draws.values()]
+        sizes = [len(draw) for draw in draws.values()]
         # Predictions of several models may put an utterance into several draws.
         shares = sizes if len(found) <= most else _shares(sizes, most)
         chosen = [entry for draw, share in zip(draws.values(), shares, strict=True) for entry in draw.smallest(share)]
-        names = dict.fromkeys(utterance for _, utterance in sorted(chosen))
+        names = dict.fromkeys(utterance for utterance, _ in sorted(chosen, key=lambda entry: entry[1]))
         places = results.places(names.keys())
         return cls({name: places[name] for name in names if name in places}, len(found))
 
