@@ -15,11 +15,11 @@ from speechshap.explaining.explainer import GradientSHAP
 
 def test_one_file_is_explained_seen_and_heard(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a b.wav", 0.5)
-    demo = GradientSHAPDemo(str(tiny_checkpoint), batch_size=4, num_samples=8)
+    demo = GradientSHAPDemo(str(tiny_checkpoint), batch_size=8, num_samples=400)
     results = demo.run_demo(audio_file=path, target_class=1, save_dir=tmp_path / "out")
     (result,) = results.values()
     assert list(results) == ["a b.wav"]
-    expected = GradientSHAP(str(tiny_checkpoint), num_samples=8, batch_size=4).explain(path, 1)
+    expected = GradientSHAP(str(tiny_checkpoint), num_samples=400, batch_size=8).explain(path, 1)
     torch.testing.assert_close(result["attributions"], expected["attributions"])
     torch.testing.assert_close(result["standard_error"], expected["standard_error"])
     assert result["prediction"] == expected["prediction"]
@@ -57,6 +57,17 @@ def test_some_files_of_a_folder_are_drawn(
         file.write_bytes(b"RIFF")
     with pytest.raises(UserError, match="none of 4 sound files can be used"):
         demo.run_demo(save_dir=tmp_path / "out")
+
+
+def test_without_evidence_there_is_none_to_hear(
+    tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_sound(tmp_path / "a.wav", 0.5)
+    with caplog.at_level(logging.WARNING):
+        (result,) = GradientSHAPDemo(str(tiny_checkpoint), num_samples=4).run_demo(path, save_dir=tmp_path).values()
+    assert result["sounds"] == {}
+    assert result["picture"].is_file()
+    assert "a.wav: nothing speaks for the class significantly; take more draws" in caplog.text
 
 
 def test_without_data_a_sound_is_made(tiny_checkpoint: Path, tmp_path: Path) -> None:

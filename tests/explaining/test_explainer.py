@@ -202,14 +202,13 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "a.wav")
     figure = explainer.visualize_explanations(audio_path=sound, target_class=1, save_path=tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    assert "happy" in figure.axes[0].get_title(loc="left")
+    assert any("happy" in text.get_text() for text in figure.texts)
     with_layers = explainer.visualize_explanations(sound, 1, mode="neuron", baselines="silence", progress=False)
     assert any("neurons of each layer" in axes.get_title(loc="left") for axes in with_layers.axes)
     contrast = explainer.visualize_explanations(
         sound, 1, against_class=0, output="probability", spectrum=SpectralGrid(num_mel_bands=20), progress=False
     )
-    assert contrast.axes[0].get_title(loc="left").endswith("orange for happy - angry, blue against")
-    assert contrast.axes[1].get_title(loc="left") == "spectrogram, time-frequency attribution to happy - angry"
+    assert contrast.axes[1].get_title(loc="left").endswith("significant attribution to happy - angry")
     assert contrast.axes[2].get_ylabel().startswith("probability ")  # of a frame, or of longer stretches
 
 

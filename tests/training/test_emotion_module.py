@@ -309,7 +309,7 @@ def test_features_of_a_batch_are_trained_on_and_tested_as_its_waveforms_are(opti
     batch, logged = make_batch([0, 1, 2, 2]), {}
     assert module.trains_head_only
     with torch.no_grad():
-        features = FeatureBatch(module.features_of(batch), *batch[2:])
+        features = FeatureBatch(module.features_of(batch), *batch[2:6])
     module.log = lambda name, value, **options: logged.update({name: value})  # type: ignore[method-assign, assignment]
     module.log_dict = lambda *args, **options: None  # type: ignore[method-assign, assignment]
     assert module.features_of(features) is features.features

@@ -120,7 +120,7 @@ class GradientSHAPDemo:
         Returns:
             For each sound, by its name, what :meth:`GradientSHAP.explain` returns for frames, and ``neurons``, the
             attributions ``(frames, hidden size)`` by layer (none for a recording longer than a window), ``picture``
-            and ``sounds``, the paths of what was saved.
+            and ``sounds``, the paths of what was saved; no sounds where nothing speaks for the class significantly.
 
         Raises:
             UserError: None of the sounds can be explained.
@@ -168,6 +168,9 @@ class GradientSHAPDemo:
             partial.write_bytes(rendering.png)
         sounds = {}
         for variant in ("kept", "removed"):
+            if variant not in rendering.sounds:
+                logger.warning("%s: nothing speaks for the class significantly; take more draws", name)
+                break
             sounds[variant] = folder / f"{file_name(name)}.{variant}.wav"
             with whole_file(sounds[variant]) as partial:
                 soundfile.write(partial, rendering.sounds[variant], SAMPLE_RATE, subtype="PCM_16", format="WAV")
