@@ -457,7 +457,7 @@ def test_the_picture_has_the_finest_resolution_that_the_draws_support() -> None:
     stretches = segments.tier("100 ms")
     np.testing.assert_allclose(steps.values, stretches.estimate.values[0])
     np.testing.assert_allclose(steps.edges, [*stretches.starts, stretches.ends[-1]])
-    assert caption(figure, 0) == "significant 100 ms stretches: orange for happy, blue against"
+    assert caption(figure, 0) == "2 of 10 significant 100 ms stretches: orange for happy, blue against"
     assert len(figure.axes[0].patches) == 2  # as much as 7 frames are
     assert "relative error" not in figure.texts[1].get_text()
 

@@ -70,6 +70,8 @@ def explanation_figure(
     speaks_for = targets[0] if explanation.is_signed else None
     _draw_waveform(axes["waveform"], waveform, sample_rate, shown.estimate, shown.edges, speaks_for, count, what)
     panels.mark_truth(axes["waveform"], explanation.truth)
+    if explanation.truth:
+        panels.name_truth(axes["waveform"], explanation.truth[0])
 
     bands = explanation.bands
     frequencies = None if bands is None else bands.frequencies
@@ -204,7 +206,9 @@ def _draw_waveform(
     if is_significant is None:
         _caption(axes, f"strongest {what}, errors unknown: {said}")
     elif len(marked):
-        _caption(axes, f"significant {what}: {said}")
+        found = int(is_significant.sum())
+        count_said = "" if len(marked) == found else f"{len(marked)} of {found} "
+        _caption(axes, f"{count_said}significant {what}: {said}")
     else:
         _caption(axes, f"of the {what}, none is significant")
 

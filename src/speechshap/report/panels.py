@@ -115,6 +115,14 @@ def mark_truth(axes: Axes, truth: Sequence[Stretch], frequencies: np.ndarray | N
         )  # fmt: skip
 
 
+def name_truth(axes: Axes, stretch: Stretch) -> None:
+    """Say beside the frame of a stretch what it is."""
+    axes.text(
+        stretch.start, 0.96, " known evidence", transform=axes.get_xaxis_transform(), color=TRUTH, fontsize="x-small",
+        va="top", zorder=5,
+    )  # fmt: skip
+
+
 def draw_spectrogram(axes: Axes, picture: Spectrogram) -> None:
     """Draw a spectrogram in grey, so that colours are free for the attributions over it."""
     low, high = band_limits(picture.frequencies)
