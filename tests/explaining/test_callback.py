@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytorch_lightning as pl
 import soundfile
 import torch
 from families import of_each_kind
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
@@ -135,6 +138,47 @@ def test_tensorboard_has_figures_sounds_the_time_and_histograms(
     assert "--samples_per_plugin=images=100,audio=100" in str(
         events.Tensors("explain/settings/text_summary")[0].tensor_proto
     )
+
+
+class Pictures(DummyLogger):
+    """A logger that takes pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[str] = []
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
+        self.keys.append(key)
+
+
+def test_other_loggers_have_what_they_take(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures, numbers = Pictures(), CSVLogger(tmp_path, name="numbers")
+    with caplog.at_level("INFO"):
+        _, data = predict(
+            tiny_checkpoint, planted_root, tmp_path / "out", trainer={"logger": [pictures, numbers]}, max_drawn=2
+        )
+    ids = [utterance.id for utterance in data.predict_utterances]
+    assert len(pictures.keys) == 2
+    assert set(pictures.keys) <= {f"explain/{name}/figure" for name in ids}
+    with (tmp_path / "numbers" / "version_0" / "metrics.csv").open() as file:
+        assert sum(bool(row["explain/seconds"]) for row in csv.DictReader(file)) == 3
+    assert [message for message in caplog.messages if "takes no" in message] == [
+        "CSVLogger takes no pictures or sounds or tables; TensorBoard and the report have them"
+    ]
+
+
+def test_tags_lack_the_folder_that_all_sounds_lie_in(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
+    folders = sorted(path for path in planted_root.iterdir() if path.is_dir())[:2]
+    files = [min(folder.glob("*.wav")) for folder in folders]
+    data = AudioDataModule(files=[str(path) for path in files])
+    callback = GradientSHAPCallback(method="energy", output_dir=str(tmp_path))
+    pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu").predict(module, data, return_predictions=False)
+    assert set(events_of(tmp_path).Tags()["images"]) == {
+        f"explain/{path.parent.name}/{path.name}/figure" for path in files
+    }
 
 
 @of_each_kind

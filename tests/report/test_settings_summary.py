@@ -38,5 +38,5 @@ def test_a_gap_without_an_error_is_in_no_unit_of_it() -> None:
     assert "explain/completeness_gap_in_standard_errors" not in tags
     assert found.numbers(None) == {
         "mean_relative_error": pytest.approx(0.2), "mean_absolute_completeness_gap": pytest.approx(0.2 / 3),
-        "utterances": 3.0,
+        "num_utterances": 3.0,
     }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import soundfile
 
+from speechshap.data.wording import counted
 from speechshap.fingerprint import fingerprint
 from speechshap.report.log import Shown
 from speechshap.report.settings_summary import SettingsSummary
@@ -141,9 +142,8 @@ class LoggerLog:
     def close(self) -> None:
         """Say if something could not be shown."""
         if self.num_failed:
-            logger.warning(
-                "%d times %s could not take something; TensorBoard's files have it", self.num_failed, self._name
-            )
+            times = counted(self.num_failed, "time")
+            logger.warning("%s could not take something %s; TensorBoard's files have it", self._name, times)
 
 
 def tell_what_is_left_out(loggers: Sequence[Any]) -> None:
@@ -154,11 +154,14 @@ def tell_what_is_left_out(loggers: Sequence[Any]) -> None:
         methods = {"log_image": "pictures", "log_audio": "sounds", "log_table": "tables"}
         lacking = [name for method, name in methods.items() if not hasattr(each, method)]
         if lacking:
-            logger.info("%s takes no %s; TensorBoard and the report have them", type(each).__name__, ", ".join(lacking))
+            names = " or ".join(lacking)
+            logger.info("%s takes no %s; TensorBoard and the report have them", type(each).__name__, names)
 
 
 def _file_taker(of_lightning: Any) -> Callable[[Path, str], Any] | None:
-    """What gives a file to the experiment of a logger, and the folder there; None where it takes none."""
+    """What gives a file, and its folder there, to the experiment of a logger; None where it takes none, or pictures."""
+    if hasattr(of_lightning, "log_image"):
+        return None
     experiment = of_lightning.experiment
     if hasattr(of_lightning, "run_id") and hasattr(experiment, "log_artifact"):
         return lambda path, folder: experiment.log_artifact(of_lightning.run_id, str(path), folder)

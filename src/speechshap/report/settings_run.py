@@ -27,7 +27,7 @@ _NUMBERS = {
     "mean_relative_error": ".3f",
     "mean_absolute_completeness_gap": ".3f",
     "mean_seconds": ".2f",
-    "utterances": ",.0f",
+    "num_utterances": ",.0f",
 }
 """Of a record, with their formats in the table."""
 
@@ -132,7 +132,7 @@ def comparison_table(records: Mapping[str, Mapping[str, Any]]) -> str:
 
     Example:
         >>> print(comparison_table({
-        ...     "a1": {"settings": {"method": "lime", "seed": 0}, "numbers": {"utterances": 3.0}},
+        ...     "a1": {"settings": {"method": "lime", "seed": 0}, "numbers": {"num_utterances": 3.0}},
         ...     "b2": {"settings": {"method": "lime", "seed": 1}, "numbers": {"mean_relative_error": 0.12345}}}))
         | settings | mean relative error | mean absolute completeness gap | mean seconds | utterances | run |
         | -------- | ------------------- | ------------------------------ | ------------ | ---------- | --- |
@@ -145,7 +145,7 @@ def comparison_table(records: Mapping[str, Mapping[str, Any]]) -> str:
         numbers = own["numbers"]
         cells = [f"{numbers[each]:{form}}" if each in numbers else "" for each, form in _NUMBERS.items()]
         rows.append([plain(differences(own["settings"], of_all) or own["settings"]["method"]), *cells, name])
-    return table(["settings", *(each.replace("_", " ") for each in _NUMBERS), "run"], rows)
+    return table(["settings", *(each.replace("num_", "").replace("_", " ") for each in _NUMBERS), "run"], rows)
 
 
 def _plain(value: Any) -> str:

@@ -118,7 +118,7 @@ class SettingsSummary:
             "mean_relative_error": self.sizes["relative_error"],
             "mean_absolute_completeness_gap": self.sizes["completeness_gap"],
             "mean_seconds": float("nan") if seconds is None else seconds,
-            "utterances": float(self.num_utterances),
+            "num_utterances": float(self.num_utterances),
         }
         return {name: value for name, value in numbers.items() if np.isfinite(value)}
 
