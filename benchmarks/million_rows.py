@@ -197,7 +197,7 @@ def tensorboard(folder: Path) -> str:
     """What TensorBoard shows of all utterances together."""
     with tempfile.TemporaryDirectory() as temporary:
         log = ExplanationLog(Path(temporary))
-        display = Display(log, "wrong", 1, 0, 20, 0)
+        display = Display([log], "wrong", 1, 0, 20, 0)
         display.finish(ResultsFolder(folder), {"n_samples": 50}, 1.0, SETTINGS)
         display.close()
         return f"{sum(path.stat().st_size for path in Path(temporary).rglob('*') if path.is_file()) / 1e6:.1f} MB"

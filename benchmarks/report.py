@@ -18,6 +18,7 @@ from harness import machine, print_table
 
 from speechshap.data.audio import load_audio
 from speechshap.frames import SAMPLE_RATE
+from speechshap.report.log import Shown
 from speechshap.report.page import write_report
 from speechshap.report.rendering import render
 from speechshap.report.summary import Summary
@@ -58,7 +59,7 @@ def draw(explanations: list[Explanation]) -> list[str]:
         start = time.perf_counter()
         for number, (waveform, explanation) in enumerate(zip(waveforms, explanations, strict=True)):
             rendering = render(waveform, SAMPLE_RATE, explanation, 20)
-            log.utterance(f"{number}", f"{number}", rendering, SAMPLE_RATE, 0)
+            log.picture(Shown(f"{number}", f"{number}", "figure", "happy", "", rendering, SAMPLE_RATE), 0)
         seconds = time.perf_counter() - start
         log.close()
         size = sum(path.stat().st_size for path in Path(folder).iterdir())

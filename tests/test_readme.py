@@ -227,7 +227,7 @@ def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     foreign = {
         "--array", "--local-dir", "--logdir", "--samples_per_plugin", "--math", "--help", "--job-name", "--ntasks",
         "--cpus-per-task", "--gpus-per-node", "--time", "--requeue", "--nodes", "--ntasks-per-node", "--standalone",
-        "--nproc_per_node", "--no-python",
+        "--nproc_per_node", "--no-python", "--trainer.logger.project",
     }  # fmt: skip
     for document in DOCUMENTS:
         text = (PROJECT / document).read_text(encoding="utf-8")

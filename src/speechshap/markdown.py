@@ -32,6 +32,7 @@ def plain(name: str) -> str:
         >>> plain("Actor_01")
         'Actor_01'
     """
-    name = " ".join(name.split()).replace("&", "&amp;").replace("<", "&lt;")
+    # A backslash before a tilde is left to be seen by some (TensorBoard).
+    name = " ".join(name.split()).replace("&", "&amp;").replace("<", "&lt;").replace("~", "&#126;")
     # An underscore within a word means nothing.
-    return re.sub(r"([\\`*~\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", name)
+    return re.sub(r"([\\`*\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", name)

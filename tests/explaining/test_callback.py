@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytorch_lightning as pl
 import soundfile
 import torch
 from families import of_each_kind
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.data import DataLoader, TensorDataset
 
 from speechshap import AudioDataModule, EmotionModule, GradientSHAPCallback
@@ -107,7 +109,7 @@ def events_of(folder: Path) -> EventAccumulator:
 
 
 @pytest.mark.slow
-def test_tensorboard_has_figures_sounds_curves_and_histograms(
+def test_tensorboard_has_figures_sounds_the_time_and_histograms(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
     _, data = predict(tiny_checkpoint, planted_root, tmp_path, max_drawn=9, layers="all")
@@ -115,40 +117,81 @@ def test_tensorboard_has_figures_sounds_curves_and_histograms(
     tags = events.Tags()
     ids = {utterance.id for utterance in data.predict_utterances}
     assert set(tags["images"]) == {f"explain/{name}/figure" for name in ids}
-    assert set(tags["audio"]) == {
-        f"explain/{name}/audio/{variant}" for name in ids for variant in ("original", "kept", "removed")
-    }
-    curves = ("completeness_gap", "completeness_gap_lower", "completeness_gap_upper", "relative_error", "probability")
-    assert set(tags["scalars"]) == {f"explain/{name}" for name in (*curves, "seconds")}
-    assert [event.step for event in events.Scalars("explain/relative_error")] == [1, 2, 3]
-    assert {event.step for tag in tags["images"] for event in events.Images(tag)} == {2}  # trained for two steps
     table = read(tmp_path)
+    target = dict(zip(table.utterance, table.target, strict=True))
+    assert set(tags["audio"]) == {
+        f"explain/{name}/{sound}"
+        for name in ids
+        for sound in ("the sound", f"the evidence alone for {target[name]}", f"all but the evidence for {target[name]}")
+    }
+    assert tags["scalars"] == ["explain/seconds"]
+    assert [event.step for event in events.Scalars("explain/seconds")] == [1, 2, 3]
+    assert {event.step for tag in tags["images"] for event in events.Images(tag)} == {2}  # trained for two steps
+    (folder,) = (path for path in (tmp_path / "explanations" / "settings").iterdir() if path.is_dir())
+    summary = events_of(folder)
     layers = {f"explain/layer_share/layer_{number}" for number in (1, 2)}
-    assert set(tags["histograms"]) == {f"explain/frame_attribution/{name}" for name in set(table.target)} | layers
-    assert sum(events.Histograms(f"explain/layer_share/layer_{n}")[0].histogram_value.sum for n in (1, 2)) == (
+    frames = {f"explain/frame_attribution/{name}" for name in set(table.target)}
+    assert frames | layers | {"explain/relative_error", "explain/probability"} <= set(summary.Tags()["histograms"])
+    assert sum(summary.Histograms(f"explain/layer_share/layer_{n}")[0].histogram_value.sum for n in (1, 2)) == (
         pytest.approx(3)
     )
     assert "--samples_per_plugin=images=100,audio=100" in str(
         events.Tensors("explain/settings/text_summary")[0].tensor_proto
     )
-    lower, upper = (events.Scalars(f"explain/completeness_gap_{side}")[0].value for side in ("lower", "upper"))
-    assert lower <= events.Scalars("explain/completeness_gap")[0].value <= upper
+
+
+class Pictures(DummyLogger):
+    """A logger that takes pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[str] = []
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
+        self.keys.append(key)
+
+
+def test_other_loggers_have_what_they_take(
+    tiny_checkpoint: Path, planted_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures, numbers = Pictures(), CSVLogger(tmp_path, name="numbers")
+    with caplog.at_level("INFO"):
+        _, data = predict(
+            tiny_checkpoint, planted_root, tmp_path / "out", trainer={"logger": [pictures, numbers]}, max_drawn=2
+        )
+    ids = [utterance.id for utterance in data.predict_utterances]
+    assert len(pictures.keys) == 2
+    assert set(pictures.keys) <= {f"explain/{name}/figure" for name in ids}
+    with (tmp_path / "numbers" / "version_0" / "metrics.csv").open() as file:
+        assert sum(bool(row["explain/seconds"]) for row in csv.DictReader(file)) == 3
+    assert [message for message in caplog.messages if "takes no" in message] == [
+        "CSVLogger takes no pictures or sounds or tables; TensorBoard and the report have them"
+    ]
+
+
+def test_tags_lack_the_folder_that_all_sounds_lie_in(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:
+    module = EmotionModule.load_from_checkpoint(tiny_checkpoint, weights_only=True)
+    folders = sorted(path for path in planted_root.iterdir() if path.is_dir())[:2]
+    files = [min(folder.glob("*.wav")) for folder in folders]
+    data = AudioDataModule(files=[str(path) for path in files])
+    callback = GradientSHAPCallback(method="energy", output_dir=str(tmp_path))
+    pl.Trainer(callbacks=[callback], logger=False, accelerator="cpu").predict(module, data, return_predictions=False)
+    assert set(events_of(tmp_path).Tags()["images"]) == {
+        f"explain/{path.parent.name}/{path.name}/figure" for path in files
+    }
 
 
 @of_each_kind
-def test_each_setting_has_its_hyperparameters_and_the_projector_its_points(
+def test_each_setting_has_its_summary_and_the_projector_its_points(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
     module, data = predict(tiny_checkpoint, planted_root, tmp_path)
     predict(tiny_checkpoint, planted_root, tmp_path, n_samples=6)
-    folders = sorted((tmp_path / "explanations" / "settings").iterdir())
+    folders = sorted(path for path in (tmp_path / "explanations" / "settings").iterdir() if path.is_dir())
     assert len(folders) == 2
+    assert {json.loads((folder / "summary.json").read_text())["settings"]["n_samples"] for folder in folders} == {4, 6}
     for folder in folders:
-        events = events_of(folder)
-        plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
-        values = HParamsPluginData.FromString(plugin.content).session_start_info.hparams
-        assert values["n_samples"].number_value in (4, 6)
-        assert events.Scalars("explain/utterances")[0].value == 3
+        assert events_of(folder).Histograms("explain/probability")[0].histogram_value.num == 3
         (config,) = folder.glob("projector_config.pbtxt")
         (points,) = folder.glob("**/tensors.tsv")
         (metadata,) = folder.glob("**/metadata.tsv")
@@ -230,8 +273,8 @@ def test_a_run_in_which_all_is_known_leaves_the_summary(
 ) -> None:
     for _ in range(2):
         predict(tiny_checkpoint, planted_root, tmp_path)
-        (folder,) = (tmp_path / "explanations" / "settings").iterdir()
-        assert events_of(folder).Scalars("explain/mean_seconds")[0].value > 0
+        (recorded,) = (tmp_path / "explanations" / "settings").glob("*/summary.json")
+        assert json.loads(recorded.read_text())["numbers"]["mean_seconds"] > 0
 
 
 def test_predicted_and_runner_up_follow_the_logits(tiny_checkpoint: Path, planted_root: Path, tmp_path: Path) -> None:

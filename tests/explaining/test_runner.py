@@ -162,46 +162,51 @@ def test_neurons_of_other_settings_are_kept(module: EmotionModule, tmp_path: Pat
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, int]]:
-    """Utterances that are shown, whether they were computed just now, and their step; all lack everything."""
-    calls: list[tuple[str, bool, int]] = []
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str | tuple[str, int]]:
+    """Utterances that are drawn, and those whose time is shown with its step, in their order; all lack a picture."""
+    calls: list[str | tuple[str, int]] = []
 
-    def note(display: Display, explanation: Any, waveform: Any, seconds: float | None, count: int) -> None:
+    def draw(display: Display, explanation: Any, waveform: Any) -> None:
         assert len(waveform) == explanation.num_samples
-        calls.append((explanation.utterance, seconds is not None, count))
+        calls.append(explanation.utterance)
+
+    def took(display: Display, utterance: str, fingerprint: str, seconds: float, count: int) -> None:
+        calls.append((utterance, count))
 
     monkeypatch.setattr(Display, "lacks", lambda display, utterance, fingerprint: True)
-    monkeypatch.setattr(Display, "explanation", note)
+    monkeypatch.setattr(Display, "explanation", draw)
+    monkeypatch.setattr(Display, "took", took)
     return calls
 
 
-def test_what_was_explained_earlier_is_shown_where_that_is_lacking(
-    module: EmotionModule, tmp_path: Path, shown: list[tuple[str, bool, int]]
+def test_what_was_explained_earlier_is_drawn_where_that_is_lacking(
+    module: EmotionModule, tmp_path: Path, shown: list[str | tuple[str, int]]
 ) -> None:
     predict(module, tmp_path, batch_of(waveforms()[:2], "ab"))
+    assert shown == [("a", 1), "a", ("b", 2), "b"]
+    del shown[:]
     predict(module, tmp_path, batch_of(waveforms()))
-    first = [("a", True, 1), ("b", True, 2)]
-    assert shown == [*first, ("a", False, 1), ("b", False, 2), ("c", True, 3)]
+    assert shown == ["a", "b", ("c", 3), "c"]
 
 
 def test_what_another_run_explains_is_left_to_it_to_show(
-    module: EmotionModule, tmp_path: Path, shown: list[tuple[str, bool, int]]
+    module: EmotionModule, tmp_path: Path, shown: list[str | tuple[str, int]]
 ) -> None:
     predict(module, tmp_path, batch_of(waveforms()[:2], "ab"))
     del shown[:]
     with ResultsWriter(tmp_path / "explanations"):
         predict(module, tmp_path, batch_of(waveforms()))
-    assert shown == [("c", True, 3)]
+    assert shown == [("c", 3), "c"]
 
 
 def test_rows_are_written_before_they_are_shown(
     module: EmotionModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any) -> None:
-        raise OSError("no picture today")
+        raise OSError("nothing is shown today")
 
-    monkeypatch.setattr(Display, "explanation", fail)
-    with pytest.raises(OSError, match="no picture today"):
+    monkeypatch.setattr(Display, "took", fail)
+    with pytest.raises(OSError, match="nothing is shown today"):
         predict(module, tmp_path, batch_of(waveforms()))
     assert explained(tmp_path) == ["a", "b", "c"]
 

@@ -14,6 +14,7 @@ from helpers import full_from, make_explanation, unmeasured, write_explanation, 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechshap.report.display import Display
+from speechshap.report.log import Shown
 from speechshap.report.rendering import Rendering
 from speechshap.report.selection import Selection
 from speechshap.report.tensorboard import ExplanationLog
@@ -23,13 +24,14 @@ from speechshap.results.folder import ResultsFolder
 
 def show(folder: Path, draw: Selection, max_drawn: int = 10, log_every: int = 1) -> EventAccumulator:
     """Show what is in a folder as a run would, and read what TensorBoard got."""
-    display = Display(ExplanationLog(folder), draw, log_every, max_drawn, 5, 7)
+    display = Display([ExplanationLog(folder)], draw, log_every, max_drawn, 5, 7)
     results = ResultsFolder(folder)
     explanations = results.explanations()
     for number, explanation in enumerate(explanations):
-        assert display.lacks(explanation.utterance, explanation.provenance.fingerprint)
-        waveform = np.zeros(explanation.num_samples, np.float32)
-        display.explanation(explanation, waveform, 3.0, number + 1)
+        name = (explanation.utterance, explanation.provenance.fingerprint)
+        display.took(*name, 3.0, number + 1)
+        if display.lacks(*name):
+            display.explanation(explanation, np.zeros(explanation.num_samples, np.float32))
     display.finish(results, {"method": "gradient_shap"}, 3.0, explanations[0].provenance.settings_fingerprint)
     display.close()
     return EventAccumulator(str(folder)).Reload()
@@ -56,25 +58,13 @@ def test_the_chosen_utterances_are_drawn(tmp_path: Path, options: dict[str, Any]
     assert drawn(show(tmp_path, **options)) == expected
 
 
-def test_a_picture_has_its_sounds_and_curves(tmp_path: Path) -> None:
+def test_a_picture_has_its_sounds_and_only_the_time_is_a_curve(tmp_path: Path) -> None:
     write_explanation(tmp_path, "a.wav", 0.1)
-    events = show(tmp_path, "first")
-    assert set(events.Tags()["audio"]) == {f"explain/a.wav/audio/{name}" for name in ("original", "kept", "removed")}
-    names = ("completeness_gap", "completeness_gap_lower", "completeness_gap_upper")
-    gap, low, high = (events.Scalars(f"explain/{name}")[0].value for name in names)
-    assert (gap, low, high) == pytest.approx((0.1, 0.1 - 0.20639, 0.1 + 0.20639), rel=1e-5)
-    assert events.Scalars("explain/relative_error")[0].value == pytest.approx(0.2)
-    assert events.Scalars("explain/probability")[0].value == pytest.approx(0.5)
-
-
-@pytest.mark.slow
-def test_there_are_no_curves_of_what_is_unknown(tmp_path: Path) -> None:
-    gap = Estimate(np.full(1, np.nan, np.float32))
-    write_explanation(
-        tmp_path, "a.wav", 0.1, relative_error=None, completeness_gap=gap, prediction=None, probability=None
-    )
-    curves = {tag.removeprefix("explain/") for tag in show(tmp_path, "unsure").Tags()["scalars"]}
-    assert curves == {"seconds"}
+    tags = (events := show(tmp_path, "first")).Tags()
+    sounds = ("the sound", "the evidence alone for happy", "all but the evidence for happy")
+    assert set(tags["audio"]) == {f"explain/a.wav/{name}" for name in sounds}
+    assert tags["scalars"] == ["explain/seconds"]
+    assert [(event.step, event.value) for event in events.Scalars("explain/seconds")] == [(1, 3.0)]
 
 
 @pytest.mark.slow
@@ -109,10 +99,10 @@ def test_a_limit_that_was_reached_is_told(tmp_path: Path, caplog: pytest.LogCapt
 
 @pytest.mark.slow
 def test_a_picture_that_fails_is_told_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    display = Display(ExplanationLog(tmp_path), "first", 1, 10, 5, 7)
+    display = Display([ExplanationLog(tmp_path)], "first", 1, 10, 5, 7)
     broken = make_explanation(utterance="broken.wav", frames=Estimate(np.zeros((1, 3))))
     display.lacks("broken.wav", broken.provenance.fingerprint)
-    display.explanation(broken, np.zeros(16000, np.float32), 1.0, 1)
+    display.explanation(broken, np.zeros(16000, np.float32))
     display.close()
     assert "1 not drawn: broken.wav" in caplog.text
 
@@ -126,25 +116,53 @@ def test_a_resumed_run_draws_what_it_would_have_drawn_undisturbed(
 ) -> None:
     log = ExplanationLog(tmp_path)
     for number in range(6):
-        log.curves({"relative_error": 0.1}, f"fingerprint {number}", number)
         if str(number) in drawn:
-            log.utterance(str(number), f"fingerprint {number}", RENDERING, 16000, 7)
+            log.picture(Shown(str(number), f"fingerprint {number}", "figure", "happy", "", RENDERING, 16000), 7)
     log.close()
-    display = Display(ExplanationLog(tmp_path), "first", log_every=2, max_drawn=2, top_k_frames=5, step=7)
+    display = Display([ExplanationLog(tmp_path)], "first", log_every=2, max_drawn=2, top_k_frames=5, step=7)
     assert {name for name in map(str, range(6)) if display.lacks(name, "fingerprint")} == lacking
 
 
-def test_a_sound_under_two_names_has_the_curves_of_both(tmp_path: Path) -> None:
-    display = Display(ExplanationLog(tmp_path), "first", 1, 0, 5, 7)
-    for count, name in enumerate(("a", "b")):
-        explanation = make_explanation(utterance=name, provenance={"fingerprint": "of both"})
-        assert display.lacks(name, "of both")
-        display.explanation(explanation, np.zeros(16000, np.float32), None, count)
-        assert not display.lacks(name, "of both")
-    display.close()
+def test_a_sound_under_two_names_is_shown_under_both_and_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        display = Display([ExplanationLog(tmp_path)], "first", 1, 10, 5, 7)
+        for count, name in enumerate(("a", "b")):
+            display.took(name, "of both", 1.0, count)
+            if display.lacks(name, "of both"):
+                explanation = make_explanation(0.1, utterance=name, provenance={"fingerprint": "of both"})
+                display.explanation(explanation, np.zeros(1600, np.float32))
+        display.close()
     events = EventAccumulator(str(tmp_path)).Reload()
-    assert [event.step for event in events.Scalars("explain/relative_error")] == [0, 1]
-    assert "explain/seconds" not in events.Tags()["scalars"]
+    assert [event.step for event in events.Scalars("explain/seconds")] == [0, 1]
+    assert {tag: len(events.Images(tag)) for tag in events.Tags()["images"]} == {
+        "explain/a/figure": 1, "explain/b/figure": 1
+    }  # fmt: skip
+
+
+class Recorder(ExplanationLog):
+    """A log that notes what it is given, and lacks what it has not been given."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.given: list[str] = []
+
+    def picture(self, shown: Shown, step: int) -> None:
+        self.given.append(shown.key)
+
+    def has_picture(self, key: str) -> bool:
+        return key in self.given
+
+
+def test_a_picture_is_drawn_where_one_of_several_logs_lacks_it(tmp_path: Path) -> None:
+    explanation = make_explanation(0.1, utterance="a")
+    key = f"{explanation.provenance.fingerprint} a"
+    there, lacking = Recorder(tmp_path / "there"), Recorder(tmp_path / "lacking")
+    there.given.append(key)
+    display = Display([there, lacking], "first", 1, 10, 5, 7)
+    assert display.lacks("a", explanation.provenance.fingerprint)
+    display.explanation(explanation, np.zeros(1600, np.float32))
+    display.close()
+    assert lacking.given == [key]
 
 
 def test_a_rerun_shows_what_a_killed_run_had_no_time_for_and_nothing_twice(tmp_path: Path) -> None:
@@ -154,14 +172,14 @@ def test_a_rerun_shows_what_a_killed_run_had_no_time_for_and_nothing_twice(tmp_p
     key = results.explanations()[0].provenance.settings_fingerprint
     files = []
     for _ in range(2):
-        display = Display(ExplanationLog(tmp_path), "wrong", 1, 10, 5, 7)
+        display = Display([ExplanationLog(tmp_path)], "wrong", 1, 10, 5, 7)
         display.finish(results, {"method": "gradient_shap"}, None, key)
         display.close()
         events = EventAccumulator(str(tmp_path)).Reload()
+        (folder,) = (path for path in (tmp_path / "explanations" / "settings").iterdir())
+        of_settings = EventAccumulator(str(folder)).Reload()
         assert {tag: len(events.Images(tag)) for tag in events.Tags()["images"]} == {"explain/0.wav/figure": 1}
-        tags = events.Tags()["histograms"]
-        assert {tag.split("/")[1] for tag in tags} == {"frame_attribution", "layer_share"}
-        assert {len(events.Histograms(tag)) for tag in tags} == {1}
+        assert {len(of_settings.Histograms(tag)) for tag in of_settings.Tags()["histograms"]} == {1}
         files.append({path: path.stat().st_mtime_ns for path in tmp_path.glob("**/*") if path.is_file()})
     assert files[0] == files[1]
 
@@ -185,15 +203,17 @@ results = ResultsFolder(folder / "explanations")
 there = {explanation.utterance for explanation in results.explanations()}
 log = ExplanationLog(folder)
 log.settings({"method": "gradient_shap"}, 7)
-display = Display(log, "first", 1, 100, 5, 7)
+display = Display([log], "first", 1, 100, 5, 7)
 print("starts", flush=True)
 try:
     for number in range(count):
         if f"{number}.wav" not in there:
             write_explanation(results.folder, f"{number}.wav", 0.2)
         (explanation,) = results.explanations(utterance=f"{number}.wav")
-        if display.lacks(explanation.utterance, explanation.provenance.fingerprint):
-            display.explanation(explanation, np.ones(explanation.num_samples, np.float32), 1.0, number + 1)
+        name = (explanation.utterance, explanation.provenance.fingerprint)
+        display.took(*name, 1.0, number + 1)
+        if display.lacks(*name):
+            display.explanation(explanation, np.ones(explanation.num_samples, np.float32))
     print("draws", flush=True)
     display.finish(results, {"method": "gradient_shap"}, 1.0, explanation.provenance.settings_fingerprint)
 except KeyboardInterrupt:
@@ -225,18 +245,16 @@ def start_run(folder: Path, count: int, until: str, limit: int | None = None) ->
 
 def times_shown(folder: Path) -> dict[str, set[int]]:
     """How often each of the run's tags is there, by what they are of."""
-    everything = {"images": 0, "audio": 0, "scalars": 0, "histograms": 0, "tensors": 0}
+    everything = {"images": 0, "audio": 0, "scalars": 0, "tensors": 0}
     events = EventAccumulator(str(folder), size_guidance=everything).Reload()
     tags = events.Tags()
-    read = {
-        "images": events.Images, "audio": events.Audio, "histograms": events.Histograms, "tensors": events.Tensors
-    }  # fmt: skip
+    read = {"images": events.Images, "audio": events.Audio, "tensors": events.Tensors}
     counts = {kind: {len(read[kind](tag)) for tag in tags[kind]} for kind in read}
-    points = [event.step for event in events.Scalars("explain/relative_error")]
+    points = [event.step for event in events.Scalars("explain/seconds")]
     return counts | {"points": {points.count(step) for step in points}, "pictures": {len(tags["images"])}}
 
 
-COMPLETE = {"images": {1}, "audio": {1}, "histograms": {1}, "tensors": {1}, "points": {1}}
+COMPLETE = {"images": {1}, "audio": {1}, "tensors": {1}, "points": {1}}
 
 
 @pytest.mark.slow
@@ -293,7 +311,7 @@ def test_methods_are_compared_in_one_picture_for_each_utterance_and_once(tmp_pat
         if not has_sound:
             (tmp_path / "sounds" / name).unlink()
     for _ in range(2):
-        display = Display(ExplanationLog(tmp_path), "first", 2, 10, 5, 7)
+        display = Display([ExplanationLog(tmp_path)], "first", 2, 10, 5, 7)
         display.compare(ResultsFolder(tmp_path), ["lime", "energy"])
         display.close()
     events = EventAccumulator(str(tmp_path)).Reload()

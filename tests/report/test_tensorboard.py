@@ -16,9 +16,12 @@ import pytest
 from helpers import Browser, make_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from speechshap.report.events import MarkedEvents
+from speechshap.report.log import Shown, caption
 from speechshap.report.rendering import render
+from speechshap.report.settings_summary import COLUMNS, SettingsSummary
 from speechshap.report.sound import LONGEST_SOUND_SECONDS
-from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog
+from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.estimate import Estimate
 from speechshap.results.rows import GROUPED_BY, to_rows
 
@@ -38,13 +41,24 @@ def waveform(seconds: float = 1.0) -> np.ndarray:
 def row(number: int, **fields: Any) -> dict[str, Any]:
     """Of an utterance with layers and an embedding, as the results have it."""
     embedding = np.array([number, 1, 2], np.float32)
-    label = "sad" if number else None
+    label = (None, "happy", "sad")[number]
     (made,) = to_rows(
         make_explanation(
             **{"utterance": f"{number}.wav", "label": label, "embedding": embedding, "layers": 2, **fields}
         )
     )
-    return {name: made[name] for name in (*GROUPED_BY, *SUMMARY_COLUMNS)}
+    return {name: made[name] for name in (*GROUPED_BY, *COLUMNS)}
+
+
+def shown(name: str, seconds: float = 1.0, **fields: Any) -> Shown:
+    """An utterance that is explained, with its picture and sounds."""
+    explanation = make_explanation(seconds, utterance=name, **fields)
+    rendering = render(waveform(seconds), 16000, explanation, 5)
+    return Shown(name, name, "figure", str(explanation.targets[0]), caption(explanation), rendering, 16000)
+
+
+def summarise(log: ExplanationLog, *utterances: list[dict[str, Any]], **settings: Any) -> None:
+    log.summary(SettingsSummary(utterances), {"method": "lime", **settings}, 1.0, "abc", 7)
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +68,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {"method": "gradient_shap", "n_samples": 50, "targets": "predicted"}
     log.settings(settings, 7)
     for number, name in enumerate(NAMES):
-        log.utterance(name, name, render(waveform(), 16000, make_explanation(utterance=name), 5), 16000, 7)
-        gap = {"completeness_gap": 0.1, "completeness_gap_lower": -0.1, "completeness_gap_upper": 0.3}
-        log.curves({**gap, "relative_error": 0.2, "seconds": 3.0}, name, number + 1)
-    log.summary([[row(number)] for number in range(3)], settings, 3.0, "abc", 7)
+        log.picture(shown(name), 7)
+        log.seconds(3.0, name, number + 1)
+    log.summary(SettingsSummary([row(number)] for number in range(3)), settings, 3.0, "abc", 7)
+    log.compare_settings(7)
     log.close()
     return folder
 
@@ -114,33 +128,42 @@ def test_every_utterance_has_three_players_that_play(driver: Any, address: str) 
     players = elements(driver, f"{address}/#audio", "e.tagName === 'AUDIO' && e.readyState > 0", 6)
     durations = driver.execute_script("return arguments[0].map((player) => player.duration)", players)
     assert durations == [pytest.approx(1.0, abs=0.01)] * 6
-    variants = ("original", "kept", "removed")
-    tags = {f"explain/{name}/audio/{variant}" for name in NAMES for variant in variants}
+    sounds = ("the sound", "the evidence alone for happy", "all but the evidence for happy")
+    tags = {f"explain/{name}/{sound}" for name in NAMES for sound in sounds}
     assert set(ask(address, "plugin/audio/tags")["version_0"]) == tags
 
 
-def test_curves_histograms_and_the_card_are_drawn(driver: Any, address: str) -> None:
-    charts = elements(driver, f"{address}/#custom_scalars", "/^TF-CUSTOM-SCALAR-.*-CHART-CARD$/.test(e.tagName)", 3)
-    assert len(charts) == 3
-    assert set(ask(address, "plugin/histograms/tags")["version_0"]) == {
-        "explain/frame_attribution/happy", "explain/layer_share/layer_1", "explain/layer_share/layer_2"
-    }  # fmt: skip
-    cells = elements(driver, f"{address}/#text", "e.tagName === 'TD' && e.textContent === 'gradient_shap'", 1)
-    assert len(cells) == 1
+SETTINGS = "version_0/explanations/settings/abc"
 
 
-def test_hyperparameters_have_a_line_and_the_projector_its_labels(driver: Any, address: str) -> None:
-    key = "version_0/explanations/settings/abc"
-    (session,) = elements(driver, f"{address}/#hparams", f"e.textContent.trim() === '{key}'", 1)[-1:]
-    assert session.is_displayed()
-    assert ask(address, "plugin/projector/runs") == [key]
+def test_histograms_and_curves_are_drawn(driver: Any, address: str) -> None:
+    numbers = {"probability", "relative_error", "completeness_gap", "completeness_gap_in_standard_errors"}
+    others = {"frame_attribution/happy", "layer_share/layer_1", "layer_share/layer_2"}
+    found = ask(address, "plugin/histograms/tags")
+    assert set(found[SETTINGS]) == {f"explain/{name}" for name in numbers | others}
+    # One of the labelled utterances is predicted right, and the probabilities of the other classes are unknown.
+    assert set(ask(address, "plugin/pr_curves/tags")[SETTINGS]) == {"explain/the prediction is right"}
+    assert len(elements(driver, f"{address}/#pr_curves", "e.tagName === 'TF-PR-CURVE-CARD'", 1)) == 1
+    assert {tag for tags in ask(address, "plugin/scalars/tags").values() for tag in tags} == {"explain/seconds"}
+
+
+def test_the_cards_are_tables(driver: Any, address: str) -> None:
+    cells = elements(driver, f"{address}/#text", "e.tagName === 'TD' && e.textContent === 'gradient_shap'", 3)
+    assert len(cells) == 3  # the settings of the run, those of the explanations, and the comparison
+    badges = elements(driver, f"{address}/#text", "e.tagName === 'TD' && e.textContent === 'fair'", 3)
+    assert len(badges) == 3
+
+
+def test_explanations_are_not_among_the_hyperparameters_and_the_projector_has_its_labels(address: str) -> None:
+    assert ask(address, "plugins_listing")["hparams"]["enabled"] is False
+    assert ask(address, "plugin/projector/runs") == [SETTINGS]
     with urllib.request.urlopen(  # noqa: S310, our own server
-        f"{address}/data/plugin/projector/metadata?run={key}&name=explain"
+        f"{address}/data/plugin/projector/metadata?run={SETTINGS}&name=explain"
     ) as answer:
         lines = [line.split("\t") for line in answer.read().decode().splitlines()]
     assert lines[0][:3] == ["label", "prediction", "outcome"]
-    assert [line[0] for line in lines[1:]] == ["unknown", "sad", "sad"]
-    assert [line[2] for line in lines[1:]] == ["unknown", "wrong", "wrong"]
+    assert [line[0] for line in lines[1:]] == ["unknown", "happy", "sad"]
+    assert [line[2] for line in lines[1:]] == ["unknown", "right", "wrong"]
 
 
 def test_no_script_fails(driver: Any, address: str) -> None:
@@ -152,24 +175,44 @@ def test_no_script_fails(driver: Any, address: str) -> None:
 
 def test_a_very_long_sound_is_named_and_not_stored(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
-    seconds = LONGEST_SOUND_SECONDS + 1
-    log.utterance("long.wav", "key", render(waveform(seconds), 16000, make_explanation(seconds), 5), 16000, 0)
+    log.picture(shown("long.wav", LONGEST_SOUND_SECONDS + 1), 0)
     log.close()
-    events = EventAccumulator(str(tmp_path)).Reload()
-    tags = events.Tags()
+    found = EventAccumulator(str(tmp_path)).Reload()
+    tags = found.Tags()
     assert tags["images"] == ["explain/long.wav/figure"]
     assert tags["audio"] == []
-    text = str(events.Tensors("explain/long.wav/audio/text_summary")[0].tensor_proto)
-    assert "121 s are too long to be heard here" in text
+    text = str(found.Tensors("explain/long.wav/the sound/text_summary")[0].tensor_proto)
+    assert "121 s are too long to be heard here; report.html has the sound, the evidence alone for happy," in text
+
+
+def images_of(folder: Path) -> list[str]:
+    return sorted(EventAccumulator(str(folder)).Reload().Tags()["images"])
 
 
 def test_names_that_differ_by_a_slash_have_tags_of_their_own(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
     for name in ("/a.wav", "a.wav"):
-        log.utterance(name, name, render(waveform(), 16000, make_explanation(), 5), 16000, 0)
+        log.picture(shown(name, 0.1), 0)
     log.close()
-    tags = EventAccumulator(str(tmp_path)).Reload().Tags()
-    assert sorted(tags["images"]) == ["explain/%2Fa.wav/figure", "explain/a.wav/figure"]
+    assert images_of(tmp_path) == ["explain/%2Fa.wav/figure", "explain/a.wav/figure"]
+
+
+def test_all_runs_leave_out_the_folder_that_the_first_one_has_left_out(tmp_path: Path) -> None:
+    for folder, names in (("x/y/", ["x/y/1/a.wav"]), ("x/", ["x/y/1/b.wav", "x/a.wav"]), ("", ["1/a.wav"])):
+        log = ExplanationLog(tmp_path, common_folder=folder)
+        for name in names:
+            log.picture(shown(name, 0.1), 0)
+        log.close()
+    names = ["%2F1/a.wav", "%2Fx/a.wav", "1/a.wav", "1/b.wav"]
+    assert images_of(tmp_path) == [f"explain/{name}/figure" for name in names]
+
+
+def test_a_folder_with_full_names_keeps_them(tmp_path: Path) -> None:
+    MarkedEvents(tmp_path).write("picture of an earlier version", [], 0)
+    log = ExplanationLog(tmp_path, common_folder="x/")
+    log.picture(shown("x/a.wav", 0.1), 0)
+    log.close()
+    assert images_of(tmp_path) == ["explain/x/a.wav/figure"]
 
 
 def test_the_command_of_the_card_can_be_copied(tmp_path: Path) -> None:
@@ -181,60 +224,60 @@ def test_the_command_of_the_card_can_be_copied(tmp_path: Path) -> None:
     assert f"--logdir '{tmp_path}/my $(runs)' --samples" in event.tensor_proto.string_val[0].decode()
 
 
+def summary_tags(folder: Path) -> dict[str, Any]:
+    return EventAccumulator(str(folder / "explanations" / "settings" / "abc")).Reload().Tags()
+
+
 def test_a_class_named_like_a_contrast_has_a_histogram_of_its_own(tmp_path: Path) -> None:
     log = ExplanationLog(tmp_path)
-    rows = [{**row(1), "target": "x - y"}, {**row(1), "target": "x", "against": "y"}]
-    log.summary([rows], {}, 1.0, "abc", 0)
-    log.close()
-    tags = EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
+    summarise(log, [{**row(1), "target": "x - y"}, {**row(1), "target": "x", "against": "y"}])
+    tags = summary_tags(tmp_path)["histograms"]
     assert {tag.split("/")[-1] for tag in tags if "frame" in tag} == {'"x - y"', "x - y"}
 
 
 def test_contrasts_of_the_prediction_have_shares_of_the_layers(tmp_path: Path) -> None:
-    log = ExplanationLog(tmp_path)
-    log.summary([[{**row(1), "against": "sad"}]], {}, 1.0, "abc", 0)
-    log.close()
-    assert "explain/layer_share/layer_1" in EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
+    summarise(ExplanationLog(tmp_path), [{**row(1), "against": "sad"}])
+    assert "explain/layer_share/layer_1" in summary_tags(tmp_path)["histograms"]
 
 
 def test_the_projector_tells_the_error_of_the_predicted_class(tmp_path: Path) -> None:
-    log = ExplanationLog(tmp_path)
-    log.summary([[row(1), {**row(1), "target": "sad", "relative_error": 9.0}], [row(2)]], {}, 1.0, "abc", 0)
-    log.close()
+    summarise(ExplanationLog(tmp_path), [row(1), {**row(1), "target": "sad", "relative_error": 9.0}], [row(2)])
     (metadata,) = tmp_path.glob("**/metadata.tsv")
     assert [line.split("\t")[4] for line in metadata.read_text().splitlines()[1:]] == ["0.20", "0.20"]
 
 
 def test_one_utterance_and_no_layers_have_a_summary(tmp_path: Path) -> None:
-    log = ExplanationLog(tmp_path)
     bare = row(1, layers=0, embedding=None, relative_error=float("inf"))
     nowhere_finite = {**bare, "target": "sad", "frame_attribution": [float("nan")]}
-    log.summary([[bare, nowhere_finite]], {"spectrum": None}, 0.0, "abc", 0)
-    log.summary([], {}, 0.0, "def", 0)
-    log.close()
-    tags = EventAccumulator(str(tmp_path)).Reload().Tags()
-    assert tags["histograms"] == ["explain/frame_attribution/happy"]
+    summarise(ExplanationLog(tmp_path), [bare, nowhere_finite], spectrum=None)
+    assert "explain/frame_attribution/happy" in summary_tags(tmp_path)["histograms"]
     assert not list(tmp_path.glob("**/projector_config.pbtxt"))
 
 
 def test_what_is_unknown_is_left_empty_in_the_summary(tmp_path: Path) -> None:
-    log = ExplanationLog(tmp_path)
     gap = Estimate(np.full(1, np.nan, np.float32))
     unknown = {"relative_error": None, "completeness_gap": gap, "prediction": None, "probability": None}
-    log.summary([[row(number, **unknown)] for number in range(2)], {}, 1.0, "abc", 0)
-    log.close()
+    summarise(ExplanationLog(tmp_path), *([row(number, label=None, **unknown)] for number in range(2)))
     (metadata,) = tmp_path.glob("**/metadata.tsv")
     assert metadata.read_text().splitlines()[1].split("\t") == ["unknown", "none", "unknown", "", "", "0.wav"]
-    assert "explain/layer_share/layer_1" in EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
+    tags = summary_tags(tmp_path)["histograms"]
+    assert set(tags) == {
+        f"explain/{name}" for name in ("frame_attribution/happy", "layer_share/layer_1", "layer_share/layer_2")
+    }
 
 
-def test_hyperparameters_that_went_with_the_results_are_written_again(tmp_path: Path) -> None:
-    settings = tmp_path / "explanations" / "settings"
-    for _ in range(2):
+def test_a_summary_that_went_with_the_results_is_written_again_and_one_that_is_there_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "explanations" / "settings"
+
+    def written() -> dict[Path, int]:
         log = ExplanationLog(tmp_path)
-        log.summary([[row(1)], [row(2)]], {}, 1.0, "abc", 0)
+        summarise(log, [row(1)], [row(2)])
+        log.compare_settings(7)
         log.close()
-        assert [path.name for path in settings.iterdir()] == ["abc"]
-        shutil.rmtree(settings.parent)
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert len(events.Histograms("explain/frame_attribution/happy")) == 1
+        return {path: path.stat().st_mtime_ns for path in folder.glob("**/*") if path.is_file()}
+
+    first = written()
+    assert first == written()
+    shutil.rmtree(folder)
+    assert len(written()) == len(first)
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["abc"]

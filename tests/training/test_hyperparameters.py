@@ -41,7 +41,10 @@ def test_tensorboard_has_hyperparameters_with_the_best_score(planted_root: Path,
     assert found["augment.probability"].number_value == 0.5
     assert "augment.speed" not in found  # which was not asked for
     assert not any(name.startswith(("backbone_config", "classes")) for name in found)
-    metrics = {info.name.tag for info in plugin_data(events, EXPERIMENT_TAG).experiment.metric_infos}
+    experiment = plugin_data(events, EXPERIMENT_TAG).experiment
+    first = {info.name for info in experiment.hparam_infos if info.differs}  # which TensorBoard shows first
+    assert first == {"backbone", "freeze", "head", "learning_rate", "pooling"}
+    metrics = {info.name.tag for info in experiment.metric_infos}
     assert metrics == {BEST, "test/uar"}
     assert "test/uar" not in events.Tags()["scalars"]  # which nobody has measured
     scores = [event.value for event in events.Scalars("val/uar")]

@@ -261,6 +261,10 @@ class Catalogue:
         ids = sorted(utterance.id for utterance in self._to_explain)
         return Portion(self.shard, len(ids), fingerprint(*ids))
 
+    def all_ids(self) -> list[str]:
+        """Ids of all loose files, or of the whole corpus, whatever split or part of it is asked for."""
+        return [utterance.id for utterance in (loose_files(self.files) if self.files else self._labelled_or_not())]
+
     def all_to_explain(self) -> list[Utterance]:
         """Usable utterances of all parts, whose files are checked now."""
         return self.usable(self._to_explain)

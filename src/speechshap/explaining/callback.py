@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -23,6 +24,7 @@ from speechshap.explaining.termination import Termination
 from speechshap.frames import FrameGrid
 from speechshap.models import SpeechClassifier
 from speechshap.models.precision import has_rounded_convolutions, rounded_matmul
+from speechshap.report.log import common_folder
 from speechshap.run_lock import new_run_id
 from speechshap.training import AudioDataModule, ClassifierModule, EmotionModule
 from speechshap.training.run_folder import results_folder
@@ -35,9 +37,10 @@ class GradientSHAPCallback(pl.Callback):
 
     Takes :class:`speechshap.EmotionModule`, and any LightningModule whose ``forward`` classifies waveforms. Works with
     and without ``inference_mode`` and on any device; forward passes use the trainer's precision. Parquet rows go to
-    ``explanations/`` of the output folder, neuron attributions to ``explanations/layers/``, figures, sounds and curves
-    to a TensorBoard event file beside it. Explanations that the folder already holds, of the same sound with the same
-    settings and weights, are skipped.
+    ``explanations/`` of the output folder, neuron attributions to ``explanations/layers/``, figures and sounds to a
+    TensorBoard event file beside it, and to the trainer's other loggers as far as these take them
+    (:class:`speechshap.report.loggers.LoggerLog`). Explanations that the folder already holds, of the same sound with
+    the same settings and weights, are skipped.
 
     Args:
         method: ``gradient_shap``, or another method (:func:`speechshap.attribution.method_names`).
@@ -129,6 +132,9 @@ class GradientSHAPCallback(pl.Callback):
             ),
             num_utterances=_num_utterances(trainer),
             portion=data.portion if isinstance(data, AudioDataModule) else None,
+            common_folder=common_folder(data.catalogue.all_ids()) if isinstance(data, AudioDataModule) else "",
+            # The runner writes TensorBoard's files itself, and each part once for all runs.
+            loggers=[each for each in trainer.loggers if not isinstance(each, TensorBoardLogger)],
         )
 
     def on_predict_batch_start(

@@ -48,7 +48,7 @@ class MethodRun:
         place: Rank of this process, and step of the model.
         calibration: Gives waveforms ``(time,)`` that the method learns from before it explains; None where it learns
             nothing.
-        is_alone: Whether the curves of all methods of the folder are those of this display.
+        is_alone: Whether the curve of all methods of the folder is that of this display.
 
     Attributes:
         num_explained: Utterances that were explained.
@@ -78,8 +78,8 @@ class MethodRun:
             "precision": explainer.model.arithmetic.name,
         }
         if place.rank == 0:
-            display.log.settings(self.shown_settings, place.step)
-        # Curves go on where those of earlier runs ended.
+            display.settings(self.shown_settings)
+        # The curve goes on where that of earlier runs ended.
         found = dict.fromkeys(self._known_to_all() if is_alone else self._known_to_this())
         self._steps = {name: number + 1 for number, name in enumerate(found)}
         self._num_steps = len(self._steps) + 1 + place.rank - place.num_ranks  # each rank has steps of its own
@@ -188,11 +188,13 @@ class MethodRun:
         return {utterance: explained for utterance, explained in found.items() if utterance in own}
 
     def _show(self, one: _Asked, explanation: Explanation | None, waveform: Tensor, seconds: float | None) -> None:
-        """Show what TensorBoard lacks of an utterance, which was explained now or is read from the folder."""
+        """Show what is lacking of an utterance, which was explained now or is read from the folder."""
         name = (one.utterance, one.fingerprint)
         is_earlier = name in self._steps
         if explanation is not None and not is_earlier:
             self._num_steps += self.place.num_ranks
+        if seconds is not None:
+            self.display.took(*name, seconds, self._steps.get(name, self._num_steps))
         if not self.display.lacks(*name):
             return
         if explanation is None:
@@ -200,7 +202,7 @@ class MethodRun:
             explanation = self._read(one) if is_earlier and self.writer.was_alone else None
         if explanation is not None:
             sound = waveform[: explanation.num_samples].float().cpu().numpy()
-            self.display.explanation(explanation, sound, seconds, self._steps.get(name, self._num_steps))
+            self.display.explanation(explanation, sound)
 
     def _read(self, one: _Asked) -> Explanation | None:
         """The explanation of an utterance as it was written; None where its part is gone."""

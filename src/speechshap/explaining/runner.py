@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -20,6 +21,7 @@ from speechshap.explaining.options import Arithmetic, Place, RunOptions
 from speechshap.files import EXPLANATIONS
 from speechshap.models import SpeechClassifier
 from speechshap.report.display import Display
+from speechshap.report.loggers import LoggerLog, tell_what_is_left_out
 from speechshap.report.rendering import BackgroundRenderer
 from speechshap.report.tensorboard import ExplanationLog
 from speechshap.results.explanation import Explanation
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """Explains utterances, batch by batch, into a results folder and a TensorBoard event file beside it.
+    """Explains utterances, batch by batch, into a results folder, TensorBoard's event file beside it, and loggers.
 
     Explanations that the folder already holds, of the same sound with the same settings and weights, are skipped. Of
     several methods, each has an event file in a folder of its own, so that TensorBoard shows them side by side; the
@@ -49,6 +51,8 @@ class Runner:
         place: Rank of this process, and step of the model.
         num_utterances: That this process will be given, for the progress bar; None where unknown.
         portion: The part of a corpus that this run explains, where others explain the rest.
+        common_folder: What tags leave out of the ids of utterances.
+        loggers: Loggers of Lightning that take what TensorBoard takes, as far as they can; the first process gives it.
 
     Attributes:
         coverage: How much of the corpus is done, once this run is; None for a run that explains all of it.
@@ -70,6 +74,8 @@ class Runner:
         place: Place = Place(),  # noqa: B008 - immutable
         num_utterances: int | None = None,
         portion: Portion | None = None,
+        common_folder: str = "",
+        loggers: Sequence[Any] = (),
     ) -> None:
         self.place = place
         self.coverage: Coverage | None = None
@@ -84,26 +90,34 @@ class Runner:
             renderer = BackgroundRenderer()
             max_drawn = options.max_drawn if portion is None else portion.share_of(options.max_drawn)
 
-            def display(log_folder: Path, tells_what_is_not_drawn: bool = False) -> Display:
+            def display(
+                log: ExplanationLog, label: str | None = None, tells_what_is_not_drawn: bool = False
+            ) -> Display:
+                others = [LoggerLog(each, log, label) for each in loggers if place.rank == 0]
                 shown = Display(
-                    ExplanationLog(log_folder, place.rank), options.draw, options.log_every, max_drawn,
-                    options.top_k_frames, place.step, renderer=renderer, tells=tells_what_is_not_drawn,
-                    has_curves=portion is None,
+                    [log, *others], options.draw, options.log_every, max_drawn, options.top_k_frames, place.step,
+                    renderer=renderer, tells=tells_what_is_not_drawn, has_curve=portion is None,
                 )  # fmt: skip
                 stack.callback(shown.close, wait=False)
                 return shown
 
+            if place.rank == 0:
+                tell_what_is_left_out(loggers)
+            self._log = ExplanationLog(folder, place.rank, common_folder)
             self.runs = []
             for number, explainer in enumerate(explainers):
-                own = folder if explainer.label is None else folder / file_name(explainer.label, legible="(),= ")
+                own = self._log
+                if explainer.label is not None:
+                    own_folder = folder / file_name(explainer.label, legible="(),= ")
+                    own = ExplanationLog(own_folder, place.rank, common_folder)
                 num_learnt = getattr(explainer.settings, "calibration", 0)
                 clips = partial(calibration, num_learnt) if num_learnt and calibration else None
-                shown = display(own, tells_what_is_not_drawn=number == 0)
+                shown = display(own, explainer.label, tells_what_is_not_drawn=number == 0)
                 self.runs.append(MethodRun(explainer, self.writer, shown, place, clips, is_alone=is_alone))
                 explainer.progress = self._count
             if portion is not None:
                 self._take_part(portion, stack)
-            self.comparison = None if is_alone else display(folder)
+            self.comparison = None if is_alone else display(self._log)
             self._bar = tqdm(
                 total=num_utterances,
                 desc="explaining",
@@ -182,6 +196,7 @@ class Runner:
             run.finish()
         if self.comparison is not None:
             self.comparison.compare(self.results, [run.explainer.settings_fingerprint for run in self.runs])
+        self._log.compare_settings(self.place.step)
 
     def close(self, wait: bool = True) -> None:
         """Close the files.

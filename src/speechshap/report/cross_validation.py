@@ -16,7 +16,7 @@ from speechshap.report.rendering import png_bytes
 from speechshap.training.classification_scores import ClassificationScores, SpeakerCounts
 from speechshap.training.confusion_matrix import confusion_matrix_figure
 from speechshap.training.cross_validation import CrossValidation, FoldRun, Results, Spread
-from speechshap.training.hyperparameters import METRICS
+from speechshap.training.hyperparameters import hyperparameter_summaries
 from speechshap.training.scores_text import about_facts, facts_text, legend, precise, speakers_text, warning_text
 
 SUMMARY = "cross_validation.md"
@@ -185,7 +185,7 @@ def _write_events(
     known = {name: value for name, value in scores.items() if not np.isnan(value)}
     former = list(folder.glob(f"events.out.tfevents.*{_EVENTS}"))
     parts = [
-        *make.hparams(dict(parameters), dict.fromkeys(METRICS, 0.0)),
+        *hyperparameter_summaries(parameters),
         make.text("cross_validation/summary", text),
         *(make.scalar(name, value) for name, value in known.items()),
     ]

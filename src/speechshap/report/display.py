@@ -1,4 +1,4 @@
-"""Shows a run in TensorBoard: curves as it goes on, and the chosen utterances."""
+"""Shows a run in TensorBoard and other loggers: as it goes on, and at its end what depends on all utterances."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +13,10 @@ from tqdm.auto import tqdm
 from speechshap.data.audio import AudioFileError, load_audio
 from speechshap.fingerprint import fingerprint
 from speechshap.frames import SAMPLE_RATE
+from speechshap.report.log import Kind, Log, Shown, caption
 from speechshap.report.rendering import BackgroundRenderer, Rendering, RenderingError, render, render_methods
 from speechshap.report.selection import RANKED_BY, Selection, select
-from speechshap.report.tensorboard import SUMMARY_COLUMNS, ExplanationLog, Picture
+from speechshap.report.settings_summary import COLUMNS, SettingsSummary
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder
 from speechshap.results.parts import Row
@@ -24,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class Display:
-    """Curves of all explanations of a run, and pictures and sounds of some.
+    """What a run took and what its explanations have in common, and pictures and sounds of some.
 
     Args:
-        log: Log that they are written to; closed by :meth:`close`.
+        logs: Where this is shown; closed by :meth:`close`.
         draw: Which utterances are drawn.
         log_every: With ``draw="first"``, draw every n-th utterance.
         max_drawn: Draw at most this many utterances.
@@ -35,13 +36,13 @@ class Display:
         step: Training step of the explained model.
         renderer: Draws, for several displays perhaps; one is made unless given. The first that is closed closes it.
         tells: Whether to say how many utterances are not drawn.
-        has_curves: Whether there are curves. Many processes that share a corpus have none: they would wait for each
-            other at every point, and the order of utterances between machines says nothing.
+        has_curve: Whether there is a curve of the seconds. Many processes that share a corpus have none: they would
+            wait for each other at every point, and the order of utterances between machines says nothing.
     """
 
     def __init__(
         self,
-        log: ExplanationLog,
+        logs: Sequence[Log],
         draw: Selection,
         log_every: int,
         max_drawn: int,
@@ -50,9 +51,9 @@ class Display:
         *,
         renderer: BackgroundRenderer | None = None,
         tells: bool = True,
-        has_curves: bool = True,
+        has_curve: bool = True,
     ) -> None:
-        self.log = log
+        self.logs = logs
         self.draw = draw
         self.log_every = log_every
         self.max_drawn = max_drawn
@@ -60,13 +61,17 @@ class Display:
         self.step = step
         self.renderer = renderer or BackgroundRenderer()
         self.tells = tells
-        self.has_curves = has_curves
+        self.has_curve = has_curve
         self.num_seen = self.num_chosen = 0
-        self.chosen: set[str] = set()
         self.undrawn: list[str] = []
 
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """Show the settings of the run."""
+        for log in self.logs:
+            log.settings(settings, self.step)
+
     def lacks(self, utterance: str, fingerprint: str) -> bool:
-        """Whether TensorBoard lacks something of an utterance; to be asked once for each, in the order of the run.
+        """Whether a picture of an utterance is lacking; to be asked once for each, in the order of the run.
 
         What is drawn depends on that order alone and not on what was explained by an earlier run, so that a run that
         was stopped and is resumed draws what it would have drawn undisturbed.
@@ -75,35 +80,38 @@ class Display:
             utterance: Its id.
             fingerprint: Of its explanation.
         """
-        key = _key(utterance, fingerprint)
-        if self.draw == "first" and self.num_seen % self.log_every == 0 and self.num_chosen < self.max_drawn:
-            self.num_chosen += 1
-            if not self.log.has_picture(key):
-                self.chosen.add(key)
+        is_chosen = self.draw == "first" and self.num_seen % self.log_every == 0 and self.num_chosen < self.max_drawn
         self.num_seen += 1
-        return key in self.chosen or (self.has_curves and not self.log.has_curves(key))
+        self.num_chosen += is_chosen
+        return is_chosen and not self._has_picture(_key(utterance, fingerprint))
 
-    def explanation(self, explanation: Explanation, waveform: np.ndarray, seconds: float | None, count: int) -> None:
-        """Show what TensorBoard :meth:`lacks` of an explanation.
+    def took(self, utterance: str, fingerprint: str, seconds: float, count: int) -> None:
+        """Show how long an explanation took.
 
         Args:
-            explanation: What to show; the curves are of its first target.
-            waveform: ``(time,)``.
-            seconds: Time taken to compute it; None where unknown.
-            count: Its step on the curves.
+            utterance: Its id.
+            fingerprint: Of its explanation.
+            seconds: Time taken to compute it.
+            count: Its step on the curve.
         """
-        key = _key_of(explanation)
-        if self.has_curves:
-            curves = _curves(explanation) if seconds is None else {**_curves(explanation), "seconds": seconds}
-            self.log.curves(curves, key, count)
-        if key in self.chosen:
-            self.chosen.remove(key)
-            self._draw(explanation, waveform)
+        for log in self.logs if self.has_curve else ():
+            log.seconds(seconds, _key(utterance, fingerprint), count)
+
+    def explanation(self, explanation: Explanation, waveform: np.ndarray) -> None:
+        """Draw what is lacking.
+
+        Args:
+            explanation: What to draw.
+            waveform: ``(time,)``.
+        """
+        target, told = str(explanation.targets[0]), caption(explanation)
+        done = partial(self._put, explanation.utterance, _key_of(explanation), "figure", target, told)
+        self.renderer.submit(done, render, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
 
     def finish(
         self, results: ResultsFolder, settings: Mapping[str, Any], seconds: float | None, settings_fingerprint: str
     ) -> None:
-        """Show what depends on all utterances, as far as TensorBoard lacks it.
+        """Show what depends on all utterances, as far as it is lacking.
 
         Args:
             results: Folder of their explanations.
@@ -112,9 +120,11 @@ class Display:
             settings_fingerprint: Of the explanations.
         """
         utterances = tqdm(
-            results.utterances(SUMMARY_COLUMNS, settings_fingerprint), desc="summing up", unit=" utterances", delay=2
+            results.utterances(COLUMNS, settings_fingerprint), desc="summing up", unit=" utterances", delay=2
         )
-        self.log.summary(utterances, settings, seconds, settings_fingerprint, self.step)
+        found = SettingsSummary(utterances)
+        for log in self.logs if found.num_utterances else ():
+            log.summary(found, settings, seconds, settings_fingerprint, self.step)
         if self.draw == "first":
             return
         chosen = self._choose(results, settings_fingerprint)
@@ -122,11 +132,11 @@ class Display:
         self.num_chosen = len(chosen)
         for row in chosen:
             name = row["utterance"]
-            if self.log.has_picture(_key(name, row["fingerprint"])):
+            if self._has_picture(_key(name, row["fingerprint"])):
                 continue
             (explanation,) = results.explanations(settings=settings_fingerprint, utterance=name, parts=places[name])
             try:
-                self._draw(explanation, load_audio(Path(explanation.path)))
+                self.explanation(explanation, load_audio(Path(explanation.path)))
             except AudioFileError as error:
                 logger.warning("%s; it is not drawn", error)
 
@@ -147,14 +157,15 @@ class Display:
             }
             explanations = [of_settings[each] for each in settings_fingerprints if each in of_settings]
             key = _key(name, fingerprint(*(explanation.provenance.fingerprint for explanation in explanations)))
-            if len(explanations) < 2 or self.log.has_picture(key):
+            if len(explanations) < 2 or self._has_picture(key):
                 continue
             try:
                 waveform = load_audio(Path(row["path"])) if row["path"] else None
             except AudioFileError as error:
                 logger.warning("%s; it is drawn without its sound", error)
                 waveform = None
-            done = partial(self._put, name, key, "methods")
+            told = f"{name}, explained by {', '.join(each.provenance.method for each in explanations)}"
+            done = partial(self._put, name, key, "methods", None, told)
             self.renderer.submit(done, render_methods, explanations, waveform, SAMPLE_RATE)
 
     def close(self, wait: bool = True) -> None:
@@ -166,7 +177,8 @@ class Display:
         try:
             self.renderer.close(wait)
         finally:
-            self.log.close()
+            for log in self.logs:
+                log.close()
         if self.tells and self.num_seen > self.num_chosen == self.max_drawn > 0:
             logger.info("TensorBoard shows %d of the utterances; raise `max_drawn` to see more", self.num_chosen)
         if self.undrawn:
@@ -192,18 +204,27 @@ class Display:
             logger.info('%d utterances have no sound file and are not drawn; `draw="first"` needs none', num_left_out)
         return chosen
 
-    def _draw(self, explanation: Explanation, waveform: np.ndarray) -> None:
-        done = partial(self._put, explanation.utterance, _key_of(explanation), "figure")
-        self.renderer.submit(done, render, waveform, SAMPLE_RATE, explanation, self.top_k_frames)
+    def _has_picture(self, key: str) -> bool:
+        return all(log.has_picture(key) for log in self.logs)
 
-    def _put(self, utterance: str, key: str, kind: Picture, rendering: Rendering | RenderingError) -> None:
+    def _put(
+        self,
+        utterance: str,
+        key: str,
+        kind: Kind,
+        target: str | None,
+        told: str,
+        rendering: Rendering | RenderingError,
+    ) -> None:
         if isinstance(rendering, RenderingError):
             # A run may take days and must not fail for a picture.
             logger.warning("%s could not be drawn: %s", utterance, str(rendering).strip().splitlines()[-1])
             logger.debug("%s", rendering)
             self.undrawn.append(utterance)
         else:
-            self.log.utterance(utterance, key, rendering, SAMPLE_RATE, self.step, kind)
+            shown = Shown(utterance, key, kind, target, told, rendering, SAMPLE_RATE)
+            for log in self.logs:
+                log.picture(shown, self.step)
 
 
 def _key(utterance: str, own_fingerprint: str) -> str:
@@ -213,14 +234,3 @@ def _key(utterance: str, own_fingerprint: str) -> str:
 
 def _key_of(explanation: Explanation) -> str:
     return _key(explanation.utterance, explanation.provenance.fingerprint)
-
-
-def _curves(explanation: Explanation) -> dict[str, float]:
-    """Scalars of the first target, as far as they are known."""
-    gap, reach = explanation.completeness_gap.values[0], explanation.completeness_gap.reach
-    curves = {"completeness_gap": gap, "relative_error": explanation.relative_error[0]}
-    if reach is not None:
-        curves |= {"completeness_gap_lower": gap - reach[0], "completeness_gap_upper": gap + reach[0]}
-    if explanation.probability is not None:
-        curves["probability"] = explanation.probability
-    return {name: float(value) for name, value in curves.items() if not np.isnan(value)}

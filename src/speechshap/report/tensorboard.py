@@ -2,18 +2,23 @@
 
 import logging
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from speechshap.files import EXPLANATIONS
 from speechshap.fingerprint import fingerprint
+from speechshap.markdown import plain
 from speechshap.report.events import MarkedEvents
-from speechshap.report.rendering import Rendering
-from speechshap.report.settings_run import SettingsSummary, write_settings_run
-from speechshap.report.sound import LONGEST_SOUND_SECONDS
-from speechshap.results.parts import Row
+from speechshap.report.log import Shown, short_name
+from speechshap.report.settings_run import (
+    compare_settings,
+    is_written,
+    settings_folder,
+    settings_table,
+    write_settings_run,
+)
+from speechshap.report.settings_summary import SettingsSummary
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -22,13 +27,7 @@ logger = logging.getLogger(__name__)
 
 SEE_ALL = "tensorboard --logdir {folder} --samples_per_plugin=images=100,audio=100"
 
-SUMMARY_COLUMNS = (
-    "label", "prediction", "probability", "target", "against", "relative_error", "completeness_gap",
-    "frame_attribution", "layer_names", "layer_mass", "embedding",
-)  # fmt: skip
-"""Columns that :meth:`ExplanationLog.summary` needs, besides those that rows are grouped by."""
-
-Picture = Literal["figure", "methods"]
+_NAMED_BELOW = "named below "
 
 
 class ExplanationLog:
@@ -43,108 +42,102 @@ class ExplanationLog:
     Args:
         folder: Folder of the event file.
         rank: Rank of this process; each writes a file of its own.
+        common_folder: What tags leave out of the ids of utterances (:func:`speechshap.report.log.common_folder`).
+            Once there are pictures, it is that of the first one, so that all runs into the folder name alike.
     """
 
-    def __init__(self, folder: Path, rank: int = 0) -> None:
+    def __init__(self, folder: Path, rank: int = 0, common_folder: str = "") -> None:
         self.folder = folder
         self.events = MarkedEvents(folder, rank)
         self.num_failed = 0
-
-    def has_curves(self, key: str) -> bool:
-        """Whether the curves of an explanation are in the folder, ``key`` being its own."""
-        return f"curves {key}" in self.events
+        self._common_folder = common_folder
 
     def has_picture(self, key: str) -> bool:
         """Whether figure and sounds of an explanation are in the folder, ``key`` being its own."""
-        return f"picture {key}" in self.events
+        return _picture(key) in self.events
 
     def settings(self, settings: Mapping[str, Any], step: int) -> None:
-        """Write a text card with the settings and the command that shows all utterances, and lay out the curves."""
+        """Write a text card with the settings and the command that shows all utterances."""
         from torch.utils.tensorboard import summary
 
-        rows = [f"| {name} | {value} |" for name, value in settings.items()]
         command = SEE_ALL.format(folder=shlex.quote(str(self.folder.parent)))
         # As a block of code: a folder may have any characters in its name.
-        text = "\n".join(
-            ["| setting | value |", "| --- | --- |", *rows, "", "To see every utterance:", "", f"    {command}"]
-        )
-        gap = "explain/completeness_gap"
-        charts = {
-            "completeness gap, with its 95 % interval": ["Margin", [gap, f"{gap}_lower", f"{gap}_upper"]],
-            "relative error": ["Multiline", ["explain/relative_error"]],
-            "seconds an utterance": ["Multiline", ["explain/seconds"]],
-        }
-        parts = [summary.text("explain/settings", text), summary.custom_scalars({"explanations": charts})]
-        self._write(f"settings {fingerprint(text, step)}", _values(parts), step)
+        text = f"{settings_table(settings)}\n\nTo see every utterance:\n\n    {command}"
+        self._write(f"settings {fingerprint(text, step)}", summary.text("explain/settings", text).value, step)
 
-    def utterance(
-        self, name: str, key: str, rendering: Rendering, sample_rate: int, step: int, kind: Picture = "figure"
-    ) -> None:
-        """Write the picture and sounds of one utterance.
-
-        Args:
-            name: Utterance id.
-            key: Different for every picture.
-            rendering: Its figure and sounds.
-            sample_rate: Hz.
-            step: Training step of the explained model, for TensorBoard's slider.
-            kind: Of one explanation, or of those by several ``methods``.
-        """
+    def picture(self, shown: Shown, step: int) -> None:
+        """Write the picture and sounds of one utterance; the step is that of TensorBoard's slider."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        # TensorBoard strips a leading slash, which may be all that tells two names apart.
-        tag = f"explain/{'%2F' + name[1:] if name.startswith('/') else name}"
-        width, height = rendering.size
+        tag = f"explain/{self.name(shown.utterance)}"
+        width, height = shown.rendering.size
         # The function for it would decode the picture and encode it again.
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=rendering.png)
-        figure = Summary(value=[Summary.Value(tag=f"{tag}/{kind}", image=image)])
-        self._write(f"picture {key}", _values([figure, *_sounds(rendering, tag, sample_rate)]), step)
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=shown.rendering.png)
+        figure = Summary(value=[Summary.Value(tag=f"{tag}/{shown.kind}", image=image)])
+        self._write(_picture(shown.key), _values([figure, *_sounds(shown, tag)]), step)
 
-    def curves(self, values: Mapping[str, float], key: str, step: int) -> None:
-        """Write points of the curves.
+    def name(self, utterance: str) -> str:
+        """The id of an utterance as tags have it."""
+        return short_name(utterance, self._agreed_folder())
+
+    def _agreed_folder(self) -> str:
+        """What tags leave out, which is written with the first of them."""
+        found = [mark for mark in self.events.steps if mark.startswith(_NAMED_BELOW)]
+        if not found:
+            has_full_names = any(mark.startswith(_picture("")) for mark in self.events.steps)
+            found = [f"{_NAMED_BELOW}{'' if has_full_names else self._common_folder}"]
+            self.remember(found[0])
+        return found[0].removeprefix(_NAMED_BELOW)
+
+    def remember(self, mark: str) -> None:
+        """Write a mark that shows nothing."""
+        self._write(mark, [], 0)
+
+    def seconds(self, seconds: float, key: str, count: int) -> None:
+        """Write a point of the only curve: how long an explanation took.
 
         Args:
-            values: Points by the names of their curves.
+            seconds: Time.
             key: Different for every explanation.
-            step: Where on the curves: a number of utterances.
+            count: Where on the curve: a number of utterances.
         """
         from torch.utils.tensorboard.summary import scalar
 
-        self._write(f"curves {key}", _values(scalar(f"explain/{name}", value) for name, value in values.items()), step)
+        self._write(f"curves {key}", scalar("explain/seconds", seconds).value, count)
 
     def summary(
         self,
-        utterances: Iterable[Sequence[Row]],
+        found: SettingsSummary,
         settings: Mapping[str, Any],
         seconds: float | None,
         settings_fingerprint: str,
         step: int,
     ) -> None:
-        """Write histograms, hyperparameters, and points of the projector, once for a set of explanations.
-
-        The latter two are a run of their own, ``explanations/settings/<fingerprint>``.
+        """Write what explanations have in common, as a run of its own, ``explanations/settings/<fingerprint>``.
 
         Args:
-            utterances: Rows of one after the other, of the same settings, with the columns :data:`SUMMARY_COLUMNS`.
-            settings: The settings.
+            found: The explanations.
+            settings: Their settings.
             seconds: Mean time of an utterance; None where unknown.
-            settings_fingerprint: Of settings and model; each has its own line among the hyperparameters.
+            settings_fingerprint: Of settings and model.
             step: Training step of the explained model.
         """
-        found = SettingsSummary(utterances)
-        if not found.num_utterances:
-            return
-        mark = f"summary {fingerprint(settings_fingerprint, found.digest)}"
-        folder = self.folder / EXPLANATIONS / "settings" / settings_fingerprint
-        if mark in self.events and folder.is_dir():  # it goes with the results if someone removes these
+        folder = settings_folder(self.folder) / settings_fingerprint
+        if is_written(folder, found):
             return
         try:
             with self.events.only_writer() as is_alone:
-                write_settings_run(folder, found, settings, seconds, is_alone)
+                write_settings_run(folder, found, settings, seconds, step, is_alone)
         except OSError as error:
             self._failed(error)
-        else:
-            self._write(mark, _values(found.histograms()), step)
+
+    def compare_settings(self, step: int) -> None:
+        """Write a table of all settings with their errors and their cost."""
+        try:
+            with self.events.only_writer():
+                compare_settings(self.folder, step)
+        except OSError as error:
+            self._failed(error)
 
     def close(self) -> None:
         """Say if something could not be written."""
@@ -166,17 +159,21 @@ class ExplanationLog:
         self.num_failed += 1
 
 
-def _sounds(rendering: Rendering, tag: str, sample_rate: int) -> list["Summary"]:
+def _picture(key: str) -> str:
+    """Mark of a picture."""
+    return f"picture {key}"
+
+
+def _sounds(shown: Shown, tag: str) -> list["Summary"]:
     """The sounds as players; of a long one a text."""
     from torch.utils.tensorboard import summary
 
-    seconds = max((len(sound) / sample_rate for sound in rendering.sounds.values()), default=0.0)
-    if seconds > LONGEST_SOUND_SECONDS:
-        text = f"{seconds:.0f} s are too long to be heard here; report.html has the sound."
-        return [summary.text(f"{tag}/audio", text)]
-    return [
-        summary.audio(f"{tag}/audio/{variant}", sound[None], sample_rate) for variant, sound in rendering.sounds.items()
-    ]
+    sounds = shown.sounds
+    if shown.is_long:
+        names = ", ".join(sounds)
+        text = f"{shown.caption}. {shown.seconds:.0f} s are too long to be heard here; report.html has {names}."
+        return [summary.text(f"{tag}/{next(iter(sounds))}", plain(text))]
+    return [summary.audio(f"{tag}/{name}", sound[None], shown.sample_rate) for name, sound in sounds.items()]
 
 
 def _values(summaries: Iterable["Summary"]) -> Iterable["Summary.Value"]:

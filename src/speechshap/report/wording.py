@@ -89,11 +89,30 @@ def variant_names(explanations: Sequence[Explanation]) -> list[str]:
     method, model nor precision (but in their references, say) are named by the time of computation.
     """
     settings = [_settings(explanation.provenance) for explanation in explanations]
-    names = [_differences(own, settings) or own["method"] for own in settings]
+    names = [differences(own, settings) or own["method"] for own in settings]
     return [
         f"{name}, {explanation.provenance.explained_at:%Y-%m-%d %H:%M:%S}" if names.count(name) > 1 else name
         for name, explanation in zip(names, explanations, strict=True)
     ]
+
+
+def differences(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """The settings whose value differs in some of the others, in words.
+
+    Args:
+        own: Settings, and ``method``.
+        others: Those of all, these ones among them. A setting that another method lacks does not count.
+
+    Example:
+        >>> lime = {"method": "lime", "seed": 0, "kernel_width": 1}
+        >>> differences(lime, [lime, {"method": "energy", "seed": 1}])
+        'lime, seed 0'
+    """
+    words = []
+    for name, value in own.items():
+        if any(other[name] != value if name in other else other["method"] == own["method"] for other in others):
+            words.append(str(value) if name == "method" else f"{name} {_plain(value)}")
+    return ", ".join(words)
 
 
 def _settings(provenance: Provenance) -> dict[str, Any]:
@@ -104,15 +123,6 @@ def _settings(provenance: Provenance) -> dict[str, Any]:
         "model": provenance.model,
         "precision": provenance.precision,
     }
-
-
-def _differences(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
-    """The settings whose value differs in some of the others, in words."""
-    words = []
-    for name, value in own.items():
-        if any(other[name] != value if name in other else other["method"] == own["method"] for other in others):
-            words.append(str(value) if name == "method" else f"{name} {_plain(value)}")
-    return ", ".join(words)
 
 
 def _plain(value: Any) -> str:

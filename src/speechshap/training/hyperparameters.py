@@ -1,8 +1,8 @@
 """Hyperparameters of a training for TensorBoard, where its runs are compared by them."""
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -10,6 +10,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from speechshap.data.augmentation import Augmentation
 from speechshap.training.datamodule import AudioDataModule
 from speechshap.training.metrics import RECALL
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
 BEST = f"{RECALL}_best"
 """The best validation recall so far; TensorBoard's table of runs shows the latest value of a curve."""
@@ -20,6 +23,9 @@ METRICS = (BEST, "test/uar")
 OF_DATA = ("batch_size", "max_utterances", "augment")
 OF_TRAINER = ("max_epochs", "precision", "accumulate_grad_batches", "gradient_clip_val")
 """Options beside those of the module, and those that a checkpoint keeps of the data."""
+
+_FIRST = ("backbone", "freeze", "head", "learning_rate", "pooling")
+"""Options that TensorBoard shows first; the table has five until others are ticked."""
 
 _LEFT_OUT = ("backbone_config", "_instantiator", "classes")
 
@@ -67,10 +73,23 @@ def write_hyperparameters(writer: Any, parameters: Mapping[str, bool | int | flo
         writer: ``torch.utils.tensorboard.SummaryWriter``.
         parameters: By name.
     """
+    for summary in hyperparameter_summaries(parameters):
+        writer._get_file_writer().add_summary(summary)
+
+
+def hyperparameter_summaries(parameters: Mapping[str, bool | int | float | str]) -> "Iterator[Summary]":
+    """Hyperparameters as TensorBoard's events have them, with the names of the metrics that belong to them."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from torch.utils.tensorboard.summary import hparams
 
     for summary in hparams(dict(parameters), dict.fromkeys(METRICS, 0.0)):
-        writer._get_file_writer().add_summary(summary)
+        plugin = summary.value[0].metadata.plugin_data
+        data = HParamsPluginData.FromString(plugin.content)
+        for info in data.experiment.hparam_infos:
+            # TensorBoard takes this from a sweep, whose options come first in its table.
+            info.differs = info.name in _FIRST
+        plugin.content = data.SerializeToString()
+        yield summary
 
 
 def hyperparameters(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, bool | int | float | str]:
