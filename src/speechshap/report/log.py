@@ -10,7 +10,7 @@ import numpy as np
 from speechshap.report.rendering import Rendering
 from speechshap.report.settings_summary import SettingsSummary
 from speechshap.report.sound import LONGEST_SOUND_SECONDS, WORDS
-from speechshap.report.utterance_table import badge
+from speechshap.report.wording import grade, predicted_text
 from speechshap.results.explanation import Explanation
 
 Kind = Literal["figure", "methods"]
@@ -98,15 +98,18 @@ def sound_name(variant: str, target: str | None) -> str:
 
 def caption(explanation: Explanation) -> str:
     """What the picture of an explanation shows, in a sentence; of its first target."""
-    predicted = [] if explanation.prediction is None else [f"predicted {explanation.prediction}"]
-    if predicted and explanation.probability is not None:
-        predicted = [f"{predicted[0]} ({explanation.probability:.2f})"]
     label = [] if explanation.label is None else [f"labelled {explanation.label}"]
     error = float(explanation.relative_error[0])
-    known = "unknown" if np.isnan(error) else f"{error:.2f} ({badge(error)})"
+    known = "unknown" if np.isnan(error) else f"{error:.2f} ({grade(error)})"
     gap = float(explanation.completeness_gap.values[0])
     gaps = [] if np.isnan(gap) else [f"completeness gap {gap:+.2f} {explanation.unit}"]
-    parts = [*predicted, *label, f"explained {explanation.targets[0]}", f"relative error {known}", *gaps]
+    parts = [
+        predicted_text(explanation),
+        *label,
+        f"explained {explanation.targets[0]}",
+        f"relative error {known}",
+        *gaps,
+    ]
     return f"{explanation.utterance}: {', '.join(parts)}"
 
 

@@ -12,7 +12,7 @@ from speechshap.report.histogram import Histogram, LayerShares, equal_edges
 from speechshap.report.precision_recall import PrecisionRecall
 from speechshap.report.utterance_table import UtteranceTable
 from speechshap.results.parts import Row
-from speechshap.results.rows import SCHEMA, target_of
+from speechshap.results.rows import target_of
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "label", "prediction", "probability", "target", "against", "relative_error", "completeness_gap",
     "completeness_gap_standard_error", "frame_attribution", "layer_names", "layer_mass", "embedding",
-    *(name for name in ("class_names", "class_probabilities") if name in SCHEMA.names),
+    "class_names", "class_probabilities",
 )  # fmt: skip
 """Columns that a :class:`SettingsSummary` needs, besides those that rows are grouped by."""
 

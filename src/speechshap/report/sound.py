@@ -21,15 +21,6 @@ SILENCE = 10 ** (-80 / 20)
 LONGEST_SOUND_SECONDS = 120
 """Longer sounds are left out of event files and notebooks, which hold three of each; the report holds them all."""
 
-WORDS: dict[str, str] = {
-    "original": "the sound",
-    "kept": "the evidence alone",
-    "removed": "all but the evidence",
-    "weighted": "loud as the attribution",
-}
-"""What people call the sounds of :func:`heard`."""
-
-
 WORDS = {
     "original": "the sound",
     "kept": "the evidence alone",

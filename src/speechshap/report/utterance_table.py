@@ -6,26 +6,11 @@ from typing import Any, NamedTuple
 
 from speechshap.data.wording import counted
 from speechshap.markdown import plain, table
-from speechshap.results.estimate import NOISY
+from speechshap.report.wording import grade
 from speechshap.results.rows import target_of
 
 MOST_LINES = 200
 """Lines that a table has at most, of which TensorBoard makes one page."""
-
-SHARP = 0.2
-"""Relative error below which an explanation is called sharp."""
-
-
-def badge(relative_error: float | None) -> str:
-    """What an explanation is like, in a word, by the relative error of its frames.
-
-    Example:
-        >>> [badge(error) for error in (0.1, 0.3, 0.7, None)]
-        ['sharp', 'fair', 'noise', 'unknown']
-    """
-    if relative_error is None or math.isnan(relative_error):
-        return "unknown"
-    return "sharp" if relative_error < SHARP else "fair" if relative_error < NOISY else "noise"
 
 
 class Line(NamedTuple):
@@ -38,7 +23,6 @@ class Line(NamedTuple):
         probability: Of the prediction.
         explained: The target.
         relative_error: Of the frames.
-        badge: What that means.
         completeness_gap: The gap.
         gap_error: Its standard error.
     """
@@ -49,7 +33,6 @@ class Line(NamedTuple):
     probability: float | None
     explained: str
     relative_error: float | None
-    badge: str
     completeness_gap: float | None
     gap_error: float | None
 
@@ -58,15 +41,14 @@ class Line(NamedTuple):
         """Of a row with the columns of this table."""
         return cls(
             row["utterance"], row["label"], row["prediction"], row["probability"], str(target_of(row)),
-            row["relative_error"], badge(row["relative_error"]), row["completeness_gap"],
-            row["completeness_gap_standard_error"],
+            row["relative_error"], row["completeness_gap"], row["completeness_gap_standard_error"],
         )  # fmt: skip
 
     @property
     def order(self) -> tuple[bool, float, str]:
         """The smallest error first, the unknown last."""
-        is_unknown = self.badge == "unknown"
-        return is_unknown, 0.0 if is_unknown else float(self.relative_error or 0.0), self.utterance
+        error = math.nan if self.relative_error is None else self.relative_error
+        return math.isnan(error), 0.0 if math.isnan(error) else error, self.utterance
 
     @property
     def in_markdown(self) -> list[str]:
@@ -79,7 +61,8 @@ class Line(NamedTuple):
         probability, error = (
             "" if value is None else f"{value:.2f}" for value in (self.probability, self.relative_error)
         )
-        return [utterance, prediction, probability, label, explained, error, self.badge, gap]
+        badge = grade(math.nan if self.relative_error is None else self.relative_error) or "unknown"
+        return [utterance, prediction, probability, label, explained, error, badge, gap]
 
 
 class UtteranceTable:
