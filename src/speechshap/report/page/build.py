@@ -45,8 +45,8 @@ _PATIENCE_SECONDS = 600.0
 """How long to wait for another process that writes the report of the same folder."""
 
 _SCRIPTS = (
-    "state.js", "links.js", "overview.js", "table.js", "utterance.js", "picture.js", "sound.js", "export.js", "corpus.js",
-    "start.js",
+    "state.js", "links.js", "overview.js", "table.js", "utterance.js", "picture.js", "sound.js", "export.js",
+    "corpus.js", "start.js",
 )  # fmt: skip
 """Parts of the page's script, which follow each other."""
 

@@ -44,10 +44,11 @@ function printedFigure() {
   const facts = [`${entry.utterance}: attribution to ${target.name} (${variant.name}, ${variant.unit})`, byId("facts").textContent,
     ...(target.reservation === null ? [] : [`Reservation: ${target.reservation}`])];
   const title = facts.flatMap((fact) => wrapped(fact, 100));
-  const room = 17 * title.length;
+  const room = 18 * title.length + 8;
+  // The room that is made for it lies above all others.
+  layout.annotations.push({ text: title.map(asText).join("<br>"), x: 0, xref: "paper", xanchor: "left", xshift: 8 - layout.margin.l,
+    y: 1, yref: "paper", yanchor: "bottom", yshift: layout.margin.t, showarrow: false, align: "left", font: { size: 13 } });
   Object.assign(layout, {
-    title: { text: title.map(asText).join("<br>"), x: 0.01, xanchor: "left", y: 1, yanchor: "top", yref: "container",
-      pad: { t: 8 }, font: { size: 13 } },
     paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff", height: layout.height + room, width: PRINT_PIXELS, autosize: false,
     margin: { ...layout.margin, t: layout.margin.t + room },
     // The cursor is where the sound is, and no finding.
