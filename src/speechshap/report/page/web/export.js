@@ -34,7 +34,7 @@ function inLight(make) {
 const asText = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 // Lines of no more than so many letters; a word that is longer is cut in two.
-function wrapped(text, letters) {
+function brokenLines(text, letters) {
   return text.match(new RegExp(`\\S.{0,${letters - 1}}(?=\\s|$)|\\S{1,${letters}}`, "gu")) ?? [];
 }
 
@@ -43,7 +43,8 @@ function printedFigure() {
   const { data, layout } = inLight(pictureFigure);
   const facts = [`${entry.utterance}: attribution to ${target.name} (${variant.name}, ${variant.unit})`, byId("facts").textContent,
     ...(target.reservation === null ? [] : [`Reservation: ${target.reservation}`])];
-  const title = facts.flatMap((fact) => wrapped(fact, 100));
+  // Letters beyond those of alphabets are twice as wide.
+  const title = facts.flatMap((fact) => brokenLines(fact, /[^\u0000-\u10ff\u2000-\u2fff]/u.test(fact) ? 50 : 95));
   const room = 18 * title.length + 8;
   // The room that is made for it lies above all others.
   layout.annotations.push({ text: title.map(asText).join("<br>"), x: 0, xref: "paper", xanchor: "left", xshift: 8 - layout.margin.l,
@@ -52,7 +53,7 @@ function printedFigure() {
     paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff", height: layout.height + room, width: PRINT_PIXELS, autosize: false,
     margin: { ...layout.margin, t: layout.margin.t + room },
     // The cursor is where the sound is, and no finding.
-    shapes: layout.shapes.slice(1),
+    shapes: layout.shapes.filter(({ yref }) => yref !== "paper"),
   });
   return { data, layout };
 }

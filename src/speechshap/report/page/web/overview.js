@@ -1,6 +1,4 @@
-// What the labels and the predictions say together, and the probabilities of an utterance.
-
-const MOST_BARS = 10;
+// What the labels and the predictions say together.
 
 const classesOf = (entries, key) =>
   [...new Set(entries.map((entry) => entry[key]))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
@@ -60,25 +58,4 @@ function showChosenCell() {
   for (const button of document.querySelectorAll("#confusion button")) {
     button.setAttribute("aria-pressed", String(isChosen(button.cell)));
   }
-}
-
-// Whether the bars are open stays as it was when another utterance is shown.
-let barsAreOpen = null;
-
-// The probability of every class, the greatest first; nothing where they are not known.
-function probabilityBars(probabilities) {
-  if (!probabilities) return "";
-  const { label } = page.entries[state.utterance];
-  const falling = probabilities.toSorted(([, a], [, b]) => b - a);
-  const first = falling.slice(0, 3).map(([name, own]) => `${name} ${percent(own)}`).join(", ");
-  const bars = falling.map(([name, own]) => {
-    const bar = element("span", { className: "bar" });
-    bar.style.setProperty("--share", `${100 * own}%`);
-    return element("li", {}, named(name), name === label ? " (label)" : "", element("b", { textContent: percent(own) }), bar);
-  });
-  const details = element("details", { open: barsAreOpen ?? (bars.length <= MOST_BARS && !isNarrow.matches) },
-    element("summary", {}, named(`Probabilities: ${first}${bars.length > 3 ? ", …" : ""}`)),
-    element("ul", { className: "bars" }, ...bars));
-  details.firstChild.addEventListener("click", () => { barsAreOpen = !details.open; });
-  return details;
 }

@@ -1,7 +1,5 @@
 // Controls, and what happens first.
 
-const isNarrow = window.matchMedia("(max-width: 1100px)");
-
 function setTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   byId("theme").textContent = dark ? "Light" : "Dark";
@@ -35,7 +33,7 @@ function start() {
     // Of a draw with as many right as wrong ones, their number says nothing.
     : page.drawn ? "" : `, ${right} of ${known.length} with a label predicted right`);
   fillOverview();
-  byId("overview").open = !isNarrow.matches;
+  byId("overview").open = !window.matchMedia("(max-width: 1100px)").matches;
   byId("list").open = !window.matchMedia("(max-width: 600px)").matches;
   fillHeader();
   const classes = new Set(page.entries.flatMap((entry) => [entry.label, entry.prediction]).filter((name) => name !== null));

@@ -43,7 +43,6 @@ async function showVariant() {
   const same = variant.targets.findIndex((target) => target.name === state.targetName);
   state.target = Math.max(0, same);
   fillSelect(byId("target"), variant.targets.map((target) => target.name), state.target);
-  byId("probabilities").replaceChildren(probabilityBars(variant.probabilities));
   const isHeard = variant.sound !== null;
   byId("no-sound").hidden = isHeard;
   byId("sounds").disabled = !isHeard;
