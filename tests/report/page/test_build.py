@@ -458,7 +458,8 @@ def test_the_page_is_as_wide_as_the_screen(crowded: Any, width: int) -> None:
     small = crowded.execute_script(
         """
         const controls = "#browse :is(button, select, input, summary, a), #export button";
-        return [...document.querySelectorAll(controls)].map((each) => [each.outerHTML.slice(0, 80), each.getBoundingClientRect()])
+        return [...document.querySelectorAll(controls)]
+            .map((each) => [each.outerHTML.slice(0, 80), each.getBoundingClientRect()])
             .filter(([, { width, height }]) => width > 0 && (width < 24 || height < 24)).map(([text]) => text);
         """
     )
