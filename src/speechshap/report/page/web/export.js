@@ -44,7 +44,7 @@ function printedFigure() {
   const facts = [`${entry.utterance}: attribution to ${target.name} (${variant.name}, ${variant.unit})`, byId("facts").textContent,
     ...(target.reservation === null ? [] : [`Reservation: ${target.reservation}`])];
   // Letters beyond those of alphabets are twice as wide.
-  const title = facts.flatMap((fact) => brokenLines(fact, /[^\u0000-\u10ff\u2000-\u2fff]/u.test(fact) ? 50 : 95));
+  const title = facts.flatMap((fact) => brokenLines(fact, /[\u1100-\u1fff\u3000-\u{10ffff}]/u.test(fact) ? 50 : 95));
   const room = 18 * title.length + 8;
   // The room that is made for it lies above all others.
   layout.annotations.push({ text: title.map(asText).join("<br>"), x: 0, xref: "paper", xanchor: "left", xshift: 8 - layout.margin.l,
