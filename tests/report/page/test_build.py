@@ -247,7 +247,11 @@ def test_a_saved_picture_is_for_paper_and_tells_what_it_shows(page: Any) -> None
     assert png.startswith(b"\x89PNG")
     width, _ = struct.unpack(">II", png[16:24])
     assert width == round(16 / 2.54 * 300)
-    for words in ("clips/2.wav: attribution to happy (gradient_shap, logits)", "Reservation: mostly noise"):
+    for words in (
+        "clips/2.wav: attribution to happy (gradient_shap, logits)",
+        "Reservation: mostly noise",
+        "Orange speaks for",
+    ):
         assert words in svg
     assert "fill: rgb(255, 255, 255)" in svg
     assert "rgb(27, 31, 36)" in svg  # the light theme's ink

@@ -42,7 +42,8 @@ function printedFigure() {
   const [entry, variant, target] = [page.entries[state.utterance], variantNow(), targetNow()];
   const { data, layout } = inLight(pictureFigure);
   const facts = [`${entry.utterance}: attribution to ${target.name} (${variant.name}, ${variant.unit})`, byId("facts").textContent,
-    ...(target.reservation === null ? [] : [`Reservation: ${target.reservation}`])];
+    ...(target.reservation === null ? [] : [`Reservation: ${target.reservation}`]),
+    ...(variant.signed ? [`Orange speaks for ${target.name}, blue against it.`] : [])];
   // Letters beyond those of alphabets are twice as wide.
   const title = facts.flatMap((fact) => brokenLines(fact, /[\u1100-\u1fff\u3000-\u{10ffff}]/u.test(fact) ? 50 : 95));
   const room = 18 * title.length + 8;
