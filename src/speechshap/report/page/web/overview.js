@@ -22,11 +22,11 @@ function fillOverview() {
       `mean over ${labels.length} ${labels.length === 1 ? "class" : "classes"}, of ${counted(known.length)} with a label.`;
   const heading = (...content) => element("th", { scope: "col" }, ...content);
   byId("confusion-columns").append(heading("Label"), heading("Number"), ...(page.drawn ? [] : [heading("Recall")]),
-    ...classes.map((name) => heading(named(name))));
+    ...classes.map((name) => heading(nameOf(name))));
   byId("confusion-rows").append(...labels.map((label) => {
     const row = counts.get(label);
     const filter = (count, prediction) => confusionCell(count, { label, prediction }, total(label));
-    return element("tr", {}, element("th", { scope: "row" }, named(label)), filter(total(label), null),
+    return element("tr", {}, element("th", { scope: "row" }, nameOf(label)), filter(total(label), null),
       ...(page.drawn ? [] : [element("td", { textContent: percent(recall(label)) })]),
       ...classes.map((name) => filter(row.get(name) ?? 0, name)));
   }));

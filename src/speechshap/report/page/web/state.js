@@ -15,7 +15,7 @@ const element = (name, properties = {}, ...children) => {
   return made;
 };
 // A name of the user's, in whichever direction it is written.
-const named = (text, tag = "span") => element(tag, { dir: "auto", textContent: text });
+const nameOf = (text) => element("span", { dir: "auto", textContent: text });
 const shown = (cell, digits) => (cell === null ? "–" : digits === undefined ? cell : cell.toFixed(digits));
 const counted = (count, things = "utterance") => `${count} ${things}${count === 1 ? "" : "s"}`;
 const signed = (number, digits) => `${number > 0 ? "+" : number < 0 ? "−" : ""}${Math.abs(number).toFixed(digits)}`;

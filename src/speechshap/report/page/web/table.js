@@ -114,25 +114,25 @@ function opener(number) {
 
 function cellOf(entry, key) {
   switch (key) {
-    case "label": return [named(shown(entry.label))];
-    case "prediction": return [named(predicted(entry))];
+    case "label": return [nameOf(shown(entry.label))];
+    case "prediction": return [nameOf(predicted(entry))];
     case "probability": return [entry.probability === null ? "–" : percent(entry.probability)];
     case "spark": return sparkline(entry);
-    case "error": return [...judged(entry.error, entry.grade), ...others(entry)];
+    case "error": return [...errorText(entry.error, entry.grade), ...otherTargets(entry)];
     case "gap": return [gapText(entry) + (units.length > 1 && entry.gap !== null ? ` ${entry.unit}` : "")];
     default: return [shown(entry.seconds, 1)];
   }
 }
 
 const badge = (grade) => element("span", { className: `badge ${grade}`, textContent: grade });
-const judged = (error, grade) => (grade === null ? ["unknown"] : [badge(grade), ` ${error === null ? "∞" : error.toFixed(2)}`]);
+const errorText = (error, grade) => (grade === null ? ["unknown"] : [badge(grade), ` ${error === null ? "∞" : error.toFixed(2)}`]);
 
 function gapText({ gap, gap_error: error }) {
   return gap === null ? "–" : signed(gap, 2) + (error === null ? "" : ` ± ${error.toFixed(2)}`);
 }
 
 // The other targets of a row, of which the worst is told at once.
-function others(entry) {
+function otherTargets(entry) {
   if (entry.others.length === 0 || entry.grade === null) return [];
   const of = ([, error, grade]) => (grade === null ? -1 : error ?? Infinity);
   const [, error, grade] = entry.others.reduce((worst, each) => (of(each) > of(worst) ? each : worst));
@@ -142,8 +142,8 @@ function others(entry) {
   details.addEventListener("toggle", () => {
     if (details.children.length > 1) return;
     const targets = [[entry.target, entry.error, entry.grade, entry.gap, entry.gap_error], ...entry.others];
-    details.append(element("ul", {}, ...targets.map(([name, ...own]) => element("li", {}, named(name), " ",
-      ...judged(own[0], own[1]), own[2] === null ? "" : `, gap ${gapText({ gap: own[2], gap_error: own[3] })}`))));
+    details.append(element("ul", {}, ...targets.map(([name, ...own]) => element("li", {}, nameOf(name), " ",
+      ...errorText(own[0], own[1]), own[2] === null ? "" : `, gap ${gapText({ gap: own[2], gap_error: own[3] })}`))));
   });
   return [details];
 }
