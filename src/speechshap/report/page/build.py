@@ -31,9 +31,10 @@ from speechshap.report.page.choice import MOST_SHOWN, Choice
 from speechshap.report.page.compared import compared_by_target
 from speechshap.report.page.cues import cue_table
 from speechshap.report.page.interactive import frames_title, interactive_figure
+from speechshap.report.page.row import table_row
 from speechshap.report.page.tiers import segment_rows
 from speechshap.report.summary import CAPTIONS
-from speechshap.report.wording import grade, outputs_text, variant_names
+from speechshap.report.wording import grade, variant_names
 from speechshap.results.explanation import Explanation
 from speechshap.results.folder import ResultsFolder, nothing_to_show
 from speechshap.results.shards import told_of_shards
@@ -43,7 +44,10 @@ logger = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 600.0
 """How long to wait for another process that writes the report of the same folder."""
 
-_SCRIPTS = ("state.js", "table.js", "utterance.js", "picture.js", "sound.js", "start.js")
+_SCRIPTS = (
+    "state.js", "links.js", "overview.js", "table.js", "utterance.js", "picture.js", "sound.js", "export.js",
+    "corpus.js", "start.js",
+)  # fmt: skip
 """Parts of the page's script, which follow each other."""
 
 MAX_BYTES = 48_000_000
@@ -172,22 +176,8 @@ class ReportEntry:
         )
 
     def table_row(self) -> dict[str, Any]:
-        """The utterance's row of the table."""
-        explanation = self.variants[0].explanation
-        return {
-            "utterance": explanation.utterance,
-            "label": explanation.label,
-            "prediction": explanation.prediction,
-            "outputs": outputs_text(explanation) if explanation.prediction is None else None,
-            "probability": None if explanation.probability is None else _number(explanation.probability),
-            "error": _number(explanation.relative_error[0]),
-            "grade": grade(explanation.relative_error[0]),
-            "gap": _number(explanation.completeness_gap.values[0]),
-            "gap_error": None
-            if (gap_error := explanation.completeness_gap.standard_error) is None
-            else _number(gap_error[0]),
-            "seconds": _number(explanation.duration),
-        }
+        """The utterance's row of the table, which is about its latest explanation."""
+        return table_row(self.variants[0].explanation)
 
     def payload(self) -> list[dict[str, Any]]:
         """All variants; a sound that several of them share is stored with the first, as is their comparison."""

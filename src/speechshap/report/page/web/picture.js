@@ -37,7 +37,14 @@ function addComparison(data, layout) {
   layout.annotations.push(...labels.map((label) => ({ ...label, yref: axis })));
 }
 
-function draw() {
+// Nothing leaves this page. By itself, plotly's toolbar offers to upload the picture, and has a link to its makers.
+const PLOTLY_OPTIONS = {
+  responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", topojsonURL: "",
+  modeBarButtonsToRemove: ["select2d", "lasso2d"],
+};
+
+// Traces and layout of what is chosen, in the colours of the theme.
+function pictureFigure() {
   const { data, layout } = structuredClone(variantNow().figure);
   layout.annotations[layout.meta.frames].text = targetNow().title;
   if (state.payload.length > 1) addComparison(data, layout);
@@ -54,14 +61,14 @@ function draw() {
   });
   // The zoom is kept where target, explanation or theme change.
   if (picture.utterance === state.utterance) layout.xaxis.range = picture.layout.xaxis.range;
+  return { data, layout };
+}
+
+function draw() {
+  const { data, layout } = pictureFigure();
   picture.utterance = state.utterance;
-  // Nothing leaves this page. By itself, plotly's toolbar offers to upload the picture, and has a link to its makers.
-  const options = {
-    responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", topojsonURL: "",
-    modeBarButtonsToRemove: ["select2d", "lasso2d"],
-  };
   picture.style.minHeight = `${layout.height}px`;
-  state.drawn = Plotly.react(picture, data, layout, options).then(() => {
+  state.drawn = Plotly.react(picture, data, layout, PLOTLY_OPTIONS).then(() => {
     if (picture.listens) return;
     picture.listens = true;
     picture.on("plotly_click", ({ event }) => {

@@ -4,17 +4,9 @@ const page = JSON.parse(document.getElementById("page").textContent);
 const byId = (id) => document.getElementById(id);
 const player = byId("player");
 const picture = byId("picture");
-const COLUMNS = [
-  { key: "utterance", title: "Utterance" },
-  { key: "label", title: "Label" },
-  { key: "prediction", title: "Prediction" },
-  { key: "probability", title: "Prob.", says: "Probability of the prediction", digits: 2 },
-  { key: "error", title: "Error", says: "Relative error of the frames", digits: 2 },
-  { key: "gap", title: "Gap", says: "Completeness gap", digits: 2 },
-  { key: "seconds", title: "Length", says: "Length in seconds", digits: 1 },
-];
 const state = {
-  sort: { key: null, falling: false }, utterance: null, payload: null, variant: 0, target: 0, seconds: 0, pcm: null,
+  sort: { key: null, falling: false }, cell: null, utterance: null, payload: null, variant: 0, target: 0, seconds: 0,
+  pcm: null,
 };
 
 const element = (name, properties = {}, ...children) => {
@@ -22,9 +14,19 @@ const element = (name, properties = {}, ...children) => {
   made.append(...children);
   return made;
 };
+// A name of the user's, in whichever direction it is written.
+const nameOf = (text) => element("span", { dir: "auto", textContent: text });
 const shown = (cell, digits) => (cell === null ? "–" : digits === undefined ? cell : cell.toFixed(digits));
-const counted = (count) => (count === 1 ? "1 utterance" : `${count} utterances`);
+const counted = (count, things = "utterance") => `${count} ${things}${count === 1 ? "" : "s"}`;
+const signed = (number, digits) => `${number > 0 ? "+" : number < 0 ? "−" : ""}${Math.abs(number).toFixed(digits)}`;
 // A regression predicts no class.
 const predicted = (entry) => entry.prediction ?? entry.outputs;
 const outcome = (entry) =>
   (entry.label === null || entry.prediction === null ? "unknown" : entry.label === entry.prediction ? "right" : "wrong");
+
+// A probability as people read it, which is not 100 % unless it is 1.
+function percent(probability) {
+  const rounded = Math.round(100 * probability);
+  if (rounded === 100 && probability < 1) return ">99 %";
+  return rounded === 0 && probability > 0 ? "<1 %" : `${rounded} %`;
+}

@@ -18,14 +18,10 @@ async function choose(number, focus = false) {
   const payload = await unpack(number);
   if (state.utterance !== number) return;
   Object.assign(state, { payload, variant: 0, target: 0 });
-  if (location.hash !== `#${number}`) {
-    // The first utterance that a page shows gets no entry of its own in the history.
-    history[location.hash === "" ? "replaceState" : "pushState"](null, "", `#${number}`);
-  }
   byId("name").textContent = entry.utterance;
   const truth = entry.label === null ? "no label" : `labelled ${entry.label}`;
   const length = shown(entry.seconds, 2);
-  const probability = entry.probability === null ? "" : ` with ${(100 * entry.probability).toFixed(0)} %`;
+  const probability = entry.probability === null ? "" : ` with ${percent(entry.probability)}`;
   byId("facts").textContent = `predicted ${predicted(entry)}${probability}, ${truth}, ${length} s`;
   fillSelect(byId("variant"), payload.map((variant) => variant.name), 0);
   byId("variant").parentElement.hidden = payload.length < 2;
@@ -65,6 +61,7 @@ async function showVariant() {
 
 function showTarget() {
   const [variant, target] = [variantNow(), targetNow()];
+  remember();
   byId("moment").max = target.edges.length - 2;
   byId("reservation").hidden = target.reservation === null;
   byId("reservation").textContent = target.reservation ?? "";
