@@ -1,4 +1,4 @@
-"""What plotly is given: text without tags, numbers in single precision."""
+"""What plotly and the page are given: text without tags, numbers that take little room."""
 
 import html
 
@@ -8,6 +8,16 @@ import numpy as np
 def float32(values: np.ndarray) -> np.ndarray:
     """Numbers that take half the room in the page."""
     return np.asarray(values, dtype=np.float32)
+
+
+def numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
+    """Numbers to so many significant digits; None for infinity and NaN, which JSON does not have.
+
+    Example:
+        >>> numbers(np.array([1 / 3, np.nan]))
+        [0.3333, None]
+    """
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in np.asarray(values, np.float64)]
 
 
 def escape(text: str) -> str:

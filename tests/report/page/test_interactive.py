@@ -1,0 +1,267 @@
+"""The interactive picture: what plotly is given, and what the page makes of it."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import REPLICATES, Browser, make_explanation, write_explanation
+
+from speechshap.data import Stretch
+from speechshap.mel import mel
+from speechshap.report.page import write_report
+from speechshap.report.page.interactive import interactive_figure
+from speechshap.results.estimate import Estimate
+from speechshap.results.evidence import Evidence
+from speechshap.results.explanation import Explanation
+
+LONG = "a class whose name has forty letters, <b>"
+
+
+def of_role(figure: Any, role: str, target: int | None = None) -> list[Any]:
+    """Traces with this role, of a target where it is given."""
+    found = [trace for trace in figure.data if (trace.meta or {}).get("role") == role]
+    return [trace for trace in found if target is None or trace.meta["target"] == target]
+
+
+def half_known(**fields: Any) -> Explanation:
+    """Of the frames, cells and layers every second one is far from 0, the others are noise."""
+    explanation = make_explanation(layers=2, bands=8, targets=("sad", "happy", "angry"), **fields)
+
+    def known(values: np.ndarray) -> Estimate:
+        values = np.where(np.arange(values.shape[-1]) % 2, np.sign(values) * 3, values / 10).astype(np.float32)
+        return Estimate(values, np.full_like(values, 0.2), REPLICATES)
+
+    assert explanation.layers is not None
+    assert explanation.bands is not None
+    return dataclasses.replace(
+        explanation,
+        frames=known(explanation.frames.values),
+        layers=dataclasses.replace(explanation.layers, frames=known(explanation.layers.frames.values)),
+        bands=dataclasses.replace(explanation.bands, estimate=known(explanation.bands.estimate.values)),
+    )
+
+
+def test_cells_that_are_not_significant_are_faint() -> None:
+    explanation = half_known()
+    bands, layers = explanation.bands, explanation.layers
+    assert bands is not None
+    assert layers is not None
+    figure = interactive_figure(np.zeros(16000, np.float32), 16000, explanation)
+    for target in range(3):
+        (cells,), (sure,) = (of_role(figure, role, target) for role in ("cells", "sure"))
+        assert cells.opacity < 0.2
+        assert sure.opacity is None
+        np.testing.assert_array_equal(sure.z[:, ::2], 0)
+        np.testing.assert_array_equal(sure.z[:, 1::2], cells.z[:, 1::2])
+        # The page makes amounts of steps.
+        step = cells.meta["scale"] / 127
+        np.testing.assert_allclose(step * cells.z, bands.estimate.values[target], atol=step / 2 + 1e-6)
+        np.testing.assert_allclose(step * cells.customdata, 0.2 * 2.0639, atol=step / 2 + 1e-6)
+        pale, solid = of_role(figure, "layers", target)
+        assert pale.opacity < 0.2
+        assert "not significant" in pale.hovertemplate
+        values = layers.frames.values[target]
+        np.testing.assert_array_equal(solid.z, np.where(np.arange(values.shape[1]) % 2, values, np.nan))
+        np.testing.assert_array_equal(pale.z, np.where(np.arange(values.shape[1]) % 2, np.nan, values))
+    rows = of_role(figure, "targets")
+    assert [trace.opacity is not None for trace in rows] == [True, False] * 3
+
+
+def test_without_errors_all_is_drawn_and_said_to_be_unknown() -> None:
+    explanation = make_explanation(layers=2, bands=8, targets=("a", "b", "c"), words=["so"], relative_error=None)
+    figure = interactive_figure(np.zeros(16000, np.float32), 16000, explanation)
+    assert of_role(figure, "sure") == []
+    assert all(trace.opacity in (None, 1) for trace in figure.data)
+    titles = {each.name: each.text for each in figure.layout.annotations}
+    for panel in ("spectrogram", "tier words", "frames", "targets", "layers"):
+        assert titles[panel].endswith("no errors: significance unknown")
+    assert "customdata" not in of_role(figure, "layers")[0].hovertemplate
+
+
+def test_summed_columns_of_a_long_sound_show_what_is_significant_in_them() -> None:
+    explanation = half_known(seconds=25.0)
+    bands = explanation.bands
+    assert bands is not None
+    figure = interactive_figure(np.zeros(400_000, np.float32), 16000, explanation)
+    (cells,), (sure,) = (of_role(figure, role, 0) for role in ("cells", "sure"))
+    sums = np.add.reduceat(bands.estimate.values[0], np.arange(0, 2501, 3), axis=1)
+    step = cells.meta["scale"] / 127
+    most = cells.meta["scale"]  # from which on colours are saturated
+    np.testing.assert_allclose(step * cells.z, np.clip(sums, -most, most), atol=step / 2 + 1e-5)
+    kept = np.add.reduceat(np.where(np.arange(2501) % 2, bands.estimate.values[0], 0), np.arange(0, 2501, 3), axis=1)
+    np.testing.assert_allclose(step * sure.z, np.clip(kept, -most, most), atol=step / 2 + 1e-5)
+    assert cells.customdata is None  # of a sum the errors are unknown
+
+
+def test_names_of_targets_are_whole_and_no_tags() -> None:
+    long = interactive_figure(None, 16000, make_explanation(targets=(LONG, "b", "c")))
+    rows = [label for label in long.layout.annotations if label.name == "row"]
+    assert rows[0].text == LONG.replace("<", "&lt;").replace(">", "&gt;")
+    assert (rows[0].xanchor, rows[0].yanchor) == ("left", "bottom")  # above the row, as there is no room beside it
+    short = interactive_figure(None, 16000, make_explanation(targets=("a", "b", "c")))
+    assert [label.xanchor for label in short.layout.annotations if label.name == "row"] == ["right"] * 3
+
+
+def test_pitch_and_intensity_are_drawn_of_sounds_that_are_not_long() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(16000) / 16000).astype(np.float32)
+    tone[8000:] = 0
+    figure = interactive_figure(tone, 16000, make_explanation())
+    (pitch,), (level,) = (of_role(figure, role) for role in ("pitch", "intensity"))
+    assert np.nanmedian(pitch.y) == pytest.approx(200, rel=0.02)
+    assert np.isnan(pitch.y[pitch.x > 0.6]).all()
+    assert np.isnan(level.y[level.x > 0.6]).all()
+    assert figure.layout[pitch.yaxis.replace("y", "yaxis")].type == "log"
+    silent = interactive_figure(np.zeros(16000, np.float32), 16000, make_explanation())
+    assert np.isnan(of_role(silent, "pitch")[0].y).all()
+    long = interactive_figure(np.zeros(16000 * 121, np.float32), 16000, make_explanation(seconds=121.0))
+    assert of_role(long, "pitch") == []
+
+
+def test_every_resolution_is_there_to_be_compared() -> None:
+    explanation = make_explanation(words=["so"], targets=("a", "b"))
+    found = interactive_figure(None, 16000, explanation).layout.meta["resolutions"]
+    assert [each["name"] for each in found] == ["frames", "100 ms"]
+    reach = explanation.frames.reach
+    assert reach is not None
+    np.testing.assert_allclose(found[0]["values"], explanation.frames.values, rtol=1e-3)
+    np.testing.assert_allclose(found[0]["reach"], reach, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Explanations with what is known of them, and of noise."""
+    root = tmp_path_factory.mktemp("explanations")
+    values = np.zeros((2, 49), np.float32)
+    values[0, 10:14], values[0, 30:33], values[1, 20] = 2.0, -1.5, 1.0
+    frames = Estimate(values + 0.01, np.full_like(values, 0.1), REPLICATES)
+    windows = np.array([[0.2, 0.3], [0.5, 0.6]])
+    draws = np.array([[0.4, 0.2, 0.6], [np.nan] * 3])
+    evidence = Evidence(
+        (windows, np.zeros((0, 2))), np.array([0.9, 0.1]), np.array([0.8, np.nan]), np.array([0.2, np.nan]), draws,
+        1 - draws,
+    )  # fmt: skip
+    write_explanation(
+        root, "known.wav", targets=("happy", "sad"), frames=frames, evidence=evidence, probability=0.998, label="happy",
+        words=["well", "no"], truth=(Stretch(0.2, 0.28), Stretch(0.6, 0.7, 1000.0, 3000.0)), bands=16, layers=2,
+        probabilities={"happy": 0.998, "sad": 0.002, LONG: 0.0},
+    )  # fmt: skip
+    noise = Estimate(np.full((1, 49), 0.01, np.float32), np.ones((1, 49), np.float32), REPLICATES)
+    write_explanation(root, "noise.wav", targets=(LONG,), frames=noise, label="happy")
+    write_explanation(root, "bare.wav", targets=("happy",), relative_error=None, label="happy")
+    write_report(root, {})
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, browser: Browser) -> Iterator[Any]:
+    with browser() as driver:
+        driver.get((folder / "report.html").as_uri())
+        until(lambda: driver.execute_script("return state.drawn !== undefined && state.pcm !== null"))
+        yield driver
+        assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "the page did not get there in time"
+        time.sleep(0.02)
+    return found
+
+
+CHANGE = "byId(arguments[0]).value = arguments[1]; byId(arguments[0]).dispatchEvent(new Event('change'))"
+
+
+def choose(driver: Any, number: int, target: int = 0) -> None:
+    """Show a target of an utterance, and wait for its sound."""
+    driver.execute_script("state.targetName = undefined; state.pcm = null; choose(arguments[0])", number)
+    until(lambda: driver.execute_script("return state.pcm !== null && player.readyState > 0"))
+    if target:
+        driver.execute_script(
+            "byId('target').value = arguments[0]; byId('target').dispatchEvent(new Event('change'))", target
+        )
+    driver.execute_async_script("state.drawn.then(arguments[0])")
+
+
+SHAPES = "return picture.layout.shapes.filter((shape) => shape.name === arguments[0])"
+KEY = "return [...byId('key').children].map((entry) => entry.textContent)"
+FILLS = """
+return picture.data.filter((trace) => trace.meta?.role === arguments[0] && trace.fill).flatMap((trace) =>
+    trace.y.slice(0, -1).flatMap((value, place) => (value === 0 ? [] : [place])));
+"""
+
+
+def test_what_is_significant_is_filled_and_the_rest_a_thin_line(page: Any) -> None:
+    choose(page, 0)
+    assert page.execute_script(FILLS, "for") == [10, 11, 12, 13]
+    assert page.execute_script(FILLS, "against") == [30, 31, 32]
+    assert page.execute_script("return picture.data.find((trace) => trace.meta?.role === 'steps').line.width") == 1
+    assert sorted(page.execute_script("return targetNow().strongest")) == [10, 11, 12, 13, 30, 31, 32]
+    assert len(page.execute_script(SHAPES, "strongest")) == 7
+    key = page.execute_script(KEY)
+    assert key[:3] == ["speaks for happy", "speaks against happy", "not significant"]
+    assert "known evidence" in key
+    colours = page.execute_script("return [style('--ink'), getComputedStyle(byId('cursor')).backgroundColor]")
+    red, green, blue = (int(colours[0][place : place + 2], 16) for place in (1, 3, 5))
+    assert colours[1] == f"rgb({red}, {green}, {blue})"
+
+
+def test_noise_has_no_marks_and_no_list_but_a_way_out(page: Any) -> None:
+    choose(page, 1)
+    heading = page.find_element("id", "strongest-heading")
+    assert heading.text == "Nothing is significant at this number of draws"
+    assert "more draws" in page.find_element("id", "way-out").text
+    assert page.find_elements("css selector", "#strongest button") == []
+    assert page.execute_script(SHAPES, "strongest") == []
+    assert page.execute_script(FILLS, "for") == page.execute_script(FILLS, "against") == []
+    disabled = "return [...document.querySelectorAll('input[name=sound]')].map((radio) => radio.disabled)"
+    assert page.execute_script(disabled) == [False, True, True, True]
+    assert (
+        page.find_element("id", "no-evidence").text == f"Nothing speaks significantly for {LONG}: no evidence to hear."
+    )
+
+
+def test_unknown_errors_are_said_to_be_unknown(page: Any) -> None:
+    choose(page, 2)
+    assert "no errors: significance unknown" in page.execute_script(KEY)
+    assert len(page.find_elements("css selector", "#strongest button")) == 20
+    assert page.execute_script("return byId('target').selectedOptions[0].text") == "happy (error unknown)"
+
+
+def test_known_evidence_and_what_is_heard_are_drawn_where_they_are(page: Any) -> None:
+    choose(page, 0)
+    bounds = [[shape["x0"], shape["x1"]] for shape in page.execute_script(SHAPES, "truth")]
+    assert bounds == [[0.2, 0.28], [0.6, 0.7]]
+    assert [[shape["x0"], shape["x1"]] for shape in page.execute_script(SHAPES, "window")] == [[0.2, 0.3], [0.5, 0.6]]
+    boxes = page.execute_script(SHAPES, "box")[::2]
+    low, high = page.execute_script("return picture.layout.yaxis2.range")
+    assert [boxes[0]["y0"], boxes[0]["y1"]] == [low, high]
+    np.testing.assert_allclose([boxes[1]["y0"], boxes[1]["y1"]], [mel(1000.0), mel(3000.0)], rtol=1e-6)
+
+
+def test_beside_the_sounds_is_what_the_model_says_to_them(page: Any) -> None:
+    choose(page, 0)
+    assert page.find_element("id", "answers-caption").text.endswith("probability of happy")
+    rows = "return [...byId('answer-rows').children].map((row) => [...row.children].map((cell) => cell.textContent))"
+    assert [[title, words] for title, _, words in page.execute_script(rows)] == [
+        ["the sound", "0.90"],
+        ["the evidence alone", "0.80"],
+        ["as much at random, alone", "0.40 (0.20 to 0.60)"],
+        ["all but the evidence", "0.20"],
+        ["all but as much at random", "0.60 (0.40 to 0.80)"],
+    ]
+    choose(page, 0, 1)
+    assert [title for title, *_ in page.execute_script(rows)] == ["the sound"]
+
+
+def test_no_probability_is_rounded_to_certainty(page: Any) -> None:
+    choose(page, 0)
+    assert page.find_element("id", "facts").text.startswith("predicted happy with >99 %")
+    rows = (
+        "return [...byId('class-rows').children].map((row) => [row.firstChild.textContent, row.lastChild.textContent])"
+    )
+    assert page.execute_script(rows) == [["happy", ">99 %"], ["sad", "<1 %"], [LONG, "0 %"]]
