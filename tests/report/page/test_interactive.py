@@ -265,3 +265,192 @@ def test_no_probability_is_rounded_to_certainty(page: Any) -> None:
         "return [...byId('class-rows').children].map((row) => [row.firstChild.textContent, row.lastChild.textContent])"
     )
     assert page.execute_script(rows) == [["happy", ">99 %"], ["sad", "<1 %"], [LONG, "0 %"]]
+
+
+def test_the_view_follows_the_cursor_where_it_is_zoomed(page: Any) -> None:
+    choose(page, 0)
+    page.execute_async_script("zoomTo(0, 0.2).then(arguments[0])")
+    page.execute_async_script("hear(0.55, false).then(arguments[0])")
+    first, last = until(
+        lambda: (lambda bounds: bounds if bounds[0] > 0.4 else None)(
+            page.execute_script("return picture.layout.xaxis.range")
+        )
+    )
+    assert (last - first, first <= 0.55 <= last) == (pytest.approx(0.2), True)
+    page.execute_async_script("zoomTo(0, 1).then(arguments[0])")
+
+
+def test_a_segment_is_heard_alone_and_stays_selected(page: Any) -> None:
+    choose(page, 0)
+    page.find_elements("css selector", "#segment-rows button")[1].click()
+    first, last = until(lambda: page.execute_script("return state.selection"))
+    assert (first, last) == (pytest.approx(0.5, abs=0.021), 1.0)
+    assert page.find_element("id", "selected").text.startswith(f"{first:.2f} to 1.00 s selected")
+    heard = "return withGain(state.pcm, targetNow().sounds.original, arguments[0]).map(Math.abs)"
+    inside = np.array(page.execute_script(f"{heard}.slice(8500, 15000).reduce((a, b) => a + b, 0)", [first, last]))
+    outside = np.array(page.execute_script(f"{heard}.slice(0, 7600).reduce((a, b) => a + b, 0)", [first, last]))
+    assert inside > 0
+    assert outside == 0
+    until(lambda: page.execute_script("return player.paused && player.currentTime") == pytest.approx(first, abs=0.01))
+    page.execute_script("setSelection(null)")
+
+
+def test_a_click_on_a_bar_hears_its_segment(page: Any) -> None:
+    choose(page, 0)
+    x, y = page.execute_script(
+        """
+        picture.scrollIntoView();
+        const panel = picture.querySelector(`.nsewdrag[data-subplot=x${picture.layout.meta.axes["tier words"]}]`);
+        const box = panel.getBoundingClientRect();
+        return [box.left + 0.2 * box.width, box.top + box.height / 2];
+        """
+    )
+    drag(page, (x, y), (x, y))
+    first, last = until(lambda: page.execute_script("return state.selection"))
+    assert (first, last) == (0, pytest.approx(0.5, abs=0.021))
+    page.execute_script("player.pause(); setSelection(null)")
+
+
+def drag(driver: Any, start: tuple[float, float], end: tuple[float, float], key: str | None = None) -> None:
+    """Press the pointer at one place of the screen and release it at another, with a key held down."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    if key is not None:
+        ActionChains(driver).key_down(key).perform()
+    actions = ActionBuilder(driver)
+    (x, y), (to_x, to_y) = (map(round, place) for place in (start, end))
+    actions.pointer_action.move_to_location(x - 3, y).move_to_location(x, y).pause(0.3).pointer_down()
+    actions.pointer_action.move_to_location(to_x, to_y).pause(0.1).pointer_up()
+    actions.perform()
+    if key is not None:
+        ActionChains(driver).key_up(key).perform()
+
+
+@pytest.mark.parametrize("way", ["shift", "toggle"])
+def test_a_stretch_is_selected_by_dragging_and_played_again_and_again(page: Any, way: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    choose(page, 0)
+    if way == "toggle":
+        page.find_element("id", "selects").click()
+    box = page.execute_script(
+        "picture.scrollIntoView(); const box = picture.querySelector('.nsewdrag').getBoundingClientRect();"
+        "return [box.left, box.top + 20, box.width]"
+    )
+    left, y, width = box
+    drag(page, (left + 0.2 * width, y), (left + 0.3 * width, y), Keys.SHIFT if way == "shift" else None)
+    chosen = until(lambda: page.execute_script("return state.selection"))
+    assert chosen == [pytest.approx(0.2, abs=0.01), pytest.approx(0.3, abs=0.01)]
+    assert page.execute_script("return picture.layout.xaxis.range") == [0, 1]  # and nothing was zoomed
+    marked = page.execute_script(
+        "const box = byId('selection').getBoundingClientRect(); return [secondsAt(box.left), secondsAt(box.right)]"
+    )
+    assert marked == [pytest.approx(0.2, abs=0.02), pytest.approx(0.3, abs=0.02)]
+    if way == "toggle":
+        page.find_element("id", "selects").click()
+    page.find_element("id", "loop").click()
+    page.find_element("id", "play-selection").click()
+    until(lambda: page.execute_script("return !player.paused"))
+    times = [page.execute_script("return player.currentTime") for _ in range(60)]
+    assert min(times) >= 0.15
+    assert max(times) <= 0.4
+    assert not page.execute_script("return player.paused")
+    page.find_element("id", "loop").click()
+    page.execute_script("player.pause(); setSelection(null)")
+
+
+def test_keys_play_and_turn_to_the_next_unless_they_are_typed(page: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def press(key: str) -> None:
+        ActionChains(page).send_keys(key).perform()
+
+    choose(page, 0)
+    page.execute_script("document.activeElement.blur(); fillTable()")
+    press("j")
+    until(lambda: page.execute_script("return state.utterance === 1 && state.pcm !== null"))
+    press("k")
+    until(lambda: page.execute_script("return state.utterance === 0 && state.pcm !== null && player.readyState > 0"))
+    press("k")  # there is none before
+    assert page.execute_script("return state.utterance") == 0
+    page.execute_async_script("hear(0, false).then(arguments[0])")
+    press(" ")
+    until(lambda: page.execute_script("return !player.paused"))
+    press(" ")
+    until(lambda: page.execute_script("return player.paused"))
+    page.execute_async_script("hear(0.3, false).then(arguments[0])")
+    press("]")
+    assert page.execute_script("return state.selection") == [0, 0.3]
+    press(Keys.ESCAPE)
+    assert page.execute_script("return state.selection") is None
+    name = page.find_element("id", "by-name")
+    name.send_keys("k j")
+    assert (name.get_attribute("value"), page.execute_script("return [state.utterance, player.paused]")) == (
+        "k j",
+        [0, True],
+    )
+    page.execute_script("byId('filters').reset(); fillTable(); document.activeElement.blur()")
+
+
+def test_speed_changes_and_pitch_does_not(page: Any) -> None:
+    choose(page, 0)
+    page.execute_script(CHANGE, "speed", "0.5")
+    assert page.execute_script("return [player.playbackRate, player.preservesPitch]") == [0.5, True]
+    choose(page, 2)  # another sound
+    assert page.execute_script("return player.playbackRate") == 0.5
+    page.execute_script(CHANGE, "speed", "1")
+
+
+def test_the_slider_reads_layers_too(page: Any, folder: Path) -> None:
+    from speechshap.results.folder import ResultsFolder
+
+    choose(page, 0)
+    (explanation,) = ResultsFolder(folder).explanations(utterance="known.wav")
+    assert explanation.layers is not None
+    sums = explanation.layers.frames
+    assert sums.reach is not None
+    assert sums.significant is not None
+    page.execute_script(CHANGE, "layer", "1")
+    slider = page.find_element("id", "moment")
+    for frame in (0, 7):
+        page.execute_script(
+            "byId('moment').value = arguments[0]; byId('moment').dispatchEvent(new Event('input'))", frame
+        )
+        until(lambda frame=frame: page.execute_script("return state.seconds") >= explanation.frame_edges[frame] - 1e-3)
+        value, doubt = sums.values[0, 1, frame], "" if sums.significant[0, 1, frame] else ", not significant"
+        sign = "+" if value > 0 else "−"
+        told = f": layer 2 {sign}{float(f'{abs(value):.2g}')} ± {sums.reach[0, 1, frame]:.2g} logits{doubt}"
+        assert slider.get_attribute("aria-valuetext").endswith(told)
+    page.execute_script(CHANGE, "layer", "")
+
+
+def test_the_pointer_reads_time_frequency_level_and_attribution(page: Any) -> None:
+    choose(page, 0)
+    told = page.execute_script(
+        """
+        const of = (role) => picture.data.find((trace) => trace.meta?.role === role && trace.visible !== false);
+        const [levels, cells] = [of("spectrogram"), of("cells")];
+        return [levels.hovertemplate, levels.customdata[3][5], cells.hovertemplate, cells.customdata[3][5]];
+        """
+    )
+    assert told[0].startswith("%{x:.2f} s, %{customdata}: %{z} dB")
+    assert told[1].endswith("Hz")
+    assert "± %{customdata[1]:.2g} logits" in told[2]
+    assert len(told[3]) == 3
+
+
+def test_what_is_significant_of_a_difference_is_what_scipy_finds(page: Any) -> None:
+    from speechshap.results.significance import significant
+
+    generator = np.random.default_rng(0)
+    choose(page, 0)
+    for degrees in (1, 3, 24, None):
+        values = generator.normal(size=400) * np.where(np.arange(400) < 80, 6, 1)
+        errors = generator.uniform(0.5, 1.5, 400)
+        values[0] = errors[0] = 0
+        expected = significant(values[None], errors[None], np.inf if degrees is None else degrees)[0]
+        found = page.execute_script("return significance(...arguments)", values.tolist(), errors.tolist(), degrees)
+        np.testing.assert_array_equal(found, expected)
+        assert degrees == 1 or expected.any()

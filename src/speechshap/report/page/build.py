@@ -43,7 +43,9 @@ logger = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 600.0
 """How long to wait for another process that writes the report of the same folder."""
 
-_SCRIPTS = ("state.js", "table.js", "utterance.js", "frames.js", "picture.js", "sound.js", "keys.js", "start.js")
+_SCRIPTS = (
+    "state.js", "table.js", "utterance.js", "frames.js", "picture.js", "sound.js", "keys.js", "compare.js", "start.js",
+)  # fmt: skip
 """Parts of the page's script, which follow each other."""
 
 _STYLES = ("report.css", "viewer.css")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from speechshap.attribution.intervals import interval_reach
 from speechshap.report.page.cells import (
     DIVERGING,
     layer_ticks,
@@ -94,7 +95,9 @@ def interactive_figure(
             figure.add_traces(tier_traces(tier, target, axes[panel], explanation.unit))
     if "targets" in axes:
         traces, labels = target_rows(explanation, axes["targets"])
-        traces[-1].update(showscale=True, colorbar=_colour_bar(figure, axes["targets"]) | {"nticks": 3})
+        most = traces[-1].zmax
+        ticks = {"tickvals": [-most, 0, most], "ticktext": [f"−{most:.2g}", "0", f"{most:.2g}"]}
+        traces[-1].update(showscale=True, colorbar=_colour_bar(figure, axes["targets"]) | ticks)
         figure.add_traces(traces)
         figure.update_layout(annotations=[*figure.layout.annotations, *labels])
         _axis(figure, axes["targets"], range=[len(names), 0], visible=False)
@@ -124,7 +127,7 @@ def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
     known = _known(explanation.frames)
     titles = {
         "waveform": "waveform (share of full scale)",
-        "spectrogram": "spectrogram (kHz, darker is louder)",
+        "spectrogram": "spectrogram (kHz; the stronger, the louder)",
         "curves": "pitch (Hz, line) and intensity (dB of the utterance's level, dotted)",
         "frames": frames_title(explanation, 0),
         "compared": CAPTION,
@@ -149,6 +152,7 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
     inside = sum(heights.values()) + _GAP_PIXELS * (len(heights) - 1)
     titles = _titles(explanation, [name.removeprefix("tier ") for name in heights if name.startswith("tier ")])
     degrees = explanation.frames.degrees
+    layers = explanation.layers
     layout: dict[str, Any] = {
         "height": inside + sum(_MARGINS_PIXELS),
         "margin": {"l": 76, "r": 12, "t": _MARGINS_PIXELS[0], "b": _MARGINS_PIXELS[1]},
@@ -160,7 +164,10 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
         "annotations": [],
         "meta": {
             "axes": axes,
+            "layers": [] if layers is None else [name.replace("layer_", "layer ") for name in layers.names],
+            # With these the page tells what is significant of a difference.
             "degrees": None if np.isinf(degrees) else degrees,
+            "reach": interval_reach(degrees),
             "seed": explanation.provenance.settings.get("seed"),
             "resolutions": _resolutions(explanation),
         },

@@ -5,9 +5,9 @@ const isPressed = (id) => byId(id).getAttribute("aria-pressed") === "true";
 // Whether a key belongs to the control that has the focus.
 function isTaken(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return true;
-  const control = event.target.closest?.("input, select, textarea, button, a, summary, audio, [contenteditable]");
-  if (!control) return false;
-  const isTyped = control.matches("textarea, select, [contenteditable], input:not([type=radio], [type=checkbox], [type=range])");
+  const control = event.target.closest?.("input, select, textarea, button, a, summary, audio");
+  if (!control || control.matches("[type=range]")) return false;
+  const isTyped = control.matches("textarea, select, input:not([type=radio], [type=checkbox])");
   return isTyped || event.key === " " || event.key === "Enter";
 }
 

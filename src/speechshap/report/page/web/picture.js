@@ -3,8 +3,15 @@
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const NUMBERS = { i1: Int8Array, f4: Float32Array, f8: Float64Array };
 
+const decoded = new WeakMap();
+
 // Rows of an array as plotly.py writes it.
-function rowsOf({ dtype, bdata, shape }) {
+function rowsOf(array) {
+  if (!decoded.has(array)) decoded.set(array, decodedRows(array));
+  return decoded.get(array);
+}
+
+function decodedRows({ dtype, bdata, shape }) {
   const bytes = Uint8Array.from(atob(bdata), (character) => character.charCodeAt(0));
   const [count, columns] = shape.split(",").map(Number);
   const values = new NUMBERS[dtype](bytes.buffer);
@@ -153,7 +160,9 @@ function draw() {
     picture.listens = true;
     picture.on("plotly_click", clicked);
     for (const event of ["plotly_relayout", "plotly_relayouting", "plotly_afterplot"]) picture.on(event, placeMarks);
+    picture.on("plotly_relayout", followZoom);
   });
+  drawPair();
   return state.drawn;
 }
 

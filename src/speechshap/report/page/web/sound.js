@@ -2,6 +2,8 @@
 
 // A stretch that is heard alone: [first, last] in seconds, or null.
 state.selection = null;
+// The layer that the slider reads, or null for the curve.
+state.layer = null;
 
 // Unload the sound, so that it is not played under another picture.
 function silence() {
@@ -97,21 +99,36 @@ async function showCursor() {
   await turnPage();
 }
 
-function setMoment(seconds) {
-  const edges = targetNow().edges;
-  let frame = edges.findIndex((edge) => edge > seconds + 1e-6) - 1;
-  if (frame < 0) frame = edges.length - 2;
-  byId("moment").value = frame;
-  showMoment();
+// Bounds of what the slider reads: the stretches of the curve, or the frames of the chosen layer.
+function momentEdges() {
+  return state.layer === null ? targetNow().edges : variantNow().figure.layout.meta.resolutions[0].edges;
 }
 
-function showMoment() {
-  const target = targetNow();
-  const frame = Number(byId("moment").value);
-  const doubt = target.significant !== null && !target.significant[frame] ? ", not significant" : "";
-  const text = `${target.edges[frame].toFixed(2)} s: ${value(frame)} ${variantNow().unit}${doubt}`;
+function setMoment(seconds) {
+  const edges = momentEdges();
+  let frame = edges.findIndex((edge) => edge > seconds + 1e-6) - 1;
+  if (frame < 0) frame = edges.length - 2;
+  byId("moment").max = edges.length - 2;
+  byId("moment").value = frame;
+  const read = state.layer === null ? curveText(frame) : layerText(state.layer, frame);
+  const text = `${edges[frame].toFixed(2)} s: ${read}`;
   byId("at").textContent = text;
   byId("moment").setAttribute("aria-valuetext", text);
+}
+
+function curveText(frame) {
+  const { significant } = targetNow();
+  return `${value(frame)} ${variantNow().unit}${significant !== null && !significant[frame] ? ", not significant" : ""}`;
+}
+
+// What is not significant is a trace of its own, in which the rest is missing.
+function layerText(layer, frame) {
+  const { figure, unit } = variantNow();
+  const traces = figure.data.filter(({ meta }) => meta?.role === "layers" && meta.target === state.target);
+  const trace = traces.find(({ z }) => !Number.isNaN(rowsOf(z)[layer][frame])) ?? traces[0];
+  const reach = trace.customdata === undefined ? null : rowsOf(trace.customdata)[layer][frame];
+  const doubt = trace.opacity === undefined ? "" : ", not significant";
+  return `${figure.layout.meta.layers[layer]} ${amount(rowsOf(trace.z)[layer][frame], reach)} ${unit}${doubt}`;
 }
 
 let following = false;
@@ -145,4 +162,8 @@ player.addEventListener("ended", () => { if (byId("loop").checked) hear(state.se
 byId("speed").addEventListener("change", (event) => {
   // Each new sound begins at the default speed.
   player.defaultPlaybackRate = player.playbackRate = Number(event.target.value);
+});
+byId("layer").addEventListener("change", ({ target }) => {
+  state.layer = target.value === "" ? null : Number(target.value);
+  setMoment(state.seconds);
 });

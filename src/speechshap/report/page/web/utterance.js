@@ -59,6 +59,12 @@ async function showVariant() {
   state.target = Math.max(0, same);
   fillSelect(byId("target"), variant.targets.map(titled), state.target);
   showClasses(variant.probabilities);
+  const { layers } = variant.figure.layout.meta;
+  if (state.layer !== null && state.layer >= layers.length) state.layer = null;
+  byId("layer").parentElement.hidden = layers.length === 0;
+  byId("layer").replaceChildren(element("option", { value: "", textContent: "the curve" }),
+    ...layers.map((name, number) => element("option", { value: number, textContent: name })));
+  byId("layer").value = state.layer ?? "";
   const isHeard = variant.sound !== null;
   byId("no-sound").hidden = isHeard;
   byId("sounds").disabled = !isHeard;
@@ -77,7 +83,6 @@ async function showVariant() {
 
 function showTarget() {
   const target = targetNow();
-  byId("moment").max = target.edges.length - 2;
   byId("reservation").hidden = target.reservation === null;
   byId("reservation").textContent = target.reservation ?? "";
   // Where even what is drawn is noise, the reservation says so.
@@ -91,6 +96,7 @@ function showTarget() {
   showSegments(target.segments);
   showCues(target.cues);
   setMoment(state.seconds);
+  fillOthers();
 }
 
 function showStrongest() {
