@@ -73,7 +73,7 @@ def test_the_payload_has_the_resolution_that_the_draws_support() -> None:
     stretches = segments.tier("100 ms")
     np.testing.assert_allclose(target["values"], stretches.estimate.values[0], rtol=1e-4)
     assert len(target["edges"]) == len(target["values"]) + 1 == len(stretches.labels) + 1
-    assert target["title"].startswith("attribution in 100 ms (logits), as frames are mostly noise; 95 % intervals")
+    assert target["title"].startswith("attribution in 100 ms (logits), as frames are noise; filled: significant")
     assert target["reservation"] is None
     np.testing.assert_allclose(target["edges"], [*stretches.starts, stretches.ends[-1]], atol=1e-6)
 
@@ -100,7 +100,7 @@ def test_the_page_shows_plays_and_escapes_words(tmp_path: Path, browser: Browser
         assert set(drawn) <= {*WORDS}
         assert not driver.execute_script("return picture.querySelectorAll('img').length")
         titles = driver.execute_script("return picture.layout.annotations.map((each) => each.text)")
-        assert any(own.startswith("attribution in 100 ms (logits), as frames are mostly noise") for own in titles)
+        assert any(own.startswith("attribution in 100 ms (logits), as frames are noise") for own in titles)
         assert driver.execute_script("return [byId('moment').max, targetNow().edges.length - 2].map(Number)") == [9, 9]
         # The other target's frames are as noisy, its stretches too.
         driver.execute_script("document.querySelectorAll('#segment-rows button')[1].click()")

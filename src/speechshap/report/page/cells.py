@@ -63,7 +63,14 @@ def row_labels(names: Sequence[str], bottoms: Sequence[float], axis: str, *, abo
         axis: Of the panel (``y3``).
         above: Whether they are above.
     """
-    shared = {"xref": "x domain", "yref": axis, "showarrow": False, "font": {"size": 11}, "name": "row"}
+    shared = {
+        "xref": "x domain",
+        "yref": axis,
+        "showarrow": False,
+        "font": {"size": 11},
+        "name": "row",
+        "align": "left",
+    }
     side = (
         {"xanchor": "left", "yanchor": "bottom"} if above else {"xanchor": "right", "xshift": -4, "yanchor": "middle"}
     )

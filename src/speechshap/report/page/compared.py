@@ -10,8 +10,8 @@ from speechshap.report.page.plotly_values import escape, float32
 from speechshap.report.strips import Strip, strips
 from speechshap.results.explanation import Explanation
 
-_STRIP_STARTS = 0.6
-"""Where a strip begins in its row of height 1; above it is its label, in two lines where the page is narrow."""
+_STRIP_STARTS = 0.67
+"""Where a strip begins in its row of height 1; above it is its label, in three lines where the page is narrow."""
 
 
 def compared_by_target(explanations: Sequence[Explanation]) -> dict[str, Any]:

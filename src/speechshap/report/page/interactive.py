@@ -68,7 +68,7 @@ def interactive_figure(
     heights |= dict.fromkeys(tiers, 110)
     heights["frames"] = 170
     if num_compared:
-        heights["compared"] = 52 * num_compared
+        heights["compared"] = 62 * num_compared
     names = [str(target) for target in explanation.targets]
     if len(names) > 2:
         heights["targets"] = (34 if names_are_above(names) else 22) * len(names)
@@ -108,16 +108,18 @@ def interactive_figure(
             figure, axes["layers"], autorange="reversed", type="category", showgrid=False, **layer_ticks(layers.names)
         )
         share_axis = {"domain": [_TIME_ENDS + 0.02, 1], "anchor": axes["layers"], "title": {"text": "share (%)"}}
-        figure.update_layout(xaxis2={**share_axis, "rangemode": "tozero", "fixedrange": True, "nticks": 3})
+        figure.update_layout(
+            xaxis2={**share_axis, "rangemode": "tozero", "fixedrange": True, "nticks": 3, "tickangle": 0}
+        )
     return figure
 
 
 def frames_title(explanation: Explanation, target: int) -> str:
     """What the panel of the frames shows of a target."""
     shown, unit = explanation.resolution(target), explanation.unit
-    errors = "95 % intervals; filled: significant" if shown.estimate.reach is not None else UNKNOWN
+    errors = "filled: significant" if shown.estimate.reach is not None else UNKNOWN
     if not shown.is_frames:
-        return f"attribution {shown.each} ({unit}), as frames are mostly noise; {errors}"
+        return f"attribution {shown.each} ({unit}), as frames are noise; {errors}"
     return f"frame attribution ({unit}); {errors}"
 
 
@@ -136,7 +138,7 @@ def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
     titles |= {f"tier {tier}": f"{escape(tier)} ({unit}){known.replace('faint', 'hollow')}" for tier in tiers}
     if explanation.bands is not None:
         own = _known(explanation.bands.estimate)
-        titles["spectrogram"] = f"time-frequency attribution ({unit} a cell, over the spectrogram in kHz){own}"
+        titles["spectrogram"] = f"time-frequency attribution ({unit} a cell; kHz){own}"
     if explanation.layers is not None:
         own = _known(explanation.layers.frames)
         titles["layers"] = f"neurons of each layer, summed ({unit} a frame){own}"

@@ -165,18 +165,19 @@ function drawPair() {
     const title = `difference (${first.unit}); orange: more for the upper one, blue: more for the lower one`;
     sides.push([title, { target: { name: "difference", ...between }, unit: first.unit }]);
   }
-  Plotly.react(pair, ...pairFigure(sides, isClip), { responsive: true, displayModeBar: false, plotlyServerURL: "", topojsonURL: "" });
+  const [data, layout] = pairFigure(sides, isClip);
+  pair.style.minHeight = `${layout.height}px`;
+  Plotly.react(pair, data, layout, { responsive: true, displayModeBar: false, plotlyServerURL: "", topojsonURL: "" });
 }
 
 // Panels below each other. Those of one utterance have one time axis, and amounts of one unit have one scale.
 function pairFigure(sides, isClip) {
-  const isNarrow = picture.clientWidth < 600;
-  const [gap, panel] = [isClip ? 64 : 38, 130];
+  const [gap, panel] = [isClip ? 84 : 38, 130];
   const inside = sides.length * panel + (sides.length - 1) * gap;
-  const letters = Math.floor((picture.clientWidth - 46) / 6.4);
+  const letters = Math.floor((picture.clientWidth - picture.layout.margin.l) / 6.4);
   const line = { gridcolor: style("--line"), linecolor: style("--line"), zerolinecolor: style("--quiet") };
   const layout = { ...picture.layout, annotations: [], shapes: [], meta: {}, height: inside + 80,
-    margin: { l: isNarrow ? 46 : 76, r: 12, t: 36, b: 44 } };
+    margin: { ...picture.layout.margin, t: 36 } };
   for (const name of Object.keys(layout).filter((key) => /^([xy]axis|coloraxis)/.test(key))) delete layout[name];
   const data = sides.flatMap(([title, { target, unit }], number) => {
     const own = number === 0 ? "" : String(number + 1);

@@ -112,25 +112,26 @@ function wrapped(text, letters) {
 }
 
 function draw() {
-  const { data, layout } = structuredClone(variantNow().figure);
   const [variant, target] = [variantNow(), targetNow()];
+  const layout = structuredClone(variant.figure.layout);
+  const isShown = ({ meta }) => meta?.target === undefined || meta.target === state.target;
+  const data = variant.figure.data.filter(isShown).map((trace) => ({ ...structuredClone(trace), visible: true }));
   if (state.payload.length > 1) addComparison(data, layout);
-  for (const trace of data) {
-    themed(trace);
-    if (trace.meta?.target !== undefined) trace.visible = trace.meta.target === state.target;
-  }
-  const cells = data.findIndex((trace) => trace.meta?.role === "cells" && trace.visible);
+  data.forEach(themed);
+  const cells = data.findIndex((trace) => trace.meta?.role === "cells");
   if (cells >= 0) readable(data[cells], data[cells + 1]);
   data.push(...frameTraces(target, variant.unit, { yaxis: layout.meta.axes.frames }));
   const isNarrow = picture.clientWidth < 600;
   if (isNarrow) {
     // Its toolbar needs a line of its own.
-    Object.assign(layout.margin, { l: 46, t: layout.margin.t + 24 });
+    layout.margin.t += 24;
     layout.height += 24;
+    const namesRows = layout.meta.layers.length > 0 || layout.annotations.some(({ name, xanchor }) => name === "row" && xanchor === "right");
+    if (!namesRows) layout.margin.l = 46;
   }
-  const letters = Math.floor((picture.clientWidth - layout.margin.l) / 6.4);
   for (const title of layout.annotations) {
     if (title.name === "frames") title.text = escaped(target.title);
+    const letters = Math.floor((picture.clientWidth - layout.margin.l) / (0.53 * title.font.size));
     if (title.xanchor === "left") title.text = wrapped(title.text, letters);
   }
   layout.annotations[0].yshift = 20; // above the marks
