@@ -162,7 +162,7 @@ function drawPair() {
   const isClip = first.clip !== second.clip;
   const sides = [[named(first, isClip), first], [named(second, isClip), second]];
   if (between.values !== undefined) {
-    const title = `difference (${first.unit}); orange: more for the upper one, blue: more for the lower one`;
+    const title = `difference (${first.unit}); orange: more for the upper, blue: for the lower`;
     sides.push([title, { target: { name: "difference", ...between }, unit: first.unit }]);
   }
   const [data, layout] = pairFigure(sides, isClip);

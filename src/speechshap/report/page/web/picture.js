@@ -111,6 +111,28 @@ function wrapped(text, letters) {
   return lines.join("<br>");
 }
 
+// Margins and lines of titles for the width that there is.
+function fit(layout, target) {
+  picture.isDrawnFor = widthNow();
+  if (picture.clientWidth < 600) {
+    // The toolbar needs a line of its own.
+    layout.margin.t += 24;
+    layout.height += 24;
+    const isBeside = ({ name, xanchor }) => name === "row" && xanchor === "right";
+    if (layout.meta.layers.length === 0 && !layout.annotations.some(isBeside)) layout.margin.l = 46;
+    if (layout.xaxis2) layout.xaxis2.nticks = 2;
+  }
+  for (const title of layout.annotations) {
+    if (title.name === "frames") title.text = escaped(target.title);
+    const letters = Math.floor((picture.clientWidth - layout.margin.l) / (0.53 * title.font.size));
+    if (title.xanchor === "left") title.text = wrapped(title.text, letters);
+  }
+  layout.annotations[0].yshift = 20; // above the marks
+}
+
+// Titles are broken for a width, of which small changes do not matter.
+const widthNow = () => Math.round(picture.clientWidth / 100);
+
 function draw() {
   const [variant, target] = [variantNow(), targetNow()];
   const layout = structuredClone(variant.figure.layout);
@@ -121,20 +143,7 @@ function draw() {
   const cells = data.findIndex((trace) => trace.meta?.role === "cells");
   if (cells >= 0) readable(data[cells], data[cells + 1]);
   data.push(...frameTraces(target, variant.unit, { yaxis: layout.meta.axes.frames }));
-  const isNarrow = picture.clientWidth < 600;
-  if (isNarrow) {
-    // Its toolbar needs a line of its own.
-    layout.margin.t += 24;
-    layout.height += 24;
-    const namesRows = layout.meta.layers.length > 0 || layout.annotations.some(({ name, xanchor }) => name === "row" && xanchor === "right");
-    if (!namesRows) layout.margin.l = 46;
-  }
-  for (const title of layout.annotations) {
-    if (title.name === "frames") title.text = escaped(target.title);
-    const letters = Math.floor((picture.clientWidth - layout.margin.l) / (0.53 * title.font.size));
-    if (title.xanchor === "left") title.text = wrapped(title.text, letters);
-  }
-  layout.annotations[0].yshift = 20; // above the marks
+  fit(layout, target);
   const grid = { gridcolor: style("--line"), linecolor: style("--line"), zerolinecolor: style("--quiet") };
   for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) Object.assign(layout[name], grid);
   const inside = layout.height - layout.margin.t - layout.margin.b;
@@ -232,3 +241,7 @@ function zoomTo(first, width) {
   const left = Math.min(Math.max(0, first), targetNow().edges.at(-1) - width);
   return Plotly.relayout(picture, { "xaxis.range": [left, left + width] });
 }
+
+window.addEventListener("resize", () => {
+  if (state.payload !== null && picture.isDrawnFor !== widthNow()) draw();
+});
