@@ -75,8 +75,8 @@ def page(folder: Path, browser: Browser) -> Iterator[Any]:
         assert_alone(driver)
 
 
-def pixel_of(driver: Any, seconds: float, panel: int) -> tuple[float, float]:
-    """Where a moment is on the screen, in a panel counted from the top."""
+def pixel_of(driver: Any, seconds: float, panel: str) -> tuple[float, float]:
+    """Where a moment is on the screen, in a panel of this name."""
     return tuple(
         driver.execute_script(
             """
@@ -84,7 +84,7 @@ def pixel_of(driver: Any, seconds: float, panel: int) -> tuple[float, float]:
             picture.scrollIntoView({ block: "start" });
             const layout = picture._fullLayout;
             const box = picture.getBoundingClientRect();
-            const axis = layout[panel === 0 ? "yaxis" : `yaxis${panel + 1}`];
+            const axis = layout[layout.meta.axes[panel].replace("y", "yaxis")];
             const x = layout.xaxis._offset + layout.xaxis.d2p(seconds);
             return [box.left + x, box.top + axis._offset + axis._length / 2];
             """,
@@ -97,6 +97,12 @@ def pixel_of(driver: Any, seconds: float, panel: int) -> tuple[float, float]:
 HOVERED = """
 const labels = [...picture.querySelectorAll(".hoverlayer .hovertext .nums")].map((label) => label.textContent);
 return labels.filter((label) => label.includes("±"));
+"""
+
+
+CURSOR = """
+const box = byId("cursor").getBoundingClientRect();
+return secondsAt(box.left + box.width / 2);
 """
 
 
@@ -157,8 +163,8 @@ def test_the_table_lists_filters_and_sorts(page: Any) -> None:
     page.execute_script("state.sort = { key: null, falling: false }; fillTable()")
 
 
-@pytest.mark.parametrize("panel", [0, 1, 2, 3, 4])
-def test_a_click_plays_from_its_moment_in_every_panel(page: Any, panel: int) -> None:
+@pytest.mark.parametrize("panel", ["waveform", "spectrogram", "curves", "frames", "targets", "layers"])
+def test_a_click_plays_from_its_moment_in_every_panel(page: Any, panel: str) -> None:
     choose(page, "rich.wav")
     page.execute_script("byId('variant').value = 1; byId('variant').dispatchEvent(new Event('change'))")
     until(lambda: page.execute_script("return picture._fullLayout.yaxis5 !== undefined"))
@@ -168,10 +174,11 @@ def test_a_click_plays_from_its_moment_in_every_panel(page: Any, panel: int) -> 
     click(page, pixel_of(page, 1.2, panel))
     until(lambda: page.execute_script("return player.played.length > 0 && player.played.end(0) > 1.3"))
     assert page.execute_script("return player.played.start(0)") == pytest.approx(1.2, abs=0.021)
-    cursor = until(lambda: page.execute_script("const x = picture.layout.shapes[0].x0; return x > 1.22 ? x : null"))
-    assert cursor == pytest.approx(page.execute_script("return player.currentTime"), abs=0.3)
-    shape = page.execute_script("return picture.layout.shapes[0]")
-    assert (shape["yref"], shape["y0"], shape["y1"]) == ("paper", 0, 1)  # along all panels
+    until(lambda: page.execute_script("return state.seconds > 1.22"))
+    until(lambda: page.execute_script(CURSOR) == pytest.approx(page.execute_script("return state.seconds"), abs=0.3))
+    heights = "return [byId('cursor').getBoundingClientRect().height, picture.querySelector('.bglayer')"
+    whole, panels = page.execute_script(f"{heights}.getBoundingClientRect().height]")
+    assert whole == pytest.approx(panels, abs=2)  # along all panels
     page.execute_script("player.pause()")
 
 
@@ -181,16 +188,20 @@ def test_the_pointer_reads_the_frame_that_it_is_over(page: Any, folder: Path) ->
     errors = explanation.frames.standard_error
     assert errors is not None
     near_the_end_of_frame_20 = float(explanation.frame_edges[21]) - 0.004
-    hover(page, pixel_of(page, near_the_end_of_frame_20, 2))
+    hover(page, pixel_of(page, near_the_end_of_frame_20, "frames"))
     (text,) = until(lambda: page.execute_script(HOVERED))
-    assert text == f"happy: {explanation.frames.values[0, 20]:.3g} ± {2.0639 * errors[0, 20]:.2g}"
+    value = explanation.frames.values[0, 20]
+    sign = "+" if value > 0 else "−"
+    assert explanation.frames.significant is not None
+    doubt = "" if explanation.frames.significant[0, 20] else ", not significant"
+    assert text == f"happy: {sign}{abs(value):.2g} ± {2.0639 * errors[0, 20]:.2g} logits{doubt}"
 
 
 def test_a_click_beside_the_panels_changes_nothing(page: Any) -> None:
     choose(page, "rich.wav")
     page.execute_script("byId('variant').value = 1; byId('variant').dispatchEvent(new Event('change'))")
     until(lambda: page.execute_script("return picture._fullLayout.yaxis5 !== undefined && player.readyState >= 3"))
-    x, y = pixel_of(page, 2.0, 4)
+    x, y = pixel_of(page, 2.0, "layers")
     click(page, (x + 40, y))  # on the bars with the layers' shares
     assert page.execute_script("return [player.paused, player.currentTime]") == [True, 0]
 
@@ -216,20 +227,19 @@ def test_targets_and_explanations_are_switched(page: Any, folder: Path) -> None:
     options = "return [...byId(arguments[0]).options].map((option) => option.textContent)"
     assert page.execute_script(options, "variant") == ["n_samples 200", "n_samples 50"]
     page.execute_script("byId('variant').value = 1; byId('variant').dispatchEvent(new Event('change'))")
-    names = page.execute_script(options, "target")
+    names = [text.split(" (relative error 0.20, ")[0] for text in page.execute_script(options, "target")]
     (explanation,) = [each for each in ResultsFolder(folder).explanations(utterance="rich.wav") if each.n_draws == 50]
     assert names == [str(target) for target in explanation.targets] == ["sad", "happy", "angry"]
     visible = """
-        const isShown = (trace) => trace.visible !== false && trace.meta.role === "ink" && trace.yaxis === "y3";
-        const number = picture.data.findIndex(isShown);
-        return [picture.data[number].name, picture.calcdata[number].map((point) => point.y)];
+        const number = picture.data.findIndex((trace) => trace.meta?.role === "steps");
+        return [picture.data[number + 1].text[0], picture.calcdata[number].map((point) => point.y)];
     """
     for number, name in enumerate(names):
         page.execute_script(f"byId('target').value = {number}; byId('target').dispatchEvent(new Event('change'))")
         page.execute_async_script("state.drawn.then(arguments[0])")
         drawn, values = page.execute_script(visible)
-        assert drawn == name
-        np.testing.assert_allclose(values[:-1], explanation.frames.values[number], rtol=1e-6)
+        assert drawn.startswith(f"{name}: ")
+        np.testing.assert_allclose(values[:-1], explanation.frames.values[number], rtol=1e-5)
         assert f"Attribution to {name} over time" in page.find_element("id", "said").get_attribute("textContent")
 
 
@@ -237,7 +247,7 @@ STRIPS = """
 const shares = (name) => picture._fullData.map((trace, number) => [trace, number])
     .filter(([trace]) => trace.yaxis === axis && trace.hovertemplate?.startsWith(`${name}: `))
     .map(([, number]) => [...picture.calcdata[number][0].z[0]]);
-const axis = picture.layout.meta.compared;
+const axis = picture.layout.meta.axes.compared;
 const labels = picture.layout.annotations.filter((each) => each.yref === axis).map((each) => each.text);
 return [labels, shares("gradient_shap"), shares("energy"), picture._fullLayout.coloraxis.cmax];
 """
@@ -245,20 +255,20 @@ return [labels, shares("gradient_shap"), shares("energy"), picture._fullLayout.c
 
 def test_explanations_by_several_methods_are_compared_on_one_scale(page: Any, folder: Path) -> None:
     choose(page, "first.wav")
-    assert "compared" not in page.execute_script("return picture.layout.meta")  # there is one
+    assert "compared" not in page.execute_script("return picture.layout.meta.axes")  # there is one
     choose(page, "methods.wav")
     by_shap, by_energy = sorted(
         ResultsFolder(folder).explanations(utterance="methods.wav"), key=lambda each: each.provenance.method == "energy"
     )
-    frames, reach = by_shap.frames.values, by_shap.frames.reach
-    assert reach is not None
+    frames, significant = by_shap.frames.values, by_shap.frames.significant
+    assert significant is not None
     for number, name in enumerate(("happy", "sad")):
         page.execute_script(f"byId('target').value = {number}; byId('target').dispatchEvent(new Event('change'))")
         page.execute_async_script("state.drawn.then(arguments[0])")
-        labels, (sure, pale), of_energy, largest = page.execute_script(STRIPS)
+        labels, (pale, sure), of_energy, largest = page.execute_script(STRIPS)
         assert (len(labels), largest) == (2, 100)
         expected = 100 * frames[number] / np.abs(frames[number]).max()
-        is_unsure = np.abs(frames[number]) <= reach[number]
+        is_unsure = ~significant[number]
         np.testing.assert_allclose(np.array(sure, float), np.where(is_unsure, np.nan, expected), rtol=1e-5)
         np.testing.assert_allclose(np.array(pale, float), np.where(is_unsure, expected, np.nan), rtol=1e-5)
         if name == "happy":
@@ -275,15 +285,9 @@ def test_what_is_heard_is_what_the_library_makes(page: Any, folder: Path) -> Non
     (variant,) = ReportEntry.of(ResultsFolder(folder).explanations(utterance="first.wav")).variants
     explanation, waveform = variant.explanation, variant.waveform
     assert waveform is not None
-    mask, edges = sound.evidence(explanation.frames.values[0]), explanation.frame_edges
-    expected = sound.equal_loudness(
-        {
-            "original": waveform,
-            "kept": sound.kept(mask, edges).apply(waveform, 16000),
-            "removed": sound.removed(mask, edges).apply(waveform, 16000),
-            "weighted": sound.weighted(explanation.frames.values[0], edges).apply(waveform, 16000),
-        }
-    )
+    envelopes = sound.heard(explanation)
+    assert list(envelopes) == ["original", "kept", "removed", "weighted"]
+    expected = sound.equal_loudness({name: own.apply(waveform, 16000) for name, own in envelopes.items()})
     for name, samples in expected.items():
         page.execute_script("document.querySelector(`input[value=${arguments[0]}]`).click()", name)
         until(lambda name=name: page.execute_script("return player.dataset.key.endsWith(arguments[0])", name))
@@ -365,7 +369,10 @@ def test_odd_utterances_have_a_picture_and_a_sentence(page: Any, name: str, word
     assert page.find_element("id", "name").text == name
     assert words in page.find_element("id", "reservation").text
     assert page.execute_script("return document.querySelectorAll('#picture .main-svg').length") > 0
-    assert page.execute_script("return document.querySelectorAll('#picture .annotation-text').length") == 3
+    titles = page.execute_script(
+        "return picture.layout.annotations.filter((a) => a.yref === 'paper').map((a) => a.name)"
+    )
+    assert titles == ["waveform", "spectrogram", "curves", "frames"]
     assert page.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
 
 
@@ -375,7 +382,7 @@ def test_an_utterance_whose_file_is_gone_is_shown_without_sound(page: Any) -> No
     assert not page.find_element("id", "player").is_displayed()
     page.find_elements("css selector", "#strongest button")[0].click()
     assert page.execute_script("return [player.paused, player.readyState]") == [True, 0]  # of the former sound, too
-    assert page.execute_script("return picture.layout.shapes[0].x0") > 0
+    assert page.execute_script(CURSOR) > 0
     assert page.execute_script("return picture.layout.annotations.map((a) => a.text.split(' ')[0])") == ["frame"]
     choose(page, "first.wav")
     assert page.execute_script("return player.readyState") > 0
@@ -395,8 +402,11 @@ def test_a_regression_without_errors_shows_its_outputs_and_no_intervals(page: An
     assert "95 %" not in texts[0]
     assert not any("±" in text for text in texts)
     titles = page.execute_script("return picture.layout.annotations.map((a) => a.text)")
-    assert titles[2] == "frame attribution (output units)"
-    assert page.execute_script("return picture.data.filter((trace) => trace.fill && trace.yaxis === 'y3').length") == 0
+    assert titles[3] == "frame attribution (output units); no errors: significance unknown"
+    filled = (
+        "return picture.data.filter((trace) => trace.fill && trace.yaxis === picture.layout.meta.axes.frames).length"
+    )
+    assert page.execute_script(filled) == 0
 
 
 def test_the_theme_follows_and_can_be_switched(page: Any) -> None:

@@ -81,16 +81,8 @@ def cues(waveform: np.ndarray, grid: FrameGrid) -> dict[str, np.ndarray]:
         >>> values["f0"].shape, round(float(np.nanmean(values["voicing"])), 1), float(values["pause"].max())
         ((49,), 1.0, 0.0)
     """
-    frames = max(1, grid.num_frames(len(waveform)))
-    nearest = np.round(np.arange(frames) * grid.hop / HOP).astype(int)
-    start = round(grid.first_center - (WINDOW - 1) / 2)
-    loudness = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if len(waveform) else 0.0
-    samples = _stretch(waveform / (loudness or 1.0), start, int(nearest[-1]) + 1)
-    windows = sliding_window_view(samples, WINDOW)[::HOP]
-    level = levels(windows, sliding_window_view(_stretch(np.ones(len(waveform)), start, len(windows)), WINDOW)[::HOP])
-    is_pause = pauses(level)
-    pitch_hz = np.where(is_pause, np.nan, pitch(samples))
-    is_voiced = np.isfinite(pitch_hz)
+    nearest, windows, level, pitch_hz = _measured(waveform, grid)
+    is_pause, is_voiced = pauses(level), np.isfinite(pitch_hz)
     semitones = 12 * np.log2(pitch_hz)
     measured = {
         "f0": semitones - (np.median(semitones[is_voiced]) if is_voiced.any() else 0.0),
@@ -103,6 +95,38 @@ def cues(waveform: np.ndarray, grid: FrameGrid) -> dict[str, np.ndarray]:
         "pause": is_pause,
     }
     return {name: values[nearest].astype(np.float32) for name, values in measured.items()}
+
+
+def contours(waveform: np.ndarray, grid: FrameGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Fundamental frequency in Hz and level in dB at the centres of an utterance's frames, as people draw them.
+
+    Args:
+        waveform: ``(time,)`` at 16 kHz.
+        grid: Where the frames lie on it.
+
+    Returns:
+        ``(frames,)`` each; the frequency is NaN where unvoiced, both are in pauses. The level is relative to
+        that of the utterance.
+
+    Example:
+        >>> hertz, decibels = contours(np.sin(2 * np.pi * 200 * np.arange(16000) / 16000), FrameGrid())
+        >>> float(np.nanmedian(hertz).round(-1)), abs(float(np.nanmedian(decibels).round(1)))
+        (200.0, 0.0)
+    """
+    nearest, _, level, pitch_hz = _measured(waveform, grid)
+    return pitch_hz[nearest], np.where(pauses(level), np.nan, level)[nearest]
+
+
+def _measured(waveform: np.ndarray, grid: FrameGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The measurement nearest to each frame; windows ``(measurements, time)``, their level, and their pitch in Hz."""
+    frames = max(1, grid.num_frames(len(waveform)))
+    nearest = np.round(np.arange(frames) * grid.hop / HOP).astype(int)
+    start = round(grid.first_center - (WINDOW - 1) / 2)
+    loudness = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if len(waveform) else 0.0
+    samples = _stretch(waveform / (loudness or 1.0), start, int(nearest[-1]) + 1)
+    windows = sliding_window_view(samples, WINDOW)[::HOP]
+    level = levels(windows, sliding_window_view(_stretch(np.ones(len(waveform)), start, len(windows)), WINDOW)[::HOP])
+    return nearest, windows, level, np.where(pauses(level), np.nan, pitch(samples))
 
 
 def levels(windows: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:

@@ -45,10 +45,13 @@ _PATIENCE_SECONDS = 600.0
 """How long to wait for another process that writes the report of the same folder."""
 
 _SCRIPTS = (
-    "state.js", "links.js", "overview.js", "table.js", "utterance.js", "picture.js", "sound.js", "export.js",
-    "corpus.js", "start.js",
+    "state.js", "links.js", "overview.js", "table.js", "utterance.js", "frames.js", "picture.js", "sound.js", "keys.js",
+    "compare.js", "export.js", "corpus.js", "start.js",
 )  # fmt: skip
 """Parts of the page's script, which follow each other."""
+
+_STYLES = ("report.css", "viewer.css")
+"""Parts of its style."""
 
 MAX_BYTES = 48_000_000
 """Size in bytes from which on the next utterances go to another file."""
@@ -281,7 +284,7 @@ def _title(folder: Path) -> str:
 
 def _write(file: IO[str], page: Mapping[str, Any], spool: IO[bytes], sizes: Sequence[int], first: int) -> None:
     texts = {
-        "style": _asset("report.css"),
+        "style": "\n".join(map(_asset, _STYLES)),
         "plotly": get_plotlyjs(),
         "script": "\n".join(map(_asset, _SCRIPTS)),
         "page": json.dumps(page, allow_nan=False).replace("<", "\\u003c"),

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
-from speechshap.report.page.plotly_values import escape
+from speechshap.report.page.cells import heat_maps, row_labels
+from speechshap.report.page.plotly_values import escape, float32
 from speechshap.report.strips import Strip, strips
 from speechshap.results.explanation import Explanation
 
-_STRIP_STARTS = 0.48
-"""Where a strip begins in its row of height 1; above it is its label."""
-
-_PALE = 0.3
+_STRIP_STARTS = 0.67
+"""Where a strip begins in its row of height 1; above it is its label, in three lines where the page is narrow."""
 
 
 def compared_by_target(explanations: Sequence[Explanation]) -> dict[str, Any]:
@@ -28,25 +26,12 @@ def compared_by_target(explanations: Sequence[Explanation]) -> dict[str, Any]:
 
 def _panel(found: Sequence[Strip]) -> dict[str, Any]:
     traces: list[go.Heatmap] = []
-    labels = []
     for row, strip in enumerate(found):
-        percent = 100 * strip.shares
-        traces.append(_trace(row, strip, np.where(strip.is_unsure, np.nan, percent)))
-        if strip.is_unsure.any():
-            pale = _trace(row, strip, np.where(strip.is_unsure, percent, np.nan), note=", its interval contains 0")
-            traces.append(pale.update(opacity=_PALE))
-        labels.append(
-            {
-                "text": escape(strip.label), "x": 0, "xref": "x domain", "y": row + _STRIP_STARTS, "xanchor": "left",
-                "yanchor": "bottom", "showarrow": False, "font": {"size": 11},
-            }
+        is_unsure = strip.is_unsure[None]
+        traces += heat_maps(
+            100 * strip.shares[None], ~is_unsure if is_unsure.any() else None, f"{escape(strip.name)}: %{{z:.0f}} %",
+            x=float32(strip.edges), y=[row + _STRIP_STARTS, row + 1], coloraxis="coloraxis",
         )  # fmt: skip
+    starts = [row + _STRIP_STARTS for row in range(len(found))]
+    labels = row_labels([strip.label for strip in found], starts, "y", above=True)
     return {"traces": go.Figure(traces).to_dict()["data"], "labels": labels}
-
-
-def _trace(row: int, strip: Strip, percent: np.ndarray, note: str = "") -> go.Heatmap:
-    return go.Heatmap(
-        z=percent[None].astype(np.float32), x=strip.edges.astype(np.float32), y=[row + _STRIP_STARTS, row + 1],
-        coloraxis="coloraxis", hoverongaps=False,
-        hovertemplate=f"{escape(strip.name)}: %{{z:.0f}} %{note}<extra></extra>",
-    )  # fmt: skip

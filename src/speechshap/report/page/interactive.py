@@ -1,15 +1,30 @@
 """The interactive picture of an explanation: a plotly figure whose traces the page switches by target."""
 
-import math
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from speechshap.report.colours import CLASSES, SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.page.plotly_values import escape, float32
+from speechshap.attribution.intervals import interval_reach
+from speechshap.report.page.cells import (
+    DIVERGING,
+    layer_ticks,
+    layer_traces,
+    names_are_above,
+    overlays,
+    target_rows,
+)
+from speechshap.report.page.curves import (
+    LONGEST_SECONDS,
+    contour_curves,
+    curve_traces,
+    level_limits,
+    pitch_limits,
+    pitch_ticks,
+)
+from speechshap.report.page.plotly_values import escape, float32, numbers
 from speechshap.report.page.tiers import tier_traces
-from speechshap.report.panels import SATURATED, band_limits, symmetric_scale
+from speechshap.report.panels import band_limits
 from speechshap.report.spectrogram import (
     Spectrogram,
     band_positions,
@@ -19,17 +34,14 @@ from speechshap.report.spectrogram import (
     waveform_outline,
 )
 from speechshap.report.strips import CAPTION
-from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import Explanation
 
-# The middle is transparent, so that it looks right on a light page and on a dark one.
-_DIVERGING = [
-    [0.0, SPEAKS_AGAINST], [0.5, "rgba(0,114,178,0)"], [0.5, "rgba(213,94,0,0)"], [1.0, SPEAKS_FOR]
-]  # fmt: skip
-_GAP_PIXELS, _MARGINS_PIXELS = 34, (30, 44)
+_GAP_PIXELS, _MARGINS_PIXELS = 36, (56, 44)
 _TIME_ENDS = 0.88  # colour bars and the layers' shares lie to the right of it
-_MOST_COLUMNS = 1200
-_LEVELS = 127  # 8-bit integers are fine enough for a colour scale
 _OUTLINE_COLUMNS = 1500
+
+UNKNOWN = "no errors: significance unknown"
 
 
 def interactive_figure(
@@ -38,27 +50,33 @@ def interactive_figure(
     """Draw an explanation with one time axis for all panels: zooming in one zooms in all.
 
     A trace of one target has that target's index as ``meta["target"]``; the page shows those of the chosen target.
-    ``meta["role"]`` is ``ink`` or ``spectrogram`` where the colours follow the page's theme.
+    ``meta["role"]`` tells traces whose colours follow the page's theme, or that it reads. The page itself draws the
+    curve of the chosen target's frames, the marks of what is heard, and the strips that are compared: the layout has
+    the axes of all panels as ``meta["axes"]``.
 
     Args:
         waveform: ``(time,)``; None without a sound file.
         sample_rate: Hz.
         explanation: What to draw.
-        num_compared: Explanations that the page shows side by side in a panel of its own, whose axis the layout has as
-            ``meta["compared"]``; 0 for no such panel.
+        num_compared: Explanations that the page shows side by side in a panel of its own; 0 for no such panel.
     """
     heights = {} if waveform is None else {"waveform": 90, "spectrogram": 170}
+    has_curves = waveform is not None and len(waveform) <= LONGEST_SECONDS * sample_rate
+    if has_curves:
+        heights["curves"] = 84
     tiers = {f"tier {tier.tiers[0]}": tier for tier in explanation.read_tiers}
     heights |= dict.fromkeys(tiers, 110)
     heights["frames"] = 170
     if num_compared:
-        heights["compared"] = 38 * num_compared
-    if len(explanation.targets) > 2:
-        heights["targets"] = 22 * len(explanation.targets) + 12
+        heights["compared"] = 62 * num_compared
+    names = [str(target) for target in explanation.targets]
+    if len(names) > 2:
+        heights["targets"] = (34 if names_are_above(names) else 22) * len(names)
     if explanation.layers is not None:
         heights["layers"] = min(300, 16 * len(explanation.layers.names) + 30)
     axes = {name: "y" if number == 0 else f"y{number + 1}" for number, name in enumerate(heights)}
     figure = go.Figure(layout=_layout(heights, axes, explanation))
+    _axis(figure, axes["frames"], zeroline=True)
     if num_compared:
         _scale_shares(figure, num_compared, axes["compared"])
     if waveform is not None:
@@ -68,43 +86,75 @@ def interactive_figure(
         figure.add_trace(_spectrogram(picture, axes["spectrogram"]))
         _scale_frequencies(figure, picture, axes["spectrogram"])
         if bands is not None:
-            figure.add_traces(_overlays(bands, axes["spectrogram"], figure))
+            bar = _colour_bar(figure, axes["spectrogram"])
+            figure.add_traces(overlays(bands, axes["spectrogram"], bar, explanation.unit))
+    if has_curves and waveform is not None:
+        _add_curves(figure, waveform, axes["curves"], f"y{len(axes) + 1}")
     for panel, tier in tiers.items():
-        for target in range(len(explanation.targets)):
+        for target in range(len(names)):
             figure.add_traces(tier_traces(tier, target, axes[panel], explanation.unit))
-    for target in range(len(explanation.targets)):
-        figure.add_traces(_frames(explanation, target, axes["frames"]))
     if "targets" in axes:
-        figure.add_trace(_targets(explanation, axes["targets"], figure))
+        traces, labels = target_rows(explanation, axes["targets"])
+        most = traces[-1].zmax
+        ticks = {"tickvals": [-most, 0, most], "ticktext": [f"−{most:.2g}", "0", f"{most:.2g}"]}
+        traces[-1].update(showscale=True, colorbar=_colour_bar(figure, axes["targets"]) | ticks)
+        figure.add_traces(traces)
+        figure.update_layout(annotations=[*figure.layout.annotations, *labels])
+        _axis(figure, axes["targets"], range=[len(names), 0], visible=False)
     if explanation.layers is not None:
-        figure.add_traces(_layers(explanation.layers, explanation.frame_edges, axes["layers"]))
+        layers = explanation.layers
+        figure.add_traces(layer_traces(layers, explanation.frame_edges, axes["layers"], explanation.unit))
+        _axis(
+            figure, axes["layers"], autorange="reversed", type="category", showgrid=False, **layer_ticks(layers.names)
+        )
         share_axis = {"domain": [_TIME_ENDS + 0.02, 1], "anchor": axes["layers"], "title": {"text": "share (%)"}}
-        figure.update_layout(xaxis2={**share_axis, "rangemode": "tozero", "fixedrange": True, "nticks": 3})
+        figure.update_layout(
+            xaxis2={**share_axis, "rangemode": "tozero", "fixedrange": True, "nticks": 3, "tickangle": 0}
+        )
     return figure
 
 
 def frames_title(explanation: Explanation, target: int) -> str:
-    """What the panel of the frames shows of a target; the title is the annotation ``meta["frames"]`` of the layout."""
-    shown = explanation.resolution(target)
+    """What the panel of the frames shows of a target."""
+    shown, unit = explanation.resolution(target), explanation.unit
+    errors = "filled: significant" if shown.estimate.reach is not None else UNKNOWN
     if not shown.is_frames:
-        return f"attribution {shown.each} ({explanation.unit}), as frames are mostly noise"
-    interval = "" if shown.estimate.standard_error is None else " with its 95 % interval"
-    return f"frame attribution ({explanation.unit}){interval}"
+        return f"attribution {shown.each} ({unit}), as frames are noise; {errors}"
+    return f"frame attribution ({unit}); {errors}"
+
+
+def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
+    """What each panel shows, with its units; the page writes that of the frames."""
+    unit = escape(explanation.unit)
+    known = _known(explanation.frames)
+    titles = {
+        "waveform": "waveform (share of full scale)",
+        "spectrogram": "spectrogram (kHz; the stronger, the louder)",
+        "curves": "pitch (Hz, line) and intensity (dB of the utterance's level, dotted)",
+        "frames": frames_title(explanation, 0),
+        "compared": CAPTION,
+        "targets": f"every target ({unit} a frame){known}",
+    }
+    titles |= {f"tier {tier}": f"{escape(tier)} ({unit}){known.replace('faint', 'hollow')}" for tier in tiers}
+    if explanation.bands is not None:
+        own = _known(explanation.bands.estimate)
+        titles["spectrogram"] = f"time-frequency attribution ({unit} a cell; kHz){own}"
+    if explanation.layers is not None:
+        own = _known(explanation.layers.frames)
+        titles["layers"] = f"neurons of each layer, summed ({unit} a frame){own}"
+    return titles
+
+
+def _known(estimate: Estimate) -> str:
+    return f"; {UNKNOWN}" if estimate.standard_error is None else "; faint: not significant"
 
 
 def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanation) -> dict[str, Any]:
     """Panels below each other with one x axis, each with its own y axis."""
     inside = sum(heights.values()) + _GAP_PIXELS * (len(heights) - 1)
-    titles = {
-        "waveform": "waveform, strongest moments marked",
-        "spectrogram": "spectrogram",
-        "frames": frames_title(explanation, 0),
-        "compared": CAPTION,
-        "targets": f"every target ({explanation.unit} a frame)",
-        "layers": f"neurons of each layer, summed ({explanation.unit} a frame)",
-    }
-    if explanation.bands is not None:
-        titles["spectrogram"] = f"spectrogram, time-frequency attribution ({explanation.unit}) over it"
+    titles = _titles(explanation, [name.removeprefix("tier ") for name in heights if name.startswith("tier ")])
+    degrees = explanation.frames.degrees
+    layers = explanation.layers
     layout: dict[str, Any] = {
         "height": inside + sum(_MARGINS_PIXELS),
         "margin": {"l": 76, "r": 12, "t": _MARGINS_PIXELS[0], "b": _MARGINS_PIXELS[1]},
@@ -112,38 +162,50 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
         "hoverdistance": -1,
         "dragmode": "zoom",
         "barmode": "overlay",
-        "showlegend": True,
+        "showlegend": False,
         "annotations": [],
+        "meta": {
+            "axes": axes,
+            "layers": [] if layers is None else [name.replace("layer_", "layer ") for name in layers.names],
+            # With these the page tells what is significant of a difference.
+            "degrees": None if np.isinf(degrees) else degrees,
+            "reach": interval_reach(degrees),
+            "seed": explanation.provenance.settings.get("seed"),
+            "resolutions": _resolutions(explanation),
+        },
         "xaxis": {
             "domain": [0, _TIME_ENDS], "range": [0, explanation.duration], "title": {"text": "time (s)"},
             "anchor": list(axes.values())[-1], "zeroline": False, "minallowed": 0, "maxallowed": explanation.duration,
         },
     }  # fmt: skip
-    tiers = [name.removeprefix("tier ") for name in heights if name.startswith("tier ")]
-    for number, tier in enumerate(tiers):
-        legend = " with 95 % intervals; hollow: the interval contains 0" if not number else ""
-        titles[f"tier {tier}"] = escape(tier) + (legend if explanation.frames.standard_error is not None else "")
-    layout["meta"] = {"frames": list(heights).index("frames")}
     top = 1.0
     for name, height in heights.items():
         bottom = top - height / inside
-        if name == "frames":
-            layout["legend"] = {
-                "x": _TIME_ENDS, "y": top, "xanchor": "right", "yanchor": "bottom", "orientation": "h",
-                "itemclick": False, "itemdoubleclick": False, "bgcolor": "rgba(0,0,0,0)",
-            }  # fmt: skip
-        axis: dict[str, Any] = {"domain": [max(0.0, bottom), top], "zeroline": name == "frames", "fixedrange": True}
-        if name in ("targets", "layers"):
-            axis |= {"autorange": "reversed", "type": "category", "showgrid": False}
-        layout[axes[name].replace("y", "yaxis")] = axis
+        layout[_key(axes[name])] = {"domain": [max(0.0, bottom), top], "zeroline": False, "fixedrange": True}
         layout["annotations"].append(
             {
                 "text": titles[name], "x": 0, "y": top, "xref": "x domain", "yref": "paper", "xanchor": "left",
-                "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
+                "yanchor": "bottom", "showarrow": False, "font": {"size": 12}, "align": "left", "name": name,
             }
         )  # fmt: skip
         top = bottom - _GAP_PIXELS / inside
     return layout
+
+
+def _resolutions(explanation: Explanation) -> list[dict[str, Any]]:
+    """The frames, and stretches of equal length from the shortest: what two targets are compared at."""
+    every = [("frames", explanation.frame_edges, explanation.frames)]
+    if explanation.segments is not None:
+        every += list(explanation.segments.ladder())
+    return [
+        {
+            "name": name,
+            "edges": numbers(edges),
+            "values": [numbers(own) for own in estimate.values],
+            "reach": None if estimate.reach is None else [numbers(own) for own in estimate.reach],
+        }
+        for name, edges, estimate in every
+    ]
 
 
 def _waveform(waveform: np.ndarray, sample_rate: int, axis: str) -> list[go.Scatter]:
@@ -168,23 +230,27 @@ def _spectrogram(picture: Spectrogram, axis: str) -> go.Heatmap:
     return go.Heatmap(
         z=np.round(picture.decibels).astype(np.int8), zmin=-80, zmax=0, x0=picture.start + picture.hop / 2,
         dx=picture.hop, y=float32(band_positions(picture.frequencies)), yaxis=axis, showscale=False,
-        hovertemplate="%{z} dB<extra></extra>", meta={"role": "spectrogram"},
+        hovertemplate="%{x:.2f} s, %{customdata}: %{z} dB<extra></extra>",
+        meta={"role": "spectrogram", "hertz": numbers(picture.frequencies)},
     )  # fmt: skip
+
+
+def _add_curves(figure: go.Figure, waveform: np.ndarray, pitch_axis: str, level_axis: str) -> None:
+    """Pitch and intensity in one panel, the latter with its ticks on the right."""
+    seconds, hertz, decibels = contour_curves(waveform)
+    figure.add_traces(curve_traces(seconds, hertz, decibels, pitch_axis, level_axis))
+    low, high = pitch_limits(hertz)
+    _axis(figure, pitch_axis, type="log", range=[np.log10(low), np.log10(high)], tickvals=pitch_ticks(low, high))
+    own = {"overlaying": pitch_axis, "side": "right", "anchor": "x", "showgrid": False, "zeroline": False}
+    limits = level_limits(decibels)
+    _axis(figure, level_axis, **own, range=limits, tickmode="auto", nticks=4, fixedrange=True, ticksuffix=" dB")
 
 
 def _scale_shares(figure: go.Figure, num_compared: int, axis: str) -> None:
     """A row for each explanation that is compared, and the colours that they have in common."""
-    figure.update_layout(
-        {
-            axis.replace("y", "yaxis"): {"range": [num_compared, 0], "visible": False},
-            "meta": {**figure.layout.meta, "compared": axis},
-            "coloraxis": {
-                "cmin": -100, "cmax": 100, "colorscale": _DIVERGING,
-                "colorbar": _colour_bar(figure, axis)
-                | {"tickvals": [-100, 0, 100], "ticktext": ["−100 %", "0", "100 %"]},
-            },
-        }
-    )  # fmt: skip
+    _axis(figure, axis, range=[num_compared, 0], visible=False)
+    bar = _colour_bar(figure, axis) | {"tickvals": [-100, 0, 100], "ticktext": ["−100 %", "0", "100 %"]}
+    figure.update_layout(coloraxis={"cmin": -100, "cmax": 100, "colorscale": DIVERGING, "colorbar": bar})
 
 
 def _scale_frequencies(figure: go.Figure, picture: Spectrogram, axis: str) -> None:
@@ -192,115 +258,21 @@ def _scale_frequencies(figure: go.Figure, picture: Spectrogram, axis: str) -> No
     options: dict[str, Any] = {"range": [low, high], "title": {"text": "kHz"}, "autorange": False}
     if is_mel(picture.frequencies):
         options["tickvals"], options["ticktext"] = mel_ticks(high)
-    figure.update_layout({axis.replace("y", "yaxis"): options})
-
-
-def _overlays(bands: BandAttribution, axis: str, figure: go.Figure) -> list[go.Heatmap]:
-    """Time-frequency attribution of each target, all on one scale, as small integers to keep the file small."""
-    values = bands.estimate.values
-    # Neighbouring columns of a long sound are added up, as those of the spectrogram are averaged.
-    factor = math.ceil(values.shape[2] / _MOST_COLUMNS)
-    columns = np.add.reduceat(np.nan_to_num(values), np.arange(0, values.shape[2], factor), axis=2)
-    reach = symmetric_scale(columns, quantile=SATURATED).vmax
-    levels = np.clip(np.round(columns / reach * _LEVELS), -_LEVELS, _LEVELS).astype(np.int8)
-    hop = bands.hop_seconds
-    bar = _colour_bar(figure, axis) | {
-        "tickvals": [-_LEVELS, 0, _LEVELS],
-        "ticktext": [f"−{reach:.2g}", "0", f"{reach:.2g}"],
-    }
-    return [
-        go.Heatmap(
-            z=levels[target], zmin=-_LEVELS, zmax=_LEVELS, x0=(factor - 1) * hop / 2, dx=factor * hop,
-            y=float32(band_positions(bands.frequencies)), yaxis=axis, colorscale=_DIVERGING, colorbar=bar,
-            hoverinfo="skip", visible=target == 0, meta={"target": target},
-        )
-        for target in range(len(levels))
-    ]  # fmt: skip
-
-
-def _frames(explanation: Explanation, target: int, axis: str) -> list[go.Scatter]:
-    """Steps and, where it is known, their interval; behind them those of another target for comparison."""
-    shown = explanation.resolution(target)
-    edges = float32(shown.edges)
-    values, reach = shown.estimate.values[target], shown.estimate.reach
-    shared = {"yaxis": axis, "mode": "lines", "visible": target == 0, "hoverinfo": "skip"}
-    steps = {**shared, "x": edges}
-    traces = []
-    name = escape(str(explanation.targets[target]))
-    each = "" if shown.is_frames else f" {shown.each}"
-    hover = f"{name}{each}: %{{y:.3g}}"
-    customdata = []
-    if reach is not None:
-        bound = {**steps, "line": {"shape": "hv", "width": 0}, "meta": {"target": target}, "showlegend": False}
-        traces += [
-            go.Scatter(y=_steps(values - reach[target]), **bound),
-            go.Scatter(y=_steps(values + reach[target]), fill="tonexty", fillcolor="rgba(128,128,128,0.35)", **bound),
-        ]
-        hover += " ± %{customdata[0]:.2g}"
-        customdata.append(reach[target])
-    if len(explanation.targets) > 1:
-        rival = 1 if target == 0 else 0
-        line = {"shape": "hv", "width": 1.1, "color": CLASSES[2]}
-        other = escape(str(explanation.targets[rival]))
-        rivals = shown.estimate.values[rival]
-        traces.append(go.Scatter(y=_steps(rivals), name=other, line=line, meta={"target": target}, **steps))
-        hover += f"<br>{other}: %{{customdata[{len(customdata)}]:.3g}}"
-        customdata.append(rivals)
-    traces += [
-        go.Scatter(
-            y=_steps(values), name=name, line={"shape": "hv", "width": 1.6}, meta={"target": target, "role": "ink"},
-            **steps,
-        ),
-        # The pointer reads values from the middles of the frames: steps have theirs at the bounds.
-        go.Scatter(
-            x=(edges[:-1] + edges[1:]) / 2, y=float32(values),
-            customdata=float32(np.stack(customdata, 1)) if customdata else None,
-            line={"width": 0}, hovertemplate=f"{hover}<extra></extra>", meta={"target": target}, showlegend=False,
-            **{**shared, "hoverinfo": None},
-        ),
-    ]  # fmt: skip
-    return traces
-
-
-def _targets(explanation: Explanation, axis: str, figure: go.Figure) -> go.Heatmap:
-    frames = explanation.frames.values
-    scale = symmetric_scale(frames)
-    return go.Heatmap(
-        z=float32(frames), x=float32(explanation.frame_edges),
-        y=[escape(str(target)) for target in explanation.targets], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax,
-        colorscale=_DIVERGING, colorbar=_colour_bar(figure, axis) | {"nticks": 3},
-        hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"role": "targets"},
-    )  # fmt: skip
-
-
-def _layers(layers: LayerAttribution, edges: np.ndarray, axis: str) -> list[Any]:
-    scale, shares = symmetric_scale(layers.frames.values), layers.shares
-    names = [escape(name.replace("layer_", "layer ")) for name in layers.names]
-    traces: list[Any] = []
-    for target in range(len(shares)):
-        traces += [
-            go.Heatmap(
-                z=float32(layers.frames.values[target]), x=float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
-                zmax=scale.vmax, colorscale=_DIVERGING, showscale=False, visible=target == 0,
-                hovertemplate="%{y}: %{z:.3g}<extra></extra>", meta={"target": target},
-            ),
-            go.Bar(
-                x=float32(shares[target]), y=names, orientation="h", xaxis="x2", yaxis=axis,
-                marker={"color": "rgba(128,128,128,0.8)"}, hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
-                visible=target == 0, meta={"target": target}, showlegend=False,
-            ),
-        ]  # fmt: skip
-    return traces
+    _axis(figure, axis, **options)
 
 
 def _colour_bar(figure: go.Figure, axis: str) -> dict[str, Any]:
-    bottom, top = figure.layout[axis.replace("y", "yaxis")].domain
+    bottom, top = figure.layout[_key(axis)].domain
     return {
         "x": _TIME_ENDS + 0.01, "xanchor": "left", "y": (bottom + top) / 2, "yanchor": "middle", "len": top - bottom,
         "thickness": 10, "xpad": 0, "ypad": 0, "outlinewidth": 0,
     }  # fmt: skip
 
 
-def _steps(values: np.ndarray) -> np.ndarray:
-    """A value for each bound, the last one twice, as a line of the shape ``hv`` takes them."""
-    return float32(np.append(values, values[-1]))
+def _axis(figure: go.Figure, axis: str, **options: Any) -> None:
+    figure.update_layout({_key(axis): options})
+
+
+def _key(axis: str) -> str:
+    """Name of an axis in the layout (``yaxis3`` for ``y3``)."""
+    return axis.replace("y", "yaxis")

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
+from speechshap.report.page.cells import NOT_SIGNIFICANT
 from speechshap.report.page.plotly_values import escape, float32
 from speechshap.results.explanation import Explanation
 from speechshap.results.segments import SegmentAttribution
@@ -17,7 +18,7 @@ _NONE = "rgba(128,128,128,0)"
 def tier_traces(tier: SegmentAttribution, target: int, axis: str, unit: str) -> list[go.Bar]:
     """A bar with its 95 % interval for each segment, and a strip above with what is said, as far as there is room.
 
-    A bar whose interval contains 0 is hollow.
+    A bar that is not significant is hollow. Its ``customdata`` are the bounds of the segment, which a click plays.
 
     Args:
         tier: Segments of one tier.
@@ -25,10 +26,9 @@ def tier_traces(tier: SegmentAttribution, target: int, axis: str, unit: str) -> 
         axis: Of the panel (``y3``).
         unit: Of the attributions.
     """
-    values, reach = tier.estimate.values[target], tier.estimate.reach
+    values, reach, is_significant = tier.estimate.values[target], tier.estimate.reach, tier.estimate.significant
     margin = None if reach is None else reach[target]
-    sizes = np.zeros_like(values) if margin is None else np.nan_to_num(margin)
-    is_known = np.abs(np.nan_to_num(values)) > sizes
+    is_filled = np.ones(len(values), bool) if is_significant is None else is_significant[target]
     colours = np.where(values > 0, SPEAKS_FOR, SPEAKS_AGAINST)
     widths = tier.ends - tier.starts
     # All targets have one scale, and the strip its place above the highest bar.
@@ -37,21 +37,26 @@ def tier_traces(tier: SegmentAttribution, target: int, axis: str, unit: str) -> 
     height = 0.45 * ((high - low) or 1.0)
     shared: dict[str, Any] = {
         "x": float32((tier.starts + tier.ends) / 2), "width": float32(widths), "yaxis": axis, "showlegend": False,
-        "visible": target == 0,
+        "visible": target == 0, "customdata": float32(np.stack([tier.starts, tier.ends], 1)),
     }  # fmt: skip
     labels = [escape(label) for label in tier.labels]
-    interval = "" if margin is None else " ± %{customdata:.2g}"
+    intervals = [""] * len(values) if margin is None else [f" ± {own:.2g}" for own in margin]
+    notes = ["" if own else NOT_SIGNIFICANT for own in is_filled]
+    told = [
+        f"{label} {value:.3g}{interval} {escape(unit)}{note}".strip()
+        for label, value, interval, note in zip(labels, values, intervals, notes, strict=True)
+    ]
     traces = [
         go.Bar(
-            y=float32(values), customdata=None if margin is None else float32(margin), hovertext=labels,
+            y=float32(values), hovertext=told,
             error_y=None if margin is None else {
                 "type": "data", "array": float32(margin), "width": 0, "thickness": 1.2, "color": _QUIET,
             },
             marker={
-                "color": np.where(is_known, colours, _NONE).tolist(),
-                "line": {"width": 1, "color": np.where(is_known, colours, _QUIET).tolist()},
+                "color": np.where(is_filled, colours, _NONE).tolist(),
+                "line": {"width": 1, "color": np.where(is_filled, colours, _QUIET).tolist()},
             },
-            hovertemplate=f"%{{hovertext}} %{{y:.3g}}{interval} {escape(unit)}<extra></extra>", meta={"target": target},
+            hovertemplate="%{hovertext}<extra></extra>", meta={"target": target, "role": "segments"},
             **shared,
         )
     ]  # fmt: skip
@@ -67,18 +72,19 @@ def tier_traces(tier: SegmentAttribution, target: int, axis: str, unit: str) -> 
 
 
 def segment_rows(explanation: Explanation, target: int) -> list[list[Any]]:
-    """Rows ``[tier, label, start, end, attribution, reach]`` of the segments in which something is said.
+    """Rows ``[tier, label, start, end, attribution, reach, significant]`` of the segments in which something is said.
 
     What is not finite, or not known, is None.
     """
     rows = []
     for tier in explanation.read_tiers:
-        values, reach = tier.estimate.values[target], tier.estimate.reach
+        values, reach, is_significant = tier.estimate.values[target], tier.estimate.reach, tier.estimate.significant
         margins = np.full_like(values, np.nan) if reach is None else reach[target]
+        sure = [None] * len(values) if is_significant is None else is_significant[target].tolist()
         rows += [
-            [name, label, round(float(start), 3), round(float(end), 3), _number(value), _number(margin)]
-            for name, label, start, end, value, margin in zip(
-                tier.tiers, tier.labels, tier.starts, tier.ends, values, margins, strict=True
+            [name, label, round(float(start), 3), round(float(end), 3), _number(value), _number(margin), own]
+            for name, label, start, end, value, margin, own in zip(
+                tier.tiers, tier.labels, tier.starts, tier.ends, values, margins, sure, strict=True
             )
             if label
         ]

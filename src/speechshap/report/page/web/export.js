@@ -40,7 +40,7 @@ function brokenLines(text, letters) {
 
 function printedFigure() {
   const [entry, variant, target] = [page.entries[state.utterance], variantNow(), targetNow()];
-  const { data, layout } = inLight(pictureFigure);
+  const { data, layout } = inLight(() => pictureFigure(PRINT_PIXELS));
   const facts = [`${entry.utterance}: attribution to ${target.name} (${variant.name}, ${variant.unit})`, byId("facts").textContent,
     ...(target.reservation === null ? [] : [`Reservation: ${target.reservation}`]),
     ...(variant.signed ? [`Orange speaks for ${target.name}, blue against it.`] : [])];
@@ -53,8 +53,6 @@ function printedFigure() {
   Object.assign(layout, {
     paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff", height: layout.height + room, width: PRINT_PIXELS, autosize: false,
     margin: { ...layout.margin, t: layout.margin.t + room },
-    // The cursor is where the sound is, and no finding.
-    shapes: layout.shapes.filter(({ yref }) => yref !== "paper"),
   });
   return { data, layout };
 }

@@ -1,5 +1,10 @@
 // What is heard, and the cursor that follows it.
 
+// A stretch that is heard alone: [first, last] in seconds, or null.
+state.selection = null;
+// The layer that the slider reads, or null for the curve.
+state.layer = null;
+
 // Unload the sound, so that it is not played under another picture.
 function silence() {
   player.pause();
@@ -16,10 +21,12 @@ async function decode(text) {
   return (await context.decodeAudioData(bytes.buffer)).getChannelData(0);
 }
 
-function withGain(pcm, { level, seconds, gains }) {
+// Outside of a stretch that is heard alone there is silence, so that it ends to the sample.
+function withGain(pcm, { level, seconds, gains }, [from, to] = [0, Infinity]) {
   const result = new Int16Array(pcm.length);
   let point = 0;
-  for (let sample = 0; sample < pcm.length; sample += 1) {
+  const [first, last] = [Math.ceil(from * 16000), Math.min(pcm.length, to * 16000)];
+  for (let sample = first; sample < last; sample += 1) {
     const time = sample / 16000;
     while (point < seconds.length - 2 && time > seconds[point + 1]) point += 1;
     const width = seconds[point + 1] - seconds[point];
@@ -40,18 +47,21 @@ function wave(samples) {
   return new Blob([header, samples], { type: "audio/wav" });
 }
 
+// Hear the chosen sound from a moment on: within the selection if it is in there, else without one.
 async function hear(seconds, play = true) {
   state.seconds = seconds;
+  if (state.selection !== null && (seconds < state.selection[0] - 0.001 || seconds > state.selection[1])) setSelection(null);
   if (state.pcm === null) {
     await showCursor();
     return;
   }
   const chosen = document.querySelector("input[name=sound]:checked").value;
-  const key = [state.utterance, state.variant, state.target, chosen].join();
+  const key = [state.utterance, state.variant, state.target, state.selection ?? "whole", chosen].join();
   if (player.dataset.key !== key) {
     if (player.src) URL.revokeObjectURL(player.src);
     player.dataset.key = key;
-    player.src = URL.createObjectURL(wave(withGain(state.pcm, targetNow().sounds[chosen])));
+    const samples = withGain(state.pcm, targetNow().sounds[chosen], state.selection ?? undefined);
+    player.src = URL.createObjectURL(wave(samples));
     await new Promise((resolve) => player.addEventListener("loadedmetadata", resolve, { once: true }));
     if (player.dataset.key !== key) return;
   }
@@ -60,27 +70,65 @@ async function hear(seconds, play = true) {
   follow();
 }
 
+// Hear a stretch alone, and have it selected.
+function hearStretch(from, to, play = true) {
+  setSelection([from, to]);
+  return hear(from, play);
+}
+
+function setSelection(stretch) {
+  state.selection = stretch;
+  byId("selected").textContent = stretch === null ? "nothing selected"
+    : `${span(...stretch)} selected (${(stretch[1] - stretch[0]).toFixed(2)} s)`;
+  for (const id of ["play-selection", "zoom-selection", "clear-selection"]) byId(id).disabled = stretch === null;
+  if (picture.listens) placeMarks();
+}
+
+// At its end a selection begins again, or stops where it began.
+function keepWithin() {
+  if (state.selection === null || player.paused || player.currentTime < state.selection[1]) return;
+  if (!byId("loop").checked) player.pause();
+  [player.currentTime] = state.selection;
+}
+
 // Show the current moment on the slider and in the picture.
 async function showCursor() {
   setMoment(state.seconds);
   await state.drawn;
-  await Plotly.relayout(picture, { "shapes[0].x0": state.seconds, "shapes[0].x1": state.seconds });
+  placeMarks();
+  await turnPage();
+}
+
+// Bounds of what the slider reads: the stretches of the curve, or the frames of the chosen layer.
+function momentEdges() {
+  return state.layer === null ? targetNow().edges : variantNow().figure.layout.meta.resolutions[0].edges;
 }
 
 function setMoment(seconds) {
-  const edges = targetNow().edges;
+  const edges = momentEdges();
   let frame = edges.findIndex((edge) => edge > seconds + 1e-6) - 1;
   if (frame < 0) frame = edges.length - 2;
+  byId("moment").max = edges.length - 2;
   byId("moment").value = frame;
-  showMoment();
-}
-
-function showMoment() {
-  const variant = variantNow();
-  const frame = Number(byId("moment").value);
-  const text = `${targetNow().edges[frame].toFixed(2)} s: ${value(frame)} ${variant.unit}`;
+  const read = state.layer === null ? curveText(frame) : layerText(state.layer, frame);
+  const text = `${edges[frame].toFixed(2)} s: ${read}`;
   byId("at").textContent = text;
   byId("moment").setAttribute("aria-valuetext", text);
+}
+
+function curveText(frame) {
+  const { significant } = targetNow();
+  return `${value(frame)} ${variantNow().unit}${significant !== null && !significant[frame] ? ", not significant" : ""}`;
+}
+
+// What is not significant is a trace of its own, in which the rest is missing.
+function layerText(layer, frame) {
+  const { figure, unit } = variantNow();
+  const traces = figure.data.filter(({ meta }) => meta?.role === "layers" && meta.target === state.target);
+  const trace = traces.find(({ z }) => !Number.isNaN(rowsOf(z)[layer][frame])) ?? traces[0];
+  const reach = trace.customdata === undefined ? null : rowsOf(trace.customdata)[layer][frame];
+  const doubt = trace.opacity === undefined ? "" : ", not significant";
+  return `${figure.layout.meta.layers[layer]} ${amount(rowsOf(trace.z)[layer][frame], reach)} ${unit}${doubt}`;
 }
 
 let following = false;
@@ -90,6 +138,7 @@ async function follow() {
   let last = null;
   try {
     do {
+      keepWithin();
       const time = player.currentTime;
       if (time !== last && state.pcm !== null) {
         last = time;
@@ -103,3 +152,18 @@ async function follow() {
     following = false;
   }
 }
+
+player.addEventListener("timeupdate", keepWithin); // pages out of sight draw no frames
+player.addEventListener("seeked", () => {
+  const [from, to] = state.selection ?? [0, Infinity];
+  if (player.currentTime < from - 0.05 || player.currentTime > to + 0.05) hear(player.currentTime, !player.paused);
+});
+player.addEventListener("ended", () => { if (byId("loop").checked) hear(state.selection?.[0] ?? 0); });
+byId("speed").addEventListener("change", (event) => {
+  // Each new sound begins at the default speed.
+  player.defaultPlaybackRate = player.playbackRate = Number(event.target.value);
+});
+byId("layer").addEventListener("change", ({ target }) => {
+  state.layer = target.value === "" ? null : Number(target.value);
+  setMoment(state.seconds);
+});

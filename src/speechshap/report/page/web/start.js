@@ -52,7 +52,7 @@ function start() {
   for (const radio of document.querySelectorAll("input[name=sound]")) {
     radio.addEventListener("change", () => hear(state.seconds, !player.paused));
   }
-  byId("moment").addEventListener("input", () => hear(targetNow().edges[Number(byId("moment").value)], !player.paused));
+  byId("moment").addEventListener("input", () => hear(momentEdges()[Number(byId("moment").value)], !player.paused));
   byId("closer").addEventListener("click", () => zoom(0.5));
   byId("wider").addEventListener("click", () => zoom(2));
   for (const event of ["play", "seeked"]) player.addEventListener(event, follow);

@@ -1,0 +1,124 @@
+"""What plotly is given: what is significant, and what is not."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import REPLICATES, make_explanation
+
+from speechshap.report.page.interactive import interactive_figure
+from speechshap.results.estimate import Estimate
+from speechshap.results.explanation import Explanation
+
+LONG = "a class whose name has forty letters, <b>"
+
+
+def of_role(figure: Any, role: str, target: int | None = None) -> list[Any]:
+    """Traces with this role, of a target where it is given."""
+    found = [trace for trace in figure.data if (trace.meta or {}).get("role") == role]
+    return [trace for trace in found if target is None or trace.meta["target"] == target]
+
+
+def half_known(**fields: Any) -> Explanation:
+    """Of the frames, cells and layers every second one is far from 0, the others are noise."""
+    explanation = make_explanation(layers=2, bands=8, targets=("sad", "happy", "angry"), **fields)
+
+    def known(values: np.ndarray) -> Estimate:
+        values = np.where(np.arange(values.shape[-1]) % 2, np.sign(values) * 3, values / 10).astype(np.float32)
+        return Estimate(values, np.full_like(values, 0.2), REPLICATES)
+
+    assert explanation.layers is not None
+    assert explanation.bands is not None
+    return dataclasses.replace(
+        explanation,
+        frames=known(explanation.frames.values),
+        layers=dataclasses.replace(explanation.layers, frames=known(explanation.layers.frames.values)),
+        bands=dataclasses.replace(explanation.bands, estimate=known(explanation.bands.estimate.values)),
+    )
+
+
+def test_cells_that_are_not_significant_are_faint() -> None:
+    explanation = half_known()
+    bands, layers = explanation.bands, explanation.layers
+    assert bands is not None
+    assert layers is not None
+    figure = interactive_figure(np.zeros(16000, np.float32), 16000, explanation)
+    for target in range(3):
+        (cells,), (sure,) = (of_role(figure, role, target) for role in ("cells", "sure"))
+        assert cells.opacity < 0.2
+        assert sure.opacity is None
+        np.testing.assert_array_equal(sure.z[:, ::2], 0)
+        np.testing.assert_array_equal(sure.z[:, 1::2], cells.z[:, 1::2])
+        # The page makes amounts of steps.
+        step = cells.meta["scale"] / 127
+        np.testing.assert_allclose(step * cells.z, bands.estimate.values[target], atol=step / 2 + 1e-6)
+        np.testing.assert_allclose(step * cells.customdata, 0.2 * 2.0639, atol=step / 2 + 1e-6)
+        pale, solid = of_role(figure, "layers", target)
+        assert pale.opacity < 0.2
+        assert "not significant" in pale.hovertemplate
+        values = layers.frames.values[target]
+        np.testing.assert_array_equal(solid.z, np.where(np.arange(values.shape[1]) % 2, values, np.nan))
+        np.testing.assert_array_equal(pale.z, np.where(np.arange(values.shape[1]) % 2, np.nan, values))
+    rows = of_role(figure, "targets")
+    assert [trace.opacity is not None for trace in rows] == [True, False] * 3
+
+
+def test_without_errors_all_is_drawn_and_said_to_be_unknown() -> None:
+    explanation = make_explanation(layers=2, bands=8, targets=("a", "b", "c"), words=["so"], relative_error=None)
+    figure = interactive_figure(np.zeros(16000, np.float32), 16000, explanation)
+    assert of_role(figure, "sure") == []
+    assert all(trace.opacity in (None, 1) for trace in figure.data)
+    titles = {each.name: each.text for each in figure.layout.annotations}
+    for panel in ("spectrogram", "tier words", "frames", "targets", "layers"):
+        assert titles[panel].endswith("no errors: significance unknown")
+    assert "customdata" not in of_role(figure, "layers")[0].hovertemplate
+
+
+def test_summed_columns_of_a_long_sound_show_what_is_significant_in_them() -> None:
+    explanation = half_known(seconds=25.0)
+    bands = explanation.bands
+    assert bands is not None
+    figure = interactive_figure(np.zeros(400_000, np.float32), 16000, explanation)
+    (cells,), (sure,) = (of_role(figure, role, 0) for role in ("cells", "sure"))
+    sums = np.add.reduceat(bands.estimate.values[0], np.arange(0, 2501, 3), axis=1)
+    step = cells.meta["scale"] / 127
+    most = cells.meta["scale"]  # from which on colours are saturated
+    np.testing.assert_allclose(step * cells.z, np.clip(sums, -most, most), atol=step / 2 + 1e-5)
+    kept = np.add.reduceat(np.where(np.arange(2501) % 2, bands.estimate.values[0], 0), np.arange(0, 2501, 3), axis=1)
+    np.testing.assert_allclose(step * sure.z, np.clip(kept, -most, most), atol=step / 2 + 1e-5)
+    assert cells.customdata is None  # of a sum the errors are unknown
+
+
+def test_names_of_targets_are_whole_and_no_tags() -> None:
+    long = interactive_figure(None, 16000, make_explanation(targets=(LONG, "b", "c")))
+    rows = [label for label in long.layout.annotations if label.name == "row"]
+    assert rows[0].text == LONG.replace("<", "&lt;").replace(">", "&gt;")
+    assert (rows[0].xanchor, rows[0].yanchor) == ("left", "bottom")  # above the row, as there is no room beside it
+    short = interactive_figure(None, 16000, make_explanation(targets=("a", "b", "c")))
+    assert [label.xanchor for label in short.layout.annotations if label.name == "row"] == ["right"] * 3
+
+
+def test_pitch_and_intensity_are_drawn_of_sounds_that_are_not_long() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(16000) / 16000).astype(np.float32)
+    tone[8000:] = 0
+    figure = interactive_figure(tone, 16000, make_explanation())
+    (pitch,), (level,) = (of_role(figure, role) for role in ("pitch", "intensity"))
+    assert np.nanmedian(pitch.y) == pytest.approx(200, rel=0.02)
+    assert np.isnan(pitch.y[pitch.x > 0.6]).all()
+    assert np.isnan(level.y[level.x > 0.6]).all()
+    assert figure.layout[pitch.yaxis.replace("y", "yaxis")].type == "log"
+    silent = interactive_figure(np.zeros(16000, np.float32), 16000, make_explanation())
+    assert np.isnan(of_role(silent, "pitch")[0].y).all()
+    long = interactive_figure(np.zeros(16000 * 121, np.float32), 16000, make_explanation(seconds=121.0))
+    assert of_role(long, "pitch") == []
+
+
+def test_every_resolution_is_there_to_be_compared() -> None:
+    explanation = make_explanation(words=["so"], targets=("a", "b"))
+    found = interactive_figure(None, 16000, explanation).layout.meta["resolutions"]
+    assert [each["name"] for each in found] == ["frames", "100 ms"]
+    reach = explanation.frames.reach
+    assert reach is not None
+    np.testing.assert_allclose(found[0]["values"], explanation.frames.values, rtol=1e-3)
+    np.testing.assert_allclose(found[0]["reach"], reach, rtol=1e-3)
