@@ -112,7 +112,7 @@ def events_of(folder: Path) -> EventAccumulator:
 def test_tensorboard_has_figures_sounds_the_time_and_histograms(
     tiny_checkpoint: Path, planted_root: Path, tmp_path: Path
 ) -> None:
-    _, data = predict(tiny_checkpoint, planted_root, tmp_path, max_drawn=9, layers="all")
+    _, data = predict(tiny_checkpoint, planted_root, tmp_path, max_drawn=9, layers="all", n_samples=400)
     events = events_of(tmp_path)
     tags = events.Tags()
     ids = {utterance.id for utterance in data.predict_utterances}
@@ -577,7 +577,8 @@ def test_several_methods_leave_the_rows_of_each_alone_and_tags_that_stand_side_b
         pd.testing.assert_frame_equal(found.drop(columns="explained_at"), expected.drop(columns="explained_at"))
     tags = [events_of(tmp_path / "all" / str(choice)).Tags() for choice in choices]
     assert tags[0]["images"] == tags[1]["images"] == tags[2]["images"]
-    assert tags[0]["audio"] == tags[1]["audio"] == tags[2]["audio"]
+    # Methods without errors always have evidence to hear, the others where it is significant.
+    assert set(tags[0]["audio"]) <= set(tags[1]["audio"]) == set(tags[2]["audio"])
     assert len(tags[0]["images"]) == 2
     run = events_of(tmp_path / "all")
     assert run.Tags()["images"] == [tag.replace("/figure", "/methods") for tag in tags[0]["images"]]

@@ -41,9 +41,9 @@ def test_no_two_utterances_are_named_alike(folder: str) -> None:
 
 def test_a_caption_tells_what_is_known() -> None:
     assert caption(make_explanation()) == (
-        "a.wav: predicted happy (0.75), labelled sad, explained happy, relative error 0.20 (fair), completeness gap "
+        "a.wav: predicted happy (75 %), labelled sad, explained happy, relative error 0.20 (fair), completeness gap "
         "+0.10 logits"
     )
     gap = Estimate(np.full(1, np.nan, np.float32))
     unknown = make_explanation(relative_error=None, completeness_gap=gap, prediction=None, label=None)
-    assert caption(unknown) == "a.wav: explained happy, relative error unknown"
+    assert caption(unknown) == "a.wav: happy -0.00, explained happy, relative error unknown"

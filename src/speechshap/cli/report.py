@@ -80,7 +80,8 @@ def write_report_and_figures(results: ResultsFolder, most: int = MOST_SHOWN) -> 
 
     if (told := told_of_shards(results)) is not None:
         logger.warning("%s", told)
-    pictures = Summary.read(results).write(results.folder / "corpus")
-    first, *more = page.write_report(results.folder, pictures, most=most)
+    summary = Summary.read(results)
+    pictures = summary.write(results.folder / "corpus")
+    first, *more = page.write_report(results.folder, pictures, most=most, interactive=summary.interactive())
     others = f" and {counted(len(more), 'more file')} that it leads to" if more else ""
     logger.info("report: %s%s", first, others)

@@ -32,7 +32,7 @@ class PrecisionRecall:
         if label is None or prediction is None or probability is None or not np.isfinite(probability):
             return
         self._of_predictions[_bin(probability), int(prediction == label)] += 1
-        names, probabilities = row.get("class_names"), row.get("class_probabilities")
+        names, probabilities = row["class_names"], row["class_probabilities"]
         if names is None or probabilities is None or not np.isfinite(probabilities).all():
             self._lacks_classes = True
             return

@@ -23,6 +23,7 @@ class Line(NamedTuple):
         probability: Of the prediction.
         explained: The target.
         relative_error: Of the frames.
+        badge: What that means (:func:`speechshap.report.wording.grade`).
         completeness_gap: The gap.
         gap_error: Its standard error.
     """
@@ -33,15 +34,18 @@ class Line(NamedTuple):
     probability: float | None
     explained: str
     relative_error: float | None
+    badge: str
     completeness_gap: float | None
     gap_error: float | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Line":
         """Of a row with the columns of this table."""
+        error = row["relative_error"]
+        badge = grade(math.nan if error is None else error) or "unknown"
         return cls(
-            row["utterance"], row["label"], row["prediction"], row["probability"], str(target_of(row)),
-            row["relative_error"], row["completeness_gap"], row["completeness_gap_standard_error"],
+            row["utterance"], row["label"], row["prediction"], row["probability"], str(target_of(row)), error, badge,
+            row["completeness_gap"], row["completeness_gap_standard_error"],
         )  # fmt: skip
 
     @property
@@ -61,8 +65,7 @@ class Line(NamedTuple):
         probability, error = (
             "" if value is None else f"{value:.2f}" for value in (self.probability, self.relative_error)
         )
-        badge = grade(math.nan if self.relative_error is None else self.relative_error) or "unknown"
-        return [utterance, prediction, probability, label, explained, error, badge, gap]
+        return [utterance, prediction, probability, label, explained, error, self.badge, gap]
 
 
 class UtteranceTable:

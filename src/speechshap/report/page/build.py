@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from tqdm.auto import tqdm
 
@@ -58,7 +59,11 @@ MAX_BYTES = 48_000_000
 
 
 def write_report(
-    folder: Path, corpus: Mapping[str, bytes], max_bytes: int = MAX_BYTES, most: int = MOST_SHOWN
+    folder: Path,
+    corpus: Mapping[str, bytes],
+    max_bytes: int = MAX_BYTES,
+    most: int = MOST_SHOWN,
+    interactive: Mapping[str, go.Figure] | None = None,
 ) -> list[Path]:
     """Write ``report.html`` for the explanations of a run, sound included.
 
@@ -72,6 +77,8 @@ def write_report(
         max_bytes: Size from which the report is split into ``report.html``, ``report-2.html``, and so on, each of which
             lists all utterances and links to the other files.
         most: Utterances to show at most.
+        interactive: Figures of the corpus that are shown in place of the PNG of the same name, which can still be
+            saved.
 
     Returns:
         The files.
@@ -98,7 +105,8 @@ def write_report(
             sizes.append(len(payload))
             entries.append(shown.table_row())
         # Every file has plotly, the table, and the figures of the corpus.
-        pictures = sum(4 * len(png) // 3 for png in corpus.values())
+        figures = {name: figure.to_dict() for name, figure in (interactive or {}).items()}
+        pictures = sum(4 * len(png) // 3 for png in corpus.values()) + len(json.dumps(figures))
         shared = len(get_plotlyjs()) + len(json.dumps(entries)) + pictures + 50_000
         numbers = _split(sizes, max_bytes - shared)
         for entry, number in zip(entries, numbers, strict=True):
@@ -112,7 +120,8 @@ def write_report(
             "colours": {"for": SPEAKS_FOR, "against": SPEAKS_AGAINST},
             "entries": entries,
             "corpus": [
-                {"caption": CAPTIONS[name], "png": base64.b64encode(png).decode()} for name, png in corpus.items()
+                {"caption": CAPTIONS[name], "png": base64.b64encode(png).decode(), "figure": figures.get(name)}
+                for name, png in corpus.items()
             ],
         }
         spool.seek(0)

@@ -37,6 +37,13 @@ async function drawCorpusFigure({ plot, figure }) {
   Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", template: {} });
   layout.font = { ...layout.font, color: style("--ink") };
   layout.hoverlabel = { bgcolor: style("--panel"), font: { color: style("--ink") } };
+  if (document.documentElement.dataset.theme === "dark" && layout.meta?.colorscale_on_black) {
+    layout.coloraxis.colorscale = layout.meta.colorscale_on_black;
+  }
+  for (const trace of data.filter(({ meta }) => meta?.role === "marks")) {
+    trace.marker.color = style("--ink");
+    trace.error_x.color = style("--ink");
+  }
   await Plotly.react(plot, data.map(themed), layout, PLOTLY_OPTIONS);
   if (plot.listens) return;
   plot.listens = true;
