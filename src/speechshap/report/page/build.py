@@ -104,10 +104,11 @@ def write_report(
             spool.write(payload)
             sizes.append(len(payload))
             entries.append(shown.table_row())
-        # Every file has plotly, the table, and the figures of the corpus.
+        # Every file has the page itself, plotly, the table, and the figures of the corpus.
+        assets = sum(len(_asset(name).encode()) for name in ("report.html", *_STYLES, *_SCRIPTS))
         figures = {name: figure.to_dict() for name, figure in (interactive or {}).items()}
         pictures = sum(4 * len(png) // 3 for png in corpus.values()) + len(json.dumps(figures))
-        shared = len(get_plotlyjs()) + len(json.dumps(entries)) + pictures + 50_000
+        shared = assets + len(get_plotlyjs().encode()) + len(json.dumps(entries)) + pictures + 10_000
         numbers = _split(sizes, max_bytes - shared)
         for entry, number in zip(entries, numbers, strict=True):
             entry["part"] = number
