@@ -8,6 +8,7 @@
   where its frames lie.
 * `create_synthetic_audio` makes a sound, and `visualize_audio_attributions` draws attributions that were computed
   anywhere.
+* `show_results` shows the explanations of a run in a notebook.
 
 `WavLMGradientSHAPDemo` and `LibrosaAudioDataset` are other names of `GradientSHAPDemo` and `AudioDataset`.
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from speechshap.explaining.explainer import GradientSHAP as GradientSHAP
     from speechshap.frames import FrameGrid as FrameGrid
     from speechshap.report.figures import visualize_audio_attributions as visualize_audio_attributions
+    from speechshap.report.notebook import show_results as show_results
     from speechshap.training import AudioDataModule as AudioDataModule
     from speechshap.training import EmotionModule as EmotionModule
 
@@ -45,6 +47,7 @@ _HOMES = {
     "LibrosaAudioDataset": "speechshap.data",
     "WavLMGradientSHAPDemo": "speechshap.explaining.demonstration",
     "create_synthetic_audio": "speechshap.explaining.demonstration",
+    "show_results": "speechshap.report.notebook",
     "visualize_audio_attributions": "speechshap.report.figures",
 }
 _ROOMS = ("attribution", "data", "models", "training")

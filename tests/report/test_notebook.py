@@ -1,11 +1,14 @@
 import base64
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from helpers import tiny_config, write_sound
+from helpers import tiny_config, write_explanation, write_sound
+
+from speechshap.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +51,43 @@ def test_pictures_and_results_are_shown_without_magic(run_notebook: Callable[[An
     (output,) = notebook.cells[-1].outputs
     assert output.data["text/plain"].startswith("a.wav: predicted ")
     assert output.data["text/html"].startswith("<div><p>a.wav: predicted ")
+
+
+def test_an_explanation_and_the_results_of_a_run_are_shown_to_play_with(
+    run_notebook: Callable[[Any], None], tmp_path: Path
+) -> None:
+    write_sound(tmp_path / "cwd" / "a.wav", 0.5)
+    write_explanation(tmp_path / "cwd" / "runs" / "explanations", "b.wav", targets=("happy",))
+    sources = [
+        SETUP.replace("{config}", repr(tiny_config())),
+        "result = explainer.explain('a.wav', progress=False); result.show()",
+        "speechshap.show_results('runs')",
+        "speechshap.show_results('runs/explanations', most=1)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    run_notebook(notebook)
+    for cell, name in zip(notebook.cells[1:], ("a.wav", "b.wav", "b.wav"), strict=True):
+        (output,) = cell.outputs
+        html = output.data["text/html"]
+        assert re.match(r'<div><iframe title="[^"]*" sandbox="allow-scripts allow-downloads" ', html)
+        assert html.count("id=&quot;payload-") == 1
+        assert f"&quot;utterance&quot;: &quot;{name}&quot;" in html
+
+
+def test_outside_of_a_notebook_there_is_no_page(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    from speechshap import GradientSHAP, show_results
+
+    explainer = GradientSHAP(str(tiny_checkpoint), num_samples=4)
+    result = explainer.explain(write_sound(tmp_path / "a.wav"), progress=False)
+    with pytest.raises(UserError, match="no notebook runs that could show it; `speechshap report RUN` writes a page"):
+        result.show()
+    samples = explainer.explain(write_sound(tmp_path / "a.wav"), resolution="sample", progress=False)
+    with pytest.raises(UserError, match="attributions of single samples have no picture"):
+        samples.show()
+    with pytest.raises(UserError, match="`most` is 0; expected 1 at least"):
+        show_results(tmp_path, most=0)
+    with pytest.raises(UserError, match="no explanations"):
+        show_results(tmp_path)
 
 
 def test_outside_of_a_notebook_nothing_is_shown(

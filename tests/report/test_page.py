@@ -25,7 +25,7 @@ from speechshap.errors import UserError
 from speechshap.files import locked
 from speechshap.report import sound
 from speechshap.report.page import write_report
-from speechshap.report.page.build import ReportEntry
+from speechshap.report.page.entry import ReportEntry
 from speechshap.results.estimate import Estimate
 from speechshap.results.folder import ResultsFolder
 
@@ -576,7 +576,7 @@ def test_an_interruption_leaves_all_files_of_the_former_report(tmp_path: Path, m
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("speechshap.report.page.build._write", interrupted)
+    monkeypatch.setattr("speechshap.report.page.build.write_document", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_report(tmp_path, {}, max_bytes=1)
     assert [path.read_bytes() for path in paths] == before
@@ -627,7 +627,7 @@ def test_nothing_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pyt
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("speechshap.report.page.build._write", full)
+    monkeypatch.setattr("speechshap.report.page.build.write_document", full)
     with pytest.raises(OSError, match="No space"):
         write_report(tmp_path, {})
     assert path.read_bytes() == before

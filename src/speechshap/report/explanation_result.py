@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from speechshap.errors import UserError
 from speechshap.frames import SAMPLE_RATE
 from speechshap.report.moments import TOP_K_FRAMES, marked_frames
+from speechshap.report.notebook import show_entries
 from speechshap.report.rendering import render
 from speechshap.report.sound import LONGEST_SOUND_SECONDS, WORDS, flac_base64
 from speechshap.report.wording import predicted_text
@@ -45,6 +47,22 @@ class ExplanationResult(dict[str, Any]):
         png = base64.b64encode(rendering.png).decode()
         picture = f'<img width="{width}" src="data:image/png;base64,{png}" alt="the explanation">'
         return f"<div><p>{summary}</p>{picture}<p>{_players(rendering.sounds)}</p></div>"
+
+    def show(self) -> None:
+        """Show the explanation below the notebook cell that runs: to zoom, to hear, to compare and to save.
+
+        The picture and sounds that a cell shows of its last value are smaller, and need no scripts.
+
+        Raises:
+            UserError: No notebook runs, or the explanation is one of single samples, which has no such picture.
+        """
+        explanation: Explanation | None = self.get("explanation")
+        if explanation is None or "waveform" not in self:
+            raise UserError('attributions of single samples have no picture; explain with `resolution="frame"`')
+        from speechshap.report.page.entry import ReportEntry, Variant  # loads plotly
+
+        variant = Variant(explanation.provenance.method, explanation, self["waveform"])
+        show_entries([ReportEntry([variant])], explanation.utterance)
 
 
 def _summary(explanation: Explanation) -> list[str]:

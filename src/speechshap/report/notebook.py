@@ -1,14 +1,21 @@
-"""Pictures in notebooks; outside of one nothing is shown."""
+"""Pictures and pages in notebooks; outside of one nothing is shown."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speechshap.errors import UserError, require_at_least
+from speechshap.files import EXPLANATIONS
 from speechshap.report.rendering import png_bytes
+from speechshap.results.folder import ResultsFolder, nothing_to_show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from speechshap.report.page.entry import ReportEntry
 
 
 def show(figure: "Figure") -> None:
@@ -21,6 +28,51 @@ def show(figure: "Figure") -> None:
     if shell is not None:
         _display(figure)
         figure._ipython_display_ = partial(_display_elsewhere, figure, shell.execution_count)  # type: ignore[attr-defined]
+
+
+def show_entries(entries: "Sequence[ReportEntry]", title: str, notes: Sequence[str] = ()) -> None:
+    """Show some utterances below the notebook cell that runs, as the report does.
+
+    Raises:
+        UserError: No notebook runs.
+    """
+    if _shell() is None:
+        raise UserError(
+            "no notebook runs that could show it; `speechshap report RUN` writes a page for the browser, and "
+            "`visualize_explanations` a picture"
+        )
+    from speechshap.report.page.embedded import embedded  # loads plotly
+
+    ipython = import_module("IPython.display")
+    ipython.display(ipython.HTML(embedded(entries, title, notes)))
+
+
+def show_results(folder: str | Path, most: int = 20) -> None:
+    """Show the explanations of a run below the notebook cell that runs, with their sounds.
+
+    Args:
+        folder: Of the run, or of its explanations.
+        most: Utterances to show at most: a draw with as many of each class, right and wrong, as there are.
+
+    Raises:
+        UserError: No notebook runs, or there are no explanations.
+
+    Example:
+        >>> show_results("runs/demo/version_0")  # doctest: +SKIP
+    """
+    from speechshap.report.page.choice import Choice
+    from speechshap.report.page.entry import ReportEntry
+
+    require_at_least(1, most=most)
+    path = Path(folder)
+    results = ResultsFolder(path / EXPLANATIONS if (path / EXPLANATIONS).is_dir() else path)
+    choice = Choice.of(results, most)
+    if not choice.places:
+        raise UserError(nothing_to_show(results.folder))
+    entries = [
+        ReportEntry.of(results.explanations(utterance=name, parts=parts)) for name, parts in choice.places.items()
+    ]
+    show_entries(entries, str(folder), [str(choice)] if str(choice) else [])
 
 
 def _display_elsewhere(figure: "Figure", shown_in: int) -> None:

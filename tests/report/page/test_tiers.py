@@ -9,7 +9,8 @@ import pytest
 from helpers import Browser, make_explanation, write_part, write_sound
 
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
-from speechshap.report.page.build import Variant, write_report
+from speechshap.report.page.build import write_report
+from speechshap.report.page.entry import Variant
 from speechshap.report.page.tiers import segment_rows, tier_traces
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import Explanation

@@ -10,6 +10,11 @@ def float32(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
 
 
+def number(value: float, digits: int = 4) -> float | None:
+    """A number to so many significant digits; None for infinity and NaN, which JSON does not have."""
+    return float(f"{float(value):.{digits}g}") if np.isfinite(value) else None
+
+
 def numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
     """Numbers to so many significant digits; None for infinity and NaN, which JSON does not have.
 
@@ -17,7 +22,7 @@ def numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
         >>> numbers(np.array([1 / 3, np.nan]))
         [0.3333, None]
     """
-    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in np.asarray(values, np.float64)]
+    return [number(value, digits) for value in np.asarray(values, np.float64)]
 
 
 def escape(text: str) -> str:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from speechshap.report.colours import SPEAKS_AGAINST, SPEAKS_FOR
 from speechshap.report.page.cells import NOT_SIGNIFICANT
-from speechshap.report.page.plotly_values import escape, float32
+from speechshap.report.page.plotly_values import escape, float32, number
 from speechshap.results.explanation import Explanation
 from speechshap.results.segments import SegmentAttribution
 
@@ -82,14 +82,10 @@ def segment_rows(explanation: Explanation, target: int) -> list[list[Any]]:
         margins = np.full_like(values, np.nan) if reach is None else reach[target]
         sure = [None] * len(values) if is_significant is None else is_significant[target].tolist()
         rows += [
-            [name, label, round(float(start), 3), round(float(end), 3), _number(value), _number(margin), own]
+            [name, label, round(float(start), 3), round(float(end), 3), number(value), number(margin), own]
             for name, label, start, end, value, margin, own in zip(
                 tier.tiers, tier.labels, tier.starts, tier.ends, values, margins, sure, strict=True
             )
             if label
         ]
     return rows
-
-
-def _number(value: float) -> float | None:
-    return float(f"{float(value):.4g}") if np.isfinite(value) else None

@@ -45,6 +45,7 @@ function followLink() {
 
 // The first utterance that a page shows, and another target of the same one, get no entry of their own in the history.
 function remember() {
+  if (page.embedded) return; // the address is that of the page around it
   const hash = hashOf(state.utterance, targetNow().name);
   if (location.hash === hash) return;
   const isAnother = location.hash !== "" && asked().number !== state.utterance;

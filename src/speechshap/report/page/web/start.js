@@ -24,6 +24,9 @@ function chooseTarget(place) {
 
 function start() {
   document.title = `Explanations: ${page.title}`;
+  document.body.classList.toggle("embedded", page.embedded);
+  document.body.classList.toggle("single", page.embedded && page.entries.length === 1);
+  byId("copy-link").hidden = page.embedded;
   byId("notes").hidden = page.notes.length === 0;
   byId("notes").textContent = page.notes.join(". ");
   byId("title").textContent = document.title;
