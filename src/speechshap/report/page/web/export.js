@@ -31,8 +31,6 @@ function inLight(make) {
   }
 }
 
-const asText = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-
 // Lines of no more than so many letters; a word that is longer is cut in two.
 function brokenLines(text, letters) {
   return text.match(new RegExp(`\\S.{0,${letters - 1}}(?=\\s|$)|\\S{1,${letters}}`, "gu")) ?? [];
@@ -48,7 +46,7 @@ function printedFigure() {
   const title = facts.flatMap((fact) => brokenLines(fact, /[\u1100-\u1fff\u3000-\u{10ffff}]/u.test(fact) ? 50 : 95));
   const room = 18 * title.length + 8;
   // The room that is made for it lies above all others.
-  layout.annotations.push({ text: title.map(asText).join("<br>"), x: 0, xref: "paper", xanchor: "left", xshift: 8 - layout.margin.l,
+  layout.annotations.push({ text: title.map(escaped).join("<br>"), x: 0, xref: "paper", xanchor: "left", xshift: 8 - layout.margin.l,
     y: 1, yref: "paper", yanchor: "bottom", yshift: layout.margin.t, showarrow: false, align: "left", font: { size: 13 } });
   Object.assign(layout, {
     paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff", height: layout.height + room, width: PRINT_PIXELS, autosize: false,

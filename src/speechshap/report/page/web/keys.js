@@ -16,10 +16,7 @@ function nextClip(step) {
   const numbers = matching();
   const place = numbers.indexOf(state.utterance);
   const number = numbers[place < 0 ? 0 : place + step];
-  if (number === undefined) return;
-  const { part } = page.entries[number];
-  if (part === page.part) choose(number);
-  else location.href = `${page.files[part]}#${number}`;
+  if (number !== undefined) openUtterance(number, false);
 }
 
 function playOrPause() {

@@ -21,8 +21,8 @@ const numberOf = (name) => page.entries.findIndex((entry) => entry.utterance.toW
 
 const addressOf = (number) => `${page.files[page.entries[number].part]}${hashOf(number)}`;
 
-function openUtterance(number) {
-  if (page.entries[number].part === page.part) choose(number, true);
+function openUtterance(number, focus = true) {
+  if (page.entries[number].part === page.part) choose(number, focus);
   else location.assign(addressOf(number));
 }
 

@@ -30,13 +30,6 @@ async function choose(number, focus = false) {
   if (focus) byId("viewer").focus({ preventScroll: false });
 }
 
-// Nothing is certain that is not.
-function percent(probability) {
-  const whole = (100 * probability).toFixed(0);
-  if (whole === "100" && probability < 1) return ">99 %";
-  return whole === "0" && probability > 0 ? "<1 %" : `${whole} %`;
-}
-
 function fillSelect(list, names, chosen) {
   list.replaceChildren(...names.map((name, number) => element("option", { value: number, textContent: name, dir: "auto" })));
   list.value = chosen;
