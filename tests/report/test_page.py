@@ -588,7 +588,7 @@ import os, signal, sys
 from pathlib import Path
 from speechshap.report.page import build
 
-build._write = lambda file, *_: os.kill(os.getpid(), signal.SIGKILL)
+build.write_document = lambda file, *_: os.kill(os.getpid(), signal.SIGKILL)
 build.write_report(Path(sys.argv[1]), {})
 """
 
