@@ -214,7 +214,9 @@ def test_explaining_the_unseen_speakers(trained_run: Path, tmp_path: Path) -> No
     assert sum(tag.startswith("explain/") for tag in images) == 15
     explanations = tmp_path / "run" / "explanations"
     assert explanations.joinpath("report.html").read_text().count('id="payload-') == 15
-    assert sorted(path.name for path in (explanations / "corpus").iterdir()) == ["cues.png", "table.csv", "time.png"]
+    assert sorted(path.name for path in (explanations / "corpus").iterdir()) == [
+        "beeswarm.png", "cues.png", "table.csv", "time.png"
+    ]  # fmt: skip
     (explanations / "report.html").unlink()
     result = script("report", "run", folder=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -354,7 +356,8 @@ def test_two_processes_write_the_rows_of_one(trained_run: Path, tmp_path: Path) 
         assert len(list((run / "explanations" / "layers").glob("*/*.safetensors"))) == 5
         assert (run / "explanations" / "report.html").read_text().count('id="payload-') == 5
         pictures = sorted(path.stem for path in (run / "explanations" / "corpus").glob("*.png"))
-        assert pictures == ["agreement", "cues", "frequency", "layers", "time"]
+        # There are dots only where the evidence is a part of the speech, and these models were hardly trained.
+        assert [name for name in pictures if name != "beeswarm"] == ["agreement", "cues", "frequency", "layers", "time"]
         tables.append(pd.read_parquet(parts(run)).sort_values(["utterance", "target"]).reset_index(drop=True))
     one, two = tables
     assert len(one) == 25

@@ -1,13 +1,17 @@
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
-from helpers import write_explanation
+from helpers import make_explanation, write_explanation, write_part
 
 from speechshap.attribution.targets import Target
+from speechshap.data.cues import CUES
 from speechshap.errors import UserError
 from speechshap.report.summary import CAPTIONS, Summary, write_pair
+from speechshap.results.explanation import CueMeans
 from speechshap.results.folder import ResultsFolder
 
 
@@ -37,6 +41,16 @@ def test_the_beeswarm_has_an_interactive_figure_with_the_utterances(tmp_path: Pa
     assert set(dots[0].marker.symbol) == {"circle"}  # the rule is read, too
     write_explanation(tmp_path, "0.wav", settings={"n_samples": 20})
     assert Summary.read(ResultsFolder(tmp_path)).interactive() == {}
+
+
+def test_without_a_known_cue_there_is_no_beeswarm(tmp_path: Path) -> None:
+    """Where the evidence is the whole sound, say, nothing is left to compare it with."""
+    unknown = np.full((1, len(CUES)), np.nan, np.float32)
+    cues = CueMeans(tuple(CUES), unknown, unknown, ("significant",))
+    write_part(tmp_path, dataclasses.replace(make_explanation(utterance="a.wav"), cues=cues))
+    summary = Summary.read(ResultsFolder(tmp_path))
+    assert "beeswarm" not in dict(summary.figures())
+    assert summary.interactive() == {}
 
 
 def test_only_what_was_explained_with_the_latest_settings(tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ class Beeswarm:
         return (self.dots[emotion].evidence - self.dots[emotion].rest) / self.deviation
 
     @property
+    def num_drawn(self) -> int:
+        """Utterances that are drawn; 0 where no cue of any is known."""
+        return sum(len(dots.utterances) for dots in self.dots)
+
+    @property
     def intervals(self) -> np.ndarray:
         """Means over all utterances and the ends of their intervals, in the same unit, ``(3, emotions, cues)``."""
         return np.stack([self.profile.mean, self.profile.low, self.profile.high]) / self.deviation
@@ -99,7 +104,7 @@ class Beeswarm:
 
     def __str__(self) -> str:
         """How many of the utterances are drawn; empty where it is all of them."""
-        drawn, whole = sum(len(dots.utterances) for dots in self.dots), int(self.profile.num_utterances.sum())
+        drawn, whole = self.num_drawn, int(self.profile.num_utterances.sum())
         most = max(len(dots.utterances) for dots in self.dots)
         of_each = "" if len(self.dots) == 1 else f", {most:,} of an emotion at most"
         return "" if drawn >= whole else f"dots: a random draw of {drawn:,} of {whole:,} utterances{of_each}"
@@ -173,7 +178,7 @@ def lay_out(swarm: Beeswarm, width: float, row_height: float) -> Layout:
     rows = np.full((len(places), swarm.deviation.size, most), np.nan)
     for emotion, part in enumerate(places):
         rows[emotion, :, : len(part)] = part.T
-    stacked, room = rows.reshape(-1, most), ROOM * row_height
+    stacked, room = rows.reshape(rows.shape[0] * rows.shape[1], most), ROOM * row_height
     fits = np.ones(len(stacked), bool)
     for diameter in reversed(SIZES):  # rows that are too low for the smallest ones decide on nothing
         finer = side_by_side(stacked, 2 * swarm.reach * diameter / width)

@@ -122,7 +122,8 @@ class Summary:
             yield "agreement", corpus_figures.class_agreement_figure(self.agreement)
         if self.cues is not None:
             yield "cues", cue_figure(self.cues.profile)
-            yield "beeswarm", beeswarm_figure(self.cues)
+            if self.cues.num_drawn:
+                yield "beeswarm", beeswarm_figure(self.cues)
         for quantity, name in _COMPARED.items():
             rest = [each for each in self.comparisons if each.quantity == quantity and each.other is None]
             if rest:
@@ -140,7 +141,7 @@ class Summary:
         """Figures that the page shows in place of pictures, by the same names."""
         from speechshap.report.page.corpus import beeswarm_page_figure  # loads plotly
 
-        return {} if self.cues is None else {"beeswarm": beeswarm_page_figure(self.cues)}
+        return {} if self.cues is None or not self.cues.num_drawn else {"beeswarm": beeswarm_page_figure(self.cues)}
 
     def write(self, folder: Path) -> dict[str, bytes]:
         """Write ``table.csv``, ``comparison.csv`` and a PNG file for each figure, and return the PNGs by name.
