@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from speechshap.data.cues import cues as measure
 from speechshap.explaining import cues
 from speechshap.explaining.cues import with_cues
 from speechshap.results.cue_means import cue_means
+from speechshap.results.estimate import Estimate
 from speechshap.results.folder import ResultsFolder
 
 
@@ -37,10 +39,30 @@ def test_an_utterance_is_measured_without_its_padding(measured: list[int]) -> No
     explanation = make_explanation(3200 / 16000, targets=("a", "b"))
     found = with_cues(explanation, sound(0)).cues
     assert measured == [3200]
-    expected = cue_means(explanation.frames, measure(sound(0)[:3200].numpy(), explanation.grid))
+    frames = explanation.frames
+    significant = np.where(frames.significant, frames.values, 0.0)
+    expected = cue_means(frames.values, significant, measure(sound(0)[:3200].numpy(), explanation.grid))
     assert found is not None
     np.testing.assert_array_equal(found.evidence, expected.evidence)
     np.testing.assert_array_equal(found.rest, expected.rest)
+
+
+def test_evidence_is_that_of_the_picture(measured: list[int]) -> None:
+    """Of longer stretches, where single frames are noise; none is asked for where signs say nothing of the target."""
+    explanation = make_explanation(1.0, words=["so"], relative_error=0.7)
+    segments = explanation.segments
+    assert segments is not None
+    values = segments.estimate.values
+    known = Estimate(values, 0.05 * np.abs(values), 25)
+    explanation = dataclasses.replace(explanation, segments=dataclasses.replace(segments, estimate=known))
+    assert explanation.resolution().name == "100 ms"
+    found = with_cues(explanation, 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))).cues
+    assert found is not None
+    assert found.rules == ("significant",)
+    energy = dataclasses.replace(explanation, provenance=make_explanation(provenance={"method": "energy"}).provenance)
+    unsigned = with_cues(energy, 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))).cues
+    assert unsigned is not None
+    assert unsigned.rules == ("top_fifth",)
 
 
 def test_a_sound_is_measured_once_for_all_methods(measured: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,4 +40,7 @@ def with_cues(explanation: Explanation, waveform: Tensor) -> Explanation:
         waveform: ``(time,)`` at 16 kHz; what follows the utterance is padding.
     """
     measured = measured_cues(waveform[: explanation.num_samples], explanation.grid)
-    return replace(explanation, cues=cue_means(explanation.frames, measured, explanation.is_signed))
+    significant = None
+    if explanation.is_signed and explanation.frames.standard_error is not None:
+        significant = np.stack([explanation.evidence_weights(target) for target in range(len(explanation.targets))])
+    return replace(explanation, cues=cue_means(explanation.frames.values, significant, measured))
