@@ -59,8 +59,8 @@ def test_evidence_is_that_of_the_picture(measured: list[int]) -> None:
     found = with_cues(explanation, 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))).cues
     assert found is not None
     assert found.rules == ("significant",)
-    energy = dataclasses.replace(explanation, provenance=make_explanation(provenance={"method": "energy"}).provenance)
-    unsigned = with_cues(energy, 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))).cues
+    sizes = dataclasses.replace(explanation, frames=dataclasses.replace(explanation.frames, is_signed=False))
+    unsigned = with_cues(sizes, 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))).cues
     assert unsigned is not None
     assert unsigned.rules == ("top_fifth",)
 

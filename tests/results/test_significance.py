@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+from helpers import make_explanation
 from scipy.stats import ttest_1samp
 
 from speechshap.results.estimate import Estimate
+from speechshap.results.rows import from_rows, to_rows
 from speechshap.results.significance import significant
 
 
@@ -49,6 +51,29 @@ def test_what_is_exact_is_significant_and_what_is_0_or_not_finite_is_not() -> No
     values = np.array([[1e-9, 0.0, np.nan, np.inf, 4.0]])
     found = significant(values, np.array([[0.0, 0.0, 1.0, np.nan, 1.0]]), math.inf)
     assert found.tolist() == [[True, False, False, False, True]]
+
+
+def test_sizes_are_not_tested_against_0() -> None:
+    """A mean of absolute values lies above 0 even where there is nothing but noise."""
+    noise = np.abs(np.random.default_rng(0).normal(size=(16, 1, 50)))
+    sizes = Estimate(noise.mean(0), noise.std(0, ddof=1) / 4, 16, is_signed=False)
+    assert significant(sizes.values, np.full((1, 50), 0.15), 15).all()
+    assert sizes.significant is None
+    assert sizes.part(np.arange(5)).significant is None
+    read = from_rows(to_rows(make_explanation(provenance={"method": "smooth_grad"})))
+    assert read.frames.reach is not None
+    assert read.frames.significant is None
+
+
+def test_it_holds_for_frames_that_share_their_noise_and_for_those_of_a_fixed_sum() -> None:
+    """Benjamini and Hochberg's proof is for independent values."""
+    rng = np.random.default_rng(2)
+    alike = rng.normal(size=(16, 500, 1)) + rng.normal(size=(16, 500, 100))
+    balanced = rng.normal(size=(16, 500, 100))
+    balanced -= balanced.mean(2, keepdims=True)
+    for replicates in (alike, balanced):
+        found = significant(replicates.mean(0), replicates.std(0, ddof=1) / 4, degrees=15)
+        assert found.any(1).mean() < 0.075  # 5 % at most expected of each, and the noise of 500 rows
 
 
 def test_without_errors_it_is_unknown() -> None:

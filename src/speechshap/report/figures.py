@@ -204,7 +204,8 @@ def _draw_waveform(
     panels.mark_frames(axes, frames.values[0], edges, marked)
     said = "orange above 0, blue below" if target is None else f"orange for {shortened(target, 20)}, blue against"
     if is_significant is None:
-        _caption(axes, f"strongest {what}, errors unknown: {said}")
+        unknown = ", errors unknown" if frames.standard_error is None else ""
+        _caption(axes, f"strongest {what}{unknown}: {said}")
     elif len(marked):
         found = int(is_significant.sum())
         count_said = "" if len(marked) == found else f"{len(marked)} of {found} "

@@ -30,8 +30,13 @@ def show(figure: "Figure") -> None:
         figure._ipython_display_ = partial(_display_elsewhere, figure, shell.execution_count)  # type: ignore[attr-defined]
 
 
-def show_entries(entries: "Sequence[ReportEntry]", title: str, notes: Sequence[str] = ()) -> None:
+def show_entries(entries: "Sequence[ReportEntry]", title: str, drawn: str = "") -> None:
     """Show some utterances below the notebook cell that runs, as the report does.
+
+    Args:
+        entries: What is shown.
+        title: Name of it.
+        drawn: Of how many they are a draw, in words; empty where they are all.
 
     Raises:
         UserError: No notebook runs.
@@ -44,7 +49,7 @@ def show_entries(entries: "Sequence[ReportEntry]", title: str, notes: Sequence[s
     from speechshap.report.page.embedded import embedded  # loads plotly
 
     ipython = import_module("IPython.display")
-    ipython.display(ipython.HTML(embedded(entries, title, notes)))
+    ipython.display(ipython.HTML(embedded(entries, title, drawn)))
 
 
 def show_results(folder: str | Path, most: int = 20) -> None:
@@ -72,7 +77,7 @@ def show_results(folder: str | Path, most: int = 20) -> None:
     entries = [
         ReportEntry.of(results.explanations(utterance=name, parts=parts)) for name, parts in choice.places.items()
     ]
-    show_entries(entries, str(folder), [str(choice)] if str(choice) else [])
+    show_entries(entries, str(folder), str(choice))
 
 
 def _display_elsewhere(figure: "Figure", shown_in: int) -> None:

@@ -7,6 +7,7 @@ TensorBoard has one table for all runs, with the columns of the first one, and t
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,10 @@ def compare_settings(run: Path, step: int) -> None:
     finished = f"[!.]*/{_RECORD}"
     folder = settings_folder(run)
     paths = [*folder.glob(finished), *run.glob(f"[!.]*/{EXPLANATIONS}/settings/{finished}")]
-    records = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)}
+    records = {}
+    for path in sorted(paths):
+        with suppress(ValueError):  # a damaged one is left out
+            records[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
     if not records:
         return
     compared = comparison_table(records)

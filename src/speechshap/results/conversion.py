@@ -12,7 +12,7 @@ from speechshap.attribution.targets import NO_CLASS, Target
 from speechshap.data import Stretch
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.results.estimate import Estimate
-from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution, Provenance
+from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution, Provenance, own_unit
 from speechshap.results.segments import SegmentAttribution
 from speechshap.spaces import Bands
 
@@ -63,6 +63,7 @@ def from_attribution(
         truth: Where the evidence of the label is known to be; empty where it is not known.
     """
     outputs, n_replicates = attribution.outputs[index].tolist(), int(attribution.n_replicates[index])
+    is_signed = own_unit(provenance.method) is None
     columns = sorted(
         {target: column for column, target in enumerate(targets)}.values(),
         key=lambda column: (
@@ -76,7 +77,8 @@ def from_attribution(
         def own(tensor: Tensor) -> np.ndarray:
             return _numpy(tensor[index, columns][..., :length])
 
-        return Estimate(own(values), None if standard_error is None else own(standard_error), n_replicates)
+        errors = None if standard_error is None else own(standard_error)
+        return Estimate(own(values), errors, n_replicates, is_signed)
 
     logits, classes, against = (
         tensor[index].cpu() for tensor in (attribution.logits, attribution.targets.classes, attribution.targets.against)
@@ -115,7 +117,7 @@ def from_attribution(
         embedding=None if embedding is None else _numpy(embedding),
         segments=None
         if segments is None
-        else _segments(attribution, index, columns, segments, grid.edges(num_samples)),
+        else _segments(attribution, index, columns, segments, grid.edges(num_samples), is_signed),
         truth=truth,
     )
 
@@ -159,7 +161,12 @@ def _layers(attribution: Attribution, index: int, columns: Sequence[int]) -> Lay
 
 
 def _segments(
-    attribution: Attribution, index: int, columns: Sequence[int], segments: NamedSegments, edges: Tensor
+    attribution: Attribution,
+    index: int,
+    columns: Sequence[int],
+    segments: NamedSegments,
+    edges: Tensor,
+    is_signed: bool,
 ) -> SegmentAttribution | None:
     errors = attribution.segments_standard_error
     # What a picture chooses from by the errors is of no use without them.
@@ -177,6 +184,7 @@ def _segments(
             _numpy(sums),
             None if errors is None else _numpy(errors[index, columns, :count]),
             int(attribution.n_replicates[index]),
+            is_signed,
         ),
     )
 

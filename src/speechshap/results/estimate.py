@@ -1,7 +1,7 @@
 """Values with their standard errors."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Estimate:
         values: Array of any shape.
         standard_error: Standard error of each value, of the same shape; None where the method gives none.
         n_replicates: Independent replicates that the values are means of, 1 where nothing is drawn; None where unknown.
+        is_signed: Whether values may be of both signs. Sizes are never 0, and a test against 0 says nothing of them.
 
     Raises:
         ValueError: The shapes differ.
@@ -32,6 +33,7 @@ class Estimate:
     values: np.ndarray
     standard_error: np.ndarray | None = None
     n_replicates: int | None = None
+    is_signed: bool = True
 
     def __post_init__(self) -> None:
         if self.standard_error is not None and self.standard_error.shape != self.values.shape:
@@ -59,12 +61,14 @@ class Estimate:
 
     @property
     def significant(self) -> np.ndarray | None:
-        """Which values differ from 0, with their number accounted for; None where the errors are unknown.
+        """Which values differ from 0, with their number accounted for; None where the errors are unknown, and of sizes.
 
         The values of a target, which is what the first dimension counts, are a family of their own
         (:func:`speechshap.results.significance.significant`).
         """
-        return None if self.standard_error is None else significant(self.values, self.standard_error, self.degrees)
+        if self.standard_error is None or not self.is_signed:
+            return None
+        return significant(self.values, self.standard_error, self.degrees)
 
     @property
     def relative_error(self) -> np.ndarray:
@@ -78,4 +82,6 @@ class Estimate:
     def part(self, chosen: np.ndarray) -> "Estimate":
         """Some of the values, by their places in the last dimension."""
         errors = self.standard_error
-        return Estimate(self.values[..., chosen], None if errors is None else errors[..., chosen], self.n_replicates)
+        return replace(
+            self, values=self.values[..., chosen], standard_error=None if errors is None else errors[..., chosen]
+        )

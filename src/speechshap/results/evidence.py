@@ -19,7 +19,7 @@ class Evidence:
 
     What the model says is the probability of the class; of a contrast, that of the class if it is one of the two; of a
     regression, the output itself. A sound keeps its length and its level: what is taken away is silent, with the same
-    fades as the sounds that people hear. As much at random are windows of the same lengths elsewhere in the speech.
+    fades as the sounds that people hear. As much at random are windows of the same lengths anywhere in the speech.
 
     Attributes:
         windows: Bounds in seconds for each target, ``(windows, 2)``; none where nothing speaks for it.

@@ -15,7 +15,14 @@ from speechshap.data import Stretch
 from speechshap.frames import SAMPLE_RATE, FrameGrid
 from speechshap.results.estimate import Estimate
 from speechshap.results.evidence import Evidence
-from speechshap.results.explanation import BandAttribution, CueMeans, Explanation, LayerAttribution, Provenance
+from speechshap.results.explanation import (
+    BandAttribution,
+    CueMeans,
+    Explanation,
+    LayerAttribution,
+    Provenance,
+    own_unit,
+)
 from speechshap.results.parts import Row
 from speechshap.results.segments import SegmentAttribution
 
@@ -363,7 +370,8 @@ def _estimate(rows: Sequence[Row], values: str, standard_error: str) -> Estimate
     is_known = any(row.get(standard_error) is not None for row in rows)
     # Where draws go on until an error is small enough, a target that another run has added may have other replicates.
     fewest = min((count for row in rows if (count := row["n_replicates"]) is not None), default=None)
-    return Estimate(_stack(rows, values), _stack(rows, standard_error) if is_known else None, fewest)
+    errors = _stack(rows, standard_error) if is_known else None
+    return Estimate(_stack(rows, values), errors, fewest, own_unit(rows[0]["method"]) is None)
 
 
 def _stack(rows: Sequence[Row], column: str) -> np.ndarray:

@@ -11,8 +11,8 @@ def significant(values: np.ndarray, standard_error: np.ndarray, degrees: float) 
 
     Each value is tested against 0 by a two-sided t-test. Of 1,000 values that are 0, 50 would have a 95 % interval
     without 0; here the threshold falls with the number of values, so that of those called significant no more than
-    5 % are expected to be 0. This holds for independent tests and for positively dependent ones (Benjamini & Yekutieli
-    2001, theorem 1.2), as those of neighbouring frames are.
+    5 % are expected to be 0. This is proved for independent tests. Those of frames are none: neighbours vary together,
+    and a sum may be fixed; simulations of both keep to it.
 
     Args:
         values: Means of replicates, ``(rows, ...)``; each row is a family of its own.

@@ -15,7 +15,7 @@ def test_a_row_for_each_cue_with_its_unit() -> None:
     assert [tuple(row[:3]) for row in table["rows"]] == list(CUES.values())
     assert explanation.cues is not None
     np.testing.assert_allclose([row[3] for row in table["rows"]], explanation.cues.evidence[1], atol=0.006)
-    assert table["rule"] == "significant frames that speak for it"
+    assert table["rule"] == "what is significant and speaks for it"
 
 
 def test_what_is_unknown_is_not_shown() -> None:

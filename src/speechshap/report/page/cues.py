@@ -8,7 +8,7 @@ from speechshap.data.cues import CUES
 from speechshap.results.explanation import Explanation
 
 _RULES = {
-    "significant": "significant frames that speak for it",
+    "significant": "what is significant and speaks for it",
     "top_fifth": "the fifth of the frames with the greatest attribution",
 }
 

@@ -10,7 +10,7 @@ from speechshap.report.page.entry import ReportEntry
 _HEIGHT_PIXELS = 900
 
 
-def embedded(entries: Sequence[ReportEntry], title: str, notes: Sequence[str] = ()) -> str:
+def embedded(entries: Sequence[ReportEntry], title: str, drawn: str = "") -> str:
     """HTML that shows some utterances, with all that the report can do: about 5 MB, and more for each of them.
 
     The page is in a frame that keeps it apart from the notebook: its scripts can neither read nor change what is there,
@@ -19,10 +19,10 @@ def embedded(entries: Sequence[ReportEntry], title: str, notes: Sequence[str] = 
     Args:
         entries: What is shown.
         title: Name of it.
-        notes: What is said of all.
+        drawn: Of how many they are a draw, in words; empty where they are all.
     """
     rows = [{**entry.table_row(), "part": 0} for entry in entries]
-    page = page_of(title, rows, notes=notes, is_embedded=True)
+    page = page_of(title, rows, notes=[drawn] if drawn else [], is_drawn=bool(drawn), is_embedded=True)
     document = io.StringIO()
     write_document(document, {**page, "part": 0}, (packed(entry.payload()) for entry in entries))
     return (

@@ -64,7 +64,7 @@ function difference(first, second) {
   const exact = contrast(first, second);
   if (exact !== null) {
     const values = a.values[exact.index].map((size) => (size === null ? null : exact.sign * size));
-    const errors = a.reach === null ? null : a.reach[exact.index].map((own) => own / first.meta.reach);
+    const errors = a.reach === null ? null : a.reach[exact.index].map((own) => (own === null ? null : own / first.meta.reach));
     return judged(a.edges, values, errors, first.meta, `The contrast ${exact.name} was explained itself.`);
   }
   const values = a.values[first.index].map((size, place) => {
@@ -75,7 +75,9 @@ function difference(first, second) {
   // With the same seed, draws may be the same ones. Then errors may add up at worst.
   const isIndependent = first.variant !== second.variant && first.meta.seed !== second.meta.seed;
   const errors = a.reach[first.index].map((own, place) => {
-    const [one, two] = [own / first.meta.reach, b.reach[second.index][place] / second.meta.reach];
+    const other = b.reach[second.index][place];
+    if (own === null || other === null) return null;
+    const [one, two] = [own / first.meta.reach, other / second.meta.reach];
     return isIndependent ? Math.hypot(one, two) : one + two;
   });
   const how = isIndependent

@@ -9,7 +9,7 @@ function frameTraces({ name, edges, values, reach, significant }, unit, axes) {
   const drawn = (own, rest) => ({ ...line, y: steps(own), ...rest, line: { shape: "hv", width: 0, ...rest.line } });
   const traces = [];
   if (reach !== null) {
-    const limits = (side) => values.map((size, place) => (size === null ? null : size + side * reach[place]));
+    const limits = (side) => values.map((size, place) => (size === null || reach[place] === null ? null : size + side * reach[place]));
     traces.push(drawn(limits(-1), {}), drawn(limits(1), { fill: "tonexty", fillcolor: "rgba(128,128,128,0.3)" }));
   }
   if (significant !== null) {
@@ -44,7 +44,8 @@ function showKey() {
   const entries = variant.signed
     ? [entry("for", "speaks for ", name()), entry("against", "speaks against ", name())]
     : [entry("for", "attribution, whose sign says nothing of ", name())];
-  entries.push(known ? entry("unsure", "not significant") : element("li", { textContent: "no errors: significance unknown" }));
+  const doubt = target.reach === null ? "no errors: significance unknown" : "sizes, which are not tested against 0";
+  entries.push(known ? entry("unsure", "not significant") : element("li", { textContent: doubt }));
   if (target.reach !== null) entries.push(entry("interval", "95 % interval"));
   if (variant.truth.length) entries.push(entry("truth", "known evidence"));
   if (target.windows.length) entries.push(entry("window", "evidence that is heard"));
