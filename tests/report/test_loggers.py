@@ -131,6 +131,29 @@ def test_pictures_sounds_and_the_table_are_shown_where_there_are_methods_for_the
     assert [line[:3] for line in table["data"]] == [["a.wav", "sad", "happy"], ["b.wav", "sad", "happy"]]
 
 
+class Away(Given):
+    """A logger that asks its server for an experiment, in vain."""
+
+    @property
+    def experiment(self) -> Any:
+        raise ConnectionError("no route to host")
+
+    @experiment.setter
+    def experiment(self, value: Any) -> None:
+        pass
+
+
+def test_a_server_that_is_away_costs_a_warning_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logger_log(Away(), tmp_path)
+    show_all(log)
+    log.close()
+    tell_what_is_left_out([Away()])
+    assert "Away lacks what it cannot take: no route to host" in caplog.text
+    assert "Away cannot be reached: no route to host" in caplog.text
+
+
 def test_every_logger_has_times_mean_errors_and_settings(tmp_path: Path) -> None:
     logger = Given()
     show_all(logger_log(logger, tmp_path))

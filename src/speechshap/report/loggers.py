@@ -44,10 +44,15 @@ class LoggerLog:
         self._log = log
         # Other characters are no name for MLflow.
         self._prefix = "/".join(["explain", *([] if label is None else [re.sub(r"[^\w.: -]+", " ", label).strip()])])
-        self._send_file = _file_taker(of_lightning)
-        self._name = type(of_lightning).__name__
-        self._run = f"{self._name} {of_lightning.name} {of_lightning.version} {self._prefix}"
+        self._send_file: Callable[[Path, str], Any] | None = None
+        self._run = self._name = type(of_lightning).__name__
         self.num_failed = 0
+        self._try(self._meet)
+
+    def _meet(self) -> None:
+        """Ask the logger for its experiment, for which it may ask its server."""
+        self._send_file = _file_taker(self._logger)
+        self._run = f"{self._name} {self._logger.name} {self._logger.version} {self._prefix}"
 
     def has_picture(self, key: str) -> bool:
         """Whether nothing is to be drawn: the picture is there already, or is not taken."""
@@ -149,7 +154,11 @@ class LoggerLog:
 def tell_what_is_left_out(loggers: Sequence[Any]) -> None:
     """Say which loggers take numbers alone, or no sounds."""
     for each in loggers:
-        if _file_taker(each) is not None:
+        try:
+            if _file_taker(each) is not None:
+                continue
+        except Exception as error:
+            logger.warning("%s cannot be reached: %s", type(each).__name__, error)
             continue
         methods = {"log_image": "pictures", "log_audio": "sounds", "log_table": "tables"}
         lacking = [name for method, name in methods.items() if not hasattr(each, method)]

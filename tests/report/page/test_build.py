@@ -199,7 +199,7 @@ def test_the_sparkline_is_for_the_eye_and_has_its_words(page: Any, folder: Path)
     hidden, paths, words = page.execute_script(script)
     assert hidden == "true"
     assert {"for", "against"} <= set(paths)
-    assert re.fullmatch(r"significant in \d+ % of the time", words)
+    assert re.fullmatch(r"something significant in \d+ of 40 parts of the time", words)
 
 
 def test_what_columns_mean_can_be_read_without_a_pointer(page: Any) -> None:

@@ -137,9 +137,9 @@ def target_rows(explanation: Explanation, axis: str) -> tuple[list[go.Heatmap], 
     scale, above = symmetric_scale(frames.values), names_are_above(names)
     starts = [row + (0.45 if above else 0.08) for row in range(len(names))]
     traces: list[go.Heatmap] = []
+    reach, is_significant = frames.reach, frames.significant
+    margin = "" if reach is None else " ± %{customdata:.2g}"
     for row, (name, start) in enumerate(zip(names, starts, strict=True)):
-        reach, is_significant = frames.reach, frames.significant
-        margin = "" if reach is None else " ± %{customdata:.2g}"
         traces += heat_maps(
             frames.values[row][None], None if is_significant is None else is_significant[row][None],
             f"{escape(name)}: %{{z:.3g}}{margin} {escape(explanation.unit)}",

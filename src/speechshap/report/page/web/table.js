@@ -169,6 +169,6 @@ function sparkline({ spark, signed: isSigned, grade }) {
   }
   const some = spark.filter((level) => level !== 0).length;
   const words = grade === null ? "significance unknown" : some === 0 ? "nothing significant"
-    : `significant in ${Math.round((100 * some) / spark.length)} % of the time`;
+    : `something significant in ${some} of ${spark.length} parts of the time`;
   return [svg, element("span", { className: "unseen", textContent: words })];
 }
