@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import soundfile
-from browsing import assert_alone, choose, shown, until
+from browsing import choose, shown, until
 from helpers import Browser, make_explanation, write_explanation, write_part, write_sound
 from plotly.offline import get_plotlyjs
 
@@ -64,15 +63,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_explanation(root, "methods.wav", targets=("happy", "sad"), label="happy", relative_error=0.5)
     write_report(root, {"time": b"\x89PNG"})
     return root
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path, browser: Browser) -> Iterator[Any]:
-    with browser() as driver:
-        driver.get((folder / "report.html").as_uri())
-        until(lambda: driver.execute_script("return state.drawn !== undefined && state.pcm !== null"))
-        yield driver
-        assert_alone(driver)
 
 
 def pixel_of(driver: Any, seconds: float, panel: str) -> tuple[float, float]:

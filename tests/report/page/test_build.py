@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import assert_alone, choose, shown, until
+from browsing import choose, shown, until
 from helpers import Browser, write_explanation
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
@@ -51,15 +51,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_explanation(root, name, targets=("sad",), label=None, completeness_gap=estimate)
     write_report(root, {"time": b"\x89PNG"})
     return root
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path, browser: Browser) -> Iterator[Any]:
-    with browser() as driver:
-        driver.get((folder / "report.html").as_uri())
-        until(lambda: driver.execute_script("return state.drawn !== undefined && state.pcm !== null"))
-        yield driver
-        assert_alone(driver)
 
 
 CELLS = """

@@ -1,13 +1,12 @@
 """Two explanations side by side in a browser, and their difference."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browsing import CHANGE, choose_number, opened, until
-from helpers import REPLICATES, WHISPER_GRID, Browser, write_explanation
+from browsing import CHANGE, choose_number, until
+from helpers import REPLICATES, WHISPER_GRID, write_explanation
 from scipy.stats import t
 
 from speechshap.attribution.targets import Target
@@ -31,12 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_explanation(root, "other.wav")
     write_report(root, {})
     return root
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path, browser: Browser) -> Iterator[Any]:
-    with opened(browser, folder / "report.html") as driver:
-        yield driver
 
 
 def test_what_is_significant_of_a_difference_is_what_scipy_finds(page: Any) -> None:

@@ -1,13 +1,12 @@
 """The interactive picture in a browser: what is shown, read, heard and selected."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browsing import CHANGE, choose_number, opened, until
-from helpers import REPLICATES, Browser, write_explanation
+from browsing import CHANGE, choose_number, until
+from helpers import REPLICATES, write_explanation
 
 from speechshap.data import Stretch
 from speechshap.mel import mel
@@ -42,12 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_explanation(root, "bare.wav", targets=("happy",), relative_error=None, label="happy")
     write_report(root, {})
     return root
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path, browser: Browser) -> Iterator[Any]:
-    with opened(browser, folder / "report.html") as driver:
-        yield driver
 
 
 SHAPES = "return picture.layout.shapes.filter((shape) => shape.name === arguments[0])"
