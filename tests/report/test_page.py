@@ -447,6 +447,8 @@ def test_no_control_leads_outside(page: Any) -> None:
     )
     assert "Zoom in" in names
     assert not [name for name in names if re.search("cloud|share|edit|plotly", name, re.IGNORECASE)]
+    assert page.execute_script("return opened") == []
+    page.find_element("css selector", "[data-save=png]").click()
     until(lambda: page.execute_script("return opened.length"))  # the picture as a file
     assert {url.split(":")[0] for (url,) in page.execute_script("return opened")} <= {"blob", "data"}
     page.refresh()

@@ -42,7 +42,7 @@ CAPTIONS = {
     "(small: how many; faded: few)",
     "cues": "Prosody of the evidence for each emotion, less that of the rest",
     "beeswarm": "The same, utterance by utterance: further right, the cue is higher in the evidence than in the rest; "
-    "lighter, it is higher in the utterance",
+    "the colour says how high it is in the utterance as a whole",
     "time_compared": "Each emotion compared with all others over normalised time",
     "frequency_compared": "Each emotion compared with all others by frequency band",
     "cues_compared": "Each emotion compared with all others in what is heard where the evidence is",

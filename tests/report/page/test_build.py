@@ -8,17 +8,21 @@ import re
 import struct
 from collections.abc import Iterator
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from browsing import choose, shown, until
+from corpus_rows import cue_rows
 from helpers import Browser, write_explanation
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from speechshap.data.alignment import read_alignment
+from speechshap.report.beeswarm import beeswarm
 from speechshap.report.page import write_report
+from speechshap.report.page.corpus import beeswarm_page_figure
 from speechshap.results.estimate import Estimate
 from speechshap.results.folder import ResultsFolder
 
@@ -410,6 +414,40 @@ def test_a_dot_of_a_corpus_figure_opens_its_utterance(page: Any) -> None:
             "plot.emit('plotly_click', { points: [{ customdata: plot.data[0].customdata[arguments[0]] }] })", point
         )
         until(lambda name=name: page.find_element("id", "name").text == name)
+
+
+@pytest.mark.slow
+def test_on_a_telephone_the_panels_of_a_corpus_figure_lie_below_each_other(tmp_path: Path, browser: Browser) -> None:
+    write_explanation(tmp_path, "a.wav")
+    swarm = beeswarm(cue_rows({"sad": 5, "happy": 9, "pleasantly surprised": 7}, shift=2.0))
+    assert swarm is not None
+    (report,) = write_report(tmp_path, {"beeswarm": b"png"}, interactive={"beeswarm": beeswarm_page_figure(swarm)})
+    with browser() as driver:
+        size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.get(report.as_uri())
+        until(lambda: driver.execute_script("return state.drawn !== undefined"))
+        driver.execute_script(
+            "byId('corpus').open = true; window.plot = document.querySelector('.plot'); plot.scrollIntoView()"
+        )
+        until(lambda: driver.execute_script("return plot.listens"))
+        columns, texts, width = driver.execute_script(
+            """
+            const boxes = [...plot.querySelectorAll(".annotation-text, .cbtitle text, .gtitle")]
+                .map((each) => each.getBoundingClientRect())
+                .map(({ left, right, top, bottom }) => [left, right, top, bottom]);
+            const domains = ["", 2, 3].map((number) => plot.layout[`xaxis${number}`].domain);
+            return [domains, boxes, document.documentElement.clientWidth];
+            """
+        )
+        assert columns == [[0, 1]] * 3
+        assert len(texts) == 6  # of the figure, of the colours, of the axis, and of three panels
+        for left, right, *_ in texts:
+            assert left >= 0
+            assert right <= width
+        ordered = sorted(texts, key=lambda box: box[2])
+        assert all(upper[3] <= lower[2] + 1 for upper, lower in pairwise(ordered))
+        assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 WIDTHS = (1400, 1024, 390)

@@ -101,17 +101,19 @@ def test_known_evidence_and_what_is_heard_are_drawn_where_they_are(page: Any) ->
 
 def test_beside_the_sounds_is_what_the_model_says_to_them(page: Any) -> None:
     choose_number(page, 0)
-    assert page.find_element("id", "answers-caption").text.endswith("probability of happy")
-    rows = "return [...byId('answer-rows').children].map((row) => [...row.children].map((cell) => cell.textContent))"
-    assert [[title, words] for title, _, words in page.execute_script(rows)] == [
+    assert page.find_element("id", "answered").text.endswith("probability of happy")
+    rows = (
+        "return [...byId('sounds').rows].filter((row) => !row.hidden)"
+        ".map((row) => row.innerText.trim().split(/\\s*\\t\\s*/))"
+    )
+    assert page.execute_script(rows) == [
         ["the sound", "0.90"],
-        ["the evidence alone", "0.80"],
-        ["as much at random, alone", "0.40 (0.20 to 0.60)"],
-        ["all but the evidence", "0.20"],
-        ["all but as much at random", "0.60 (0.40 to 0.80)"],
+        ["the evidence alone", "0.80", "0.40 (0.20 to 0.60)"],
+        ["all but the evidence", "0.20", "0.60 (0.40 to 0.80)"],
+        ["loud as the attribution"],
     ]
     choose_number(page, 0, 1)
-    assert [title for title, *_ in page.execute_script(rows)] == ["the sound"]
+    assert page.execute_script(rows) == [["the sound", "0.10"]]
 
 
 def test_no_probability_is_rounded_to_certainty(page: Any) -> None:

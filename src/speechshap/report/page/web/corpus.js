@@ -16,7 +16,7 @@ function corpusFigure({ caption, png, figure }) {
   const saver = element("button", { type: "button", textContent: "Save as PNG", onclick: () => download(binary(png, "image/png"), name) });
   saver.setAttribute("aria-label", `Save as PNG: ${caption}`);
   if (figure) {
-    plot.style.minHeight = `${figure.layout?.height ?? 420}px`;
+    plot.style.minHeight = `${figure.layout.height}px`; // so that it is seen only once it is reached
     plot.setAttribute("role", "group");
     plot.setAttribute("aria-label", caption);
     new IntersectionObserver((seen, observer) => {
@@ -30,8 +30,41 @@ function corpusFigure({ caption, png, figure }) {
     figure ? ". A click on a dot opens its utterance. " : " ", saver));
 }
 
+// On a narrow page panels lie below each other, and lines are shorter.
+function narrowed(layout, width) {
+  const numbers = Object.keys(layout).filter((key) => key.startsWith("yaxis")).map((key) => key.slice(5));
+  const { margin } = layout;
+  const inside = layout.height - margin.t - margin.b;
+  const [first, last] = layout.yaxis.domain;
+  const [panel, gap] = [inside * (last - first), 46];
+  const newInside = numbers.length * (panel + gap) - gap;
+  const [across, beside] = [width, width - margin.l].map((pixels) => Math.floor(pixels / 6.8));
+  const lines = (text, letters = across) => wrapped(text.replaceAll("<br>", " "), letters);
+  const [axis, ...titles] = layout.annotations;
+  axis.text = lines(axis.text, beside);
+  margin.b += 16 * (axis.text.split("<br>").length - 1);
+  numbers.forEach((number, place) => {
+    const top = 1 - place * (panel + gap) / newInside;
+    Object.assign(layout[`xaxis${number}`], { domain: [0, 1], showticklabels: place === numbers.length - 1 });
+    Object.assign(layout[`yaxis${number}`], { domain: [Math.max(0, top - panel / newInside), top], showticklabels: true });
+    Object.assign(titles[place], { text: lines(titles[place].text, beside), y: top });
+  });
+  const { title } = layout;
+  const [heading, ...legend] = title.text.split("<br>");
+  title.text = [heading, legend.join(" ")].map((text) => lines(text)).join("<br>");
+  Object.assign(title, { x: 0, xref: "container" });
+  const bar = 80; // of the colours, above the panels
+  margin.t += 16 * (title.text.split("<br>").length - legend.length - 1) + bar;
+  Object.assign(layout.coloraxis.colorbar, { orientation: "h", x: 0.5, xanchor: "center", len: 0.8, yanchor: "bottom", y: 1 + 24 / newInside });
+  const { title: measure } = layout.coloraxis.colorbar;
+  Object.assign(measure, { side: "top", text: lines(measure.text, beside) });
+  layout.height = newInside + margin.t + margin.b;
+}
+
 async function drawCorpusFigure({ plot, figure }) {
   const { data, layout } = structuredClone(figure);
+  if (plot.clientWidth < 600) narrowed(layout, plot.clientWidth);
+  plot.style.minHeight = `${layout.height}px`;
   const axis = { gridcolor: style("--line"), linecolor: style("--line"), zerolinecolor: style("--quiet") };
   for (const key of Object.keys(layout).filter((each) => /^[xy]axis/.test(each))) Object.assign(layout[key], axis);
   Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", template: {} });

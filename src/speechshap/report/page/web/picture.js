@@ -51,15 +51,12 @@ function readable(cells, sure) {
   delete cells.hoverinfo;
 }
 
-// Marks over the first panel: the strongest moments in it, and above it what is heard and what is known.
-function shapes() {
+// Marks over the first panel, of a height in pixels: the strongest moments in it, and above it what is heard and what is known.
+function shapes(panelHeight) {
   const [variant, target] = [variantNow(), targetNow()];
   // Wide enough to be visible in a long sound.
   const narrowest = target.edges.at(-1) / 400;
-  const above = (bottom, top) => {
-    const height = picture.firstPanel ?? 90;
-    return { xref: "x", yref: "y domain", y0: 1 + bottom / height, y1: 1 + top / height };
-  };
+  const above = (bottom, top) => ({ xref: "x", yref: "y domain", y0: 1 + bottom / panelHeight, y1: 1 + top / panelHeight });
   const marks = target.strongest.map((frame) => {
     const [begin, end] = [target.edges[frame], target.edges[frame + 1]];
     const widen = Math.max(0, narrowest - (end - begin)) / 2;
@@ -104,7 +101,7 @@ function addComparison(data, layout) {
 // Nothing leaves this page. By itself, plotly's toolbar offers to upload the picture, and has a link to its makers.
 const PLOTLY_OPTIONS = {
   responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", topojsonURL: "",
-  modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"], // pictures are saved for paper, below it
 };
 
 // Words in lines of so many letters.
@@ -153,10 +150,10 @@ function pictureFigure(width) {
   const grid = { gridcolor: style("--line"), linecolor: style("--line"), zerolinecolor: style("--quiet") };
   for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) Object.assign(layout[name], grid);
   const inside = layout.height - layout.margin.t - layout.margin.b;
-  picture.firstPanel = inside * (layout.yaxis.domain[1] - layout.yaxis.domain[0]);
+  const panelHeight = inside * (layout.yaxis.domain[1] - layout.yaxis.domain[0]);
   Object.assign(layout, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: style("--ink"), size: 12 },
-    hoverlabel: { bgcolor: style("--panel"), font: { color: style("--ink") } }, shapes: shapes(), template: {},
+    hoverlabel: { bgcolor: style("--panel"), font: { color: style("--ink") } }, shapes: shapes(panelHeight), template: {},
     hoversubplots: "axis", modebar: { bgcolor: "rgba(0,0,0,0)", color: style("--quiet"), activecolor: style("--ink") },
   });
   // The zoom is kept where target, explanation or theme change.

@@ -36,7 +36,7 @@ function start() {
     // Of a draw with as many right as wrong ones, their number says nothing.
     : page.drawn ? "" : `, ${right} of ${known.length} with a label predicted right`);
   fillOverview();
-  byId("overview").open = !window.matchMedia("(max-width: 1100px)").matches;
+  byId("overview").open = !window.matchMedia("(max-width: 900px)").matches;
   byId("list").open = !window.matchMedia("(max-width: 600px)").matches;
   fillHeader();
   const classes = new Set(page.entries.flatMap((entry) => [entry.label, entry.prediction]).filter((name) => name !== null));

@@ -125,7 +125,7 @@ function cellOf(entry, key) {
 }
 
 const badge = (grade) => element("span", { className: `badge ${grade}`, textContent: grade });
-const errorText = (error, grade) => (grade === null ? ["unknown"] : [badge(grade), ` ${error === null ? "∞" : error.toFixed(2)}`]);
+const errorText = (error, grade) => (grade === null ? ["unknown"] : [badge(grade), ` ${errorShown(error)}`]);
 
 function gapText({ gap, gap_error: error }) {
   return gap === null ? "–" : signed(gap, 2) + (error === null ? "" : ` ± ${error.toFixed(2)}`);
@@ -136,7 +136,7 @@ function otherTargets(entry) {
   if (entry.others.length === 0 || entry.grade === null) return [];
   const of = ([, error, grade]) => (grade === null ? -1 : error ?? Infinity);
   const [, error, grade] = entry.others.reduce((worst, each) => (of(each) > of(worst) ? each : worst));
-  const summary = element("summary", {}, `${counted(entry.others.length, "other")} ≤ ${error === null ? "∞" : error.toFixed(2)} `,
+  const summary = element("summary", {}, `${counted(entry.others.length, "other")} ≤ ${errorShown(error)} `,
     ...(grade === entry.grade ? [] : [badge(grade)]));
   const details = element("details", {}, summary);
   details.addEventListener("toggle", () => {

@@ -39,8 +39,10 @@ function fillSelect(list, names, chosen) {
 const variantNow = () => state.payload[state.variant];
 const targetNow = () => variantNow().targets[state.target];
 
+// An error without a grade is unknown, one without a number is infinite.
+const errorShown = (error) => (error === null ? "∞" : error.toFixed(2));
 const titled = ({ name, error, grade }) =>
-  `${name} (${error === null ? "error unknown" : `relative error ${error.toFixed(2)}, ${grade}`})`;
+  `${name} (${grade === null ? "error unknown" : `relative error ${errorShown(error)}, ${grade}`})`;
 
 async function showVariant() {
   const variant = variantNow();
@@ -56,7 +58,6 @@ async function showVariant() {
   byId("layer").value = state.layer ?? "";
   const isHeard = variant.sound !== null;
   byId("no-sound").hidden = isHeard;
-  byId("sounds").disabled = !isHeard;
   byId("playing").hidden = !isHeard;
   draw();
   showTarget();
@@ -79,7 +80,7 @@ function showTarget() {
   byId("grade").hidden = !["fair", "noise"].includes(target.grade) || target.reservation !== null;
   const advice = target.grade === "fair" ? "sizes are rough" : "single frames say little, and longer stretches are drawn";
   byId("grade").textContent = byId("grade").hidden ? ""
-    : `Relative error ${target.error.toFixed(2)} (${target.grade}): ${advice}. Rely on what is significant.`;
+    : `Relative error ${errorShown(target.error)} (${target.grade}): ${advice}. Rely on what is significant.`;
   showKey();
   showStrongest();
   showSounds();
@@ -110,53 +111,62 @@ function showStrongest() {
   byId("said").textContent = `Attribution to ${target.name} over time${sum}. The slider reads every moment.`;
 }
 
-// Which sounds there are, and what the model says to them.
+// What can be heard, and what the model says to it.
 function showSounds() {
   const { name, sounds, answers, significant } = targetNow();
   const isHeard = variantNow().sound !== null;
-  for (const radio of document.querySelectorAll("input[name=sound]")) {
-    radio.disabled = isHeard && sounds[radio.value] === undefined;
-    if (radio.disabled && radio.checked) document.querySelector("input[name=sound][value=original]").checked = true;
+  const said = answers === null ? {} : {
+    original: [answers.whole, []], kept: [answers.alone, answers.random_alone], removed: [answers.without, answers.random_without],
+  };
+  const known = Object.values(said).flat(2).filter((each) => each !== null);
+  const [least, most] = [Math.min(0, ...known), Math.max(1, ...known)];
+  for (const row of byId("sounds").rows) {
+    const { sound } = row.dataset;
+    const radio = row.querySelector("input");
+    radio.disabled = radio.hidden = !isHeard || sounds[sound] === undefined;
+    const [answer, draws] = said[sound] ?? [null, []];
+    row.hidden = radio.disabled && answer === null;
+    const cells = answers === null ? [] : [answerCell([answer], least, most), answerCell(draws, least, most)];
+    row.replaceChildren(row.firstElementChild, ...cells);
   }
+  const chosen = document.querySelector("input[name=sound]:checked");
+  if (chosen.disabled) document.querySelector("input[name=sound][value=original]").checked = true;
+  byId("hearing").hidden = !isHeard && answers === null;
+  byId("answered").hidden = byId("answer-columns").hidden = answers === null;
+  byId("answered").textContent = answers === null ? "" : `What the model says to it: ${answers.what}`;
   byId("no-evidence").hidden = !isHeard || sounds.kept !== undefined;
   const how = significant === null ? "speaks" : "speaks significantly";
   byId("no-evidence").replaceChildren(`Nothing ${how} for `, element("bdi", { textContent: name }), ": no evidence to hear.");
-  byId("answers").hidden = answers === null;
-  if (answers === null) return;
-  byId("answers-caption").textContent = `What the model says to it: ${answers.what}`;
-  const { whole, alone, without, random_alone: randomAlone, random_without: randomWithout } = answers;
-  const random = (draws) => {
-    const known = draws.filter((each) => each !== null);
-    const sum = known.reduce((all, each) => all + each, 0);
-    return known.length ? [sum / known.length, Math.min(...known), Math.max(...known)] : [null];
-  };
-  const rows = [["the sound", whole], ["the evidence alone", alone], ["as much at random, alone", ...random(randomAlone)],
-    ["all but the evidence", without], ["all but as much at random", ...random(randomWithout)]]
-    .filter((row) => row[1] !== null);
-  const least = Math.min(0, ...rows.flatMap((row) => row.slice(1)));
-  const most = Math.max(1, ...rows.flatMap((row) => row.slice(1)));
-  byId("answer-rows").replaceChildren(...rows.map((row) => barRow(row, least, most)));
 }
 
-// A value as a bar from least to most, with the lowest and the highest of several.
-function barRow([title, size, lowest, highest], least, most, words = size.toFixed(2)) {
+// An answer, or the mean of several with the lowest and the highest; empty where there is none.
+function answerCell(answers, least, most) {
+  const known = answers.filter((each) => each !== null);
+  if (known.length === 0) return element("td");
+  const mean = known.reduce((sum, each) => sum + each, 0) / known.length;
+  const range = answers.length === 1 ? null : [Math.min(...known), Math.max(...known)];
+  const words = range === null ? "" : ` (${range[0].toFixed(2)} to ${range[1].toFixed(2)})`;
+  return barCell(mean.toFixed(2) + words, mean, least, most, range);
+}
+
+// A size as a bar from least to most, with a range, and in words.
+function barCell(words, size, least, most, range = null) {
   const share = (number) => `${100 * (number - least) / (most - least)}%`;
   const bar = element("span", { className: "bar" }, element("span", { className: "filled" }));
   bar.firstChild.style.width = share(size);
-  if (lowest !== undefined) {
-    const range = element("span", { className: "range" });
-    Object.assign(range.style, { left: share(lowest), width: `calc(${share(highest)} - ${share(lowest)})` });
-    bar.append(range);
+  if (range !== null) {
+    const line = element("span", { className: "range" });
+    Object.assign(line.style, { left: share(range[0]), width: `calc(${share(range[1])} - ${share(range[0])})` });
+    bar.append(line);
   }
-  const range = lowest === undefined ? "" : ` (${lowest.toFixed(2)} to ${highest.toFixed(2)})`;
-  return element("tr", {}, element("th", { scope: "row", textContent: title, dir: "auto" }),
-    element("td", { className: "bars" }, bar), element("td", { className: "number", textContent: words + range }));
+  return element("td", {}, element("span", { className: "measured" }, bar, words));
 }
 
 function showClasses(probabilities) {
   byId("classes").hidden = probabilities === null;
   const falling = [...(probabilities ?? [])].sort(([, first], [, second]) => second - first);
-  byId("class-rows").replaceChildren(...falling.map((row) => barRow(row, 0, 1, percent(row[1]))));
+  byId("class-rows").replaceChildren(...falling.map(([name, probability]) => element("tr", {},
+    element("th", { scope: "row", textContent: name, dir: "auto" }), barCell(percent(probability), probability, 0, 1))));
 }
 
 function showSegments(segments) {
