@@ -59,7 +59,7 @@ def test_what_is_significant_is_filled_and_the_rest_a_thin_line(page: Any) -> No
     assert sorted(page.execute_script("return targetNow().strongest")) == [10, 11, 12, 13, 30, 31, 32]
     assert len(page.execute_script(SHAPES, "strongest")) == 7
     key = page.execute_script(KEY)
-    assert key[:3] == ["speaks for happy", "speaks against happy", "not significant"]
+    assert key[:3] == ["speaks for happy", "speaks against happy", "hollow or pale: not significant"]
     assert "known evidence" in key
     colours = page.execute_script("return [style('--ink'), getComputedStyle(byId('cursor')).backgroundColor]")
     red, green, blue = (int(colours[0][place : place + 2], 16) for place in (1, 3, 5))

@@ -157,7 +157,7 @@ def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanat
     layers = explanation.layers
     layout: dict[str, Any] = {
         "height": inside + sum(_MARGINS_PIXELS),
-        "margin": {"l": 76, "r": 12, "t": _MARGINS_PIXELS[0], "b": _MARGINS_PIXELS[1]},
+        "margin": {"l": 76, "r": 20, "t": _MARGINS_PIXELS[0], "b": _MARGINS_PIXELS[1]},
         "hovermode": "x",
         "hoverdistance": -1,
         "dragmode": "zoom",

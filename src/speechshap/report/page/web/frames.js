@@ -45,7 +45,7 @@ function showKey() {
     ? [entry("for", "speaks for ", name()), entry("against", "speaks against ", name())]
     : [entry("for", "attribution, whose sign says nothing of ", name())];
   const doubt = target.reach === null ? "no errors: significance unknown" : "sizes, which are not tested against 0";
-  entries.push(known ? entry("unsure", "not significant") : element("li", { textContent: doubt }));
+  entries.push(known ? entry("unsure", "hollow or pale: not significant") : element("li", { textContent: doubt }));
   if (target.reach !== null) entries.push(entry("interval", "95 % interval"));
   if (variant.truth.length) entries.push(entry("truth", "known evidence"));
   if (target.windows.length) entries.push(entry("window", "evidence that is heard"));

@@ -20,10 +20,10 @@ async function choose(number, focus = false) {
   Object.assign(state, { payload, variant: 0, target: 0 });
   setSelection(null);
   byId("name").textContent = entry.utterance;
-  const truth = entry.label === null ? "no label" : `labelled ${entry.label}`;
-  const length = shown(entry.seconds, 2);
   const probability = entry.probability === null ? "" : ` with ${percent(entry.probability)}`;
-  byId("facts").textContent = `predicted ${predicted(entry)}${probability}, ${truth}, ${length} s`;
+  const truth = entry.label === null ? ["no label"] : ["labelled ", element("bdi", { textContent: entry.label })];
+  byId("facts").replaceChildren("predicted ", element("bdi", { textContent: predicted(entry) }), `${probability}, `, ...truth,
+    `, ${shown(entry.seconds, 2)} s`);
   fillSelect(byId("variant"), payload.map((variant) => variant.name), 0);
   byId("variant").parentElement.hidden = payload.length < 2;
   await showVariant();
