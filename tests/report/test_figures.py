@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import warnings
 from typing import Any
 
@@ -8,6 +9,7 @@ from helpers import make_explanation
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from scipy.stats import ttest_1samp
 
 from speechshap.attribution.targets import Target
@@ -184,6 +186,17 @@ def test_long_names_have_room_beside_their_rows() -> None:
     assert [label.get_text() for label in labels] == ["pleasa…rised", "pleasa… calm", "unexpe…rvous"]
     assert all(label.get_window_extent().x0 >= 0 for label in labels)
     assert figure.axes[2].get_legend().get_window_extent().x0 >= figure.axes[2].get_window_extent().x0
+
+
+def test_nothing_is_cut_with_thirty_classes_of_forty_letters() -> None:
+    names = tuple(f"anxious_and_simultaneously_bored_voi_{number:03d}" for number in range(30))
+    figure = draw(make_explanation(targets=names, label=names[3], layers=3, bands=8, words=("one", "two")))
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    for text in texts:
+        box = text.get_window_extent()
+        assert (box.x0 >= 0, box.x1 <= figure.bbox.x1, text.get_text()) == (True, True, text.get_text())
+    assert sum(bool(re.fullmatch(r"anxiou…i_\d+", text.get_text())) for text in texts) == len(names)
 
 
 def test_layers_have_a_heat_map_and_their_shares() -> None:

@@ -29,7 +29,7 @@ _LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: margins, and the gap between p
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
 _HEIGHTS = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
 _STRIP, _TIER = 0.38, 0.6
-_CAPTION_LETTERS, _TIER_LETTERS = 58, 20
+_CAPTION_LETTERS, _TIER_LETTERS, _TITLE_LETTERS, _NAME_LETTERS = 58, 20, 74, 16
 _SPECTROGRAM = "spectrogram, 80 dB from white to black"
 
 
@@ -55,7 +55,7 @@ def explanation_figure(
     heights = {**_HEIGHTS, **dict.fromkeys(tiers, _TIER)}
     heights["frames"] = heights.pop("frames")  # below the tiers
     if len(targets) > 2:
-        heights["targets"] = min(2.2, 0.16 * len(targets) + 0.15)
+        heights["targets"] = min(4.5, 0.14 * len(targets) + 0.2)
     if explanation.layers is not None:
         heights["layers"] = min(2.2, 0.13 * len(explanation.layers.names) + 0.25)
     reservation, shown = explanation.reservation(), explanation.resolution()
@@ -89,7 +89,7 @@ def explanation_figure(
         kind = "time-frequency attribution" if is_significant is None else "significant attribution"
         if is_significant is not None and not is_significant[0].any():
             kind = "no significant attribution"
-        _caption(axes["spectrogram"], f"spectrogram, {kind} to {targets[0]}")
+        _caption(axes["spectrogram"], f"spectrogram, {kind} to {shortened(targets[0], _NAME_LETTERS)}")
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
 
     for number, (panel, tier) in enumerate(tiers.items()):
@@ -248,21 +248,29 @@ def _share_time(axes: Sequence[Axes], duration: float) -> None:
 
 def _title(figure: Figure, explanation: Explanation, with_error: bool = True) -> None:
     name = shortened(explanation.utterance, 56)
-    parts = [predicted_text(explanation)]
-    if explanation.label is not None:
-        parts.append(f"labelled {explanation.label}")
-    if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):
-        parts.append(f"explained {explanation.targets[0]}")
     reservation = explanation.reservation() or "" if with_error else ""
     error = explanation.relative_error[0] if explanation.resolution().is_frames else np.nan  # the caption tells it
-    if with_error and np.isfinite(error) and "relative error" not in reservation:
-        parts.append(f"relative error {error:.2f}")
+    with_error = with_error and bool(np.isfinite(error)) and "relative error" not in reservation
+    said = f", relative error {error:.2f}" if with_error else ""
+    facts = _facts(explanation) + said
+    if len(facts) > _TITLE_LETTERS:
+        facts = _facts(explanation, _NAME_LETTERS) + said
     colour = WARNING if reservation else "black"
     figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
     figure.text(
-        0.5, 1 - 0.28 / figure.get_figheight(), ", ".join(parts), ha="center", va="top", fontsize="small",
-        color=colour, parse_math=False,
+        0.5, 1 - 0.28 / figure.get_figheight(), facts, ha="center", va="top", fontsize="small", color=colour,
+        parse_math=False,
     )  # fmt: skip
+
+
+def _facts(explanation: Explanation, letters: int = 1000) -> str:
+    """Prediction, label, and what is explained if it is something else; names have no more than so many letters."""
+    parts = [predicted_text(explanation, letters)]
+    if explanation.label is not None:
+        parts.append(f"labelled {shortened(explanation.label, letters)}")
+    if explanation.prediction is not None and explanation.targets[0] != (explanation.prediction, None):
+        parts.append(f"explained {shortened(str(explanation.targets[0]), letters)}")
+    return ", ".join(parts)
 
 
 def _caption(axes: Axes, text: str, warn: bool = False) -> None:

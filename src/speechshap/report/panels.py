@@ -27,6 +27,9 @@ SATURATED = 0.995
 _ROW_LETTERS, _LEGEND_LETTERS = 12, 28
 """Letters that there is room for: of a name beside a row, and of all names together in the legend."""
 
+_ROW_INCHES = 0.12
+"""Height of a row's name."""
+
 _LETTER_INCHES, _FEWEST_LETTERS = 0.062, 4
 """Width of a letter of a segment's label, and the fewest that are legible in place of it."""
 
@@ -265,7 +268,8 @@ def draw_rows(
     if significant is not None:
         mesh.set_alpha(np.where(significant | masked.mask, 1.0, _PALE))  # type: ignore[arg-type] # which takes arrays
     axes.invert_yaxis()
-    every = math.ceil(len(names) / 14)
+    inches = axes.bbox.height / axes.figure.dpi
+    every = math.ceil(len(names) * _ROW_INCHES / inches)
     axes.set_yticks(
         np.arange(len(rows))[::every] + 0.5, [plain(shortened(name, _ROW_LETTERS)) for name in names[::every]]
     )

@@ -57,11 +57,14 @@ def outputs_text(explanation: Explanation) -> str:
     return ", ".join(f"{target} {output:.2f}" for target, output in list(outputs)[:_MOST_OUTPUTS])
 
 
-def predicted_text(explanation: Explanation) -> str:
-    """What the model predicts: a class with its probability (``predicted happy (>99 %)``), or the outputs."""
+def predicted_text(explanation: Explanation, letters: int = 1000) -> str:
+    """What the model predicts: a class with its probability (``predicted happy (>99 %)``), or the outputs.
+
+    A class name has no more than so many letters (:func:`shortened`).
+    """
     if explanation.prediction is None or explanation.probability is None:
         return outputs_text(explanation)
-    return f"predicted {explanation.prediction} ({percent(explanation.probability)})"
+    return f"predicted {shortened(explanation.prediction, letters)} ({percent(explanation.probability)})"
 
 
 def explained_of_classes(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
