@@ -29,7 +29,7 @@ def draw(explanation: Explanation, top_k: int = 3) -> Figure:
     figure = explanation_figure(waveform, RATE, explanation, top_k)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     return figure
 
 
@@ -305,7 +305,7 @@ def test_every_length_has_a_picture(seconds: float) -> None:
 @pytest.mark.parametrize("sound", [np.zeros(RATE), np.full(RATE, np.nan)])
 def test_silence_has_a_picture(sound: np.ndarray) -> None:
     figure = explanation_figure(sound.astype(np.float32), RATE, make_explanation())
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert np.asarray(figure.axes[1].images[0].get_array()).max() == -80
     assert figure.axes[0].get_ylim() == pytest.approx((-1.08e-4, 1.08e-4))
 
