@@ -165,7 +165,7 @@ def test_target_and_runner_up_are_on_one_axis() -> None:
 
 def test_all_targets_are_rows_of_one_scale() -> None:
     explanation = make_explanation(targets=("happy", "sad", "angry"))
-    axes = panels(draw(explanation))["frame attribution of every target; pale: not significant"]
+    axes = panels(draw(explanation))["frames of every target; pale: not significant"]
     (mesh,) = axes.collections
     np.testing.assert_allclose(mesh.get_array(), explanation.frames.values)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["happy", "sad", "angry"]
@@ -180,7 +180,7 @@ def test_all_targets_are_rows_of_one_scale() -> None:
 def test_long_names_have_room_beside_their_rows() -> None:
     targets = ("pleasantly surprised", Target("pleasantly surprised", "calm"), "unexpectedly nervous")
     figure = draw(make_explanation(targets=targets))
-    labels = panels(figure)["frame attribution of every target; pale: not significant"].get_yticklabels()
+    labels = panels(figure)["frames of every target; pale: not significant"].get_yticklabels()
     assert [label.get_text() for label in labels] == ["pleasa…rised", "pleasa… calm", "unexpe…rvous"]
     assert all(label.get_window_extent().x0 >= 0 for label in labels)
     assert figure.axes[2].get_legend().get_window_extent().x0 >= figure.axes[2].get_window_extent().x0
@@ -481,3 +481,15 @@ def test_an_hour_of_words_is_drawn() -> None:
         len(panels(draw(explanation))["words, 95 % intervals; hollow: not significant"].collections[0].get_paths())
         == 5000
     )
+
+
+def test_below_a_curve_of_longer_stretches_targets_and_layers_are_said_to_be_of_frames() -> None:
+    explanation = make_explanation(words=["so"], targets=("a", "b", "c"), layers=2, relative_error=0.7)
+    assert not explanation.resolution().is_frames
+    axes = panels(draw(explanation))
+    for words in ("frames of every target", "neurons by layer and frame"):
+        (panel,) = [own for name, own in axes.items() if name.startswith(words)]
+        shape = np.shape(panel.collections[0].get_array())
+        assert shape[1] == explanation.frames.values.shape[1]
+        box = panel._left_title.get_window_extent()
+        assert box.x1 < panel.figure.bbox.x1

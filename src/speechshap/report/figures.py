@@ -104,7 +104,7 @@ def explanation_figure(
     if "targets" in heights:
         is_significant = explanation.frames.significant
         rows = panels.draw_rows(axes["targets"], frames, is_significant, edges, targets, symmetric_scale(frames))
-        _caption(axes["targets"], f"frame attribution of every target{_pale(is_significant)}")
+        _caption(axes["targets"], f"frames of every target{_pale(is_significant)}")
         _colour_bar(figure, axes["targets"], rows, explanation.unit)
     if (layers := explanation.layers) is not None:
         scale = symmetric_scale(layers.frames.values)
@@ -113,7 +113,7 @@ def explanation_figure(
         own = None if is_significant is None else is_significant[0]
         rows = panels.draw_rows(axes["layers"], layers.frames.values[0], own, edges, names, scale)
         axes["layers"].set_ylabel("layer")
-        said = f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit}{_pale(own)})"
+        said = f"neurons by layer and frame (±{scale.vmax:.2g} {explanation.unit}{_pale(own)})"
         _caption(axes["layers"], said)
         panels.draw_shares(_beside(figure, axes["layers"], 0.52), layers.shares[0])
 

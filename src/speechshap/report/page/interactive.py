@@ -133,7 +133,7 @@ def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
         "curves": "pitch (Hz, line) and intensity (dB of the utterance's level, dotted)",
         "frames": frames_title(explanation, 0),
         "compared": CAPTION,
-        "targets": f"every target ({unit} a frame){known}",
+        "targets": f"frames of every target ({unit}){known}",
     }
     titles |= {f"tier {tier}": f"{escape(tier)} ({unit}){known.replace('faint', 'hollow')}" for tier in tiers}
     if explanation.bands is not None:
@@ -141,7 +141,7 @@ def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
         titles["spectrogram"] = f"time-frequency attribution ({unit} a cell; kHz){own}"
     if explanation.layers is not None:
         own = _known(explanation.layers.frames)
-        titles["layers"] = f"neurons of each layer, summed ({unit} a frame){own}"
+        titles["layers"] = f"neurons by layer and frame ({unit}){own}"
     return titles
 
 
