@@ -19,6 +19,7 @@ from speechshap.report.figures import explanation_figure, methods_figure, visual
 from speechshap.report.panels import ATTRIBUTION_MAP
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import BandAttribution, Explanation
+from speechshap.results.rows import from_rows, to_rows
 
 RATE = 16000
 T_24 = 2.063899  # the 97.5 % quantile of Student's t with 24 degrees of freedom, from a table
@@ -481,6 +482,21 @@ def test_an_hour_of_words_is_drawn() -> None:
         len(panels(draw(explanation))["words, 95 % intervals; hollow: not significant"].collections[0].get_paths())
         == 5000
     )
+
+
+def test_a_target_without_errors_is_hatched_among_others_with_errors() -> None:
+    *rows, last = to_rows(make_explanation(targets=("happy", "sad", "angry")))
+    explanation = from_rows([*rows, last | {"frame_standard_error": None, "relative_error": None}])
+    axes = panels(draw(explanation))
+    (name,) = [name for name in axes if "every target" in name]
+    assert name.endswith("; pale: not significant, hatched: unknown")
+    (hatched,) = axes[name].patches
+    assert (hatched.get_hatch(), hatched.get_y(), hatched.get_height()) == ("////", 2, 1)
+    alpha = axes[name].collections[0].get_alpha()
+    assert (alpha[2] == 1).all()
+    assert set(alpha[:2].ravel()) == {0.25, 1.0}
+    caption_box, unit_box = (axes[each]._left_title.get_window_extent() for each in (name, "logits"))
+    assert caption_box.x1 < unit_box.x0  # one does not run into the other
 
 
 def test_below_a_curve_of_longer_stretches_targets_and_layers_are_said_to_be_of_frames() -> None:

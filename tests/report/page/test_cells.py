@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from helpers import REPLICATES, make_explanation
 
+from speechshap.report.page.entry import ReportEntry, Variant
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import Explanation
+from speechshap.results.rows import from_rows, to_rows
 
 LONG = "a class whose name has forty letters, <b>"
 
@@ -122,3 +124,44 @@ def test_every_resolution_is_there_to_be_compared() -> None:
     assert reach is not None
     np.testing.assert_allclose(found[0]["values"], explanation.frames.values, rtol=1e-3)
     np.testing.assert_allclose(found[0]["reach"], reach, rtol=1e-3)
+
+
+def half_unknown() -> Explanation:
+    """Of three targets, the last is one whose errors are unknown."""
+    known = half_known(words=["so", "no"])
+    *rows, last = to_rows(known)
+    return from_rows([*rows, last | {name: None for name in last if name.endswith("standard_error")}])
+
+
+def test_a_target_without_errors_is_said_to_be_unknown_among_others_with_errors() -> None:
+    explanation = half_unknown()
+    figure = interactive_figure(np.zeros(16000, np.float32), 16000, explanation)
+    for role in ("cells", "layers"):
+        assert of_role(figure, role, 0)[0].opacity < 0.2
+        (drawn,) = of_role(figure, role, 2)
+        assert (drawn.opacity or 1) == 1
+        assert drawn.customdata is None
+    assert of_role(figure, "cells", 2)[0].meta["known"] is False
+    assert of_role(figure, "sure", 2) == []
+    rows = of_role(figure, "targets")
+    assert [trace.opacity is not None for trace in rows] == [True, False, True, False, False]
+    assert "not significant" not in rows[-1].hovertemplate
+    titles = {each.name: each.text for each in figure.layout.annotations}
+    for panel in ("spectrogram", "tier words", "targets", "layers"):
+        assert titles[panel].endswith("not significant; angry: no errors: significance unknown")
+    (payload,) = ReportEntry([Variant("lime", explanation, None)]).payload()
+    for target, own in enumerate(payload["targets"]):
+        is_known = target < 2
+        assert (own["reach"] is not None, own["significant"] is not None) == (is_known, is_known)
+        assert all((row[-1] is not None, row[-2] is not None) == (is_known, is_known) for row in own["segments"])
+    assert payload["targets"][2]["title"].endswith("no errors: significance unknown")
+    assert payload["targets"][2]["grade"] is None
+
+
+def test_sizes_are_not_said_to_be_tested() -> None:
+    explanation = half_known(provenance={"method": "smooth_grad"})
+    sizes = dataclasses.replace(explanation.frames, is_signed=False)
+    figure = interactive_figure(None, 16000, dataclasses.replace(explanation, frames=sizes))
+    titles = {each.name: each.text for each in figure.layout.annotations}
+    assert titles["frames"].endswith("sizes, which are not tested against 0")
+    assert titles["targets"].endswith("sizes, which are not tested against 0")

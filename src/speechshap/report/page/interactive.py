@@ -42,6 +42,7 @@ _TIME_ENDS = 0.88  # colour bars and the layers' shares lie to the right of it
 _OUTLINE_COLUMNS = 1500
 
 UNKNOWN = "no errors: significance unknown"
+SIZES = "sizes, which are not tested against 0"
 
 
 def interactive_figure(
@@ -117,7 +118,7 @@ def interactive_figure(
 def frames_title(explanation: Explanation, target: int) -> str:
     """What the panel of the frames shows of a target."""
     shown, unit = explanation.resolution(target), explanation.unit
-    errors = "filled: significant" if shown.estimate.reach is not None else UNKNOWN
+    errors = _unknown(shown.estimate.of(target)) or "filled: significant"
     if not shown.is_frames:
         return f"attribution {shown.each} ({unit}), as frames are noise; {errors}"
     return f"frame attribution ({unit}); {errors}"
@@ -126,7 +127,8 @@ def frames_title(explanation: Explanation, target: int) -> str:
 def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
     """What each panel shows, with its units; the page writes that of the frames."""
     unit = escape(explanation.unit)
-    known = _known(explanation.frames)
+    names = [str(target) for target in explanation.targets]
+    known = _known(explanation.frames, names)
     titles = {
         "waveform": "waveform (share of full scale)",
         "spectrogram": "spectrogram (kHz; the stronger, the louder)",
@@ -137,16 +139,26 @@ def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
     }
     titles |= {f"tier {tier}": f"{escape(tier)} ({unit}){known.replace('faint', 'hollow')}" for tier in tiers}
     if explanation.bands is not None:
-        own = _known(explanation.bands.estimate)
+        own = _known(explanation.bands.estimate, names)
         titles["spectrogram"] = f"time-frequency attribution ({unit} a cell; kHz){own}"
     if explanation.layers is not None:
-        own = _known(explanation.layers.frames)
+        own = _known(explanation.layers.frames, names)
         titles["layers"] = f"neurons by layer and frame ({unit}){own}"
     return titles
 
 
-def _known(estimate: Estimate) -> str:
-    return f"; {UNKNOWN}" if estimate.standard_error is None else "; faint: not significant"
+def _known(estimate: Estimate, names: list[str]) -> str:
+    """What is known of the significance; targets of which it is not known are named where it is known of others."""
+    unknown = {name: why for target, name in enumerate(names) if (why := _unknown(estimate.of(target)))}
+    if len(unknown) == len(names):
+        return f"; {unknown[names[0]]}"
+    of_some = f"; {escape(', '.join(unknown))}: {UNKNOWN}" if unknown else ""
+    return f"; faint: not significant{of_some}"
+
+
+def _unknown(own: Estimate) -> str | None:
+    """Why it is not known what is significant; None where it is."""
+    return UNKNOWN if own.standard_error is None else None if own.is_signed else SIZES
 
 
 def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanation) -> dict[str, Any]:
