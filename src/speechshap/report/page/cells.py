@@ -90,7 +90,9 @@ def overlays(bands: BandAttribution, axis: str, bar: dict[str, Any], unit: str) 
     """Time-frequency attribution of each target, all on one scale, as small integers to keep the file small.
 
     The page makes the numbers of the labels from the integers: ``meta["scale"]`` is the largest one's attribution, and
-    ``customdata`` has half the width of the interval of each cell in the same steps.
+    ``customdata`` has half the width of the interval of each cell in the same steps. The largest integer stands for all
+    that is beyond it, and 0 for 0 alone: a cell that is significant is there in the traces of the role ``sure``,
+    however small it is.
 
     Args:
         bands: Attribution by time and frequency.
@@ -192,4 +194,6 @@ def _margins(own: Estimate) -> tuple[np.ndarray | None, str]:
 
 
 def _levels(values: np.ndarray, reach: float) -> np.ndarray:
-    return np.clip(np.round(np.nan_to_num(values) / reach * LEVELS), -LEVELS, LEVELS).astype(np.int8)
+    """Values in whole steps; 0 is 0 alone."""
+    steps = np.nan_to_num(values) / reach * LEVELS
+    return (np.sign(steps) * np.clip(np.round(np.abs(steps)), 1, LEVELS)).astype(np.int8)
