@@ -161,6 +161,13 @@ def test_a_target_without_errors_is_said_to_be_unknown_among_others_with_errors(
     assert payload["targets"][2]["grade"] is None
 
 
+def test_a_title_counts_the_targets_without_errors_where_they_are_several() -> None:
+    first, *others = to_rows(make_explanation(targets=(LONG, "b", LONG[::-1])))
+    mixed = from_rows([first, *(row | {"frame_standard_error": None} for row in others)])
+    titles = {each.name: each.text for each in interactive_figure(None, 16000, mixed).layout.annotations}
+    assert titles["targets"].endswith("faint: not significant; 2 targets: no errors: significance unknown")
+
+
 def test_sizes_are_not_said_to_be_tested() -> None:
     explanation = half_known(provenance={"method": "smooth_grad"})
     sizes = dataclasses.replace(explanation.frames, is_signed=False)

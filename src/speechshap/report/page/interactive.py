@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.attribution.intervals import interval_reach
+from speechshap.data.wording import counted
 from speechshap.report.page.cells import (
     DIVERGING,
     layer_ticks,
@@ -34,6 +35,7 @@ from speechshap.report.spectrogram import (
     waveform_outline,
 )
 from speechshap.report.strips import CAPTION
+from speechshap.report.wording import shortened
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import Explanation
 
@@ -148,12 +150,14 @@ def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
 
 
 def _known(estimate: Estimate, names: list[str]) -> str:
-    """What is known of the significance; targets of which it is not known are named where it is known of others."""
+    """What is known of the significance, and of which target it is not, or of how many, where it is of others."""
     unknown = {name: why for target, name in enumerate(names) if (why := _unknown(estimate.of(target)))}
     if len(unknown) == len(names):
         return f"; {unknown[names[0]]}"
-    of_some = f"; {escape(', '.join(unknown))}: {UNKNOWN}" if unknown else ""
-    return f"; faint: not significant{of_some}"
+    if not unknown:
+        return "; faint: not significant"
+    which = shortened(next(iter(unknown)), 20) if len(unknown) == 1 else counted(len(unknown), "target")
+    return f"; faint: not significant; {escape(which)}: {UNKNOWN}"
 
 
 def _unknown(own: Estimate) -> str | None:
