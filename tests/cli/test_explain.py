@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 import yaml
 from helpers import tiny_config, write_sound
@@ -62,6 +64,25 @@ def test_a_folder_of_recordings_and_a_classifier_of_transformers(tmp_path: Path,
     assert set(table.prediction) <= {"neu", "hap", "ang"}
     assert [list(names) for names in table.layer_names] == [["layer_1", "layer_2"]] * 3
     assert (tmp_path / "out" / "explanations" / "report.html").is_file()
+
+
+def test_a_silent_recording_is_explained_and_reported_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = save_classifier(tmp_path / "model", "wavlm")
+    write_sound(tmp_path / "recordings" / "a.wav", seconds=0.3)
+    soundfile.write(tmp_path / "recordings" / "silent.wav", np.zeros(4800), 16000)
+    explain(
+        ["--model", str(model), "--data.files", "recordings", "--explain.preset", "textbook",
+         "--explain.n_samples", "4", "--explain.output_dir", "out", "--trainer.accelerator", "cpu"]
+    )  # fmt: skip
+    table = rows(tmp_path / "out").set_index("utterance")
+    assert sorted(table.index) == ["recordings/a.wav", "recordings/silent.wav"]
+    assert not table.frame_attribution["recordings/silent.wav"].any()
+    assert table.frame_attribution["recordings/a.wav"].all()
+    assert not (tmp_path / "out" / "explanations" / "skipped.csv").exists()
+    assert "1 file with nothing but silence (every sample has the same value): silent.wav" in caplog.text
+    assert "silent.wav" in (tmp_path / "out" / "explanations" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_regression_is_explained_output_by_output(tmp_path: Path) -> None:

@@ -76,8 +76,6 @@ def bad_file(kind: str, folder: Path) -> Path:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         case "folder":
             path.mkdir()
-        case "silent":
-            soundfile.write(path, np.zeros(8000), 16000)
         case "not finite":
             soundfile.write(path, np.where(np.arange(8000) == 7, np.nan, 0.1), 16000, subtype="FLOAT")
         case "too short":
@@ -96,7 +94,6 @@ BAD_FILES = {
     "truncated mp3": "truncated",
     "truncated ogg": "truncated|cannot be decoded",
     "folder": "a folder, not a sound file",
-    "silent": "silent",
     "not finite": "not finite",
     "too short": "too short: 24.9 ms",
     "no samples": "too short: 0.0 ms",
@@ -116,6 +113,14 @@ def test_a_bad_file_is_named_with_the_reason(tmp_path: Path, kind: str) -> None:
 def test_the_shortest_legal_file_is_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", tone(16000)[:400], 16000)
     assert load_audio(tmp_path / "short.wav").shape == (400,)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_silence_is_sound_and_known_to_be_silent(tmp_path: Path, value: float) -> None:
+    soundfile.write(tmp_path / "silent.wav", np.full(8000, value), 16000)
+    assert load_audio(tmp_path / "silent.wav").tolist() == [value] * 8000
+    assert inspect_audio(tmp_path / "silent.wav").is_silent
+    assert not inspect_audio(write_sound(tmp_path / "a.wav")).is_silent
 
 
 def test_a_wav_written_to_a_pipe_is_not_truncated(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_the_picture_is_saved(explainer: GradientSHAP, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert any("happy" in text.get_text() for text in figure.texts)
     with_layers = explainer.visualize_explanations(sound, 1, mode="neuron", baselines="silence", progress=False)
-    assert any("neurons of each layer" in axes.get_title(loc="left") for axes in with_layers.axes)
+    assert any("neurons by layer and frame" in axes.get_title(loc="left") for axes in with_layers.axes)
     contrast = explainer.visualize_explanations(
         sound, 1, against_class=0, output="probability", spectrum=SpectralGrid(num_mel_bands=20), progress=False
     )

@@ -48,7 +48,6 @@ def test_integers_are_what_a_wav_file_has(tmp_path: Path, subtype: str, dtype: s
         ({"waveform": []}, "`waveform` is empty"),
         ({"waveform": torch.zeros(1, 0)}, "`waveform` is empty"),
         ({"waveform": [0.0, float("nan")]}, "not finite"),
-        ({"waveform": torch.ones(8000)}, "`waveform` is silent"),
         ({"waveform": np.array([1e300, 0.0])}, "not finite"),
         ({"waveform": np.zeros(900, dtype=np.int64)}, "type int64; expected floats from -1 to 1, int16 or int32"),
         ({"waveform": [[0.0], [0.0, 1.0]]}, "of type list; expected floats"),

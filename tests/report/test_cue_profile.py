@@ -3,6 +3,8 @@ import pytest
 from corpus_rows import NAN, cue_rows, row
 from scipy import stats
 
+from speechshap.report.beeswarm import beeswarm
+from speechshap.report.beeswarm_figure import beeswarm_figure
 from speechshap.report.cue_profile import cue_profile
 
 
@@ -34,6 +36,26 @@ def test_a_cue_that_one_side_lacks_is_left_out() -> None:
     assert profile is not None
     assert (profile.mean.item(), profile.counts.item()) == (2.0, 1)
     assert np.isnan([profile.low.item(), profile.effect.item()]).all()
+
+
+def test_utterances_that_have_any_cue_are_counted_though_they_have_none_in_common() -> None:
+    pitch, level = [3.0, NAN], [NAN, 5.0]
+    sides = [(pitch, "Anna"), (level, "Ben"), (level, "Clara"), ([NAN, NAN], "Dora")]
+    rows = [
+        row("sad", speaker=name, utterance=f"{name}.wav", cue_names=["f0", "intensity"], cue_evidence=own,
+            cue_rest=[0.0, 0.0])
+        for own, name in sides
+    ]  # fmt: skip
+    profile, swarm = cue_profile(rows), beeswarm(rows)
+    assert profile is not None
+    assert swarm is not None
+    assert profile.counts.tolist() == [[1, 2]]
+    assert (profile.num_utterances.tolist(), profile.num_speakers.tolist()) == ([3], [3])
+    assert (swarm.num_drawn, str(swarm)) == (3, "")
+    assert "(3 utterances, 3 speakers)" in beeswarm_figure(swarm).axes[0].get_title(loc="left")
+    unknown = cue_profile([*rows, rows[0] | {"speaker": None, "utterance": "e.wav"}])
+    assert unknown is not None
+    assert (unknown.num_utterances.tolist(), unknown.num_speakers.tolist()) == ([4], [0])
 
 
 def test_of_one_speaker_there_is_no_interval() -> None:

@@ -21,6 +21,7 @@ from speechshap.report.figures import explanation_figure, methods_figure, visual
 from speechshap.report.panels import ATTRIBUTION_MAP
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import BandAttribution, Explanation
+from speechshap.results.rows import from_rows, to_rows
 
 RATE = 16000
 T_24 = 2.063899  # the 97.5 % quantile of Student's t with 24 degrees of freedom, from a table
@@ -31,7 +32,7 @@ def draw(explanation: Explanation, top_k: int = 3) -> Figure:
     figure = explanation_figure(waveform, RATE, explanation, top_k)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     return figure
 
 
@@ -167,7 +168,7 @@ def test_target_and_runner_up_are_on_one_axis() -> None:
 
 def test_all_targets_are_rows_of_one_scale() -> None:
     explanation = make_explanation(targets=("happy", "sad", "angry"))
-    axes = panels(draw(explanation))["frame attribution of every target; pale: not significant"]
+    axes = panels(draw(explanation))["frames of every target; pale: not significant"]
     (mesh,) = axes.collections
     np.testing.assert_allclose(mesh.get_array(), explanation.frames.values)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["happy", "sad", "angry"]
@@ -182,7 +183,7 @@ def test_all_targets_are_rows_of_one_scale() -> None:
 def test_long_names_have_room_beside_their_rows() -> None:
     targets = ("pleasantly surprised", Target("pleasantly surprised", "calm"), "unexpectedly nervous")
     figure = draw(make_explanation(targets=targets))
-    labels = panels(figure)["frame attribution of every target; pale: not significant"].get_yticklabels()
+    labels = panels(figure)["frames of every target; pale: not significant"].get_yticklabels()
     assert [label.get_text() for label in labels] == ["pleasa…rised", "pleasa… calm", "unexpe…rvous"]
     assert all(label.get_window_extent().x0 >= 0 for label in labels)
     assert figure.axes[2].get_legend().get_window_extent().x0 >= figure.axes[2].get_window_extent().x0
@@ -318,7 +319,7 @@ def test_every_length_has_a_picture(seconds: float) -> None:
 @pytest.mark.parametrize("sound", [np.zeros(RATE), np.full(RATE, np.nan)])
 def test_silence_has_a_picture(sound: np.ndarray) -> None:
     figure = explanation_figure(sound.astype(np.float32), RATE, make_explanation())
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert np.asarray(figure.axes[1].images[0].get_array()).max() == -80
     assert figure.axes[0].get_ylim() == pytest.approx((-1.08e-4, 1.08e-4))
 
@@ -494,3 +495,30 @@ def test_an_hour_of_words_is_drawn() -> None:
         len(panels(draw(explanation))["words, 95 % intervals; hollow: not significant"].collections[0].get_paths())
         == 5000
     )
+
+
+def test_a_target_without_errors_is_hatched_among_others_with_errors() -> None:
+    *rows, last = to_rows(make_explanation(targets=("happy", "sad", "angry")))
+    explanation = from_rows([*rows, last | {"frame_standard_error": None, "relative_error": None}])
+    axes = panels(draw(explanation))
+    (name,) = [name for name in axes if "every target" in name]
+    assert name.endswith("; pale: not significant, hatched: unknown")
+    (hatched,) = axes[name].patches
+    assert (hatched.get_hatch(), hatched.get_y(), hatched.get_height()) == ("////", 2, 1)
+    alpha = axes[name].collections[0].get_alpha()
+    assert (alpha[2] == 1).all()
+    assert set(alpha[:2].ravel()) == {0.25, 1.0}
+    caption_box, unit_box = (axes[each]._left_title.get_window_extent() for each in (name, "logits"))
+    assert caption_box.x1 < unit_box.x0  # one does not run into the other
+
+
+def test_below_a_curve_of_longer_stretches_targets_and_layers_are_said_to_be_of_frames() -> None:
+    explanation = make_explanation(words=["so"], targets=("a", "b", "c"), layers=2, relative_error=0.7)
+    assert not explanation.resolution().is_frames
+    axes = panels(draw(explanation))
+    for words in ("frames of every target", "neurons by layer and frame"):
+        (panel,) = [own for name, own in axes.items() if name.startswith(words)]
+        shape = np.shape(panel.collections[0].get_array())
+        assert shape[1] == explanation.frames.values.shape[1]
+        box = panel._left_title.get_window_extent()
+        assert box.x1 < panel.figure.bbox.x1

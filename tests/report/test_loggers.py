@@ -18,6 +18,7 @@ from speechshap.report.loggers import LoggerLog, tell_what_is_left_out
 from speechshap.report.rendering import Rendering, png_bytes
 from speechshap.report.settings_summary import SettingsSummary
 from speechshap.report.tensorboard import ExplanationLog
+from speechshap.results.estimate import Estimate
 from speechshap.results.rows import to_rows
 
 SOUNDS = ("the sound", "the evidence alone for happy", "all but the evidence for happy")
@@ -181,6 +182,19 @@ def test_an_experiment_that_takes_files_gets_all_as_files(tmp_path: Path, kind: 
         ("a.wav", "happy", "fair"), ("b.wav", "happy", "fair")
     ]  # fmt: skip
     assert logger.given["explain/seconds"] == (2.5, 1)
+
+
+def test_a_name_that_looks_like_a_formula_is_none_in_a_spreadsheet_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    experiment = Mlflow()
+    gap = Estimate(np.array([-0.5], np.float32))
+    rows = to_rows(make_explanation(0.1, ("@sad",), utterance="=1+1.wav", label="-", completeness_gap=gap))
+    log = logger_log(LikeMlflow(experiment=experiment), tmp_path)
+    log.summary(SettingsSummary([rows]), {"method": "lime"}, None, "abc", 7)
+    (line,) = csv.DictReader(io.StringIO(experiment.files["explain/utterances.csv"].decode()))
+    assert (line["utterance"], line["label"], line["prediction"], line["explained"]) == (
+        "'=1+1.wav", "'-", "'@sad", "'@sad"
+    )  # fmt: skip
+    assert float(line["completeness_gap"]) == -0.5
 
 
 def test_a_name_with_dots_leaves_no_folder(tmp_path: Path) -> None:

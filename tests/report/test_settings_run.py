@@ -10,7 +10,7 @@ import pytest
 from helpers import make_explanation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from speechshap.report.settings_run import compare_settings, is_written, write_settings_run
+from speechshap.report.settings_run import compare_settings, comparison_table, is_written, write_settings_run
 from speechshap.report.settings_summary import SettingsSummary
 from speechshap.results.parts import Row
 from speechshap.results.rows import to_rows
@@ -109,30 +109,47 @@ def test_of_many_utterances_the_projector_shows_a_draw(tmp_path: Path, monkeypat
 
 
 def compared(run: Path) -> list[list[str]]:
-    """The lines of the table of settings, which is there once."""
+    """The columns of the table of settings, which is there once."""
     (event,) = (
         EventAccumulator(str(run / "explanations" / "settings"))
         .Reload()
         .Tensors("explain/settings compared/text_summary")
     )
-    lines = event.tensor_proto.string_val[0].decode().splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    head, _, *lines = event.tensor_proto.string_val[0].decode().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *lines)]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+NUMBERS = ["mean relative error", "mean absolute completeness gap", "mean seconds", "utterances"]
 
 
 def test_settings_and_methods_are_compared_in_one_table_that_grows(tmp_path: Path) -> None:
     settings = tmp_path / "explanations" / "settings"
-    write_settings_run(settings / "abc", summary(2), {"method": "lime", "seed": 0}, 1.25, 0, is_alone=True)
+    lime = {"method": "lime", "output": "logit", "seed": 0}
+    write_settings_run(settings / "abc", summary(2), lime, 1.25, 0, is_alone=True)
     compare_settings(tmp_path, 0)
-    assert compared(tmp_path) == [["lime", "0.200", "0.100", "1.25", "2", "abc"]]
+    assert compared(tmp_path) == [["run", "method", *NUMBERS], ["abc", "lime", "0.200", "0.100", "1.25", "2"]]
     of_method = tmp_path / "energy" / "explanations" / "settings" / "def"
-    write_settings_run(of_method, SettingsSummary(utterances(3, 0.1)), {"method": "energy"}, None, 0, is_alone=True)
+    energy = {"method": "energy", "output": "logit"}
+    write_settings_run(of_method, SettingsSummary(utterances(3, 0.1)), energy, None, 0, is_alone=True)
     write_settings_run(
-        settings / "ghi", SettingsSummary(utterances(2, 0.5)), {"method": "lime", "seed": 1}, None, 0, is_alone=True
+        settings / "ghi", SettingsSummary(utterances(2, 0.5)), lime | {"seed": 1}, None, 0, is_alone=True
     )
     for _ in range(2):
         compare_settings(tmp_path, 0)
         assert compared(tmp_path) == [
-            ["energy", "0.100", "0.100", "", "3", "def"],
-            ["lime, seed 0", "0.200", "0.100", "1.25", "2", "abc"],
-            ["lime, seed 1", "0.500", "0.100", "", "2", "ghi"],
+            ["run", "method", "seed", *NUMBERS],
+            ["def", "energy", "", "0.100", "0.100", "", "3"],
+            ["abc", "lime", "0", "0.200", "0.100", "1.25", "2"],
+            ["ghi", "lime", "1", "0.500", "0.100", "", "2"],
         ]
+
+
+def test_many_runs_are_compared_in_several_tables() -> None:
+    records = {
+        f"run{number}": {"settings": {"method": "lime", "seed": number}, "numbers": {"mean_relative_error": number / 9}}
+        for number in range(7)
+    }
+    first, second = comparison_table(records).split("\n\n")
+    heads = [part.splitlines()[0].replace(" ", "").strip("|").split("|") for part in (first, second)]
+    assert heads == [["run", "run0", "run1", "run2", "run3"], ["run", "run4", "run5", "run6"]]

@@ -71,6 +71,16 @@ def test_random_windows_have_the_same_lengths_within_the_speech_and_do_not_overl
     assert len(starts) > 15
 
 
+def test_random_windows_are_as_long_as_evidence_in_the_longer_frames_at_the_ends_of_a_sound() -> None:
+    edges = FrameGrid().edges(5 * SAMPLE_RATE).numpy() / SAMPLE_RATE
+    windows = np.array([edges[[0, 5]], edges[[-6, -1]]])  # 102.5 and 117.5 ms of five frames each
+    for seed in range(50):
+        found = random_windows(windows, edges, np.ones(len(edges) - 1, bool), np.random.default_rng(seed))
+        np.testing.assert_allclose(np.sort(np.diff(found, axis=1)[:, 0]), np.sort(np.diff(windows, axis=1)[:, 0]))
+        assert found[0, 1] <= found[1, 0] + 1e-9
+        assert found[1, 1] <= edges[-1] + 1e-9
+
+
 def test_random_windows_lie_anywhere_where_there_is_no_room_within_the_speech() -> None:
     windows = np.array([[0.0, 0.2], [0.3, 0.5], [0.6, 0.8]])
     found = random_windows(windows, EDGES, EDGES[:-1] < 0.1, np.random.default_rng(0))

@@ -79,3 +79,28 @@ def test_it_holds_for_frames_that_share_their_noise_and_for_those_of_a_fixed_sum
 def test_without_errors_it_is_unknown() -> None:
     assert Estimate(np.ones((1, 3))).significant is None
     assert Estimate(np.ones((1, 3)), np.zeros((1, 3)), n_replicates=1).significant.all()
+
+
+def test_a_target_whose_errors_are_unknown_is_told_apart_from_one_that_is_not_significant() -> None:
+    explanation = make_explanation(targets=("happy", "sad"), bands=4, layers=2, words=["so"])
+    known, unknown = to_rows(explanation)
+    errors = [name for name in unknown if name.endswith("standard_error")]
+    read = from_rows([known, unknown | dict.fromkeys(errors)])
+    assert read.layers is not None
+    assert read.bands is not None
+    assert read.segments is not None
+    for estimate in (read.frames, read.layers.frames, read.bands.estimate, read.segments.estimate):
+        assert estimate.of(0).significant is not None
+        assert estimate.of(0).values.shape == estimate.values[:1].shape
+        assert estimate.of(1).significant is None
+        assert estimate.of(1).reach is None
+        np.testing.assert_array_equal(estimate.of(1).values[0], estimate.values[1])
+    (values,) = read.resolution(1).estimate.of(1).values
+    np.testing.assert_array_equal(read.evidence_weights(1), values)  # nothing is 0 for lack of significance
+
+
+def test_a_gap_without_error_is_judged_by_its_size_also_among_gaps_with_errors() -> None:
+    gap = Estimate(np.array([0.1, 0.9], np.float32), np.array([0.1, np.nan], np.float32), 25)
+    explanation = make_explanation(targets=("happy", "sad"), completeness_gap=gap)
+    assert explanation.reservation(0) is None
+    assert explanation.reservation(1) == "+0.90 logits are unaccounted for; try other baselines"

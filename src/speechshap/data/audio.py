@@ -65,7 +65,7 @@ def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         Array of shape ``(time,)``.
 
     Raises:
-        AudioFileError: The file is missing, empty, truncated, not sound, silent, not finite, or shorter than 25 ms.
+        AudioFileError: The file is missing, empty, truncated, not sound, not finite, or shorter than 25 ms.
     """
     with open_sound(Path(path)) as sound:
         return resample(_mono_blocks(Path(path), sound), sound.rate, sample_rate)
@@ -109,11 +109,13 @@ class AudioFacts(NamedTuple):
         digest: Digest of the decoded samples and their rate; FLAC and WAV files of the same samples share it.
         envelope: Rises and falls of the energy, see :func:`energy_envelope`; resampled, louder and re-encoded copies of
             a recording have nearly the same.
+        is_silent: Whether every sample has the same value.
     """
 
     seconds: float
     digest: str
     envelope: str
+    is_silent: bool
 
 
 def inspect_audio(path: Path) -> AudioFacts:
@@ -125,42 +127,40 @@ def inspect_audio(path: Path) -> AudioFacts:
     path = Path(path)
     with open_sound(path) as sound:
         digest = hashlib.blake2b(digest_size=8, key=str(sound.rate).encode())
-        count = 0
+        count, low, high = 0, np.inf, -np.inf
 
         def digested() -> Iterator[np.ndarray]:
-            nonlocal count
+            nonlocal count, low, high
             for block in _mono_blocks(path, sound):
                 digest.update(block.astype("<f4", copy=False).data)
                 count += len(block)
+                low, high = min(low, block.min()), max(high, block.max())
                 yield block
 
         envelope = energy_envelope(digested(), sound.declared_samples)
     if count != sound.declared_samples:  # where the parts begin is known only now
         with open_sound(path) as again:
             envelope = energy_envelope(_mono_blocks(path, again), count)
-    return AudioFacts(count / sound.rate, digest.hexdigest(), envelope)
+    return AudioFacts(count / sound.rate, digest.hexdigest(), envelope, bool(low == high))
 
 
 def _mono_blocks(path: Path, sound: Sound) -> Iterator[np.ndarray]:
     """Blocks ``(time,)`` of the mean of the channels.
 
     Raises:
-        AudioFileError: After the last block, if the recording is too short, not finite or silent.
+        AudioFileError: After the last block, if the recording is too short or not finite.
     """
-    count, is_finite, low, high = 0, True, np.inf, -np.inf
+    count, is_finite = 0, True
     for block in sound.blocks:
         mono = np.ascontiguousarray(block[:, 0]) if block.shape[1] == 1 else block.mean(axis=1)
         count += len(mono)
         is_finite = is_finite and bool(np.isfinite(block).all())
-        low, high = min(low, mono.min()), max(high, mono.max())
         yield mono
     if count * SAMPLE_RATE < MIN_SAMPLES * sound.rate:
         milliseconds = 1000 * count / sound.rate
         raise AudioFileError(path, f"too short: {milliseconds:.1f} ms; expected 25 ms at least")
     if not is_finite:
         raise AudioFileError(path, "holds samples that are not finite (NaN or infinity)")
-    if low == high:
-        raise AudioFileError(path, "silent: every sample has the same value")
 
 
 def energy_envelope(blocks: Iterable[np.ndarray], num_samples: int) -> str:

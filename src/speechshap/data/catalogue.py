@@ -364,6 +364,7 @@ class Catalogue:
         """
         usable, problems = self._checker.usable(utterances)
         self.skipped = list(dict.fromkeys([*self.skipped, *problems]))
+        self._teller.silent([utterance.path for utterance in usable if self._facts(utterance).is_silent])
         tells_all = not usable and len(self.skipped) == 1  # the error below
         if not tells_all:
             self._tell_skipped()

@@ -27,7 +27,7 @@ class Teller:
     def __init__(self) -> None:
         self.folder: Path | None = Path()
         self.quiet = False
-        self._told: set[Skipped] = set()
+        self._told: set[Skipped | Path] = set()
 
     def say(self, text: str) -> None:
         """Say something."""
@@ -48,6 +48,14 @@ class Teller:
         """Say whether voices are heard on both sides; a warning where a manifest has them so, maybe unnoticed."""
         if not self.quiet:
             logger.log(logging.WARNING if is_given and not overlap.is_independent else logging.INFO, "  %s", overlap)
+
+    def silent(self, paths: Sequence[Path]) -> None:
+        """Warn of files that are used and in which nothing is heard, where it was not said of them."""
+        untold = [path for path in paths if path not in self._told]
+        self._told.update(untold)
+        if untold:
+            number, some = counted(len(untold), "file"), name_some([path.name for path in untold])
+            self.warn([f"{number} with nothing but silence (every sample has the same value): {some}"])
 
     def skipped(self, items: Sequence[Skipped], explained: Mapping[str, str], by_all: bool = False) -> None:
         """List files that were left out, and say so of those of which it was not said.

@@ -31,7 +31,7 @@ def read_waveform(waveform: Waveform, sample_rate: float = SAMPLE_RATE) -> np.nd
         ``(time,)``.
 
     Raises:
-        UserError: It is none of these, empty, silent, or not finite.
+        UserError: It is none of these, empty, or not finite.
         AudioFileError: The file cannot be used.
 
     Example:
@@ -58,8 +58,6 @@ def read_waveform(waveform: Waveform, sample_rate: float = SAMPLE_RATE) -> np.nd
         raise UserError("`waveform` is empty; expected samples")
     if not np.isfinite(samples).all():
         raise UserError("`waveform` holds samples that are not finite (NaN or infinity)")
-    if np.ptp(samples) == 0:
-        raise UserError("`waveform` is silent: every sample has the same value")
     return resample([samples], sample_rate)
 
 

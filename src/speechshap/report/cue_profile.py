@@ -42,7 +42,8 @@ class CueProfile:
             :math:`d_z`), NaN for one utterance.
         counts: Utterances that have the cue on both sides, ``(emotions, cues)``.
         speakers: Speakers of these utterances, ``(emotions, cues)``; an utterance stands for one that is unknown.
-        are_known: Whether the speakers of all utterances are known, ``(emotions,)`` bool.
+        num_utterances: Utterances that have any cue on both sides, ``(emotions,)``.
+        num_speakers: Their speakers, ``(emotions,)``; 0 where that of an utterance is unknown.
     """
 
     emotions: tuple[str, ...]
@@ -53,17 +54,8 @@ class CueProfile:
     effect: np.ndarray
     counts: np.ndarray
     speakers: np.ndarray
-    are_known: np.ndarray
-
-    @property
-    def num_utterances(self) -> np.ndarray:
-        """Utterances that have any cue on both sides, ``(emotions,)``."""
-        return self.counts.max(1)
-
-    @property
-    def num_speakers(self) -> np.ndarray:
-        """Their speakers, ``(emotions,)``; 0 where that of an utterance is unknown."""
-        return np.where(self.are_known, self.speakers.max(1), 0)
+    num_utterances: np.ndarray
+    num_speakers: np.ndarray
 
     @property
     def differs(self) -> np.ndarray:
@@ -115,7 +107,7 @@ class CueStatistic:
 
     Attributes:
         moments: Of the differences between evidence and rest.
-        totals: The same.
+        totals: The same, and a 1 behind them for an utterance that has any cue on both sides.
         levels: Moments of the cues in evidence and rest, where both are known.
         dots: Utterances by their ids.
     """
@@ -129,11 +121,12 @@ class CueStatistic:
     def add(self, row: Row, values: np.ndarray) -> None:
         """Take in the cues of evidence and rest ``(2, cues)`` of a row."""
         known = np.where(np.isfinite(values).all(0), values, np.nan)
+        has_any = not np.isnan(known).all()
         self.moments.add(row, known[0] - known[1])
-        self.totals.add(row, known[0] - known[1])
+        self.totals.add(row, np.append(known[0] - known[1], 1.0 if has_any else np.nan))
         for side in known:
             self.levels.take(side)
-        if not np.isnan(known).all():
+        if has_any:
             dot = Dot(known.astype(np.float32), row.get("cue_rule") == "significant")
             self.dots[row["target"]].add(row["utterance"], dot)
 
@@ -162,8 +155,13 @@ def cue_profile_of(found: Gathered[CueStatistic]) -> CueProfile:
     ]
     mean, low, high, effect, counts, speakers = np.moveaxis(np.array(columns), 2, 0)
     of = tuple(found.explained[emotion] for emotion in emotions)
-    are_known = np.array([found.statistic.moments.num_speakers(emotion) > 0 for emotion in emotions])
-    return CueProfile(of, names, mean, low, high, effect, counts.astype(int), speakers.astype(int), are_known)
+    with_any = [totals[emotion].counts[:, -1] for emotion in emotions]
+    are_known = [found.statistic.moments.num_speakers(emotion) > 0 for emotion in emotions]
+    return CueProfile(
+        of, names, mean, low, high, effect, counts.astype(int), speakers.astype(int),
+        num_utterances=np.array([own.sum() for own in with_any]),
+        num_speakers=np.array([np.count_nonzero(own) * known for own, known in zip(with_any, are_known, strict=True)]),
+    )  # fmt: skip
 
 
 def _sides(row: Row) -> np.ndarray:

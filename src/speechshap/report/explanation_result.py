@@ -73,7 +73,7 @@ def _summary(explanation: Explanation) -> list[str]:
         f"explained: {explanation.targets[0]}, {count} frames in {explanation.duration:.2f} s, relative error {error}",
     ]
     stretches = strongest_stretches(explanation.evidence_weights(), explanation.frame_edges)
-    kind = "strongest" if explanation.frames.standard_error is None else "significant"
+    kind = "strongest" if explanation.frames.of(0).standard_error is None else "significant"
     if stretches:
         named = (f"{start:.2f} to {end:.2f} s ({total:+.3g})" for start, end, total in stretches[:_MOST_STRETCHES])
         lines.append(f"{kind}: {', '.join(named)} {explanation.unit}")
@@ -85,7 +85,8 @@ def _summary(explanation: Explanation) -> list[str]:
 
 def _known(tier: SegmentAttribution) -> str:
     """The strongest segments of a tier in which something is said and that are significant."""
-    values, reach, is_significant = tier.estimate.values[0], tier.estimate.reach, tier.estimate.significant
+    estimate = tier.estimate.of(0)
+    (values,), reach, is_significant = estimate.values, estimate.reach, estimate.significant
     is_known = values != 0 if is_significant is None else is_significant[0]
     known = [place for place in np.argsort(-np.abs(values)) if tier.labels[place] and is_known[place]]
     return ", ".join(

@@ -83,7 +83,7 @@ def explanation_figure(
     else:
         values = bands.estimate.values
         scale = symmetric_scale(values, quantile=panels.SATURATED)
-        is_significant = bands.estimate.significant
+        is_significant = bands.estimate.of(0).significant
         drawn = values[0] if is_significant is None else np.where(is_significant[0], values[0], np.nan)
         overlay = panels.lay_over(axes["spectrogram"], drawn, bands.frequencies, bands.hop_seconds, scale)
         kind = "time-frequency attribution" if is_significant is None else "significant attribution"
@@ -95,25 +95,28 @@ def explanation_figure(
     for number, (panel, tier) in enumerate(tiers.items()):
         panels.draw_segments(axes[panel], tier, _WIDTH - _LEFT - _RIGHT)
         axes[panel].set_ylabel(explanation.unit)
-        legend = "" if number or tier.estimate.standard_error is None else ", 95 % intervals; hollow: not significant"
+        own = tier.estimate.of(0)
+        legend = "" if number or own.reach is None else ", 95 % intervals"
+        legend += "; hollow: not significant" if legend and own.is_signed else ""
         _caption(axes[panel], f"{shortened(tier.tiers[0], _TIER_LETTERS)}{legend}")
 
     panels.draw_frames(axes["frames"], shown.estimate, shown.edges, targets[:2], f"{explanation.unit} {shown.each}")
     _caption(axes["frames"], note, warn=reservation is not None)
 
     if "targets" in heights:
-        is_significant = explanation.frames.significant
-        rows = panels.draw_rows(axes["targets"], frames, is_significant, edges, targets, symmetric_scale(frames))
-        _caption(axes["targets"], f"frame attribution of every target{_pale(is_significant)}")
+        known = [explanation.frames.of(target).significant for target in range(len(targets))]
+        sure = [None if own is None else own[0] for own in known]
+        rows = panels.draw_rows(axes["targets"], frames, sure, edges, targets, symmetric_scale(frames))
+        _caption(axes["targets"], f"frames of every target{_pale(sure)}")
         _colour_bar(figure, axes["targets"], rows, explanation.unit)
     if (layers := explanation.layers) is not None:
         scale = symmetric_scale(layers.frames.values)
         names = [name.removeprefix("layer_") for name in layers.names]
-        is_significant = layers.frames.significant
-        own = None if is_significant is None else is_significant[0]
-        rows = panels.draw_rows(axes["layers"], layers.frames.values[0], own, edges, names, scale)
+        is_significant = layers.frames.of(0).significant
+        sure = [None] * len(names) if is_significant is None else list(is_significant[0])
+        rows = panels.draw_rows(axes["layers"], layers.frames.values[0], sure, edges, names, scale)
         axes["layers"].set_ylabel("layer")
-        said = f"neurons of each layer, summed (±{scale.vmax:.2g} {explanation.unit}{_pale(own)})"
+        said = f"neurons by layer and frame (±{scale.vmax:.2g} {explanation.unit}{_pale(sure)})"
         _caption(axes["layers"], said)
         panels.draw_shares(_beside(figure, axes["layers"], 0.52), layers.shares[0])
 
@@ -199,24 +202,28 @@ def _draw_waveform(
 ) -> None:
     """Draw the waveform with what is significant for and against a target; None where the sign says no such thing."""
     panels.draw_waveform(axes, waveform, sample_rate)
-    is_significant = None if frames.significant is None else frames.significant[0]
+    own = frames.of(0)
+    is_significant = None if (found := own.significant) is None else found[0]
     marked = marked_frames(frames.values[0], is_significant, count)
     panels.mark_frames(axes, frames.values[0], edges, marked)
     said = "orange above 0, blue below" if target is None else f"orange for {shortened(target, 20)}, blue against"
     if is_significant is None:
-        unknown = ", errors unknown" if frames.standard_error is None else ""
+        unknown = ", errors unknown" if own.standard_error is None else ""
         _caption(axes, f"strongest {what}{unknown}: {said}")
     elif len(marked):
-        found = int(is_significant.sum())
-        count_said = "" if len(marked) == found else f"{len(marked)} of {found} "
+        number = int(is_significant.sum())
+        count_said = "" if len(marked) == number else f"{len(marked)} of {number} "
         _caption(axes, f"{count_said}significant {what}: {said}")
     else:
         _caption(axes, f"of the {what}, none is significant")
 
 
-def _pale(significant: np.ndarray | None) -> str:
-    """What a caption says of pale cells."""
-    return "" if significant is None else "; pale: not significant"
+def _pale(significant: Sequence[np.ndarray | None]) -> str:
+    """What a caption says of pale rows, and of hatched ones."""
+    unknown = sum(own is None for own in significant)
+    if unknown == len(significant):
+        return ""
+    return f"; pale: not significant{', hatched: unknown' if unknown else ''}"
 
 
 def _stack(heights: dict[str, float], lines: int = 0, tall_caption: str = "frames") -> tuple[Figure, dict[str, Axes]]:

@@ -20,6 +20,9 @@ from speechshap.report.utterance_table import Line
 
 logger = logging.getLogger(__name__)
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula, or for space before it."""
+
 
 class LoggerLog:
     """Shows explanations in a logger of Lightning, by whichever of these it has.
@@ -112,7 +115,8 @@ class LoggerLog:
         columns = list(Line._fields)
         if self._send_file is not None:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([columns, *lines])
+            cells = [[_no_formula(cell) for cell in line] for line in lines]
+            csv.writer(text, lineterminator="\n").writerows([columns, *cells])
             self._send_as_file(f"{name}.csv", text.getvalue().encode())
         elif hasattr(self._logger, "log_table"):
             self._logger.log_table(name, columns=columns, data=[list(line) for line in lines], step=step)
@@ -165,6 +169,14 @@ def tell_what_is_left_out(loggers: Sequence[Any]) -> None:
         if lacking:
             names = " or ".join(lacking)
             logger.info("%s takes no %s; TensorBoard and the report have them", type(each).__name__, names)
+
+
+def _no_formula(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula, which a name in a corpus may look like.
+
+    An apostrophe in front makes it text. Numbers, of which some begin with a minus, stay numbers.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _file_taker(of_lightning: Any) -> Callable[[Path, str], Any] | None:

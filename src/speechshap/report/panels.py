@@ -173,14 +173,14 @@ def draw_frames(axes: Axes, frames: Estimate, edges: np.ndarray, names: Sequence
         names: Names of the targets.
         unit: Unit of one of the attributions (``logits a frame``).
     """
-    values, reach = frames.values, frames.reach
+    values, reach, is_significant = frames.values, frames.of(0).reach, frames.of(0).significant
     letters = _LEGEND_LETTERS // len(names)
     for row, name in reversed(list(enumerate(names))):
         axes.stairs(
             values[row], edges, baseline=None, color=CLASSES[(row + 1) % len(CLASSES)] if row else "0.1",
             linewidth=1.3 if row == 0 else 1.0, label=plain(shortened(name, letters)), zorder=3 - row / 100,
         )  # fmt: skip
-    if (is_significant := frames.significant) is not None:
+    if is_significant is not None:
         for colour, side in ((SPEAKS_FOR, values[0] > 0), (SPEAKS_AGAINST, values[0] < 0)):
             shown = np.where(is_significant[0] & side, values[0], 0.0)
             axes.stairs(shown, edges, fill=True, color=colour, alpha=0.75, linewidth=0, zorder=2)
@@ -207,9 +207,10 @@ def draw_segments(axes: Axes, segments: SegmentAttribution, inches: float) -> No
         segments: Of one tier; those of the first target are drawn.
         inches: Width of the axes.
     """
-    values, reach = np.nan_to_num(segments.estimate.values[0]), segments.estimate.reach
+    own = segments.estimate.of(0)
+    values, reach, is_significant = np.nan_to_num(own.values[0]), own.reach, own.significant
     margin = np.zeros_like(values) if reach is None else np.nan_to_num(reach[0])
-    is_known = np.abs(values) > 0 if (own := segments.estimate.significant) is None else own[0]
+    is_known = np.abs(values) > 0 if is_significant is None else is_significant[0]
     corners = np.stack(
         [
             np.stack([segments.starts, np.zeros_like(values)], 1), np.stack([segments.starts, values], 1),
@@ -247,17 +248,19 @@ def draw_segments(axes: Axes, segments: SegmentAttribution, inches: float) -> No
 def draw_rows(
     axes: Axes,
     rows: np.ndarray,
-    significant: np.ndarray | None,
+    significant: Sequence[np.ndarray | None],
     edges: np.ndarray,
     names: Sequence[str],
     scale: Normalize,
 ) -> ScalarMappable:
     """Draw a heat map of rows over time, the first on top; what is not significant is pale.
 
+    Where it is known of some rows only, the others are hatched.
+
     Args:
         axes: Axes to draw on.
         rows: Classes or layers, ``(rows, frames)``.
-        significant: Which of them are, ``(rows, frames)`` bool; None where it is unknown.
+        significant: Which frames are, for each row, ``(frames,)`` bool; None for a row of which it is unknown.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
         names: Names of the rows.
         scale: Colour scale.
@@ -265,8 +268,16 @@ def draw_rows(
     masked = np.ma.masked_invalid(rows)
     colours = ATTRIBUTION_MAP.with_extremes(bad="0.8")
     mesh = axes.pcolormesh(edges, np.arange(len(rows) + 1), masked, cmap=colours, norm=scale, rasterized=True)
-    if significant is not None:
-        mesh.set_alpha(np.where(significant | masked.mask, 1.0, _PALE))  # type: ignore[arg-type] # which takes arrays
+    unknown = [row for row, own in enumerate(significant) if own is None]
+    if len(unknown) < len(rows):
+        is_opaque = np.stack([np.ones(rows.shape[1], bool) if own is None else own for own in significant])
+        mesh.set_alpha(np.where(is_opaque | masked.mask, 1.0, _PALE))  # type: ignore[arg-type] # which takes arrays
+        for row in unknown:
+            axes.add_patch(
+                Rectangle(
+                    (edges[0], row), edges[-1] - edges[0], 1, fill=False, hatch="////", edgecolor="0.4", linewidth=0
+                )
+            )
     axes.invert_yaxis()
     inches = axes.bbox.height / axes.figure.dpi
     every = math.ceil(len(names) * _ROW_INCHES / inches)

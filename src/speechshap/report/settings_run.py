@@ -19,7 +19,7 @@ from speechshap.markdown import plain, table
 from speechshap.report.events import append_record, new_event_file, record
 from speechshap.report.selection import outcome
 from speechshap.report.settings_summary import SettingsSummary
-from speechshap.report.wording import differences
+from speechshap.report.wording import differing, in_words
 from speechshap.results.parts import Row
 
 _RECORD = "summary.json"
@@ -31,6 +31,9 @@ _NUMBERS = {
     "num_utterances": ",.0f",
 }
 """Of a record, with their formats in the table."""
+
+_RUNS_BESIDE = 4
+"""Runs that a table compares side by side."""
 
 
 def settings_folder(run: Path) -> Path:
@@ -91,7 +94,7 @@ def _write_events(folder: Path, found: SettingsSummary, settings: Mapping[str, A
 
 def settings_table(settings: Mapping[str, Any]) -> str:
     """Settings as a table in Markdown."""
-    return table(["setting", "value"], [[plain(name), plain(_plain(value))] for name, value in settings.items()])
+    return table(["setting", "value"], [[plain(name), _cell(value)] for name, value in settings.items()])
 
 
 def compare_settings(run: Path, step: int) -> None:
@@ -126,34 +129,53 @@ def compare_settings(run: Path, step: int) -> None:
 
 
 def comparison_table(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """Settings side by side, those with the smallest error first.
+    """Settings that differ side by side, a column for each run, those with the smallest error first.
 
     Args:
         records: Of each, its ``settings`` and its ``numbers``, by the name of its run.
 
     Returns:
-        A table in Markdown.
+        Tables in Markdown, of a few runs each: in one of many columns, TensorBoard breaks lines within words.
 
     Example:
         >>> print(comparison_table({
         ...     "a1": {"settings": {"method": "lime", "seed": 0}, "numbers": {"num_utterances": 3.0}},
         ...     "b2": {"settings": {"method": "lime", "seed": 1}, "numbers": {"mean_relative_error": 0.12345}}}))
-        | settings | mean relative error | mean absolute completeness gap | mean seconds | utterances | run |
-        | -------- | ------------------- | ------------------------------ | ------------ | ---------- | --- |
-        | seed 1   | 0.123               |                                |              |            | b2  |
-        | seed 0   |                     |                                |              | 3          | a1  |
+        | run                            | b2    | a1  |
+        | ------------------------------ | ----- | --- |
+        | seed                           | 1     | 0   |
+        | mean relative error            | 0.123 |     |
+        | mean absolute completeness gap |       |     |
+        | mean seconds                   |       |     |
+        | utterances                     |       | 3   |
     """
     of_all = [each["settings"] for each in records.values()]
-    rows = []
-    for name, own in sorted(records.items(), key=lambda item: item[1]["numbers"].get("mean_relative_error", np.inf)):
-        numbers = own["numbers"]
-        cells = [f"{numbers[each]:{form}}" if each in numbers else "" for each, form in _NUMBERS.items()]
-        rows.append([plain(differences(own["settings"], of_all) or own["settings"]["method"]), *cells, name])
-    return table(["settings", *(each.replace("num_", "").replace("_", " ") for each in _NUMBERS), "run"], rows)
+    names = list(dict.fromkeys(name for own in of_all for name in differing(own, of_all))) or ["method"]
+    best_first = sorted(records.items(), key=lambda item: item[1]["numbers"].get("mean_relative_error", np.inf))
+    return "\n\n".join(
+        _runs_table(dict(best_first[first : first + _RUNS_BESIDE]), names)
+        for first in range(0, len(best_first), _RUNS_BESIDE)
+    )
 
 
-def _plain(value: Any) -> str:
-    return "none" if value is None else str(value)
+def _runs_table(records: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Runs side by side, with these settings as far as they have them, and their numbers."""
+    settings = [[own["settings"].get(name, "") for own in records.values()] for name in names]
+    numbers = [
+        [f"{own['numbers'][name]:{form}}" if name in own["numbers"] else "" for own in records.values()]
+        for name, form in _NUMBERS.items()
+    ]
+    return table(
+        ["run", *records],
+        [
+            *([plain(name), *map(_cell, own)] for name, own in zip(names, settings, strict=True)),
+            *([name.replace("num_", "").replace("_", " "), *own] for name, own in zip(_NUMBERS, numbers, strict=True)),
+        ],
+    )
+
+
+def _cell(value: Any) -> str:
+    return plain(in_words(value))
 
 
 def _write_points(folder: Path, points: Sequence[Row]) -> None:

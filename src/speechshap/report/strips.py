@@ -52,11 +52,12 @@ def _strip(name: str, explanation: Explanation, target: str) -> Strip:
         return Strip(name, f"{name}: does not explain {target}", False, explanation.frame_edges, *unknown)
     index = targets.index(target)
     shown = explanation.resolution(index)
-    frames, is_significant = shown.estimate.values[index], shown.estimate.significant
+    own = shown.estimate.of(index)
+    (frames,), is_significant = own.values, own.significant
     finite = np.where(np.isfinite(frames), np.abs(frames), 0.0)
     largest = float(finite.max(initial=0.0))
     shares = np.where(np.isfinite(frames), frames, np.nan) / (largest or 1.0)
-    is_unsure = np.zeros(len(frames), dtype=bool) if is_significant is None else ~is_significant[index]
+    is_unsure = np.zeros(len(frames), dtype=bool) if is_significant is None else ~is_significant[0]
     reservation = explanation.reservation(index)
     sign = "" if explanation.is_signed else ", without sign"
     each = "" if shown.is_frames else f" {shown.each}"

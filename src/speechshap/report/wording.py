@@ -111,11 +111,23 @@ def differences(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> 
         >>> differences(lime, [lime, {"method": "energy", "seed": 1}])
         'lime, seed 0'
     """
-    words = []
-    for name, value in own.items():
-        if any(other[name] != value if name in other else other["method"] == own["method"] for other in others):
-            words.append(str(value) if name == "method" else f"{name} {_plain(value)}")
-    return ", ".join(words)
+    return ", ".join(
+        str(own[name]) if name == "method" else f"{name} {in_words(own[name])}" for name in differing(own, others)
+    )
+
+
+def differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the settings whose value differs in some of the others; arguments are those of :func:`differences`.
+
+    Example:
+        >>> differing({"method": "lime", "seed": 0}, [{"method": "lime", "seed": 0}, {"method": "lime", "seed": 1}])
+        ['seed']
+    """
+    return [
+        name
+        for name, value in own.items()
+        if any(other[name] != value if name in other else other["method"] == own["method"] for other in others)
+    ]
 
 
 def _settings(provenance: Provenance) -> dict[str, Any]:
@@ -128,8 +140,13 @@ def _settings(provenance: Provenance) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> str:
-    """A value in words; the fields of a nested one are named."""
+def in_words(value: Any) -> str:
+    """A value of a setting in words; the fields of a nested one are named.
+
+    Example:
+        >>> in_words(None), in_words({"bands": 32, "floor": None})
+        ('none', 'bands 32')
+    """
     if isinstance(value, Mapping):
-        return " ".join(f"{name} {_plain(part)}" for name, part in value.items() if part is not None)
+        return " ".join(f"{name} {in_words(part)}" for name, part in value.items() if part is not None)
     return "none" if value is None else str(value)

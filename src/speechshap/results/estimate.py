@@ -64,7 +64,8 @@ class Estimate:
         """Which values differ from 0, with their number accounted for; None where the errors are unknown, and of sizes.
 
         The values of a target, which is what the first dimension counts, are a family of their own
-        (:func:`speechshap.results.significance.significant`).
+        (:func:`speechshap.results.significance.significant`). False where the error of a value is unknown; whether that
+        of a whole target is, :meth:`of` tells.
         """
         if self.standard_error is None or not self.is_signed:
             return None
@@ -78,6 +79,20 @@ class Estimate:
         error, size = (np.linalg.norm(part, axis=-1) for part in (self.standard_error, self.values))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(error == 0, 0.0, error / size)
+
+    def of(self, target: int) -> "Estimate":
+        """What is known of one target, ``(1, ...)``: without errors where those of all its values are unknown.
+
+        Targets that a method without errors, or an earlier version, has added may be among targets with errors.
+
+        Example:
+            >>> both = Estimate(np.array([[5.0], [5.0]]), np.array([[1.0], [np.nan]]), n_replicates=16)
+            >>> both.of(0).significant, both.of(1).significant
+            (array([[ True]]), None)
+        """
+        values, errors = self.values[[target]], self.standard_error
+        known = errors is not None and not np.isnan(errors[target]).all()
+        return replace(self, values=values, standard_error=errors[[target]] if errors is not None and known else None)
 
     def part(self, chosen: np.ndarray) -> "Estimate":
         """Some of the values, by their places in the last dimension."""

@@ -89,6 +89,9 @@ def random_windows(
 ) -> np.ndarray:
     """Windows of the same lengths at random places that do not overlap, sorted by time, ``(windows, 2)``.
 
+    A window begins where a frame does, and lasts exactly as long as the one it stands for: frames at the ends of a
+    sound are longer than the others, so that whole frames would not add up to the same length everywhere.
+
     Args:
         windows: Bounds in seconds, ``(windows, 2)``.
         edges: Bounds of the frames in seconds, ``(frames + 1,)``.
@@ -115,7 +118,7 @@ def random_windows(
                 first = int(generator.choice(possible))
                 break
         free[first : ends[first]] = False
-        placed.append((float(edges[first]), float(edges[ends[first]])))
+        placed.append((float(edges[first]), float(edges[first] + (end - start))))
     return np.array(sorted(placed)).reshape(-1, 2)
 
 

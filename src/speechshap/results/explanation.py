@@ -225,10 +225,10 @@ class Explanation:
         nothing is 0 for lack of significance.
         """
         shown = self.resolution(target)
-        values, is_significant = shown.estimate.values[target], shown.estimate.significant
-        known = np.nan_to_num(values, posinf=0.0, neginf=0.0)
-        if is_significant is not None:
-            known = np.where(is_significant[target], known, 0.0)
+        own = shown.estimate.of(target)
+        known = np.nan_to_num(own.values[0], posinf=0.0, neginf=0.0)
+        if (is_significant := own.significant) is not None:
+            known = np.where(is_significant[0], known, 0.0)
         return known if shown.is_frames else spread_over_frames(known, shown.edges, self.frame_edges)
 
     def evidence_windows(self, target: int = 0) -> np.ndarray:
@@ -265,8 +265,8 @@ class Explanation:
             why = "mostly Monte Carlo noise; take more draws" if is_drawn else "the integral has not converged"
             return f"relative error {error:.2f}{even}: {why}"
         gap = float(self.completeness_gap.values[target])
-        errors = self.completeness_gap.standard_error
-        gap_error = 0.0 if errors is None else float(errors[target])
+        errors = self.completeness_gap.of(target).standard_error
+        gap_error = 0.0 if errors is None else float(errors[0])
         if abs(gap) > max(4 * gap_error, 0.02):
             spread = "" if errors is None else f" ± {gap_error:.2f}"
             return f"{gap:+.2f}{spread} {self.unit} are unaccounted for; try other baselines"

@@ -370,8 +370,14 @@ def _estimate(rows: Sequence[Row], values: str, standard_error: str) -> Estimate
     is_known = any(row.get(standard_error) is not None for row in rows)
     # Where draws go on until an error is small enough, a target that another run has added may have other replicates.
     fewest = min((count for row in rows if (count := row["n_replicates"]) is not None), default=None)
-    errors = _stack(rows, standard_error) if is_known else None
-    return Estimate(_stack(rows, values), errors, fewest, own_unit(rows[0]["method"]) is None)
+    stacked, errors = _stack(rows, values), None
+    if is_known:
+        # Such a target may also be of an earlier version, which gave no errors of layers, say.
+        errors = np.full_like(stacked, np.nan)
+        for place, row in enumerate(rows):
+            if (own := row.get(standard_error)) is not None:
+                errors[place] = own
+    return Estimate(stacked, errors, fewest, own_unit(rows[0]["method"]) is None)
 
 
 def _stack(rows: Sequence[Row], column: str) -> np.ndarray:

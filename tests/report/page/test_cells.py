@@ -1,15 +1,20 @@
 """What plotly is given: what is significant, and what is not."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import REPLICATES, make_explanation
+from browsing import opened
+from helpers import REPLICATES, Browser, make_explanation, write_part, write_sound
 
+from speechshap.report.page import write_report
+from speechshap.report.page.entry import ReportEntry, Variant
 from speechshap.report.page.interactive import interactive_figure
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import Explanation
+from speechshap.results.rows import from_rows, to_rows
 
 LONG = "a class whose name has forty letters, <b>"
 
@@ -52,7 +57,7 @@ def test_cells_that_are_not_significant_are_faint() -> None:
         np.testing.assert_array_equal(sure.z[:, 1::2], cells.z[:, 1::2])
         # The page makes amounts of steps.
         step = cells.meta["scale"] / 127
-        np.testing.assert_allclose(step * cells.z, bands.estimate.values[target], atol=step / 2 + 1e-6)
+        np.testing.assert_allclose(step * cells.z, bands.estimate.values[target], atol=step)
         np.testing.assert_allclose(step * cells.customdata, 0.2 * 2.0639, atol=step / 2 + 1e-6)
         pale, solid = of_role(figure, "layers", target)
         assert pale.opacity < 0.2
@@ -84,9 +89,9 @@ def test_summed_columns_of_a_long_sound_show_what_is_significant_in_them() -> No
     sums = np.add.reduceat(bands.estimate.values[0], np.arange(0, 2501, 3), axis=1)
     step = cells.meta["scale"] / 127
     most = cells.meta["scale"]  # from which on colours are saturated
-    np.testing.assert_allclose(step * cells.z, np.clip(sums, -most, most), atol=step / 2 + 1e-5)
+    np.testing.assert_allclose(step * cells.z, np.clip(sums, -most, most), atol=step)
     kept = np.add.reduceat(np.where(np.arange(2501) % 2, bands.estimate.values[0], 0), np.arange(0, 2501, 3), axis=1)
-    np.testing.assert_allclose(step * sure.z, np.clip(kept, -most, most), atol=step / 2 + 1e-5)
+    np.testing.assert_allclose(step * sure.z, np.clip(kept, -most, most), atol=step)
     assert cells.customdata is None  # of a sum the errors are unknown
 
 
@@ -122,3 +127,93 @@ def test_every_resolution_is_there_to_be_compared() -> None:
     assert reach is not None
     np.testing.assert_allclose(found[0]["values"], explanation.frames.values, rtol=1e-3)
     np.testing.assert_allclose(found[0]["reach"], reach, rtol=1e-3)
+
+
+def half_unknown() -> Explanation:
+    """Of three targets, the last is one whose errors are unknown."""
+    known = half_known(words=["so", "no"])
+    *rows, last = to_rows(known)
+    return from_rows([*rows, last | {name: None for name in last if name.endswith("standard_error")}])
+
+
+def test_a_target_without_errors_is_said_to_be_unknown_among_others_with_errors() -> None:
+    explanation = half_unknown()
+    figure = interactive_figure(np.zeros(16000, np.float32), 16000, explanation)
+    for role in ("cells", "layers"):
+        assert of_role(figure, role, 0)[0].opacity < 0.2
+        (drawn,) = of_role(figure, role, 2)
+        assert (drawn.opacity or 1) == 1
+        assert drawn.customdata is None
+    assert of_role(figure, "cells", 2)[0].meta["known"] is False
+    assert of_role(figure, "sure", 2) == []
+    rows = of_role(figure, "targets")
+    assert [trace.opacity is not None for trace in rows] == [True, False, True, False, False]
+    assert "not significant" not in rows[-1].hovertemplate
+    titles = {each.name: each.text for each in figure.layout.annotations}
+    for panel in ("spectrogram", "tier words", "targets", "layers"):
+        assert titles[panel].endswith("not significant; angry: no errors: significance unknown")
+    (payload,) = ReportEntry([Variant("lime", explanation, None)]).payload()
+    for target, own in enumerate(payload["targets"]):
+        is_known = target < 2
+        assert (own["reach"] is not None, own["significant"] is not None) == (is_known, is_known)
+        assert all((row[-1] is not None, row[-2] is not None) == (is_known, is_known) for row in own["segments"])
+    assert payload["targets"][2]["title"].endswith("no errors: significance unknown")
+    assert payload["targets"][2]["grade"] is None
+
+
+def test_a_title_counts_the_targets_without_errors_where_they_are_several() -> None:
+    first, *others = to_rows(make_explanation(targets=(LONG, "b", LONG[::-1])))
+    mixed = from_rows([first, *(row | {"frame_standard_error": None} for row in others)])
+    titles = {each.name: each.text for each in interactive_figure(None, 16000, mixed).layout.annotations}
+    assert titles["targets"].endswith("faint: not significant; 2 targets: no errors: significance unknown")
+
+
+def test_sizes_are_not_said_to_be_tested() -> None:
+    explanation = half_known(provenance={"method": "smooth_grad"})
+    sizes = dataclasses.replace(explanation.frames, is_signed=False)
+    figure = interactive_figure(None, 16000, dataclasses.replace(explanation, frames=sizes))
+    titles = {each.name: each.text for each in figure.layout.annotations}
+    assert titles["frames"].endswith("sizes, which are not tested against 0")
+    assert titles["targets"].endswith("sizes, which are not tested against 0")
+
+
+def uneven_cells() -> Explanation:
+    """Of significant cells of all sizes, some are far below a step; some that are not have errors beyond the scale."""
+    explanation = make_explanation(bands=8)
+    assert explanation.bands is not None
+    values = np.geomspace(1e-6, 1.0, explanation.bands.estimate.values.size, dtype=np.float32)
+    values = values.reshape(explanation.bands.estimate.values.shape)
+    errors = np.where(np.arange(values.shape[-1]) % 2, values / 20, 9.0).astype(np.float32)
+    bands = dataclasses.replace(explanation.bands, estimate=Estimate(values, errors, REPLICATES))
+    return dataclasses.replace(explanation, bands=bands)
+
+
+def test_what_is_drawn_as_significant_is_what_is_significant_however_small() -> None:
+    explanation = uneven_cells()
+    assert explanation.bands is not None
+    figure = interactive_figure(np.zeros(16000, np.float32), 16000, explanation)
+    (sure,) = of_role(figure, "sure", 0)
+    is_significant = explanation.bands.estimate.significant
+    assert is_significant is not None
+    assert is_significant.any()
+    np.testing.assert_array_equal(sure.z != 0, is_significant[0])
+
+
+TOLD = """
+const cells = picture.data.find((trace) => trace.meta?.role === "cells");
+return [cells.customdata.map((row) => row.map((cell) => cell[2])), cells.customdata[0][1]];
+"""
+
+
+def test_a_cell_says_where_it_or_its_interval_is_beyond_the_scale(browser: Browser, tmp_path: Path) -> None:
+    explanation = uneven_cells()
+    sound = write_sound(tmp_path / "a.wav", 1.0)
+    write_part(tmp_path, dataclasses.replace(explanation, path=str(sound)))
+    write_report(tmp_path, {})
+    with opened(browser, tmp_path / "report.html") as page:
+        notes, (small, margin, _) = page.execute_script(TOLD)
+    assert {note for row in notes for note in row[::2]} == {
+        ", interval as wide or wider, not significant", " or more, interval as wide or wider, not significant",
+    }  # fmt: skip
+    assert {note for row in notes for note in row[1::2]} == {"", " or more"}
+    assert 0 < margin <= small < 0.01

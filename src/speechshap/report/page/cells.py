@@ -12,6 +12,7 @@ from speechshap.report.page.plotly_values import escape, float32
 from speechshap.report.panels import SATURATED, symmetric_scale
 from speechshap.report.spectrogram import band_positions
 from speechshap.report.wording import shortened
+from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import BandAttribution, Explanation, LayerAttribution
 
 # The middle is transparent, so that it looks right on a light page and on a dark one.
@@ -89,7 +90,9 @@ def overlays(bands: BandAttribution, axis: str, bar: dict[str, Any], unit: str) 
     """Time-frequency attribution of each target, all on one scale, as small integers to keep the file small.
 
     The page makes the numbers of the labels from the integers: ``meta["scale"]`` is the largest one's attribution, and
-    ``customdata`` has half the width of the interval of each cell in the same steps.
+    ``customdata`` has half the width of the interval of each cell in the same steps. The largest integer stands for all
+    that is beyond it, and 0 for 0 alone: a cell that is significant is there in the traces of the role ``sure``,
+    however small it is.
 
     Args:
         bands: Attribution by time and frequency.
@@ -97,16 +100,12 @@ def overlays(bands: BandAttribution, axis: str, bar: dict[str, Any], unit: str) 
         bar: Colour bar.
         unit: Of the attributions.
     """
-    values, is_significant = np.nan_to_num(bands.estimate.values), bands.estimate.significant
+    values = np.nan_to_num(bands.estimate.values)
     # Neighbouring columns of a long sound are added up, as those of the spectrogram are averaged.
     factor = math.ceil(values.shape[2] / MOST_COLUMNS)
-    columns, sure = (
-        np.add.reduceat(each, np.arange(0, values.shape[2], factor), axis=2)
-        for each in (values, values if is_significant is None else np.where(is_significant, values, 0.0))
-    )
+    starts = np.arange(0, values.shape[2], factor)
+    columns = np.add.reduceat(values, starts, axis=2)
     reach = float(symmetric_scale(columns, quantile=SATURATED).vmax or 1.0)
-    # The error of a sum does not follow from those of its terms.
-    margins = None if factor > 1 or bands.estimate.reach is None else _levels(bands.estimate.reach, reach)
     ticks = {"tickvals": [-LEVELS, 0, LEVELS], "ticktext": [f"−{reach:.2g}", "0", f"{reach:.2g}"]}
     shared = {
         "zmin": -LEVELS, "zmax": LEVELS, "x0": (factor - 1) * bands.hop_seconds / 2, "dx": factor * bands.hop_seconds,
@@ -115,8 +114,11 @@ def overlays(bands: BandAttribution, axis: str, bar: dict[str, Any], unit: str) 
     found = []
     for target in range(len(columns)):
         is_shown = {"visible": target == 0, "colorbar": {**bar, **ticks}}
+        own = bands.estimate.of(target)
+        is_significant = own.significant
         told = {"target": target, "role": "cells", "scale": reach, "unit": unit, "known": is_significant is not None}
-        margin = None if margins is None else margins[target]
+        # The error of a sum does not follow from those of its terms.
+        margin = None if factor > 1 or own.reach is None else _levels(own.reach[0], reach)
         opacity = 1.0 if is_significant is None else PALE
         all_cells = _levels(columns[target], reach)
         found.append(
@@ -127,7 +129,8 @@ def overlays(bands: BandAttribution, axis: str, bar: dict[str, Any], unit: str) 
         )  # fmt: skip
         if is_significant is not None:
             told = {"target": target, "role": "sure"}
-            found.append(go.Heatmap(z=_levels(sure[target], reach), meta=told, **shared, **is_shown))
+            sure = np.add.reduceat(np.where(is_significant[0], values[target], 0.0), starts, axis=1)
+            found.append(go.Heatmap(z=_levels(sure, reach), meta=told, **shared, **is_shown))
     return found
 
 
@@ -137,13 +140,12 @@ def target_rows(explanation: Explanation, axis: str) -> tuple[list[go.Heatmap], 
     scale, above = symmetric_scale(frames.values), names_are_above(names)
     starts = [row + (0.45 if above else 0.08) for row in range(len(names))]
     traces: list[go.Heatmap] = []
-    reach, is_significant = frames.reach, frames.significant
-    margin = "" if reach is None else " ± %{customdata:.2g}"
     for row, (name, start) in enumerate(zip(names, starts, strict=True)):
+        own = frames.of(row)
+        reach, margin = _margins(own)
         traces += heat_maps(
-            frames.values[row][None], None if is_significant is None else is_significant[row][None],
-            f"{escape(name)}: %{{z:.3g}}{margin} {escape(explanation.unit)}",
-            customdata=None if reach is None else float32(reach[row][None]), x=float32(explanation.frame_edges),
+            own.values, own.significant, f"{escape(name)}: %{{z:.3g}}{margin} {escape(explanation.unit)}",
+            customdata=reach, x=float32(explanation.frame_edges),
             y=[start, row + 1], yaxis=axis, zmin=scale.vmin, zmax=scale.vmax, colorscale=DIVERGING,
             meta={"role": "targets"},
         )  # fmt: skip
@@ -154,14 +156,16 @@ def layer_traces(layers: LayerAttribution, edges: np.ndarray, axis: str, unit: s
     """A row of frames for each layer, of each target, and a bar for the layer's share."""
     names = [escape(name.replace("layer_", "layer ")) for name in layers.names]
     frames, shares = layers.frames, layers.shares
-    scale, reach, is_significant = symmetric_scale(frames.values), frames.reach, frames.significant
-    margin = "" if reach is None else " ± %{customdata:.2g}"
+    scale = symmetric_scale(frames.values)
     traces: list[Any] = []
     for target in range(len(shares)):
+        own = frames.of(target)
+        is_significant = own.significant
+        reach, margin = _margins(own)
         traces += heat_maps(
-            frames.values[target], None if is_significant is None else is_significant[target],
+            own.values[0], None if is_significant is None else is_significant[0],
             f"%{{y}}: %{{z:.3g}}{margin} {escape(unit)}", x=float32(edges), y=names, yaxis=axis, zmin=scale.vmin,
-            customdata=None if reach is None else float32(reach[target]), zmax=scale.vmax, colorscale=DIVERGING,
+            customdata=None if reach is None else reach[0], zmax=scale.vmax, colorscale=DIVERGING,
             visible=target == 0, meta={"target": target, "role": "layers"},
         )  # fmt: skip
         traces.append(
@@ -184,5 +188,12 @@ def layer_ticks(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _margins(own: Estimate) -> tuple[np.ndarray | None, str]:
+    """Half the widths of intervals, and how a cell tells its own; None and nothing where errors are unknown."""
+    return (None, "") if own.reach is None else (float32(own.reach), " ± %{customdata:.2g}")
+
+
 def _levels(values: np.ndarray, reach: float) -> np.ndarray:
-    return np.clip(np.round(np.nan_to_num(values) / reach * LEVELS), -LEVELS, LEVELS).astype(np.int8)
+    """Values in whole steps; 0 is 0 alone."""
+    steps = np.nan_to_num(values) / reach * LEVELS
+    return (np.sign(steps) * np.clip(np.round(np.abs(steps)), 1, LEVELS)).astype(np.int8)

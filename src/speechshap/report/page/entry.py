@@ -114,8 +114,9 @@ def _waveform(path: str, num_samples: int) -> np.ndarray | None:
 
 def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) -> dict[str, Any]:
     shown = explanation.resolution(target)
-    values, reach, is_significant = shown.estimate.values[target], shown.estimate.reach, shown.estimate.significant
-    significant = None if is_significant is None else is_significant[target]
+    own = shown.estimate.of(target)
+    (values,), reach = own.values, own.reach
+    significant = None if (found := own.significant) is None else found[0]
     # As much of the sound as so many frames are.
     count = math.ceil(TOP_K_FRAMES * len(values) / explanation.frames.values.shape[1])
     gap = explanation.completeness_gap
@@ -125,7 +126,7 @@ def _target(explanation: Explanation, target: int, waveform: np.ndarray | None) 
         "title": frames_title(explanation, target),
         "edges": numbers(shown.edges, 6),
         "values": numbers(values, 6),
-        "reach": None if reach is None else numbers(reach[target], 6),
+        "reach": None if reach is None else numbers(reach[0], 6),
         "significant": None if significant is None else significant.tolist(),
         "strongest": marked_frames(values, significant, count).tolist(),
         "windows": explanation.evidence_windows(target).round(4).tolist(),

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from speechshap.attribution.intervals import interval_reach
+from speechshap.data.wording import counted
 from speechshap.report.page.cells import (
     DIVERGING,
     layer_ticks,
@@ -34,6 +35,7 @@ from speechshap.report.spectrogram import (
     waveform_outline,
 )
 from speechshap.report.strips import CAPTION
+from speechshap.report.wording import shortened
 from speechshap.results.estimate import Estimate
 from speechshap.results.explanation import Explanation
 
@@ -42,6 +44,7 @@ _TIME_ENDS = 0.88  # colour bars and the layers' shares lie to the right of it
 _OUTLINE_COLUMNS = 1500
 
 UNKNOWN = "no errors: significance unknown"
+SIZES = "sizes, which are not tested against 0"
 
 
 def interactive_figure(
@@ -117,7 +120,7 @@ def interactive_figure(
 def frames_title(explanation: Explanation, target: int) -> str:
     """What the panel of the frames shows of a target."""
     shown, unit = explanation.resolution(target), explanation.unit
-    errors = "filled: significant" if shown.estimate.reach is not None else UNKNOWN
+    errors = _unknown(shown.estimate.of(target)) or "filled: significant"
     if not shown.is_frames:
         return f"attribution {shown.each} ({unit}), as frames are noise; {errors}"
     return f"frame attribution ({unit}); {errors}"
@@ -126,27 +129,40 @@ def frames_title(explanation: Explanation, target: int) -> str:
 def _titles(explanation: Explanation, tiers: list[str]) -> dict[str, str]:
     """What each panel shows, with its units; the page writes that of the frames."""
     unit = escape(explanation.unit)
-    known = _known(explanation.frames)
+    names = [str(target) for target in explanation.targets]
+    known = _known(explanation.frames, names)
     titles = {
         "waveform": "waveform (share of full scale)",
         "spectrogram": "spectrogram (kHz; the stronger, the louder)",
         "curves": "pitch (Hz, line) and intensity (dB of the utterance's level, dotted)",
         "frames": frames_title(explanation, 0),
         "compared": CAPTION,
-        "targets": f"every target ({unit} a frame){known}",
+        "targets": f"frames of every target ({unit}){known}",
     }
     titles |= {f"tier {tier}": f"{escape(tier)} ({unit}){known.replace('faint', 'hollow')}" for tier in tiers}
     if explanation.bands is not None:
-        own = _known(explanation.bands.estimate)
+        own = _known(explanation.bands.estimate, names)
         titles["spectrogram"] = f"time-frequency attribution ({unit} a cell; kHz){own}"
     if explanation.layers is not None:
-        own = _known(explanation.layers.frames)
-        titles["layers"] = f"neurons of each layer, summed ({unit} a frame){own}"
+        own = _known(explanation.layers.frames, names)
+        titles["layers"] = f"neurons by layer and frame ({unit}){own}"
     return titles
 
 
-def _known(estimate: Estimate) -> str:
-    return f"; {UNKNOWN}" if estimate.standard_error is None else "; faint: not significant"
+def _known(estimate: Estimate, names: list[str]) -> str:
+    """What is known of the significance, and of which target it is not, or of how many, where it is of others."""
+    unknown = {name: why for target, name in enumerate(names) if (why := _unknown(estimate.of(target)))}
+    if len(unknown) == len(names):
+        return f"; {unknown[names[0]]}"
+    if not unknown:
+        return "; faint: not significant"
+    which = shortened(next(iter(unknown)), 20) if len(unknown) == 1 else counted(len(unknown), "target")
+    return f"; faint: not significant; {escape(which)}: {UNKNOWN}"
+
+
+def _unknown(own: Estimate) -> str | None:
+    """Why it is not known what is significant; None where it is."""
+    return UNKNOWN if own.standard_error is None else None if own.is_signed else SIZES
 
 
 def _layout(heights: dict[str, int], axes: dict[str, str], explanation: Explanation) -> dict[str, Any]:

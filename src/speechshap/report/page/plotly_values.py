@@ -26,10 +26,10 @@ def numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
 
 
 def escape(text: str) -> str:
-    """Escape what plotly would read as tags.
+    """Escape what plotly would read as tags, and as fields of a template, which labels are as well as hover texts.
 
     Example:
-        >>> escape("<b>")
-        '&lt;b&gt;'
+        >>> escape("<b> %{x}")
+        '&lt;b&gt; %&#123;x}'
     """
-    return html.escape(text, quote=False)
+    return html.escape(text, quote=False).replace("%{", "%&#123;")

@@ -48,10 +48,11 @@ def spark(shown: Resolution, target: int = 0) -> list[int] | None:
         >>> drawn[::10]
         [9, 0, -6, -3]
     """
-    values, is_significant = shown.estimate.values[target], shown.estimate.significant
+    own = shown.estimate.of(target)
+    (values,), is_significant = own.values, own.significant
     if not np.isfinite(values).all():
         return None
-    kept = values if is_significant is None else np.where(is_significant[target], values, 0.0)
+    kept = values if is_significant is None else np.where(is_significant[0], values, 0.0)
     bounds = np.linspace(shown.edges[0], shown.edges[-1], SPARK_COLUMNS + 1)
     sums = np.diff(np.interp(bounds, shown.edges, np.append(0.0, np.cumsum(kept, dtype=np.float64))))
     greatest = np.abs(sums).max()

@@ -26,12 +26,14 @@ def tier_traces(tier: SegmentAttribution, target: int, axis: str, unit: str) -> 
         axis: Of the panel (``y3``).
         unit: Of the attributions.
     """
-    values, reach, is_significant = tier.estimate.values[target], tier.estimate.reach, tier.estimate.significant
-    margin = None if reach is None else reach[target]
-    is_filled = np.ones(len(values), bool) if is_significant is None else is_significant[target]
+    own = tier.estimate.of(target)
+    (values,), is_significant = own.values, own.significant
+    margin = None if own.reach is None else own.reach[0]
+    is_filled = np.ones(len(values), bool) if is_significant is None else is_significant[0]
     colours = np.where(values > 0, SPEAKS_FOR, SPEAKS_AGAINST)
     widths = tier.ends - tier.starts
     # All targets have one scale, and the strip its place above the highest bar.
+    reach = tier.estimate.reach
     every, most = np.nan_to_num(tier.estimate.values), 0.0 if reach is None else np.nan_to_num(reach)
     low, high = min(0.0, float((every - most).min())), max(0.0, float((every + most).max()))
     height = 0.45 * ((high - low) or 1.0)
@@ -40,8 +42,8 @@ def tier_traces(tier: SegmentAttribution, target: int, axis: str, unit: str) -> 
         "visible": target == 0, "customdata": float32(np.stack([tier.starts, tier.ends], 1)),
     }  # fmt: skip
     labels = [escape(label) for label in tier.labels]
-    intervals = [""] * len(values) if margin is None else [f" ± {own:.2g}" for own in margin]
-    notes = ["" if own else NOT_SIGNIFICANT for own in is_filled]
+    intervals = [""] * len(values) if margin is None else [f" ± {size:.2g}" for size in margin]
+    notes = ["" if is_sure else NOT_SIGNIFICANT for is_sure in is_filled]
     told = [
         f"{label} {value:.3g}{interval} {escape(unit)}{note}".strip()
         for label, value, interval, note in zip(labels, values, intervals, notes, strict=True)
@@ -78,9 +80,10 @@ def segment_rows(explanation: Explanation, target: int) -> list[list[Any]]:
     """
     rows = []
     for tier in explanation.read_tiers:
-        values, reach, is_significant = tier.estimate.values[target], tier.estimate.reach, tier.estimate.significant
-        margins = np.full_like(values, np.nan) if reach is None else reach[target]
-        sure = [None] * len(values) if is_significant is None else is_significant[target].tolist()
+        estimate = tier.estimate.of(target)
+        (values,), reach, is_significant = estimate.values, estimate.reach, estimate.significant
+        margins = np.full_like(values, np.nan) if reach is None else reach[0]
+        sure = [None] * len(values) if is_significant is None else is_significant[0].tolist()
         rows += [
             [name, label, round(float(start), 3), round(float(end), 3), number(value), number(margin), own]
             for name, label, start, end, value, margin, own in zip(

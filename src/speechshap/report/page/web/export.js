@@ -79,7 +79,9 @@ function csvText() {
     }
   }
   const cell = (content) => {
-    const text = typeof content === "number" ? String(Number(content.toPrecision(6))) : String(content ?? "");
+    // Spreadsheets take text that begins like this for a formula, unless an apostrophe is in front of it.
+    const guard = typeof content === "string" && /^[=+\-@\t\r]/.test(content) ? "'" : "";
+    const text = typeof content === "number" ? String(Number(content.toPrecision(6))) : guard + String(content ?? "");
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");

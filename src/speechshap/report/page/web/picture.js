@@ -42,10 +42,15 @@ function readable(cells, sure) {
   const step = scale / cells.zmax;
   const [values, margins] = [rowsOf(cells.z), cells.customdata ? rowsOf(cells.customdata) : null];
   const significant = known ? rowsOf(sure.z) : null;
-  cells.customdata = values.map((row, number) => Array.from(row, (size, column) => [
-    step * size, margins === null ? 0 : step * margins[number][column],
-    (Math.abs(size) === cells.zmax ? " or more" : "") + (known && !significant[number][column] ? ", not significant" : ""),
-  ]));
+  // The last step stands for all beyond it.
+  cells.customdata = values.map((row, number) => Array.from(row, (size, column) => {
+    const margin = margins === null ? 0 : margins[number][column];
+    const notes = [
+      Math.abs(size) === cells.zmax ? " or more" : "", margin === cells.zmax ? ", interval as wide or wider" : "",
+      known && !significant[number][column] ? ", not significant" : "",
+    ];
+    return [step * size, step * margin, notes.join("")];
+  }));
   const margin = margins === null ? "" : " ± %{customdata[1]:.2g}";
   cells.hovertemplate = `%{customdata[0]:+.2g}${margin} ${escaped(unit)}%{customdata[2]}<extra></extra>`;
   delete cells.hoverinfo;
