@@ -45,6 +45,11 @@ def test_what_is_significant_of_a_difference_is_what_scipy_finds(page: Any) -> N
         assert degrees == 1 or expected.any()
 
 
+def test_a_value_without_an_error_is_not_told_significant(page: Any) -> None:
+    choose_number(page, 0)
+    assert page.execute_script("return significance([9, 9, null], [1, null, 1], 24)") == [True, False, False]
+
+
 COMPARED = """
 const [[oneName, oneTarget], [otherName, otherTarget]] = arguments;
 const side = (name, target) => {
@@ -98,6 +103,17 @@ def test_two_targets_differ_by_their_contrast_or_with_a_conservative_interval(pa
     assert "conservative" in found["how"]
     np.testing.assert_allclose(found["values"], frames.values[0] - frames.values[2], atol=2e-3)
     np.testing.assert_allclose(found["reach"], frames.reach[0] + frames.reach[2], rtol=2e-3)
+
+
+def test_where_one_side_has_no_errors_significance_is_unknown(page: Any, folder: Path) -> None:
+    choose_number(page, 0)
+    (name,) = (name for name, own in by_name(folder).items() if own.provenance.settings["seed"] == 1)
+    known = "state.payload.find(({ name }) => name === arguments[0]).targets[1]"
+    page.execute_script(f"window.reach = {known}.reach; {known}.reach = null", name)
+    found = page.execute_script(COMPARED, [name, "happy - sad"], [name, "sad"])
+    page.execute_script(f"{known}.reach = window.reach", name)
+    assert found["how"] == "Errors are unknown."
+    assert (found["reach"], found["significant"]) == (None, None)
 
 
 def test_there_is_no_difference_of_what_cannot_be_subtracted(page: Any, folder: Path) -> None:

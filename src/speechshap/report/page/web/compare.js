@@ -64,14 +64,15 @@ function difference(first, second) {
   const exact = contrast(first, second);
   if (exact !== null) {
     const values = a.values[exact.index].map((size) => (size === null ? null : exact.sign * size));
-    const errors = a.reach === null ? null : a.reach[exact.index].map((own) => (own === null ? null : own / first.meta.reach));
+    const isUnknown = first.variant.targets[exact.index].reach === null;
+    const errors = isUnknown ? null : a.reach[exact.index].map((own) => (own === null ? null : own / first.meta.reach));
     return judged(a.edges, values, errors, first.meta, `The contrast ${exact.name} was explained itself.`);
   }
   const values = a.values[first.index].map((size, place) => {
     const other = b.values[second.index][place];
     return size === null || other === null ? null : size - other;
   });
-  if (a.reach === null || b.reach === null) return judged(a.edges, values, null, first.meta, "Errors are unknown.");
+  if (first.target.reach === null || second.target.reach === null) return judged(a.edges, values, null, first.meta, "Errors are unknown.");
   // With the same seed, draws may be the same ones. Then errors may add up at worst.
   const isIndependent = first.variant !== second.variant && first.meta.seed !== second.meta.seed;
   const errors = a.reach[first.index].map((own, place) => {
@@ -107,7 +108,8 @@ function judged(edges, values, errors, { degrees, reach }, how) {
 // Which values differ from 0, with 5 % false discoveries at most (Benjamini & Hochberg 1995).
 function significance(values, errors, degrees) {
   const chances = values.map((size, place) => {
-    const t = size === null ? NaN : size / errors[place]; // 0 / 0 is NaN: a value that is exactly 0
+    const isUnknown = size === null || errors[place] === null;
+    const t = isUnknown ? NaN : size / errors[place]; // 0 / 0 is NaN: a value that is exactly 0
     return Number.isNaN(t) ? null : chance(t, degrees);
   });
   const falling = chances.filter((each) => each !== null).sort((first, second) => second - first);

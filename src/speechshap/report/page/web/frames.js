@@ -1,6 +1,7 @@
 // The curve of a target's frames, or of longer stretches: what is significant is filled, the rest is a thin line.
 
-const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+// Plotly reads tags, and values to be filled in after %{.
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("%{", "%&#123;");
 const steps = (values) => [...values, values.at(-1)];
 
 // With their interval, where it is known. Values that are not finite are null, and gaps.
