@@ -29,7 +29,7 @@ _LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: margins, and the gap between p
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
 _HEIGHTS = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
 _STRIP, _TIER = 0.38, 0.6
-_CAPTION_LETTERS, _TIER_LETTERS, _TITLE_LETTERS, _NAME_LETTERS = 58, 20, 74, 16
+_CAPTION_LETTERS, _TIER_LETTERS, _TITLE_LETTERS, _NAME_LETTERS = 58, 20, 90, 16
 _SPECTROGRAM = "spectrogram, 80 dB from white to black"
 
 
@@ -259,9 +259,10 @@ def _title(figure: Figure, explanation: Explanation, with_error: bool = True) ->
     error = explanation.relative_error[0] if explanation.resolution().is_frames else np.nan  # the caption tells it
     with_error = with_error and bool(np.isfinite(error)) and "relative error" not in reservation
     said = f", relative error {error:.2f}" if with_error else ""
-    facts = _facts(explanation) + said
-    if len(facts) > _TITLE_LETTERS:
-        facts = _facts(explanation, _NAME_LETTERS) + said
+    facts = next(
+        facts for letters in range(100, 2, -1)  # of a name: as many as there is room for
+        if len(facts := _facts(explanation, letters) + said) <= _TITLE_LETTERS or letters == 3
+    )  # fmt: skip
     colour = WARNING if reservation else "black"
     figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
     figure.text(
@@ -270,7 +271,7 @@ def _title(figure: Figure, explanation: Explanation, with_error: bool = True) ->
     )  # fmt: skip
 
 
-def _facts(explanation: Explanation, letters: int = 1000) -> str:
+def _facts(explanation: Explanation, letters: int) -> str:
     """Prediction, label, and what is explained if it is something else; names have no more than so many letters."""
     parts = [predicted_text(explanation, letters)]
     if explanation.label is not None:
