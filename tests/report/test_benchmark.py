@@ -142,9 +142,10 @@ def test_the_files_of_a_benchmark(tmp_path: Path) -> None:
     }
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    (event,) = events.Scalars("benchmark/auc (signed 180 ms)/good")
-    assert event.value == pytest.approx(0.9, abs=0.02)
     assert events.Tags()["images"] == ["benchmark/figure"]
+    assert events.Tags()["scalars"] == []
+    (event,) = events.Tensors("benchmark/table/text_summary")
+    assert event.tensor_proto.string_val[0].decode() == (tmp_path / "table.md").read_text(encoding="utf-8")
 
 
 def test_without_scores_there_is_nothing_to_write(tmp_path: Path) -> None:

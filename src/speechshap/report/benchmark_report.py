@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from speechshap.errors import UserError
 from speechshap.files import whole_file
 from speechshap.report.benchmark import BenchmarkSummary
@@ -36,12 +34,12 @@ def write_benchmark(scores: ScoresFolder, folder: Path, material: str | None = N
     for name, content in (("table.md", text.encode()), ("table.csv", summary.csv().encode()), ("figure.png", picture)):
         with whole_file(folder / name) as partial:
             partial.write_bytes(content)
-    _write_events(folder, summary, text, picture, size)
+    _write_events(folder, text, picture, size)
     return summary
 
 
-def _write_events(folder: Path, summary: BenchmarkSummary, text: str, picture: bytes, size: tuple[int, int]) -> None:
-    """A run of its own, made anew each time: TensorBoard shows the text, the figure, and a scalar for each mean."""
+def _write_events(folder: Path, text: str, picture: bytes, size: tuple[int, int]) -> None:
+    """A run of its own, made anew each time: TensorBoard shows the text and the figure."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from torch.utils.tensorboard import summary as make
 
@@ -49,14 +47,5 @@ def _write_events(folder: Path, summary: BenchmarkSummary, text: str, picture: b
     shutil.rmtree(place, ignore_errors=True)
     width, height = size
     image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=picture)
-    values = [
-        *make.text("benchmark/table", text).value,
-        Summary.Value(tag="benchmark/figure", image=image),
-        *(
-            value
-            for entry in summary.entries
-            if not entry.label and not np.isnan(entry.mean.value)
-            for value in make.scalar(f"benchmark/{entry.column}/{entry.method}", entry.mean.value).value
-        ),
-    ]
+    values = [*make.text("benchmark/table", text).value, Summary.Value(tag="benchmark/figure", image=image)]
     append_record(new_event_file(place), record(values))
