@@ -292,13 +292,13 @@ def test_a_full_disk_costs_pictures_until_the_next_run_and_no_traceback(tmp_path
 def test_a_run_that_is_told_to_end_does_so_at_once_and_without_a_traceback(
     tmp_path: Path, ends_by: signal.Signals
 ) -> None:
-    run = start_run(tmp_path, 100, "draws")
+    run = start_run(tmp_path, 30, "draws")
     run.send_signal(ends_by)
     _, said = run.communicate()
     assert run.returncode != 0
     assert said.strip() in ("", "interrupted")
     (drawn,) = times_shown(tmp_path)["pictures"]
-    assert drawn < 100
+    assert drawn < 30
 
 
 @pytest.mark.slow
