@@ -40,8 +40,15 @@ def test_it_is_said_where_nothing_is_significant() -> None:
     assert "significant: nothing at this number of draws" in repr(made(relative_error=2.0)).splitlines()
 
 
+def test_sizes_are_not_said_to_be_significant() -> None:
+    result = made(provenance={"method": "smooth_grad"})
+    sizes = replace(result["explanation"].frames, is_signed=False)
+    result["explanation"] = replace(result["explanation"], frames=sizes)
+    assert repr(result).splitlines()[-1].startswith("strongest: ")
+
+
 def test_a_regression_is_printed_with_its_output() -> None:
-    assert repr(made(targets=("arousal",), prediction=None, probability=None)).startswith("a.wav: arousal -0.00\n")
+    assert repr(made(targets=("arousal",), prediction=None, probability=None)).startswith("a.wav: arousal 0.00\n")
 
 
 def test_a_notebook_gets_picture_and_sounds_in_the_page_itself() -> None:

@@ -1,5 +1,6 @@
 """Figures of compared emotions (:mod:`speechshap.report.comparison`); what is not significant is faint."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from speechshap.report.panels import plain
 
 _WIDTH, _HEIGHT, _DPI = 4.2, 4.2, 100  # inches, of a panel
 _FAINT = 0.4
+_LETTERS_AN_INCH = 9
 
 _TITLES = {
     "time": "Where in time the evidence for an emotion lies",
@@ -45,7 +47,8 @@ def rest_figure(comparisons: Sequence[Comparison], missing: Sequence[str] = ()) 
     quantity = comparisons[0].quantity
     across, along = _AXES[quantity](panels[0], comparisons[0])
     figure.supxlabel(across, fontsize="medium")
-    figure.supylabel("this emotion minus the others\n({})".format(along.replace("\n", " ")), fontsize="medium")
+    label = "this emotion minus the others ({})".format(along.replace("\n", " "))
+    figure.supylabel(textwrap.fill(label, round(_LETTERS_AN_INCH * figure.get_figheight())), fontsize="medium")
     _headline(figure, f"{_TITLES[quantity]}, compared with all others", missing)
     return figure
 

@@ -73,7 +73,7 @@ def _summary(explanation: Explanation) -> list[str]:
         f"explained: {explanation.targets[0]}, {count} frames in {explanation.duration:.2f} s, relative error {error}",
     ]
     stretches = strongest_stretches(explanation.evidence_weights(), explanation.frame_edges)
-    kind = "strongest" if explanation.frames.of(0).standard_error is None else "significant"
+    kind = "strongest" if explanation.frames.of(0).significant is None else "significant"
     if stretches:
         named = (f"{start:.2f} to {end:.2f} s ({total:+.3g})" for start, end, total in stretches[:_MOST_STRETCHES])
         lines.append(f"{kind}: {', '.join(named)} {explanation.unit}")

@@ -3,11 +3,14 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, Locator, MaxNLocator
 
 from speechshap.errors import UserError, require_at_least
@@ -29,7 +32,10 @@ _LEFT, _RIGHT, _SIDE = 0.78, 0.72, 0.1  # inches: margins, and the gap between p
 _TOP, _BOTTOM, _GAP, _LINE = 0.6, 0.45, 0.31, 0.13
 _HEIGHTS = {"waveform": 0.8, "spectrogram": 1.25, "frames": 1.35}
 _STRIP, _TIER = 0.38, 0.6
-_CAPTION_LETTERS, _TIER_LETTERS, _TITLE_LETTERS, _NAME_LETTERS = 58, 20, 90, 16
+_CAPTION_LETTERS, _TIER_LETTERS = 58, 20
+_NAME_LETTERS = (100, 50, 40, 30, 24, 20, 16, 12, 9, 6)
+"""Letters that a name in a line of text may have: the most of them that there is room for."""
+
 _SPECTROGRAM = "spectrogram, 80 dB from white to black"
 
 
@@ -89,7 +95,8 @@ def explanation_figure(
         kind = "time-frequency attribution" if is_significant is None else "significant attribution"
         if is_significant is not None and not is_significant[0].any():
             kind = "no significant attribution"
-        _caption(axes["spectrogram"], f"spectrogram, {kind} to {shortened(targets[0], _NAME_LETTERS)}")
+        said = (f"spectrogram, {kind} to {shortened(targets[0], letters)}" for letters in _NAME_LETTERS)
+        _caption(axes["spectrogram"], *said, pixels=axes["spectrogram"].bbox.width)
         _colour_bar(figure, axes["spectrogram"], overlay, explanation.unit)
 
     for number, (panel, tier) in enumerate(tiers.items()):
@@ -116,8 +123,7 @@ def explanation_figure(
         sure = [None] * len(names) if is_significant is None else list(is_significant[0])
         rows = panels.draw_rows(axes["layers"], layers.frames.values[0], sure, edges, names, scale)
         axes["layers"].set_ylabel("layer")
-        said = f"neurons by layer and frame (±{scale.vmax:.2g} {explanation.unit}{_pale(sure)})"
-        _caption(axes["layers"], said)
+        _caption(axes["layers"], f"neurons by layer and frame (±{scale.vmax:.2g} {explanation.unit}{_pale(sure)})")
         panels.draw_shares(_beside(figure, axes["layers"], 0.52), layers.shares[0])
 
     _share_time(list(axes.values()), explanation.duration)
@@ -206,14 +212,16 @@ def _draw_waveform(
     is_significant = None if (found := own.significant) is None else found[0]
     marked = marked_frames(frames.values[0], is_significant, count)
     panels.mark_frames(axes, frames.values[0], edges, marked)
-    said = "orange above 0, blue below" if target is None else f"orange for {shortened(target, 20)}, blue against"
+    said = ["orange above 0, blue below"]
+    if target is not None:
+        said = [f"orange for {shortened(target, letters)}, blue against" for letters in _NAME_LETTERS]
     if is_significant is None:
         unknown = ", errors unknown" if own.standard_error is None else ""
-        _caption(axes, f"strongest {what}{unknown}: {said}")
+        _caption(axes, *(f"strongest {what}{unknown}: {each}" for each in said))
     elif len(marked):
         number = int(is_significant.sum())
         count_said = "" if len(marked) == number else f"{len(marked)} of {number} "
-        _caption(axes, f"{count_said}significant {what}: {said}")
+        _caption(axes, *(f"{count_said}significant {what}: {each}" for each in said))
     else:
         _caption(axes, f"of the {what}, none is significant")
 
@@ -233,6 +241,7 @@ def _stack(heights: dict[str, float], lines: int = 0, tall_caption: str = "frame
     """
     total = _TOP + _BOTTOM + sum(heights.values()) + _GAP * (len(heights) - 1) + _LINE * lines
     figure = Figure(figsize=(_WIDTH, total), dpi=_DPI)
+    FigureCanvasAgg(figure)  # which measures text
     axes: dict[str, Axes] = {}
     top = total - _TOP
     width = (_WIDTH - _LEFT - _RIGHT) / _WIDTH
@@ -254,21 +263,20 @@ def _share_time(axes: Sequence[Axes], duration: float) -> None:
 
 
 def _title(figure: Figure, explanation: Explanation, with_error: bool = True) -> None:
-    name = shortened(explanation.utterance, 56)
     reservation = explanation.reservation() or "" if with_error else ""
     error = explanation.relative_error[0] if explanation.resolution().is_frames else np.nan  # the caption tells it
     with_error = with_error and bool(np.isfinite(error)) and "relative error" not in reservation
     said = f", relative error {error:.2f}" if with_error else ""
-    facts = next(
-        facts for letters in range(100, 2, -1)  # of a name: as many as there is room for
-        if len(facts := _facts(explanation, letters) + said) <= _TITLE_LETTERS or letters == 3
-    )  # fmt: skip
-    colour = WARNING if reservation else "black"
-    figure.text(0.5, 1 - 0.1 / figure.get_figheight(), name, ha="center", va="top", parse_math=False)
-    figure.text(
-        0.5, 1 - 0.28 / figure.get_figheight(), facts, ha="center", va="top", fontsize="small", color=colour,
-        parse_math=False,
-    )  # fmt: skip
+    lines: list[tuple[float, list[str], dict[str, Any]]] = [
+        (0.1, [shortened(explanation.utterance, letters) for letters in _NAME_LETTERS], {}),
+        (0.28, [_facts(explanation, letters) + said for letters in _NAME_LETTERS],
+         {"fontsize": "small", "color": WARNING if reservation else "black"}),
+    ]  # fmt: skip
+    for inches, versions, look in lines:
+        line = figure.text(
+            0.5, 1 - inches / figure.get_figheight(), "", ha="center", va="top", parse_math=False, **look
+        )
+        _say(line, versions, figure.bbox.width)
 
 
 def _facts(explanation: Explanation, letters: int) -> str:
@@ -281,11 +289,22 @@ def _facts(explanation: Explanation, letters: int) -> str:
     return ", ".join(parts)
 
 
-def _caption(axes: Axes, text: str, warn: bool = False) -> None:
-    axes.set_title(
-        plain(text), fontsize="small", loc="left", pad=3, color=WARNING if warn else "0.15",
+def _say(text: Text, versions: Sequence[str], pixels: float) -> None:
+    """Say the first version that is no wider; the last one where all are."""
+    for version in versions:
+        text.set_text(version)
+        if text.get_window_extent().width <= pixels:
+            return
+
+
+def _caption(axes: Axes, *versions: str, warn: bool = False, pixels: float | None = None) -> None:
+    """Say the first version for which there is room: up to the edge of the figure, or so many pixels."""
+    title = axes.set_title(
+        "", fontsize="small", loc="left", pad=3, color=WARNING if warn else "0.15",
         fontweight="bold" if warn else "normal",
     )  # fmt: skip
+    room = axes.figure.bbox.x1 - axes.bbox.x0 if pixels is None else pixels
+    _say(title, [plain(version) for version in versions], room)
 
 
 def _beside(figure: Figure, axes: Axes, inches: float) -> Axes:

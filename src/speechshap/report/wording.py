@@ -1,6 +1,7 @@
 """How an explanation is named in figures and pages."""
 
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -18,12 +19,18 @@ _MOST_OUTPUTS = 3
 def shortened(name: str, letters: int) -> str:
     """A name of no more than these letters: an ellipsis stands for what is left out in the middle.
 
+    Letters of Chinese, Japanese and Korean, and emoji, count twice, since they are twice as wide.
+
     Example:
         >>> shortened("pleasantly surprised", 11)
         'pleas…rised'
     """
-    half = (letters - 1) // 2
-    return name if len(name) <= letters else f"{name[: letters - 1 - half]}…{name[-half:]}"
+    width = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
+    if width <= letters:
+        return name
+    kept = max(letters * len(name) // width, 1)
+    half = (kept - 1) // 2
+    return f"{name[: kept - 1 - half]}…{name[len(name) - half :]}"
 
 
 def grade(relative_error: float) -> Literal["sharp", "fair", "noise"] | None:
@@ -54,7 +61,8 @@ def percent(probability: float) -> str:
 def outputs_text(explanation: Explanation) -> str:
     """The first explained outputs, which a regression has in place of a prediction (``arousal 0.71``)."""
     outputs = zip(explanation.targets, explanation.outputs, strict=True)
-    return ", ".join(f"{target} {output:.2f}" for target, output in list(outputs)[:_MOST_OUTPUTS])
+    shown = list(outputs)[:_MOST_OUTPUTS]
+    return ", ".join(f"{target} {round(float(output), 2) + 0.0:.2f}" for target, output in shown)  # no "-0.00"
 
 
 def predicted_text(explanation: Explanation, letters: int = 1000) -> str:

@@ -64,8 +64,8 @@ class Estimate:
         """Which values differ from 0, with their number accounted for; None where the errors are unknown, and of sizes.
 
         The values of a target, which is what the first dimension counts, are a family of their own
-        (:func:`speechshap.results.significance.significant`). False where the error of a value is unknown; whether that
-        of a whole target is, :meth:`of` tells.
+        (:func:`speechshap.results.significance.significant`). False where the error of a value is unknown; :meth:`of`
+        tells whether those of a whole target are.
         """
         if self.standard_error is None or not self.is_signed:
             return None

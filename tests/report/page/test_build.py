@@ -147,7 +147,7 @@ def test_a_row_has_its_badge_and_its_gap_with_its_error(page: Any) -> None:
     ]
     gaps = {name: cells(page, name)["gap"] for name in GAPS}
     assert gaps == {
-        "wide.wav": "+0.30 ± 0.30", "narrow.wav": "−0.20 ± 0.01", "exact.wav": "+0.00", "without.wav": "–",
+        "wide.wav": "+0.30 ± 0.30", "narrow.wav": "−0.20 ± 0.01", "exact.wav": "0.00", "without.wav": "–",
     }  # fmt: skip
 
 
@@ -179,6 +179,16 @@ def test_a_row_tells_every_target_that_can_be_worse_than_the_first(page: Any) ->
     items = until(lambda: page.find_elements("css selector", "#rows details li"))
     assert [item.text for item in items] == [f"{name} fair 0.20, gap +0.10 ± 0.10" for name in ("sad", "happy")]
     summary.click()
+
+
+def test_errors_that_are_unknown_are_counted_apart_from_the_worst_that_is_known(page: Any) -> None:
+    said = """
+    const other = (error) => ["b", error, error === null ? null : "fair", 0, null];
+    const entry = (grade, ...others) => ({ grade, error: grade && 0.1, target: "a", others: others.map(other) });
+    return [entry("sharp", 0.3, null), entry("sharp", null, null), entry(null, 0.3, 0.4), entry(null, null)]
+        .map((each) => otherTargets(each)[0]?.textContent.trim() ?? "");
+    """
+    assert page.execute_script(said) == ["1 other ≤ 0.30, 1 unknown fair", "2 unknown", "2 others ≤ 0.40 fair", ""]
 
 
 def test_the_sparkline_is_for_the_eye_and_has_its_words(page: Any, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What plotly is given: what is significant, and what is not."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def test_what_is_drawn_as_significant_is_what_is_significant_however_small() -> 
 
 TOLD = """
 const cells = picture.data.find((trace) => trace.meta?.role === "cells");
-return [cells.customdata.map((row) => row.map((cell) => cell[2])), cells.customdata[0][1]];
+return cells.customdata;
 """
 
 
@@ -211,9 +212,11 @@ def test_a_cell_says_where_it_or_its_interval_is_beyond_the_scale(browser: Brows
     write_part(tmp_path, dataclasses.replace(explanation, path=str(sound)))
     write_report(tmp_path, {})
     with opened(browser, tmp_path / "report.html") as page:
-        notes, (small, margin, _) = page.execute_script(TOLD)
-    assert {note for row in notes for note in row[::2]} == {
-        ", interval as wide or wider, not significant", " or more, interval as wide or wider, not significant",
-    }  # fmt: skip
-    assert {note for row in notes for note in row[1::2]} == {"", " or more"}
-    assert 0 < margin <= small < 0.01
+        told = page.execute_script(TOLD)
+    known = r"[+−]\S+( \(or (less|more)\))? ± \S+( \(or less\))? logits"
+    assert all(re.fullmatch(known, cell) for row in told for cell in row[1::2])
+    wide = r"[+−]\S+( \(or (less|more)\))? ± \S+ \(or more\) logits, not significant"
+    assert all(re.fullmatch(wide, cell) for row in told for cell in row[::2])
+    # A cell that is too small for the steps of the scale is told by the first of them.
+    value, margin = re.fullmatch(r"[+−](\S+) \(or less\) ± (\S+) \(or less\) logits", told[0][1]).groups()
+    assert 0 < float(margin) <= float(value) < 0.01

@@ -5,11 +5,13 @@ from typing import Any
 from speechshap.report.page.plotly_values import number, numbers
 from speechshap.results.explanation import Explanation
 
+_DIGITS = 6
+
 
 def answers_of(explanation: Explanation, target: int) -> dict[str, Any] | None:
     """What was asked of the model for a target, in words, and its answers; None where it was not asked.
 
-    Answers have four significant digits; they are None where there is no evidence, and where not finite.
+    Answers have six significant digits; they are None where there is no evidence, and where not finite.
     """
     evidence = explanation.evidence
     if evidence is None:
@@ -22,9 +24,9 @@ def answers_of(explanation: Explanation, target: int) -> dict[str, Any] | None:
         what = f"probability of {own.label} if it is {own.label} or {own.against}"
     return {
         "what": what,
-        "whole": number(evidence.whole[target]),
-        "alone": number(evidence.alone[target]),
-        "without": number(evidence.without[target]),
-        "random_alone": numbers(evidence.random_alone[target]),
-        "random_without": numbers(evidence.random_without[target]),
+        "whole": number(evidence.whole[target], _DIGITS),
+        "alone": number(evidence.alone[target], _DIGITS),
+        "without": number(evidence.without[target], _DIGITS),
+        "random_alone": numbers(evidence.random_alone[target], _DIGITS),
+        "random_without": numbers(evidence.random_without[target], _DIGITS),
     }

@@ -72,7 +72,9 @@ function difference(first, second) {
     const other = b.values[second.index][place];
     return size === null || other === null ? null : size - other;
   });
-  if (first.target.reach === null || second.target.reach === null) return judged(a.edges, values, null, first.meta, "Errors are unknown.");
+  if (first.target.reach === null || second.target.reach === null) {
+    return judged(a.edges, values, null, first.meta, "Errors are unknown.");
+  }
   // With the same seed, draws may be the same ones. Then errors may add up at worst.
   const isIndependent = first.variant !== second.variant && first.meta.seed !== second.meta.seed;
   const errors = a.reach[first.index].map((own, place) => {

@@ -16,14 +16,15 @@ function corpusFigure({ caption, png, figure }) {
   const saver = element("button", { type: "button", textContent: "Save as PNG", onclick: () => download(binary(png, "image/png"), name) });
   saver.setAttribute("aria-label", `Save as PNG: ${caption}`);
   if (figure) {
-    plot.style.minHeight = `${figure.layout.height}px`; // so that it is seen only once it is reached
+    plot.style.minHeight = `${figure.layout.height}px`; // keeps its place, so that it is drawn only when scrolled to
     plot.setAttribute("role", "group");
     plot.setAttribute("aria-label", caption);
     new IntersectionObserver((seen, observer) => {
       if (!seen.some(({ isIntersecting }) => isIntersecting)) return;
       observer.disconnect();
-      corpusFigures.push({ plot, figure });
-      drawCorpusFigure({ plot, figure });
+      const shownFigure = { plot, figure };
+      corpusFigures.push(shownFigure);
+      drawCorpusFigure(shownFigure);
     }).observe(plot);
   }
   return element("figure", {}, plot, element("figcaption", {}, caption,
@@ -55,14 +56,17 @@ function narrowed(layout, width) {
   Object.assign(title, { x: 0, xref: "container" });
   const bar = 80; // of the colours, above the panels
   margin.t += 16 * (title.text.split("<br>").length - legend.length - 1) + bar;
-  Object.assign(layout.coloraxis.colorbar, { orientation: "h", x: 0.5, xanchor: "center", len: 0.8, yanchor: "bottom", y: 1 + 24 / newInside });
-  const { title: measure } = layout.coloraxis.colorbar;
+  const { colorbar } = layout.coloraxis;
+  Object.assign(colorbar, { orientation: "h", x: 0.5, xanchor: "center", len: 0.8, y: 1 + 24 / newInside, yanchor: "bottom" });
+  const { title: measure } = colorbar;
   Object.assign(measure, { side: "top", text: lines(measure.text, beside) });
   layout.height = newInside + margin.t + margin.b;
 }
 
-async function drawCorpusFigure({ plot, figure }) {
+async function drawCorpusFigure(shownFigure) {
+  const { plot, figure } = shownFigure;
   const { data, layout } = structuredClone(figure);
+  shownFigure.drawnFor = plot.clientWidth;
   if (plot.clientWidth < 600) narrowed(layout, plot.clientWidth);
   plot.style.minHeight = `${layout.height}px`;
   const axis = { gridcolor: style("--line"), linecolor: style("--line"), zerolinecolor: style("--quiet") };
@@ -87,3 +91,7 @@ async function drawCorpusFigure({ plot, figure }) {
 }
 
 const drawCorpus = () => Promise.all(corpusFigures.map(drawCorpusFigure));
+
+window.addEventListener("resize", () => {
+  corpusFigures.filter(({ plot, drawnFor }) => plot.clientWidth !== drawnFor).forEach(drawCorpusFigure);
+});

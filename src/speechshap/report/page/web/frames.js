@@ -1,7 +1,8 @@
 // The curve of a target's frames, or of longer stretches: what is significant is filled, the rest is a thin line.
 
 // Plotly reads tags, and values to be filled in after %{.
-const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("%{", "%&#123;");
+const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "%{": "%&#123;" };
+const escaped = (text) => text.replaceAll(/[&<>]|%\{/g, (found) => ESCAPES[found]);
 const steps = (values) => [...values, values.at(-1)];
 
 // With their interval, where it is known. Values that are not finite are null, and gaps.
@@ -49,7 +50,7 @@ function showKey() {
   entries.push(known ? entry("unsure", "hollow or pale: not significant") : element("li", { textContent: doubt }));
   if (target.reach !== null) entries.push(entry("interval", "95 % interval"));
   if (variant.truth.length) entries.push(entry("truth", "known evidence"));
-  if (target.windows.length) entries.push(entry("window", "evidence that is heard"));
+  if (target.windows.length) entries.push(entry("window", variant.sound === null ? "evidence" : "evidence that is heard"));
   entries.push(entry("cursor", "moment"));
   byId("key").replaceChildren(...entries);
 }

@@ -42,17 +42,15 @@ function readable(cells, sure) {
   const step = scale / cells.zmax;
   const [values, margins] = [rowsOf(cells.z), cells.customdata ? rowsOf(cells.customdata) : null];
   const significant = known ? rowsOf(sure.z) : null;
-  // The last step stands for all beyond it.
+  // The first step stands for all below it, the last one for all beyond it.
+  const told = (count) => amount(step * count, null).slice(count === 0 ? 0 : 1) +
+    ({ 1: " (or less)", [cells.zmax]: " (or more)" }[count] ?? "");
   cells.customdata = values.map((row, number) => Array.from(row, (size, column) => {
-    const margin = margins === null ? 0 : margins[number][column];
-    const notes = [
-      Math.abs(size) === cells.zmax ? " or more" : "", margin === cells.zmax ? ", interval as wide or wider" : "",
-      known && !significant[number][column] ? ", not significant" : "",
-    ];
-    return [step * size, step * margin, notes.join("")];
+    const margin = margins === null ? "" : ` ± ${told(margins[number][column])}`;
+    const doubt = known && !significant[number][column] ? ", not significant" : "";
+    return `${size > 0 ? "+" : size < 0 ? "−" : ""}${told(Math.abs(size))}${margin} ${escaped(unit)}${doubt}`;
   }));
-  const margin = margins === null ? "" : " ± %{customdata[1]:.2g}";
-  cells.hovertemplate = `%{customdata[0]:+.2g}${margin} ${escaped(unit)}%{customdata[2]}<extra></extra>`;
+  cells.hovertemplate = "%{customdata}<extra></extra>";
   delete cells.hoverinfo;
 }
 
@@ -106,7 +104,7 @@ function addComparison(data, layout) {
 // Nothing leaves this page. By itself, plotly's toolbar offers to upload the picture, and has a link to its makers.
 const PLOTLY_OPTIONS = {
   responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", topojsonURL: "",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"], // pictures are saved for paper, below it
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"], // the buttons below save it for print
 };
 
 // Words in lines of so many letters.

@@ -25,7 +25,7 @@ function chooseTarget(place) {
 function start() {
   document.title = `Explanations: ${page.title}`;
   document.body.classList.toggle("embedded", page.embedded);
-  document.body.classList.toggle("single", page.embedded && page.entries.length === 1);
+  document.body.classList.toggle("single", page.embedded && page.entries.length === 1 && page.notes.length === 0);
   byId("copy-link").hidden = page.embedded;
   byId("notes").hidden = page.notes.length === 0;
   byId("notes").textContent = page.notes.join(". ");

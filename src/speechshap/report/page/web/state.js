@@ -18,7 +18,9 @@ const element = (name, properties = {}, ...children) => {
 const nameOf = (text) => element("span", { dir: "auto", textContent: text });
 const shown = (cell, digits) => (cell === null ? "–" : digits === undefined ? cell : cell.toFixed(digits));
 const counted = (count, things = "utterance") => `${count} ${things}${count === 1 ? "" : "s"}`;
-const signed = (number, digits) => `${number > 0 ? "+" : number < 0 ? "−" : ""}${Math.abs(number).toFixed(digits)}`;
+// With a true minus; what rounds to 0 has no sign.
+const fixed = (number, digits) => (Number(number.toFixed(digits)) < 0 ? "−" : "") + Math.abs(number).toFixed(digits);
+const signed = (number, digits) => (Number(number.toFixed(digits)) > 0 ? "+" : "") + fixed(number, digits);
 // A regression predicts no class.
 const predicted = (entry) => entry.prediction ?? entry.outputs;
 const outcome = (entry) =>

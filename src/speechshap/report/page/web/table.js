@@ -133,11 +133,14 @@ function gapText({ gap, gap_error: error }) {
 
 // The other targets of a row, of which the worst is told at once.
 function otherTargets(entry) {
-  if (entry.others.length === 0 || entry.grade === null) return [];
+  const known = entry.others.filter(([, , grade]) => grade !== null);
+  if (entry.others.length === 0 || (entry.grade === null && known.length === 0)) return [];
   const of = ([, error, grade]) => (grade === null ? -1 : error ?? Infinity);
-  const [, error, grade] = entry.others.reduce((worst, each) => (of(each) > of(worst) ? each : worst));
-  const summary = element("summary", {}, `${counted(entry.others.length, "other")} ≤ ${errorShown(error)} `,
-    ...(grade === entry.grade ? [] : [badge(grade)]));
+  const [, error, grade] = known.reduce((worst, each) => (of(each) > of(worst) ? each : worst), ["", null, null]);
+  const said = [known.length === 0 ? "" : `${counted(known.length, "other")} ≤ ${errorShown(error)}`,
+    known.length === entry.others.length ? "" : `${entry.others.length - known.length} unknown`];
+  const summary = element("summary", {}, `${said.filter(Boolean).join(", ")} `,
+    ...(grade === null || grade === entry.grade ? [] : [badge(grade)]));
   const details = element("details", {}, summary);
   details.addEventListener("toggle", () => {
     if (details.children.length > 1) return;
@@ -168,7 +171,7 @@ function sparkline({ spark, signed: isSigned, grade }) {
     svg.append(path);
   }
   const some = spark.filter((level) => level !== 0).length;
-  const words = grade === null ? "significance unknown" : some === 0 ? "nothing significant"
+  const words = !isSigned ? "sizes, which are not tested" : grade === null ? "significance unknown" : some === 0 ? "nothing significant"
     : `something significant in ${some} of ${spark.length} parts of the time`;
   return [svg, element("span", { className: "unseen", textContent: words })];
 }

@@ -116,7 +116,9 @@ function showSounds() {
   const { name, sounds, answers, significant } = targetNow();
   const isHeard = variantNow().sound !== null;
   const said = answers === null ? {} : {
-    original: [answers.whole, []], kept: [answers.alone, answers.random_alone], removed: [answers.without, answers.random_without],
+    original: [answers.whole, []],
+    kept: [answers.alone, answers.random_alone],
+    removed: [answers.without, answers.random_without],
   };
   const known = Object.values(said).flat(2).filter((each) => each !== null);
   const [least, most] = [Math.min(0, ...known), Math.max(1, ...known)];
@@ -127,11 +129,13 @@ function showSounds() {
     const [answer, draws] = said[sound] ?? [null, []];
     row.hidden = radio.disabled && answer === null;
     const cells = answers === null ? [] : [answerCell([answer], least, most), answerCell(draws, least, most)];
-    row.replaceChildren(row.firstElementChild, ...cells);
+    for (const cell of row.querySelectorAll("td")) cell.remove();
+    row.append(...cells); // the radio stays where it is, and keeps the focus
   }
   const chosen = document.querySelector("input[name=sound]:checked");
   if (chosen.disabled) document.querySelector("input[name=sound][value=original]").checked = true;
   byId("hearing").hidden = !isHeard && answers === null;
+  byId("hear").textContent = byId("hearing-legend").textContent = isHeard ? "Hear" : "Sound";
   byId("answered").hidden = byId("answer-columns").hidden = answers === null;
   byId("answered").textContent = answers === null ? "" : `What the model says to it: ${answers.what}`;
   byId("no-evidence").hidden = !isHeard || sounds.kept !== undefined;
@@ -145,8 +149,8 @@ function answerCell(answers, least, most) {
   if (known.length === 0) return element("td");
   const mean = known.reduce((sum, each) => sum + each, 0) / known.length;
   const range = answers.length === 1 ? null : [Math.min(...known), Math.max(...known)];
-  const words = range === null ? "" : ` (${range[0].toFixed(2)} to ${range[1].toFixed(2)})`;
-  return barCell(mean.toFixed(2) + words, mean, least, most, range);
+  const words = range === null ? "" : ` (${range.map((each) => fixed(each, 2)).join(" to ")})`;
+  return barCell(fixed(mean, 2) + words, mean, least, most, range);
 }
 
 // A size as a bar from least to most, with a range, and in words.
