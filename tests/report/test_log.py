@@ -46,4 +46,4 @@ def test_a_caption_tells_what_is_known() -> None:
     )
     gap = Estimate(np.full(1, np.nan, np.float32))
     unknown = make_explanation(relative_error=None, completeness_gap=gap, prediction=None, label=None)
-    assert caption(unknown) == "a.wav: happy -0.00, explained happy, relative error unknown"
+    assert caption(unknown) == "a.wav: happy 0.00, explained happy, relative error unknown"
