@@ -41,6 +41,6 @@ def with_cues(explanation: Explanation, waveform: Tensor) -> Explanation:
     """
     measured = measured_cues(waveform[: explanation.num_samples], explanation.grid)
     significant = None
-    if explanation.frames.significant is not None:
+    if explanation.frames.standard_error is not None and explanation.frames.is_signed:
         significant = np.stack([explanation.evidence_weights(target) for target in range(len(explanation.targets))])
     return replace(explanation, cues=cue_means(explanation.frames.values, significant, measured))

@@ -32,7 +32,8 @@ def beeswarm_page_figure(swarm: Beeswarm) -> go.Figure:
 
     A dot has the utterance's id, its evidence and its rest as ``customdata``. ``meta["role"]`` is ``dots``, or
     ``marks`` for the means, whose marker and error bar take the colour of the page's text. On a dark page the colour
-    scale is that of the layout's ``meta["colorscale_on_black"]``.
+    scale is that of the layout's ``meta["colorscale_on_black"]``. ``meta["gap"]`` and ``meta["line"]`` are the pixels
+    between panels and of a line of text, from which the page puts panels below each other where it is narrow.
 
     Args:
         swarm: Result of :func:`speechshap.report.beeswarm.beeswarm`.
@@ -86,7 +87,7 @@ def _layout(swarm: Beeswarm, inside: int) -> dict[str, Any]:
         "height": inside + top + bottom, "margin": {"l": 104, "r": 12, "t": top, "b": bottom}, "hovermode": "closest",
         "title": {"text": text, "font": {"size": 12}, "x": 0, "xref": "paper", "y": 1, "yref": "container",
                   "yanchor": "top", "pad": {"t": 18}},
-        "meta": {"colorscale_on_black": list(LOW_TO_HIGH_ON_BLACK)},
+        "meta": {"colorscale_on_black": list(LOW_TO_HIGH_ON_BLACK), "gap": _GAP, "line": _LINE},
         "coloraxis": {
             "cmin": 0, "cmax": 1, "colorscale": list(LOW_TO_HIGH),
             "colorbar": {

@@ -31,19 +31,22 @@ function corpusFigure({ caption, png, figure }) {
     figure ? ". A click on a dot opens its utterance. " : " ", saver));
 }
 
+const NARROW = 600; // pixels
+
 // On a narrow page panels lie below each other, and lines are shorter.
 function narrowed(layout, width) {
   const numbers = Object.keys(layout).filter((key) => key.startsWith("yaxis")).map((key) => key.slice(5));
   const { margin } = layout;
   const inside = layout.height - margin.t - margin.b;
   const [first, last] = layout.yaxis.domain;
-  const [panel, gap] = [inside * (last - first), 46];
+  const panel = inside * (last - first);
+  const { gap, line } = layout.meta; // pixels between panels, and of a line of text
   const newInside = numbers.length * (panel + gap) - gap;
   const [across, beside] = [width, width - margin.l].map((pixels) => Math.floor(pixels / 6.8));
   const lines = (text, letters = across) => wrapped(text.replaceAll("<br>", " "), letters);
   const [axis, ...titles] = layout.annotations;
   axis.text = lines(axis.text, beside);
-  margin.b += 16 * (axis.text.split("<br>").length - 1);
+  margin.b += line * (axis.text.split("<br>").length - 1);
   numbers.forEach((number, place) => {
     const top = 1 - place * (panel + gap) / newInside;
     Object.assign(layout[`xaxis${number}`], { domain: [0, 1], showticklabels: place === numbers.length - 1 });
@@ -55,7 +58,7 @@ function narrowed(layout, width) {
   title.text = [heading, legend.join(" ")].map((text) => lines(text)).join("<br>");
   Object.assign(title, { x: 0, xref: "container" });
   const bar = 80; // of the colours, above the panels
-  margin.t += 16 * (title.text.split("<br>").length - legend.length - 1) + bar;
+  margin.t += line * (title.text.split("<br>").length - legend.length - 1) + bar;
   const { colorbar } = layout.coloraxis;
   Object.assign(colorbar, { orientation: "h", x: 0.5, xanchor: "center", len: 0.8, y: 1 + 24 / newInside, yanchor: "bottom" });
   const { title: measure } = colorbar;
@@ -67,7 +70,7 @@ async function drawCorpusFigure(shownFigure) {
   const { plot, figure } = shownFigure;
   const { data, layout } = structuredClone(figure);
   shownFigure.drawnFor = plot.clientWidth;
-  if (plot.clientWidth < 600) narrowed(layout, plot.clientWidth);
+  if (plot.clientWidth < NARROW) narrowed(layout, plot.clientWidth);
   plot.style.minHeight = `${layout.height}px`;
   const axis = { gridcolor: style("--line"), linecolor: style("--line"), zerolinecolor: style("--quiet") };
   for (const key of Object.keys(layout).filter((each) => /^[xy]axis/.test(each))) Object.assign(layout[key], axis);
@@ -93,5 +96,7 @@ async function drawCorpusFigure(shownFigure) {
 const drawCorpus = () => Promise.all(corpusFigures.map(drawCorpusFigure));
 
 window.addEventListener("resize", () => {
-  corpusFigures.filter(({ plot, drawnFor }) => plot.clientWidth !== drawnFor).forEach(drawCorpusFigure);
+  // Plotly itself fits a wide one to its new width.
+  const isMoved = ({ plot, drawnFor }) => plot.clientWidth !== drawnFor && Math.min(plot.clientWidth, drawnFor) < NARROW;
+  corpusFigures.filter(isMoved).forEach(drawCorpusFigure);
 });
